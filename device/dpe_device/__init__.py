@@ -1,0 +1,1 @@
+# The DPE Client: plain MicroPython, no imports outside the built-ins.
