@@ -1,0 +1,120 @@
+"""A strict reader of one CBOR map: deterministic encoding (RFC 8949 section 4.2.1) or nothing.
+
+It finds where the fields of a message are and proves the encoding on the way, without building any value of a field
+that nobody asked for: a general decoder would run its tag handlers on a stranger's bytes.
+"""
+
+from dpe_coap.binding import MAX_PAYLOAD
+from dpe_coap.errors import MalformedMessage
+from dpe_coap.numbers import LABEL_SECURITY_TOKEN
+
+UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
+
+MAX_DEPTH = 4
+"""How deep arrays, maps and tags may nest in the value of a field."""
+
+_SMALLEST = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}  # argument that needs 1, 2, 4 or 8 bytes
+# floats that may have a shorter form: head -> mantissa bits and exponent bias, its own and the next shorter one's
+_FLOATS = {26: (23, 127, 10, 15), 27: (52, 1023, 23, 127)}
+
+
+def fields(data: bytes) -> dict[int, tuple[int, int]]:
+    """Return where the value of each label of the map ``data`` starts and ends (byte offsets).
+
+    Labels are 0 to 23 and ascend. Raises MalformedMessage for everything that is not one deterministically encoded map
+    of at most 256 bytes, in time linear in its length.
+    """
+    if not data:
+        raise MalformedMessage("no item: the message is empty", offset=0)
+    if data[0] >> 5 != MAP:
+        raise MalformedMessage("not a map", offset=0)
+    if len(data) > MAX_PAYLOAD:
+        raise MalformedMessage(f"longer than {MAX_PAYLOAD} bytes", offset=MAX_PAYLOAD)
+    try:
+        count, position = head(data, 0)
+        found: dict[int, tuple[int, int]] = {}
+        last = -1
+        for _ in range(count):
+            label, value = head(data, position)
+            if data[position] >> 5 != UNSIGNED or label > LABEL_SECURITY_TOKEN:
+                raise MalformedMessage(f"a key is not an unsigned number up to {LABEL_SECURITY_TOKEN}", offset=position)
+            if label <= last:
+                raise MalformedMessage("duplicate or unordered key", offset=position, key=label)
+            position = _skip(data, value, 0)
+            found[label] = (value, position)
+            last = label
+    except IndexError:
+        raise MalformedMessage("truncated", offset=len(data)) from None
+    if position != len(data):
+        raise MalformedMessage("bytes after the map", offset=position)
+    return found
+
+
+def head(data: bytes, position: int) -> tuple[int, int]:
+    """Return the argument of the head at ``position`` and where the head ends; IndexError where the data ends first."""
+    info = data[position] & 31
+    position += 1
+    if info < 24:
+        return info, position
+    if info > 27:
+        fault = "indefinite length" if info == 31 else "reserved additional information"
+        raise MalformedMessage(fault, offset=position - 1)
+    end = position + (1 << info - 24)
+    data[end - 1]
+    argument = int.from_bytes(data[position:end], "big")
+    if argument < _SMALLEST[info] and data[position - 1] >> 5 != SIMPLE:
+        raise MalformedMessage("non-shortest head", offset=position - 1)
+    return argument, end
+
+
+def _skip(data: bytes, start: int, depth: int) -> int:
+    """Return where the item that starts at ``start`` ends, having proved its encoding."""
+    argument, position = head(data, start)
+    major = data[start] >> 5
+    if major in (BYTES, TEXT):
+        end = position + argument
+        if end > len(data):
+            raise IndexError
+        if major == TEXT:
+            try:
+                data[position:end].decode()
+            except UnicodeDecodeError as error:
+                raise MalformedMessage("text is not UTF-8", offset=position + error.start) from None
+        return end
+    if major in (ARRAY, MAP, TAG):
+        if depth == MAX_DEPTH:
+            raise MalformedMessage(f"nested deeper than {MAX_DEPTH}", offset=start)
+        last = b""
+        for _ in range(1 if major == TAG else argument):
+            if major == MAP:
+                end = _skip(data, position, depth + 1)
+                if data[position:end] <= last:
+                    raise MalformedMessage("duplicate or unordered key", offset=position)
+                last = data[position:end]
+                position = end
+            position = _skip(data, position, depth + 1)
+        return position
+    if major == SIMPLE:
+        info = data[start] & 31
+        if info == 24 and argument < 32:
+            raise MalformedMessage("non-shortest head", offset=start)
+        if info in _FLOATS and _shortens(argument, *_FLOATS[info]):
+            raise MalformedMessage("non-shortest float", offset=start)
+    return position
+
+
+def _shortens(bits: int, mantissa_bits: int, bias: int, short_mantissa_bits: int, short_bias: int) -> bool:
+    """Say whether the float ``bits`` keeps its value (or its NaN payload) in the next shorter format."""
+    mantissa = bits & (1 << mantissa_bits) - 1
+    exponent = bits >> mantissa_bits & 2 * bias + 1
+    lost = mantissa_bits - short_mantissa_bits
+    if exponent == 0:
+        return mantissa == 0
+    if exponent != 2 * bias + 1:
+        power = exponent - bias
+        if power > short_bias:
+            return False
+        if power <= -short_bias:  # subnormal in the shorter format: the leading one becomes a bit of the mantissa
+            lost += 1 - short_bias - power
+            mantissa |= 1 << mantissa_bits
+    return mantissa & (1 << lost) - 1 == 0

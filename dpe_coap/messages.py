@@ -1,0 +1,276 @@
+"""The four messages of DPE-1: strict decoding, deterministic encoding.
+
+What dpe1.cddl cannot say is checked here: the Client ID and the next handle are present exactly when the status of a
+RESPONSE is ok, the server URI exactly when it is redirect. Labels that a message does not define are ignored; the MAC
+covers them.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import cbor2
+
+from dpe_coap import cbor
+from dpe_coap.errors import LocalError, MalformedMessage
+from dpe_coap.numbers import (
+    LABEL_CLIENT_ID,
+    LABEL_FIRMWARE,
+    LABEL_IDENTITY,
+    LABEL_LIFETIME,
+    LABEL_RETRY_AFTER,
+    LABEL_SEALED_HANDLE,
+    LABEL_SECURITY_TOKEN,
+    LABEL_SERVER_URI,
+    LABEL_STATUS,
+    LABEL_TYPE,
+    LABEL_VERSION,
+    LABEL_X25519_KEY,
+    MAX_FIRMWARE,
+    MAX_SECONDS,
+    MAX_SERVER_URI,
+    MAX_STATUS,
+    MAX_VERSION_PART,
+    SIZE_CLEAR_IMEI,
+    SIZE_CLIENT_ID,
+    SIZE_LONG_TOKEN,
+    SIZE_MAC,
+    SIZE_SEALED_HANDLE,
+    SIZE_SEALED_IMEI,
+    SIZE_X25519_KEY,
+    MessageType,
+    Status,
+)
+
+SIZE_NONCE = SIZE_LONG_TOKEN - SIZE_MAC
+
+
+class Version(NamedTuple):
+    """A DPE version; each part is 0 to 255."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Version":
+        """Read ``major.minor``; LocalError says what was expected."""
+        major, dot, minor = text.partition(".")
+        parts = [int(part) for part in (major, minor) if part.isascii() and part.isdecimal() and len(part) <= 3]
+        if not dot or len(parts) != 2 or max(parts) > MAX_VERSION_PART:
+            raise LocalError(f"not a DPE version: {text[:16]!r}", hint="write major.minor, each 0 to 255, as in 1.0")
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        """As in ``1.0``."""
+        return f"{self.major}.{self.minor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """DPE_REGISTER_REQUEST: the device asks for a Client ID."""
+
+    identity: bytes = field(repr=False)
+    """The handle (17 bytes), or the IMEI in clear (7 bytes)."""
+    version: Version
+    security_token: bytes = field(repr=False)
+    """Nonce (16 bytes) and MAC (16 bytes)."""
+    x25519_key: bytes | None = field(default=None, repr=False)
+    """The client's ephemeral public key; its presence chooses the X25519 suite."""
+    firmware: str | None = None
+    """1 to 32 bytes of UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """DPE_REGISTER_RESPONSE: the ID Manager's answer."""
+
+    version: Version
+    """The version the server selected or, with version-not-supported, the highest it supports."""
+    status: int
+    security_token: bytes = field(repr=False)
+    client_id: bytes | None = None
+    sealed_handle: bytes | None = field(default=None, repr=False)
+    """The next handle, encrypted (17 bytes)."""
+    x25519_key: bytes | None = field(default=None, repr=False)
+    server_uri: str | None = None
+    """1 to 128 bytes of UTF-8."""
+    retry_after: int | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """DPE_REGISTER_SUCCESS: the client confirms (status ok) or declines (any other)."""
+
+    client_id: bytes
+    status: int
+    mac: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The answer to SUCCESS: the session is durable (ok), declined (released), or lost to a newer one (superseded)."""
+
+    status: int
+    mac: bytes = field(repr=False)
+    lifetime: int | None = None
+    """Seconds the session lives; None is without end."""
+
+
+Message = Request | Response | Success | Confirm
+
+
+class _Field(NamedTuple):
+    """One label of a message: the attribute it fills, and what its value must be."""
+
+    label: int
+    attribute: str
+    name: str
+    kind: int
+    """The major type."""
+    allowed: Container[int]
+    """Values of a number, sizes in bytes of a string, values of both parts of a version."""
+    expected: str
+    """``allowed``, in words."""
+    required: bool = True
+
+    def fault(self, what: str, offset: int) -> MalformedMessage:
+        return MalformedMessage(f"{self.name} {what}", offset=offset, key=self.label)
+
+    def read(self, data: bytes, start: int, end: int) -> object:
+        """Return the value of the item at ``start``, whose encoding is proved, or raise MalformedMessage."""
+        if data[start] >> 5 != self.kind:
+            raise self.fault(f"is of a wrong type, not {_KINDS[self.kind]}", start)
+        argument, content = cbor.head(data, start)
+        if self.kind == cbor.ARRAY:
+            return self._version(data, argument, content)
+        if argument not in self.allowed:
+            measure = "is" if self.kind == cbor.UNSIGNED else "length is"
+            raise self.fault(f"{measure} {argument}, not {self.expected}", start)
+        if self.kind == cbor.UNSIGNED:
+            return argument
+        value = data[content:end]
+        return value if self.kind == cbor.BYTES else value.decode()
+
+    def _version(self, data: bytes, parts: int, position: int) -> Version:
+        values = []
+        for _ in range(min(parts, 2)):
+            value, after = cbor.head(data, position)
+            if data[position] >> 5 != cbor.UNSIGNED or value not in self.allowed:
+                break
+            values.append(value)
+            position = after
+        if parts != 2 or len(values) != 2:
+            raise self.fault(f"is not {self.expected}", position)
+        return Version(*values)
+
+
+_KINDS = {cbor.UNSIGNED: "an unsigned number", cbor.BYTES: "a byte string", cbor.TEXT: "text", cbor.ARRAY: "an array"}
+
+
+def _number(label: int, attribute: str, name: str, largest: int, *, required: bool = True) -> _Field:
+    return _Field(label, attribute, name, cbor.UNSIGNED, range(largest + 1), f"0 to {largest}", required)
+
+
+def _bytes(label: int, attribute: str, name: str, *sizes: int, required: bool = True) -> _Field:
+    return _Field(label, attribute, name, cbor.BYTES, sizes, f"{' or '.join(map(str, sizes))} bytes", required)
+
+
+def _text(label: int, attribute: str, name: str, longest: int) -> _Field:
+    return _Field(label, attribute, name, cbor.TEXT, range(1, longest + 1), f"1 to {longest} bytes", False)
+
+
+_version = _Field(
+    LABEL_VERSION,
+    "version",
+    "version",
+    cbor.ARRAY,
+    range(MAX_VERSION_PART + 1),
+    f"two numbers of 0 to {MAX_VERSION_PART}",
+)
+_status = _number(LABEL_STATUS, "status", "status", MAX_STATUS)
+_x25519_key = _bytes(LABEL_X25519_KEY, "x25519_key", "X25519 key", SIZE_X25519_KEY, required=False)
+_long_token = _bytes(LABEL_SECURITY_TOKEN, "security_token", "security token", SIZE_LONG_TOKEN)
+_mac = _bytes(LABEL_SECURITY_TOKEN, "mac", "security token", SIZE_MAC)
+
+# the fields behind label 0, in ascending order of their labels
+_MESSAGES: dict[int, tuple[type[Message], tuple[_Field, ...]]] = {
+    MessageType.REQUEST: (
+        Request,
+        (
+            _bytes(LABEL_IDENTITY, "identity", "identity", SIZE_SEALED_IMEI, SIZE_CLEAR_IMEI),
+            _version,
+            _x25519_key,
+            _text(LABEL_FIRMWARE, "firmware", "firmware", MAX_FIRMWARE),
+            _long_token,
+        ),
+    ),
+    MessageType.RESPONSE: (
+        Response,
+        (
+            _version,
+            _bytes(LABEL_CLIENT_ID, "client_id", "Client ID", SIZE_CLIENT_ID, required=False),
+            _status,
+            _bytes(LABEL_SEALED_HANDLE, "sealed_handle", "sealed handle", SIZE_SEALED_HANDLE, required=False),
+            _x25519_key,
+            _text(LABEL_SERVER_URI, "server_uri", "server URI", MAX_SERVER_URI),
+            _number(LABEL_RETRY_AFTER, "retry_after", "retry after", MAX_SECONDS, required=False),
+            _long_token,
+        ),
+    ),
+    MessageType.SUCCESS: (
+        Success,
+        (_bytes(LABEL_CLIENT_ID, "client_id", "Client ID", SIZE_CLIENT_ID), _status, _mac),
+    ),
+    MessageType.CONFIRM: (
+        Confirm,
+        (_status, _number(LABEL_LIFETIME, "lifetime", "lifetime", MAX_SECONDS, required=False), _mac),
+    ),
+}
+_TYPES = {kind: number for number, (kind, _) in _MESSAGES.items()}
+_ONLY_WITH = {"client_id": Status.OK, "sealed_handle": Status.OK, "server_uri": Status.REDIRECT}
+_type = _number(LABEL_TYPE, "", "message type", max(_MESSAGES))
+
+
+def decode(payload: bytes) -> Message:
+    """Return the message that ``payload`` holds, or raise MalformedMessage; nothing else, whatever the bytes."""
+    found = cbor.fields(payload)
+    if LABEL_TYPE not in found:
+        raise _type.fault("missing", 0)
+    if payload[found[LABEL_TYPE][0]] >> 5 == cbor.UNSIGNED and payload[found[LABEL_TYPE][0]] not in _MESSAGES:
+        raise MalformedMessage("unknown message type", offset=found[LABEL_TYPE][0], key=LABEL_TYPE)
+    kind, fields = _MESSAGES[_type.read(payload, *found[LABEL_TYPE])]  # type: ignore[index]  # a number it is
+    values: dict[str, object] = {}
+    for field_ in fields:
+        place = found.get(field_.label)
+        if place is not None:
+            values[field_.attribute] = field_.read(payload, *place)
+        elif field_.required:
+            raise field_.fault("missing", len(payload))
+    if kind is Response:
+        for field_ in fields:
+            status = _ONLY_WITH.get(field_.attribute)
+            present = field_.label in found
+            if status is not None and present != (values["status"] == status):
+                offset = found[field_.label][0] if present else len(payload)
+                raise field_.fault(f"is there exactly when the status is {status}", offset)
+    return kind(**values)  # type: ignore[arg-type]  # each field reads its attribute's type
+
+
+def encode(message: Message) -> bytes:
+    """Return the deterministic encoding of ``message``; its last 16 bytes are the MAC.
+
+    Raises LocalError when a field is out of range or does not go with the status: what is sent would be accepted.
+    """
+    number = _TYPES[type(message)]
+    fields: dict[int, object] = {LABEL_TYPE: int(number)}
+    for field_ in _MESSAGES[number][1]:
+        value = getattr(message, field_.attribute)
+        if value is not None:
+            fields[field_.label] = list(value) if field_ is _version else value
+    try:
+        payload = cbor2.dumps(fields)
+        decode(payload)
+    except (MalformedMessage, cbor2.CBOREncodeError) as error:
+        raise LocalError(f"cannot encode this {type(message).__name__}: {error}") from error
+    return payload
