@@ -21,6 +21,8 @@ from dpe_coap.numbers import LABEL_X25519_KEY, SIZE_CLEAR_IMEI, SIZE_MAC, SIZE_S
 KEY_SIZE = 32
 """Bytes of every long-term key: master, handle and device key."""
 
+HANDLE_RANDOM_SIZE = 8
+
 _LABEL = b"DPE-1/1 "
 
 

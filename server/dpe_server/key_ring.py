@@ -1,0 +1,56 @@
+"""The server's long-term keys by generation, and what is made with them: device keys and handles."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dpe_coap import keys as schedule
+from dpe_coap.errors import BadHandle
+from dpe_coap.imei import Imei
+
+FIRST_GENERATION = 1
+LAST_GENERATION = 255
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """Keys of 32 bytes each. The highest generation is the current one; its number is 1 to 255."""
+
+    master: Mapping[int, bytes] = field(repr=False)
+    """K_master by epoch: device keys derive from it."""
+    handle: Mapping[int, bytes] = field(repr=False)
+    """K_handle by hkid: handles are sealed with it."""
+    at_rest: bytes = field(repr=False)
+    """What the database keeps of a device is hashed and sealed under this."""
+
+    @property
+    def current_epoch(self) -> int:
+        """The epoch that new devices are provisioned with."""
+        return max(self.master)
+
+    @property
+    def current_hkid(self) -> int:
+        """The handle key that new handles are sealed with."""
+        return max(self.handle)
+
+    @cached_property
+    def _secrets(self) -> dict[int, bytes]:
+        return {epoch: schedule.master_secret(key) for epoch, key in self.master.items()}
+
+    def device_key(self, epoch: int, imei: Imei) -> bytes | None:
+        """Return K_dev (32 bytes), or None when the ring has no master key of that epoch."""
+        secret = self._secrets.get(epoch)
+        return None if secret is None else schedule.device_key(secret, epoch, imei.packed)
+
+    def seal_handle(self, epoch: int, imei: Imei, random: Callable[[int], bytes]) -> bytes:
+        """Return a new handle (17 bytes) under the current handle key."""
+        hkid = self.current_hkid
+        return schedule.seal_handle(self.handle[hkid], hkid, epoch, imei.packed, random(schedule.HANDLE_RANDOM_SIZE))
+
+    def open_handle(self, handle: bytes) -> tuple[int, Imei]:
+        """Return the epoch and the IMEI in a handle (17 bytes); BadHandle when no key of the ring opens it."""
+        key = self.handle.get(handle[0])
+        if key is None:
+            raise BadHandle("the handle key of this handle is not in the ring")
+        epoch, packed = schedule.open_handle(key, handle)
+        return epoch, Imei(packed)

@@ -1,0 +1,36 @@
+"""What the registrar answers: a CoAP code and a payload, without a word of how they travel."""
+
+from dataclasses import dataclass, field
+
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, Code, problem
+from dpe_coap.errors import MalformedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A CoAP response to one POST."""
+
+    code: Code
+    payload: bytes = field(default=b"", repr=False)
+    content_format: int | None = None
+    max_age: int | None = None
+    """Seconds; for 5.03, when to come back."""
+
+    @classmethod
+    def message(cls, code: Code, payload: bytes, *, max_age: int | None = None) -> "Reply":
+        """Return a reply that carries a DPE message."""
+        return cls(code, payload, CONTENT_FORMAT_CBOR, max_age)
+
+    @classmethod
+    def malformed(cls, error: MalformedMessage) -> "Reply":
+        """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
+        return cls(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
+
+
+UNAUTHORIZED = Reply(Code.UNAUTHORIZED)
+"""The one answer to everything unproved: an observer cannot tell an unknown device from a wrong key."""
+
+
+def busy(retry_after: int) -> Reply:
+    """Return 5.03 without a message: come back after ``retry_after`` seconds."""
+    return Reply(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
