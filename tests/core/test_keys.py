@@ -1,0 +1,65 @@
+"""What the vectors do not say of the key schedule: refusals, and that nothing secret is shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpe_coap import keys
+from dpe_coap.errors import BadHandle, MalformedMessage
+
+LOW_ORDER = [
+    bytes(32),
+    (1).to_bytes(32, "little"),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+]
+
+
+@pytest.mark.parametrize("peer", LOW_ORDER, ids=bytes.hex)
+def test_all_zero_shared_secret(peer: bytes) -> None:
+    with pytest.raises(MalformedMessage, match="low order") as caught:
+        keys.agree(b"\x11" * 32, peer)
+    assert caught.value.key == 6
+
+
+def test_agreement() -> None:
+    alice, bob = b"\x21" * 32, b"\x42" * 32
+    assert keys.agree(alice, keys.ephemeral(bob)) == keys.agree(bob, keys.ephemeral(alice))
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=17, max_size=17))
+def test_a_handle_of_another_key(key: bytes, handle: bytes) -> None:
+    try:
+        epoch, imei = keys.open_handle(key, handle)
+    except BadHandle as error:
+        assert error.code.dotted == "4.01"
+    else:
+        assert 0 <= epoch <= 255
+        assert imei.hex().isdecimal()
+
+
+@given(st.binary(min_size=17, max_size=17), st.binary(min_size=17, max_size=17))
+def test_xor_undoes_itself(a: bytes, b: bytes) -> None:
+    assert keys.xor(keys.xor(a, b), b) == a
+    assert keys.xor(a, bytes(17)) == a
+
+
+def test_a_realm_has_its_own_key() -> None:
+    key = bytes(32)
+    assert keys.RequestStep.of(key, "one").mac_key != keys.RequestStep.of(key, "two").mac_key
+
+
+def test_no_secret_in_a_repr() -> None:
+    request = keys.RequestStep.of(b"\x5a" * 32, "realm")
+    response = request.respond(bytes(61), bytes(16))
+    success = response.next(bytes(72))
+    confirm = success.next(bytes(32))
+    for step in (request, response, success, confirm):
+        assert repr(step) == f"{type(step).__name__}()"
+
+
+def test_verify_of_too_few_bytes() -> None:
+    step = keys.RequestStep.of(bytes(32), "realm")
+    for size in range(16):
+        assert not step.verify(bytes(size))
