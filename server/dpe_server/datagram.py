@@ -1,0 +1,192 @@
+"""CoAP requests out of datagrams, strictly (RFC 7252 sections 3, 4.2, 4.3 and 5.4).
+
+Any bytes give a request, an acknowledgement, or ``Rejected``; nothing else, in time and memory bounded by their length.
+Written here because aiocoap accepts unknown critical options and repeated ones, and raises on text that is not UTF-8.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Type(IntEnum):
+    """Message types (RFC 7252 section 4.3)."""
+
+    CON = 0
+    NON = 1
+    ACK = 2
+    RST = 3
+
+
+class Option(IntEnum):
+    """The options that this server recognises (RFC 7252 section 5.10, RFC 7959, RFC 9175)."""
+
+    URI_HOST = 3
+    URI_PORT = 7
+    URI_PATH = 11
+    CONTENT_FORMAT = 12
+    URI_QUERY = 15
+    ACCEPT = 17
+    BLOCK2 = 23
+    BLOCK1 = 27
+    PROXY_URI = 35
+    PROXY_SCHEME = 39
+    SIZE1 = 60
+    REQUEST_TAG = 292
+
+
+_LENGTHS = {
+    Option.URI_HOST: (1, 255),
+    Option.URI_PORT: (0, 2),
+    Option.URI_PATH: (0, 255),
+    Option.CONTENT_FORMAT: (0, 2),
+    Option.URI_QUERY: (0, 255),
+    Option.ACCEPT: (0, 2),
+    Option.BLOCK2: (0, 3),
+    Option.BLOCK1: (0, 3),
+    Option.PROXY_URI: (1, 1034),
+    Option.PROXY_SCHEME: (1, 255),
+    Option.SIZE1: (0, 4),
+    Option.REQUEST_TAG: (0, 8),
+}
+"""The least and the most bytes of each option's value."""
+_REPEATABLE = (Option.URI_PATH, Option.URI_QUERY, Option.REQUEST_TAG)
+
+
+class Rejected(Exception):
+    """A datagram that is not to be processed. ``reset`` is the message ID of the Reset that it earns, or None."""
+
+    def __init__(self, reset: int | None) -> None:
+        super().__init__("not a request that can be processed")
+        self.reset = reset
+
+
+class Block(NamedTuple):
+    """The value of a Block option (RFC 7959 section 2.2)."""
+
+    number: int
+    more: bool
+    exponent: int
+    """The block's size is 2 to the power of this plus 4 bytes; 7 is reserved."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of a full block."""
+        return 1 << (self.exponent + 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """An empty message that ends one of our own confirmable messages."""
+
+    type: Type
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A well-formed request. Text stays as bytes: nothing here needs it decoded."""
+
+    type: Type
+    code: int
+    message_id: int
+    coap_token: bytes
+    path: tuple[bytes, ...]
+    query: tuple[bytes, ...]
+    accept: int | None
+    content_format: int | None
+    block1: Block | None
+    block2: Block | None
+    size1: int | None
+    request_tag: tuple[bytes, ...]
+    proxied: bool
+    """It asks for a forward proxy (RFC 7252 section 5.10.2)."""
+    unrecognized: int | None
+    """The first critical option that is not recognised; never in a non-confirmable request, which it rejects."""
+    payload: bytes
+
+
+def parse(datagram: bytes) -> Request | Acknowledgement:
+    """Read one datagram; Rejected when it must not be processed."""
+    if len(datagram) < 4 or datagram[0] >> 6 != 1:
+        raise Rejected(None)  # section 3: unknown versions are ignored in silence
+    kind = Type(datagram[0] >> 4 & 3)
+    code = datagram[1]
+    message_id = datagram[2] << 8 | datagram[3]
+    rejected = Rejected(message_id if kind is Type.CON else None)
+    token_length = datagram[0] & 15
+    if code == 0:  # section 4.1: an empty message is its header. A confirmable one is a ping, and Reset its answer
+        if kind in (Type.CON, Type.NON) or len(datagram) != 4:
+            raise rejected
+        return Acknowledgement(kind, message_id)
+    start = 4 + token_length
+    if code > 31 or kind in (Type.ACK, Type.RST) or token_length > 8 or start > len(datagram):
+        raise rejected
+    options, unrecognized, payload = _read_options(datagram, start, rejected)
+    if unrecognized is not None and kind is Type.NON:
+        raise Rejected(message_id)  # section 5.4.1
+    return Request(
+        type=kind,
+        code=code,
+        message_id=message_id,
+        coap_token=datagram[4:start],
+        path=tuple(options.get(Option.URI_PATH, ())),
+        query=tuple(options.get(Option.URI_QUERY, ())),
+        accept=_uint(options.get(Option.ACCEPT)),
+        content_format=_uint(options.get(Option.CONTENT_FORMAT)),
+        block1=_block(options.get(Option.BLOCK1)),
+        block2=_block(options.get(Option.BLOCK2)),
+        size1=_uint(options.get(Option.SIZE1)),
+        request_tag=tuple(options.get(Option.REQUEST_TAG, ())),
+        proxied=Option.PROXY_URI in options or Option.PROXY_SCHEME in options,
+        unrecognized=unrecognized,
+        payload=payload,
+    )
+
+
+def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[int, list[bytes]], int | None, bytes]:
+    """Return the recognised options, the first critical one that is not recognised, and the payload (section 3.1)."""
+    options: dict[int, list[bytes]] = {}
+    unrecognized: int | None = None
+    number = 0
+    end = len(datagram)
+    while at < end:
+        first = datagram[at]
+        at += 1
+        if first == 0xFF:
+            if at == end:  # section 3: a marker with nothing behind it
+                raise rejected
+            return options, unrecognized, datagram[at:]
+        delta, at = _extended(datagram, first >> 4, at, rejected)
+        length, at = _extended(datagram, first & 15, at, rejected)
+        number += delta
+        if at + length > end or number > 0xFFFF:
+            raise rejected
+        value = datagram[at : at + length]
+        at += length
+        # Sections 5.4.3 and 5.4.5: a value of the wrong length, and an occurrence too many, are as if not recognised.
+        shortest, longest = _LENGTHS.get(number, (1, 0))  # type: ignore[call-overload]
+        if shortest <= length <= longest and (number not in options or number in _REPEATABLE):
+            options.setdefault(number, []).append(value)
+        elif number & 1 and unrecognized is None:
+            unrecognized = number
+    return options, unrecognized, b""
+
+
+def _extended(datagram: bytes, nibble: int, at: int, rejected: Rejected) -> tuple[int, int]:
+    """Read an option's delta or length; return it and where to go on."""
+    if nibble < 13:
+        return nibble, at
+    size = nibble - 12
+    if nibble == 15 or at + size > len(datagram):
+        raise rejected
+    return int.from_bytes(datagram[at : at + size], "big") + (13 if nibble == 13 else 269), at + size
+
+
+def _uint(values: list[bytes] | None) -> int | None:
+    return None if values is None else int.from_bytes(values[0], "big")
+
+
+def _block(values: list[bytes] | None) -> Block | None:
+    number = _uint(values)
+    return None if number is None else Block(number >> 4, bool(number & 8), number & 7)

@@ -1,0 +1,52 @@
+"""The operational log: structlog on standard error, with what other libraries log routed into it.
+
+It tells an operator what the server does and what it suffers from. Peers, payloads, IMEIs, keys and security tokens have
+no place in it; decisions about devices go to the audit log.
+"""
+
+import logging
+import sys
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+def configure(*, as_json: bool) -> None:
+    """Send the log to standard error: coloured text on a terminal, plain text elsewhere, JSON lines if ``as_json``."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def log_defect(event: str, error: BaseException) -> None:
+    """Log an exception that nobody foresaw, by its type and place: its text may hold what must not be logged."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = "" if frame is None else f"{frame.tb_frame.f_globals.get('__name__')}:{frame.tb_lineno}"
+    _log.error(event, error=type(error).__name__, place=place)

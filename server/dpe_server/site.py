@@ -1,0 +1,170 @@
+"""The server's CoAP endpoint on aiocoap: duplicates, piggybacked and separate responses, retransmission.
+
+Datagrams are read by ``datagram.py`` and answered by ``resources.py``; aiocoap drives the messages between. No other
+file of the server imports aiocoap, which has no type information.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import aiocoap
+from aiocoap.message import Direction
+from aiocoap.messagemanager import MessageManager
+from aiocoap.tokenmanager import TokenManager
+
+from dpe_coap.binding import Code
+from dpe_server.datagram import Acknowledgement, Rejected, Request, Type, parse
+from dpe_server.duplicates import Duplicates
+from dpe_server.logs import log_defect
+from dpe_server.resources import Answer, Resources
+from dpe_server.udp import Peer, UdpSocket
+
+LOGGER = "dpe_server.coap"
+"""aiocoap's logger. Below ERROR it tells of what peers do, with their addresses: that is not for an operator's log."""
+
+
+class _Remote(Peer):
+    """A peer, as aiocoap asks about it."""
+
+    is_multicast = False
+    is_multicast_locally = False
+
+    def as_response_address(self) -> "_Remote":
+        return self
+
+
+class _MessageManager(MessageManager):  # type: ignore[misc]
+    """aiocoap's message layer, with bounded memory of past exchanges and no timer for each."""
+
+    def __init__(self, token_manager: Any) -> None:
+        super().__init__(token_manager)
+        self._duplicates = Duplicates()
+
+    def _deduplicate_message(self, message: Any) -> bool:
+        known = self._duplicates.begin((message.remote, message.mid), message.datagram, self.loop.time())
+        if known is not None and known.reply is not None and message.mtype == Type.CON:
+            self.message_interface.send_datagram(known.reply, message.remote)
+        return known is not None
+
+    def _store_response_for_duplicates(self, message: Any) -> None:
+        if message.mtype == Type.ACK:  # other types have a message ID of ours, which means nothing to the peer's
+            exchange = self._duplicates.find((message.remote, message.mid))
+            if exchange is not None:
+                exchange.reply = message.encode()
+
+
+class _Interface:
+    """aiocoap's message interface over one socket."""
+
+    def __init__(self, socket: UdpSocket, manager: Any) -> None:
+        self._socket = socket
+        self._manager = manager
+
+    def start(self) -> None:
+        self._socket.start(self._received)
+
+    def stop(self) -> None:
+        self._socket.stop()
+
+    async def shutdown(self) -> None:
+        self._socket.close()
+
+    def send(self, message: Any) -> None:
+        self._socket.send(message.encode(), message.remote)
+
+    def send_datagram(self, datagram: bytes, remote: Peer) -> None:
+        self._socket.send(datagram, remote)
+
+    def _received(self, datagram: bytes, peer: Peer) -> None:
+        try:
+            self._manager.dispatch_message(_to_aiocoap(parse(datagram), datagram, peer))
+        except Rejected as rejected:
+            if rejected.reset is not None:
+                self._socket.send(bytes([0x70, 0]) + rejected.reset.to_bytes(2, "big"), peer)
+        except Exception as error:
+            log_defect("datagram failed", error)
+
+
+def _to_aiocoap(parsed: Request | Acknowledgement, datagram: bytes, peer: Peer) -> Any:
+    """Return the message as aiocoap's layers need it: its header. The request itself rides along."""
+    message: Any = aiocoap.Message(code=parsed.code if isinstance(parsed, Request) else aiocoap.EMPTY)
+    message.mtype = aiocoap.Type(parsed.type)
+    message.mid = parsed.message_id
+    message.remote = _Remote(*peer)
+    message.direction = Direction.INCOMING
+    if isinstance(parsed, Request):
+        message.token = parsed.coap_token
+        message.parsed = parsed
+        message.datagram = datagram
+    return message
+
+
+class _Site:
+    """What aiocoap calls to have a request answered."""
+
+    def __init__(self, resources: Resources, retry_after: int) -> None:
+        self._resources = resources
+        self._failed = Answer(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
+        self.answering: set[asyncio.Task[Any]] = set()
+
+    async def render_to_pipe(self, pipe: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # aiocoap makes a task for each request
+        self.answering.add(task)
+        try:
+            answer = await self._resources.answer(pipe.request.parsed, pipe.request.remote)
+        except Exception as error:
+            log_defect("request failed", error)
+            answer = self._failed
+        finally:
+            self.answering.discard(task)
+        pipe.add_response(_response(answer), is_last=True)
+
+
+def _response(answer: Answer) -> Any:
+    message: Any = aiocoap.Message(code=answer.code, payload=answer.payload)
+    for name in ("content_format", "max_age", "block1", "block2", "size1"):
+        value = getattr(answer, name)
+        if value is not None:
+            setattr(message.opt, name, value)
+    return message
+
+
+class CoapServer:
+    """Answers CoAP requests on ``sockets``, which it closes in the end. To be made in the running event loop.
+
+    ``retry_after`` (seconds) is what a peer is told whose request met a defect of the server.
+    """
+
+    def __init__(self, sockets: Sequence[UdpSocket], resources: Resources, *, retry_after: int) -> None:
+        logging.getLogger(LOGGER).setLevel(logging.ERROR)
+        self._site = _Site(resources, retry_after)
+        self._context: Any = aiocoap.Context(loop=asyncio.get_running_loop(), serversite=self._site, loggername=LOGGER)
+        self._interfaces: list[_Interface] = []
+        for socket in sockets:
+            tokens: Any = TokenManager(self._context)
+            messages: Any = _MessageManager(tokens)
+            interface = _Interface(socket, messages)
+            messages.message_interface = interface
+            tokens.token_interface = messages
+            self._context.request_interfaces.append(tokens)
+            self._interfaces.append(interface)
+
+    def start(self) -> None:
+        """Take requests from now on."""
+        for interface in self._interfaces:
+            interface.start()
+
+    async def stop(self) -> None:
+        """Take no more datagrams; those already taken are on their way to their resource when this returns."""
+        for interface in self._interfaces:
+            interface.stop()
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Send the answers that are still being made, then free the ports."""
+        if self._site.answering:
+            await asyncio.wait(self._site.answering)
+        await self._context.shutdown()
