@@ -1,0 +1,56 @@
+"""Fixtures for every folder of tests."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict[str, Any]:
+    """The test vectors of DPE-1; byte strings are in hex."""
+    loaded: dict[str, Any] = json.loads((ROOT / "tests" / "vectors" / "dpe1-vectors.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """A function from a program's name to its path; skips the test when there is none, or fails it when CI=true."""
+
+    def require(name: str) -> str:
+        here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        found = shutil.which(name, path=here)
+        if found is None:
+            missing(f"{name} is not installed")
+        return found
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def micropython() -> str:
+    """The path of a MicroPython interpreter, from DPE_MICROPYTHON or tools/fetch_micropython."""
+    found = os.environ.get("DPE_MICROPYTHON", str(ROOT / ".cache" / "micropython" / "micropython"))
+    if shutil.which(found) is None:
+        missing("there is no MicroPython: run tools/fetch_micropython, or set DPE_MICROPYTHON")
+    return found
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test that asks, or fail it in continuous integration."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)

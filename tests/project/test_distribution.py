@@ -1,0 +1,92 @@
+"""The wheel and the source archive, made and used as a packager and a user do."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PACKAGES = {"dpe_coap", "dpe_device", "dpe_server", "dpe_tools"}
+
+pytestmark = pytest.mark.timeout(180)  # an environment is made and filled
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command outside the checkout, without what the calling environment adds; return what it prints."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, f"{command} exited {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source archive."""
+    folder = tmp_path_factory.mktemp("built")
+    run(sys.executable, "-m", "hatchling", "build", "-d", folder, cwd=root)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (found,) = built.glob("*.whl")
+    return found
+
+
+def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
+    for source, package in (
+        (".", "dpe_coap"),
+        ("device", "dpe_device"),
+        ("server", "dpe_server"),
+        ("tools", "dpe_tools"),
+    ):
+        folder = root / source
+        expected = {
+            str(file.relative_to(folder))
+            for file in (folder / package).rglob("*")
+            if file.is_file() and "__pycache__" not in file.parts
+        }
+        assert {name for name in names if name.split("/")[0] == package} == expected
+    assert {"dpe_coap/dpe1.cddl", "dpe_coap/py.typed", "dpe_server/py.typed", "dpe_tools/py.typed"} <= names
+
+
+def test_the_source_archive_is_the_repository(root: Path, built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "dpe_coap/dpe1.cddl", "tests/conftest.py", "tools/test"} <= names
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert names - {"PKG-INFO"} <= set(listed.splitlines())
+
+
+@pytest.fixture(scope="module")
+def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an empty virtual environment into which the wheel was installed with its pinned dependencies."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", folder, cwd=folder)
+    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "install", "--require-hashes", "-r", root / "requirements" / "run.txt", cwd=folder)
+    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    run(*pip, "check", cwd=folder)
+    return folder / "bin"
+
+
+def test_the_installed_command_tells_its_version(installed: Path, wheel: Path, tmp_path: Path) -> None:
+    assert wheel.name.split("-")[1] in run(installed / "dpe", "--version", cwd=tmp_path)
+
+
+def test_the_installed_demo_registers_a_device(installed: Path, tmp_path: Path) -> None:
+    shown = run(installed / "dpe", "demo", cwd=tmp_path)
+    for message in ("REQUEST", "RESPONSE", "SUCCESS", "CONFIRM"):
+        assert message in shown
+    assert list(tmp_path.iterdir()) == []  # what it makes is thrown away, and is not made here
