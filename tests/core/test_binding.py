@@ -13,8 +13,15 @@ from dpe_coap.numbers import MessageType, Status
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [("OK", "2.04"), ("VERSION_NOT_SUPPORTED", "4.12"), ("REFUSED", "4.03"), ("SUITE_TOO_WEAK", "4.03")]
-    + [("REPROVISION", "4.03"), ("UNAVAILABLE", "5.03"), ("REDIRECT", "4.03")],
+    [
+        ("OK", "2.04"),
+        ("VERSION_NOT_SUPPORTED", "4.12"),
+        ("REFUSED", "4.03"),
+        ("SUITE_TOO_WEAK", "4.03"),
+        ("REPROVISION", "4.03"),
+        ("UNAVAILABLE", "5.03"),
+        ("REDIRECT", "4.03"),
+    ],
 )
 def test_code_of_a_response(status: str, code: str) -> None:
     assert RESPONSE_CODES[Status[status]].dotted == code
