@@ -1,7 +1,7 @@
 """The operational log: structlog on standard error, with what other libraries log routed into it.
 
-It tells an operator what the server does and what it suffers from. Peers, payloads, IMEIs, keys and security tokens have
-no place in it; decisions about devices go to the audit log.
+It tells an operator what the server does and what it suffers from. Peers, payloads, IMEIs, keys and security tokens
+have no place in it; decisions about devices go to the audit log.
 """
 
 import logging

@@ -44,13 +44,11 @@ def _parse(text: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
-    if (
-        not host
-        or (":" in host) != bracketed
-        or not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 0xFFFF)
-    ):
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 0xFFFF
+    if not host or (":" in host) != bracketed or not is_port:
         raise ListenError(
-            f"not an address to listen on: {text!r}", hint=f"write HOST:PORT, as in 0.0.0.0:{DEFAULT_PORT} or [::]:0"
+            f"not an address to listen on: {text[:80]!r}",
+            hint=f"write HOST:PORT, as in 0.0.0.0:{DEFAULT_PORT} or [::]:{DEFAULT_PORT}",
         )
     return host, int(port)
 
@@ -134,7 +132,7 @@ class UdpSocket:
         return _IN_PKTINFO.pack(0, own, bytes(4)) if own == destination else None
 
 
-def listen(addresses: Sequence[str]) -> tuple[list[UdpSocket], list[str]]:
+def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:
     """Bind a socket for each address (``HOST:PORT``, ``[HOST]:PORT`` or ``HOST``; port 0 takes a free one).
 
     With no addresses given, binds those of ``LOOPBACK`` that this machine has. Returns the sockets, and a line of text
@@ -148,11 +146,12 @@ def listen(addresses: Sequence[str]) -> tuple[list[UdpSocket], list[str]]:
             try:
                 for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
                     sockets.append(UdpSocket(family, address))  # type: ignore[arg-type]
+            except ValueError:  # what cannot even be looked up
+                raise _explain(text, socket.gaierror()) from None
             except OSError as error:
-                if not addresses and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    left_out.append(f"not listening on {text}: this machine does not have that address")
-                    continue
-                raise _explain(text, error) from None
+                if addresses or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise _explain(text, error) from None
+                left_out.append(f"not listening on {text}: this machine does not have the address")
         if not sockets:
             raise ListenError("this machine has no loopback address", hint="name an address with --listen HOST:PORT")
     except ListenError:

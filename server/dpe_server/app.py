@@ -1,0 +1,155 @@
+"""The DPE Server as a process: state directory, sockets, signals and housekeeping around the registrar."""
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from dpe_coap.errors import DpeError
+from dpe_server import logs, policy
+from dpe_server.audit import AuditLog
+from dpe_server.batching import Batcher
+from dpe_server.registrar import Registrar
+from dpe_server.resources import Resources
+from dpe_server.site import CoapServer
+from dpe_server.state import StateDir
+from dpe_server.store.sqlite import SqliteStore
+from dpe_server.udp import listen
+
+HOUSEKEEPING = 60.0
+"""Seconds between looks for sessions to prune."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Server:
+    """One running server on the state directory ``path``; ``async with`` starts it and stops it gracefully.
+
+    ``addresses`` (``HOST:PORT``) are where it listens, if not where its configuration says. Entering raises a DpeError
+    when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad, and so on.
+    """
+
+    def __init__(self, path: Path, addresses: Sequence[str] = ()) -> None:
+        self._path = path
+        self._addresses = addresses
+        self._cleanup = AsyncExitStack()
+        self.uris: list[str] = []
+        """Where it listens."""
+
+    async def __aenter__(self) -> Self:
+        """Start; what was begun is undone when that fails."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take no more requests, answer those that were taken, and let go of everything."""
+        await self._cleanup.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        state = StateDir.open(self._path)
+        stack.enter_context(state.lock())
+        self._config = state.config
+        self._store = SqliteStore(state.store_path)
+        stack.callback(self._store.close)
+        self._audit = AuditLog(state.audit_path)
+        stack.callback(lambda: self._audit.close(time.time()))
+        self._registrar = Registrar(
+            realm=state.config.realm,
+            keys=state.keys,
+            policy=policy.load(state.policy_path),
+            store=self._store,
+            random=secrets.token_bytes,
+            retry_after=state.config.retry_after,
+        )
+        sockets, left_out = listen(self._addresses or state.config.listen)
+        for note in left_out:
+            _log.info(note)
+        self._batcher = Batcher(
+            self._registrar,
+            self._store.commit,
+            retry_after=state.config.retry_after,
+            on_batch=lambda: self._audit.write(self._registrar.take_audit(), time.monotonic(), time.time()),
+        )
+        self._coap = CoapServer(sockets, Resources(self._batcher.submit), retry_after=state.config.retry_after)
+        stack.push_async_callback(self._coap.close)
+        stack.push_async_callback(self._batcher.close)
+        stack.push_async_callback(self._coap.stop)
+        housekeeping = asyncio.create_task(self._keep_house())
+        stack.callback(housekeeping.cancel)
+        self._coap.start()
+        self.uris = [f"coap://{socket.authority}" for socket in sockets]
+
+    async def reload(self) -> None:
+        """Read the policy and the keys again, and go on in a new audit log if the old one was moved away.
+
+        A policy or keys that are not as they must be change nothing; one log line says which.
+        """
+        self._audit.reopen()
+        try:
+            state = StateDir.open(self._path)
+            new_policy = policy.load(state.policy_path)
+        except DpeError as error:
+            _log.error("not reloaded, the old policy and keys stay", reason=str(error))
+            return
+        await self._batcher.exclusively(lambda: self._registrar.reload(keys=state.keys, policy=new_policy))
+        _log.info("policy and keys reloaded")
+
+    async def _keep_house(self) -> None:
+        while True:
+            try:
+                pruned = await self._batcher.exclusively(self._prune)
+            except DpeError as error:
+                _log.warning("sessions not pruned", reason=str(error))
+            else:
+                if pruned:
+                    _log.info("sessions pruned", count=pruned)
+            self._audit.write((), time.monotonic(), time.time())
+            await asyncio.sleep(HOUSEKEEPING)
+
+    def _prune(self) -> int:
+        return self._store.prune(int(time.time()) - self._config.retention)
+
+
+async def _serve(path: Path, addresses: Sequence[str], announce: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    hang_up = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+    async with Server(path, addresses) as server:
+        for uri in server.uris:
+            announce(f"listening on {uri}")
+        reloading = asyncio.create_task(_reload_on(hang_up, server))
+        await stopping.wait()
+        reloading.cancel()
+        _log.info("stopping")
+
+
+async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        await server.reload()
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
+
+def serve(path: Path, addresses: Sequence[str] = (), *, json_log: bool = False) -> None:
+    """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
+
+    Prints ``listening on coap://HOST:PORT`` for each address once it answers there. The log goes to standard error, as
+    JSON lines if ``json_log``. Raises a DpeError when the server cannot start.
+    """
+    logs.configure(as_json=json_log)
+    asyncio.run(_serve(path, addresses, _announce))
