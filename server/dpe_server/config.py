@@ -1,0 +1,133 @@
+"""The server's configuration: what config.toml may say, strictly. A key that would have no effect is an error."""
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from typing import Any
+
+from dpe_coap.errors import LocalError
+from dpe_coap.numbers import MAX_SECONDS, MAX_SERVER_URI
+from dpe_server.policy.lines import lines_of
+
+MAX_REALM = 64
+"""Bytes of UTF-8."""
+
+_URI = re.compile(r"coap://(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?")
+
+_TEMPLATE = """\
+# Configuration of this DPE Server. It is read when the server starts.
+
+# The name of the server cluster. Devices are provisioned with it: once there are any, do not change it.
+realm = {realm}
+
+# Where devices find this server; written into their credentials.
+uri = {uri}
+
+# Where the server listens; without this line on the loopback addresses, port 5683. To serve other machines:
+# listen = ["0.0.0.0:5683", "[::]:5683"]
+
+# Seconds after which a device tries again when the server cannot register it now.
+retry_after = 60
+
+# Seconds that a session is kept in the store after its end; until then its Client ID goes to no other device.
+retention = 2592000
+"""
+
+
+class ConfigError(LocalError):
+    """config.toml is not as it must be; ``line`` (from 1) and ``key`` say where, if it has a place."""
+
+    def __init__(self, fault: str, *, source: str, line: int | None = None, key: str | None = None) -> None:
+        self.line = line
+        self.key = key
+        place = source if line is None else f"{source}:{line}"
+        super().__init__(f"{place}: {fault}" if key is None else f"{place}: {key}: {fault}")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The values of config.toml."""
+
+    realm: str
+    """The cluster's name, 1 to 64 bytes of UTF-8."""
+    uri: str
+    """Where devices find the server: ``coap://HOST[:PORT]``."""
+    listen: tuple[str, ...] = ()
+    """Where the server listens, ``HOST:PORT`` each; empty: on the loopback addresses."""
+    retry_after: int = 60
+    """Seconds a device is told to wait when the server cannot register it now."""
+    retention: int = 30 * 24 * 3600
+    """Seconds that a session is kept after its end."""
+
+
+def template(realm: str, uri: str) -> str:
+    """Return the text of a new config.toml."""
+    return _TEMPLATE.format(realm=json.dumps(realm, ensure_ascii=False), uri=json.dumps(uri))
+
+
+def parse(text: str, source: str = "config.toml") -> Config:
+    """Read the text of a config.toml; ConfigError names the line and the key."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not TOML: {error}", source=source) from None
+    for key, value in values.items():
+        line = lines_of(text).get((key,))
+        if key not in _CHECKS:
+            raise ConfigError(f"unknown key; known are {', '.join(_CHECKS)}", source=source, line=line, key=key)
+        if fault := _CHECKS[key](value):
+            raise ConfigError(fault, source=source, line=line, key=key)
+    for key in ("realm", "uri"):
+        if key not in values:
+            raise ConfigError("is missing", source=source, key=key)
+    if "listen" in values:
+        values["listen"] = tuple(values["listen"])
+    return Config(**values)
+
+
+def realm_fault(value: object) -> str | None:
+    """Return why ``value`` cannot be a realm, or None."""
+    if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value.encode()) <= MAX_REALM:
+        return f"expected a name of 1 to {MAX_REALM} bytes"
+    return None
+
+
+def uri_fault(value: object, *, path: bool = False) -> str | None:
+    """Return why ``value`` cannot be a server's URI, which ``path`` may follow, or None."""
+    parts = _URI.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_SERVER_URI else None
+    if parts is None or not _is_host(parts) or not 0 < int(parts["port"] or 5683) <= 65535:
+        return f"expected coap://HOST or coap://HOST:PORT, at most {MAX_SERVER_URI} bytes"
+    return "expected no path after the host and the port" if parts["path"] and not path else None
+
+
+def _is_host(parts: re.Match[str]) -> bool:
+    try:
+        return parts["ipv6"] is None or bool(IPv6Address(parts["ipv6"]))
+    except ValueError:
+        return False
+
+
+def _listen_fault(value: object) -> str | None:
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+        return 'expected a list of addresses, as in ["127.0.0.1:5683"]'
+    return "an address is there twice" if len(set(value)) < len(value) else None
+
+
+def _seconds_fault(least: int) -> Any:
+    def fault(value: object) -> str | None:
+        if type(value) is not int or not least <= value <= MAX_SECONDS:
+            return f"expected a whole number of seconds from {least} to {MAX_SECONDS}"
+        return None
+
+    return fault
+
+
+_CHECKS = {
+    "realm": realm_fault,
+    "uri": uri_fault,
+    "listen": _listen_fault,
+    "retry_after": _seconds_fault(1),
+    "retention": _seconds_fault(0),
+}

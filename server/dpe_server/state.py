@@ -1,0 +1,223 @@
+"""The state directory: everything of one server that outlives it. Mode 0700, its files 0600.
+
+config.toml and policy.toml are an operator's to edit; keys.json, dpe.sqlite, serve.lock and audit.jsonl the server's.
+"""
+
+import fcntl
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from dpe_coap.errors import LocalError
+from dpe_coap.keys import KEY_SIZE
+from dpe_server import config as config_file
+from dpe_server import key_file
+from dpe_server.config import Config
+from dpe_server.key_ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
+from dpe_server.policy import DEFAULT_POLICY
+from dpe_server.store.sqlite import SqliteStore
+
+KeyKind = Literal["master", "handle"]
+
+_FILES = ("config.toml", "policy.toml", "keys.json", "dpe.sqlite")
+
+
+class StateError(LocalError):
+    """The state directory is not as it must be, or is in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateDir:
+    """An open state directory. It does not follow later changes of its files: open it again."""
+
+    path: Path
+    config: Config
+    keys: KeyRing
+
+    @classmethod
+    def create(cls, path: Path | str, realm: str, uri: str) -> "StateDir":
+        """Make a new state directory with fresh keys; StateError rather than touch what is there already."""
+        path = Path(path)
+        config = config_file.template(realm, uri)
+        config_file.parse(config)  # refuses a bad realm or URI before anything is made
+        keys = KeyRing({FIRST_GENERATION: _new_key()}, {FIRST_GENERATION: _new_key()}, _new_key())
+        with ExitStack() as undo, _reported(path):
+            if path.exists() and not path.is_dir():
+                raise StateError(f"{path} is there already and is not a directory", hint="choose another path")
+            if not path.exists():
+                path.mkdir(mode=0o700)
+                undo.callback(path.rmdir)
+            if any(path.iterdir()):
+                raise StateError(
+                    f"{path} is not empty", hint="choose another path, or serve from it if it is a state directory"
+                )
+            path.chmod(0o700)
+            for name, text in (
+                ("config.toml", config),
+                ("policy.toml", DEFAULT_POLICY),
+                ("keys.json", key_file.text_of(keys)),
+            ):
+                _write_new(path / name, text)
+                undo.callback((path / name).unlink)
+            undo.callback((path / "dpe.sqlite").unlink, missing_ok=True)
+            SqliteStore(path / "dpe.sqlite").close()
+            _sync_directory(path)
+            undo.pop_all()
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "StateDir":
+        """Read the configuration and the keys.
+
+        Raises StateError, ConfigError among others, when a file is missing, can be read by others or is not as it
+        must be. The policy and the store are left to those who need them.
+        """
+        path = Path(path)
+        with _reported(path):
+            if not path.is_dir():
+                raise StateError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
+            _check_mode(path, 0o700)
+            for file in (path / name for name in _FILES):
+                if not file.exists():
+                    raise StateError(
+                        f"{path} is not a state directory: it has no {file.name}",
+                        hint="give the path of one made with dpe init, or restore the file from a backup",
+                    )
+                _check_mode(file, 0o600)
+            source = path / "config.toml"
+            config = config_file.parse(_text(source), str(source))
+            return cls(path, config, _read_keys(path))
+
+    @property
+    def policy_path(self) -> Path:
+        """The policy (TOML)."""
+        return self.path / "policy.toml"
+
+    @property
+    def store_path(self) -> Path:
+        """The store (SQLite)."""
+        return self.path / "dpe.sqlite"
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit log (JSON lines)."""
+        return self.path / "audit.jsonl"
+
+    def rotate(self, kind: KeyKind) -> int:
+        """Add the next generation of the master or the handle key, durably, and return its number (2 to 255).
+
+        A running server takes it up when it reloads.
+        """
+        path = self.path / "keys.json"
+        with _reported(path), _locked(self.path, os.O_RDONLY):  # two rotations at once would lose one
+            keys = _read_keys(self.path)
+            ring = {"master": keys.master, "handle": keys.handle}[kind]
+            generation = max(ring) + 1
+            if generation > LAST_GENERATION:
+                raise StateError(
+                    f"there is no {kind} key after generation {LAST_GENERATION}",
+                    hint="make a new state directory with dpe init, and provision the devices for it",
+                )
+            added = {**ring, generation: _new_key()}
+            keys = replace(keys, master=added) if kind == "master" else replace(keys, handle=added)
+            _replace(path, key_file.text_of(keys))
+        return generation
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory for one server; StateError names the process that has it already."""
+        path = self.path / "serve.lock"
+        with ExitStack() as held:
+            with _reported(path):
+                try:
+                    descriptor = held.enter_context(_locked(path, os.O_RDWR | os.O_CREAT, wait=False))
+                except BlockingIOError:
+                    pid = _text(path).strip()
+                    raise StateError(
+                        f"{self.path} is in use by another server (process {pid or 'unknown'})",
+                        hint=f"stop it with: kill {pid}" if pid else "stop the other server",
+                    ) from None
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                held.callback(os.ftruncate, descriptor, 0)
+            yield
+
+
+def _new_key() -> bytes:
+    return secrets.token_bytes(KEY_SIZE)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Turn what the file system says into a StateError."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"{error.filename or path}: {error.strerror}", hint="check the path, and who owns it and may use it"
+        ) from None
+
+
+def _read_keys(directory: Path) -> KeyRing:
+    path = directory / "keys.json"
+    return key_file.parse(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise StateError(f"{path}: not UTF-8 text", hint="save it as UTF-8, or restore it from a backup") from None
+
+
+def _check_mode(path: Path, expected: int) -> None:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise StateError(f"{path} is open to other users (mode {mode:04o})", hint=f"chmod {expected:o} {path}")
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Make a file (mode 0600) and have it on the disk; FileExistsError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a whole new file in the place of ``path``: after a crash there is the old one or the new one."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(path: Path, flags: int, *, wait: bool = True) -> Iterator[int]:
+    """Hold an flock on a file or directory and give its descriptor; BlockingIOError if it is held and not waited for."""
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""The schema of the SQLite store, version by version, and the way from any of them to the newest.
+
+A step is never edited once released: a change is a new step at the end.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from dpe_server.store import StoreError
+
+APPLICATION_ID = 0x44504531
+"""Marks the file as a DPE store (PRAGMA application_id): the letters DPE1."""
+
+Step = Sequence[str]
+
+STEPS: Sequence[Step] = (
+    (
+        """
+        CREATE TABLE session (
+            client_id INTEGER PRIMARY KEY CHECK (client_id BETWEEN 0 AND 0xffffffffffffff),
+            device BLOB NOT NULL UNIQUE CHECK (length(device) = 16),
+            sealed_imei BLOB NOT NULL,
+            version_major INTEGER NOT NULL,
+            version_minor INTEGER NOT NULL,
+            firmware TEXT,
+            suite INTEGER NOT NULL,
+            rule TEXT NOT NULL,
+            ordinal INTEGER NOT NULL,
+            established_at INTEGER NOT NULL,
+            expires_at INTEGER,
+            th3 BLOB NOT NULL,
+            success_hash BLOB NOT NULL CHECK (length(success_hash) = 32),
+            confirm BLOB NOT NULL,
+            sealed_keys BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX session_by_end ON session (expires_at) WHERE expires_at IS NOT NULL",
+        """
+        CREATE TABLE profile (
+            client_id INTEGER PRIMARY KEY REFERENCES session ON DELETE CASCADE,
+            properties TEXT NOT NULL CHECK (json_valid(properties)),
+            policies TEXT NOT NULL CHECK (json_valid(policies))
+        ) STRICT
+        """,
+        """
+        CREATE TABLE restriction (
+            device BLOB PRIMARY KEY CHECK (length(device) = 16),
+            revoked_at INTEGER,
+            minimum_epoch INTEGER NOT NULL DEFAULT 0 CHECK (minimum_epoch BETWEEN 0 AND 255)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # One row: what holds for the whole server. The ordinal outlives the sessions that are pruned.
+        """
+        CREATE TABLE server (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            minimum_epoch INTEGER NOT NULL CHECK (minimum_epoch BETWEEN 0 AND 255),
+            last_ordinal INTEGER NOT NULL
+        ) STRICT
+        """,
+        "INSERT INTO server VALUES (1, 0, 0)",
+    ),
+)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the schema version of the database."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check(connection: sqlite3.Connection, newest: int = len(STEPS)) -> None:
+    """Refuse, with StoreError, a database that is not a DPE store or is newer than this program. Changes nothing."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    empty = not application and not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    if application != APPLICATION_ID and not empty:
+        raise StoreError("the database is not a DPE store", hint="give the path of another file, or move this one away")
+    version = version_of(connection)
+    if version > newest:
+        raise StoreError(
+            f"the store has schema version {version}; this program knows up to {newest}",
+            hint="run the newer dpe-coap that made it, or restore a backup of the older store",
+        )
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> None:
+    """Bring the database, empty or of any older version, to the newest in one transaction."""
+    check(connection, len(steps))
+    if version_of(connection) == len(steps):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:  # commits or rolls back
+        check(connection, len(steps))  # another process may have been faster
+        for step in steps[version_of(connection) :]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")

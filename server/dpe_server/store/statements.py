@@ -1,0 +1,60 @@
+"""The SQL of the SQLite store that does more than name a row.
+
+A look-up takes any number of keys as one parameter, ?1: Client IDs as a JSON array of integers, devices as one string
+of 16 bytes each. CROSS JOIN makes SQLite go through the keys and search each of them in an index.
+"""
+
+# ruff: noqa: S608  # statements are put together from constants of this file
+
+MAX_INSERT = 512
+"""Sessions inserted by one statement; times the columns it must stay below SQLite's 32,766 variables."""
+
+_COLUMNS = (
+    "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
+    " established_at, expires_at, th3, success_hash, confirm, sealed_keys"
+)
+_DEVICES = (
+    "WITH RECURSIVE each(at) AS"
+    " (SELECT 1 WHERE length(?1) UNION ALL SELECT at + 16 FROM each WHERE at + 16 < length(?1)) "
+)
+_SESSION = f"SELECT {_COLUMNS}, properties, policies FROM"
+_HELD = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash), expires_at)) FROM"
+_BY_CLIENT_ID = "json_each(?1) CROSS JOIN session ON client_id = value"
+_SESSION_BY_DEVICE = "each CROSS JOIN session ON device = substr(?1, at, 16)"
+_RESTRICTION_BY_DEVICE = "each CROSS JOIN restriction ON device = substr(?1, at, 16)"
+_PROFILE = "JOIN profile USING (client_id)"
+
+SESSIONS = f"{_SESSION} {_BY_CLIENT_ID} {_PROFILE}"
+SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSION_BY_DEVICE} {_PROFILE}"
+TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN ? AND ?"
+RESTRICTIONS = f"{_DEVICES}SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTION_BY_DEVICE}"
+
+# What a batch must know, each as one row of JSON.
+HELD = f"{_HELD} {_BY_CLIENT_ID}"
+HELD_OF = f"{_DEVICES}{_HELD} {_SESSION_BY_DEVICE}"
+REVOKED = f"{_DEVICES}SELECT json_group_array(hex(device)) FROM {_RESTRICTION_BY_DEVICE} WHERE revoked_at IS NOT NULL"
+
+END = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
+INSERT_PROFILES = (
+    "INSERT INTO profile SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')"
+    " FROM json_each(?)"
+)
+COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
+
+LIVE = f"{_SESSION} session {_PROFILE} WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
+COUNT = "SELECT (SELECT count(*) FROM session) - (SELECT count(*) FROM session WHERE expires_at <= ?)"
+PRUNE = "DELETE FROM session WHERE client_id IN (SELECT client_id FROM session WHERE expires_at < ? LIMIT ?)"
+REVOKE = (
+    "INSERT INTO restriction (device, revoked_at) VALUES (?, ?)"
+    " ON CONFLICT (device) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)"
+)
+RESTRICT = (
+    "INSERT INTO restriction (device, minimum_epoch) VALUES (?, ?)"
+    " ON CONFLICT (device) DO UPDATE SET minimum_epoch = excluded.minimum_epoch"
+)
+
+
+def insert_sessions(count: int) -> str:
+    """Return the statement that inserts ``count`` sessions."""
+    row = f"({', '.join('?' for _ in _COLUMNS.split(','))})"
+    return f"INSERT INTO session ({_COLUMNS}) VALUES {', '.join([row] * count)}"
