@@ -3,9 +3,10 @@
 import tomllib
 from typing import Any
 
-from dpe_server.policy_lines import Path, lines_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dpe_server.toml_lines import Path, lines_of
 
 SHAPES = '''# a comment, with = and [[
 top = 1
