@@ -43,6 +43,8 @@ class _MessageManager(MessageManager):  # type: ignore[misc]
         self._duplicates = Duplicates()
 
     def _deduplicate_message(self, message: Any) -> bool:
+        if (message.token, message.remote) in self.token_manager.incoming_requests:
+            return True  # under way. A second request on its CoAP token is lost; its retransmission may find it free
         known = self._duplicates.begin((message.remote, message.mid), message.datagram, self.loop.time())
         if known is not None and known.reply is not None and message.mtype == Type.CON:
             self.message_interface.send_datagram(known.reply, message.remote)

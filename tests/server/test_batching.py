@@ -1,0 +1,297 @@
+"""Batches: who shares one, what waits, what is refused, and that nothing is lost when something fails."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from dpe_coap.binding import Code
+from dpe_coap.messages import Version
+from dpe_server.batching import BATCH, WAITING, Batcher
+from dpe_server.registrar import Prepared
+from dpe_server.reply import Reply, busy
+from dpe_server.store import Outcome, Session, StoreError
+
+SECRET = b"payload that no log may hold"
+
+
+def session(payload: bytes) -> Session:
+    return Session(
+        client_id=bytes(7),
+        device=payload,
+        sealed_imei=b"",
+        version=Version(1, 0),
+        firmware=None,
+        suite=1,
+        rule="rule",
+        ordinal=1,
+        established_at=0,
+        expires_at=None,
+        th3=b"",
+        success_hash=b"",
+        confirm=b"",
+        sealed_keys=b"",
+        properties="{}",
+        policies="{}",
+    )
+
+
+@dataclass
+class Echo:
+    """Stands for the registrar and the store: echoes payloads, and commits those that begin with ``!``."""
+
+    batches: list[list[bytes]] = field(default_factory=list)
+    commits: list[int] = field(default_factory=list)
+    completed: list[Sequence[Outcome] | None] = field(default_factory=list)
+    times: list[tuple[float, float]] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    fault: Exception | None = None
+    """Raised by ``prepare``."""
+    store_fault: Exception | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+    """Commits wait for it."""
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
+        self.batches.append(list(batch))
+        self.times.append((now, wall))
+        if self.fault is not None:
+            raise self.fault
+        sessions = [session(payload) for payload in batch if payload.startswith(b"!")]
+        return Prepared(slots=[Reply(Code.CHANGED, payload) for payload in batch], sessions=sessions)
+
+    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
+        self.completed.append(outcomes)
+        return [slot for slot in prepared.slots if isinstance(slot, Reply)]
+
+    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
+        self.threads.add(threading.current_thread().name)
+        assert self.gate.wait(10)
+        if self.store_fault is not None:
+            raise self.store_fault
+        self.commits.append(len(sessions))
+        return [Outcome.COMMITTED] * len(sessions)
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+Test = Callable[[Batcher], Coroutine[Any, Any, None]]
+
+
+def run(echo: Echo, test: Test, **options: Any) -> list[Any]:
+    """Run ``test`` with a batcher that is closed in the end; return what was logged."""
+
+    async def main() -> None:
+        batcher = Batcher(echo, echo.commit, retry_after=60, **options)
+        try:
+            await asyncio.wait_for(test(batcher), 20)
+        finally:
+            echo.gate.set()
+            await batcher.close()
+
+    with capture_logs() as logs:
+        asyncio.run(main())
+    return logs
+
+
+def payloads(count: int, prefix: bytes = b"") -> list[bytes]:
+    return [prefix + str(number).encode() for number in range(count)]
+
+
+async def in_flight(echo: Echo, batches: int) -> None:
+    """Let the event loop turn until so many batches were begun."""
+    while len(echo.batches) < batches:  # noqa: ASYNC110  # a turn is what is waited for
+        await asyncio.sleep(0)
+
+
+def test_requests_of_one_turn_share_a_batch_and_each_gets_its_own_reply(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        replies = await asyncio.gather(*map(batcher.submit, payloads(50)))
+        assert [reply.payload for reply in replies] == payloads(50)
+
+    assert run(echo, test, clock=lambda: 5.0, wall=lambda: 9.0) == []
+    assert echo.batches == [payloads(50)]
+    assert echo.times == [(5.0, 9.0)]
+    assert echo.commits == []
+
+
+def test_a_batch_is_bounded(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        await asyncio.gather(*map(batcher.submit, payloads(2 * BATCH + 1)))
+
+    run(echo, test)
+    assert [len(batch) for batch in echo.batches] == [BATCH, BATCH, 1]
+
+
+def test_the_sessions_of_a_batch_are_committed_at_once_and_off_the_event_loop(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        await asyncio.gather(*map(batcher.submit, payloads(5, b"!") + payloads(3)))
+
+    run(echo, test)
+    assert echo.commits == [5]
+    assert echo.completed == [[Outcome.COMMITTED] * 5]
+    assert threading.current_thread().name not in echo.threads
+
+
+def test_what_comes_during_a_commit_waits_and_shares_the_next_batch(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        first = asyncio.create_task(batcher.submit(b"!first"))
+        await in_flight(echo, 1)
+        rest = [asyncio.create_task(batcher.submit(payload)) for payload in payloads(20, b"!")]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert echo.batches == [[b"!first"]]
+        assert not first.done()
+        echo.gate.set()
+        await asyncio.gather(first, *rest)
+
+    run(echo, test)
+    assert echo.batches == [[b"!first"], payloads(20, b"!")]
+
+
+def test_on_batch_is_called_before_the_replies_go_out(echo: Echo) -> None:
+    calls: list[int] = []
+
+    async def test(batcher: Batcher) -> None:
+        await batcher.submit(b"one")
+        assert calls == [1]
+        await batcher.submit(b"two")
+
+    run(echo, test, on_batch=lambda: calls.append(1))
+    assert calls == [1, 1]
+
+
+def test_a_store_that_fails_is_told_to_the_registrar_and_logged_once(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.store_fault = StoreError("the disk is full")
+        for payload in payloads(3, b"!"):
+            assert (await batcher.submit(payload)).code == Code.CHANGED
+        echo.store_fault = None
+        await batcher.submit(b"!again")
+
+    logs = run(echo, test)
+    assert echo.completed == [None, None, None, [Outcome.COMMITTED]]
+    assert [(log["log_level"], log["event"]) for log in logs] == [
+        ("error", "store not writable"),
+        ("info", "store writable again"),
+    ]
+    assert logs[0]["reason"] == "the disk is full"
+
+
+def test_a_defect_of_the_store_counts_as_a_failed_commit(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.store_fault = RuntimeError(SECRET.decode())
+        await batcher.submit(b"!" + SECRET)
+
+    (log,) = run(echo, test)
+    assert echo.completed == [None]
+    assert (log["event"], log["error"]) == ("commit failed", "RuntimeError")
+    assert SECRET.decode() not in str(log)
+
+
+def test_a_defect_of_the_registrar_is_answered_5_03_and_logged_without_the_payload(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.fault = RuntimeError(SECRET.decode())
+        replies = await asyncio.gather(*map(batcher.submit, [SECRET] * 3))
+        assert replies == [busy(60)] * 3
+        echo.fault = None
+        assert (await batcher.submit(b"after")).payload == b"after"
+
+    (log,) = run(echo, test)
+    assert (log["event"], log["error"]) == ("batch failed", "RuntimeError")
+    assert log["place"].startswith(f"{__name__}:")
+    assert SECRET.decode() not in str(log)
+
+
+def test_too_many_waiting_requests_get_5_03_at_once_and_the_others_their_reply(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        first = asyncio.create_task(batcher.submit(b"!first"))
+        await in_flight(echo, 1)
+        waiting = [asyncio.create_task(batcher.submit(b"waiting")) for _ in range(WAITING)]
+        await asyncio.sleep(0)
+        for _ in range(3):
+            assert await batcher.submit(b"one too many") == Reply(Code.SERVICE_UNAVAILABLE, max_age=60)
+        assert not first.done()
+        echo.gate.set()
+        assert {reply.payload for reply in await asyncio.gather(*waiting)} == {b"waiting"}
+
+    run(echo, test)
+    assert sum(map(len, echo.batches)) == 1 + WAITING
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        first = asyncio.create_task(batcher.submit(b"!first"))
+        await in_flight(echo, 1)
+        lost = asyncio.create_task(batcher.submit(b"lost"))
+        kept = asyncio.create_task(batcher.submit(b"kept"))
+        await asyncio.sleep(0)
+        lost.cancel()
+        first.cancel()  # in flight: it is decided, and its reply dropped
+        await asyncio.sleep(0)
+        echo.gate.set()
+        assert (await kept).payload == b"kept"
+
+    assert run(echo, test) == []
+    assert echo.batches == [[b"!first"], [b"kept"]]
+    assert echo.commits == [1]
+
+
+def test_closing_finishes_what_was_taken_and_takes_no_more(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        taken = [asyncio.create_task(batcher.submit(b"!first"))]
+        await in_flight(echo, 1)
+        taken += [asyncio.create_task(batcher.submit(payload)) for payload in payloads(BATCH + 1, b"!")]
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        assert await batcher.submit(b"late") == busy(60)
+        echo.gate.set()
+        await closing
+        assert all(task.done() for task in taken)
+        assert {task.result().code for task in taken} == {Code.CHANGED}
+
+    run(echo, test)
+    assert sum(echo.commits) == 1 + BATCH + 1
+
+
+def test_an_exclusive_action_waits_for_the_batch_in_flight(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        first = asyncio.create_task(batcher.submit(b"!first"))
+        await in_flight(echo, 1)
+        action = asyncio.create_task(batcher.exclusively(lambda: list(echo.commits)))
+        second = asyncio.create_task(batcher.submit(b"!second"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not action.done()
+        echo.gate.set()
+        assert await action == [1]
+        await asyncio.gather(first, second)
+
+    run(echo, test)
+
+
+def test_an_exclusive_action_s_error_reaches_its_caller(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        def fail() -> None:
+            raise StoreError("no")
+
+        with pytest.raises(StoreError):
+            await batcher.exclusively(fail)
+        assert (await batcher.submit(b"after")).payload == b"after"
+
+    assert run(echo, test) == []

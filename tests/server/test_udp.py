@@ -1,0 +1,257 @@
+"""Sockets: where the server listens, from where it answers, and what it does not hear."""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from dpe_server import udp
+from dpe_server.udp import LOOPBACK, ListenError, Peer, UdpSocket, listen
+from tests.serving import LoopThread, needs_ipv6
+
+
+class Echo:
+    """A socket that answers every datagram with itself."""
+
+    def __init__(self, address: str) -> None:
+        (self.socket,), self.left_out = listen([address])
+        self.heard: list[bytes] = []
+        self.socket.start(self._received)
+
+    def _received(self, datagram: bytes, peer: Peer) -> None:
+        self.heard.append(datagram)
+        self.socket.send(datagram, peer)
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    with LoopThread() as loop:
+        yield loop
+
+
+def port(bound: UdpSocket) -> int:
+    return int(bound.authority.rpartition(":")[2])
+
+
+def close(sockets: list[UdpSocket]) -> None:
+    for bound in sockets:
+        bound.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "authority"),
+    [
+        ("127.0.0.1:0", "127.0.0.1:"),
+        ("0.0.0.0:0", "0.0.0.0:"),
+        pytest.param("[::1]:0", "[::1]:", marks=needs_ipv6),
+        pytest.param("[::]:0", "[::]:", marks=needs_ipv6),
+    ],
+)
+def test_port_0_takes_a_free_port(address: str, authority: str) -> None:
+    sockets, left_out = listen([address])
+    assert [bound.authority.startswith(authority) for bound in sockets] == [True]
+    assert port(sockets[0]) > 0
+    assert left_out == []
+    close(sockets)
+
+
+def test_several_addresses_and_names_are_listened_on() -> None:
+    sockets, _ = listen(["127.0.0.1:0", "localhost:0"])
+    assert len(sockets) >= 2
+    assert len({bound.authority for bound in sockets}) == len(sockets)
+    close(sockets)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", pytest.param("[::1]:0", marks=needs_ipv6)])
+def test_a_port_in_use_is_one_clear_error(address: str) -> None:
+    sockets, _ = listen([address])
+    taken = sockets[0].authority
+    with pytest.raises(ListenError, match="the port is in use") as caught:
+        listen(["127.0.0.1:0", taken])
+    assert taken in str(caught.value)
+    assert "--listen" in caught.value.hint
+    close(sockets)
+    close(listen([taken])[0])
+
+
+BAD = [
+    "",
+    ":5683",
+    "127.0.0.1:",
+    "127.0.0.1:x",
+    "127.0.0.1:65536",
+    "127.0.0.1:-1",
+    "127.0.0.1:\u0663",
+    "::1:5683",
+    "[::1",
+    "[127.0.0.1]:5683",
+    "[]:5683",
+    "coap://127.0.0.1",
+]
+
+
+@pytest.mark.parametrize("address", BAD)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ListenError) as caught:
+        listen([address])
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:0", "nowhere.invalid:0", "a..b:0", "x" * 64 + ":0", "a\0b:0"])
+def test_what_is_no_address_of_this_machine_is_refused(address: str) -> None:
+    with pytest.raises(ListenError, match="cannot listen on"):
+        listen([address])
+
+
+def test_a_host_alone_has_the_default_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def lookup(host: str, port: int, **_: object) -> list[object]:
+        asked.append((host, port))
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    for address in ("127.0.0.1", "[::1]", "server.example"):
+        with pytest.raises(ListenError):
+            listen([address])
+    assert asked == [("127.0.0.1", 5683), ("::1", 5683), ("server.example", 5683)]
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_a_machine_without_ipv6_listens_on_ipv4_by_default(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    made: list[object] = []
+
+    class NoIPv6(UdpSocket):
+        def __init__(self, family: int, address: tuple[str, int]) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(number, "no IPv6")
+            super().__init__(family, (address[0], 0))
+            made.append(address)
+
+    monkeypatch.setattr(udp, "UdpSocket", NoIPv6)
+    sockets, left_out = listen()
+    assert made == [("127.0.0.1", 5683)]
+    assert len(left_out) == 1
+    assert LOOPBACK[1] in left_out[0]
+    close(sockets)
+    with pytest.raises(ListenError):
+        listen(["[::1]:0"])
+
+
+@pytest.mark.parametrize(
+    ("bind", "ask", "family"),
+    [
+        ("127.0.0.1:0", "127.0.0.1", socket.AF_INET),
+        ("127.0.0.2:0", "127.0.0.2", socket.AF_INET),
+        ("0.0.0.0:0", "127.0.0.1", socket.AF_INET),
+        ("0.0.0.0:0", "127.77.0.3", socket.AF_INET),
+        pytest.param("[::1]:0", "::1", socket.AF_INET6, marks=needs_ipv6),
+        pytest.param("[::]:0", "::1", socket.AF_INET6, marks=needs_ipv6),
+    ],
+)
+def test_the_answer_comes_from_the_address_that_was_asked(
+    loop: LoopThread, bind: str, ask: str, family: socket.AddressFamily
+) -> None:
+    echo = loop.call(Echo, bind)
+    with socket.socket(family, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.sendto(b"ping", (ask, port(echo.socket)))
+        answer, sender = asker.recvfrom(100)
+    assert (answer, sender[:2]) == (b"ping", (ask, port(echo.socket)))
+    loop.call(echo.socket.close)
+
+
+@needs_ipv6
+def test_both_families_may_have_one_port() -> None:
+    first, _ = listen(["0.0.0.0:0"])
+    second, _ = listen([f"[::]:{port(first[0])}"])
+    close(first + second)
+
+
+def test_the_largest_datagrams_come_whole(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.connect(("127.0.0.1", port(echo.socket)))
+        for size in (0, 1, 65_507):
+            asker.send(bytes(size))
+            assert asker.recv(65_535) == bytes(size)
+    loop.call(echo.socket.close)
+
+
+def test_multicast_and_broadcast_are_not_heard(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "0.0.0.0:0")
+    group = socket.inet_aton("224.0.1.187")
+    loopback = socket.inet_aton("127.0.0.1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + loopback)  # the host hears the group
+        asker.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, loopback)
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        asker.sendto(b"multicast", ("224.0.1.187", port(echo.socket)))
+        asker.sendto(b"broadcast", ("127.255.255.255", port(echo.socket)))
+        asker.sendto(b"unicast", ("127.0.0.1", port(echo.socket)))
+        assert asker.recv(100) == b"unicast"
+    assert echo.heard == [b"unicast"]
+    loop.call(echo.socket.close)
+
+
+@needs_ipv6
+def test_ipv6_multicast_is_not_heard(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "[::]:0")
+    group = socket.inet_pton(socket.AF_INET6, "ff02::fd")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 0)  # not beyond this machine
+        for interface, _ in socket.if_nameindex():
+            try:
+                asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group + struct.pack("@I", interface))
+                asker.sendto(b"multicast", ("ff02::fd", port(echo.socket), 0, interface))
+            except OSError:  # the loopback interface takes no IPv6 multicast
+                continue
+        asker.sendto(b"unicast", ("::1", port(echo.socket)))
+        assert asker.recv(100) == b"unicast"
+    assert echo.heard == [b"unicast"]
+    loop.call(echo.socket.close)
+
+
+def test_what_the_kernel_will_not_send_is_lost_without_an_error(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "127.0.0.1:0")
+    nowhere = Peer(("127.0.0.1", 0), struct.pack("@I4s4s", 0, bytes([127, 0, 0, 1]), bytes(4)))
+    loop.call(echo.socket.send, b"to port 0", nowhere)
+    loop.call(echo.socket.send, bytes(70_000), nowhere._replace(address=("127.0.0.1", 9)))
+    loop.call(echo.socket.close)
+    loop.call(echo.socket.send, b"after closing", nowhere)
+
+
+def test_a_peer_that_is_gone_does_not_disturb_the_socket(loop: LoopThread) -> None:
+    """The ICMP error for an answer to a closed port must not reach the next reader."""
+    echo = loop.call(Echo, "127.0.0.1:0")
+    for _ in range(5):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            gone.sendto(b"first", ("127.0.0.1", port(echo.socket)))
+            gone.sendto(b"second", ("127.0.0.1", port(echo.socket)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.sendto(b"still there", ("127.0.0.1", port(echo.socket)))
+        assert asker.recv(100) == b"still there"
+    loop.call(echo.socket.close)
+
+
+def test_a_stopped_socket_hears_nothing_but_still_sends(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.bind(("127.0.0.1", 0))
+        loop.call(echo.socket.stop)
+        asker.sendto(b"ping", ("127.0.0.1", port(echo.socket)))
+        loop.run(asyncio.sleep(0))
+        peer = Peer(asker.getsockname(), struct.pack("@I4s4s", 0, bytes([127, 0, 0, 1]), bytes(4)))
+        loop.call(echo.socket.send, b"pong", peer)
+        assert asker.recv(100) == b"pong"
+    assert echo.heard == []
+    loop.call(echo.socket.close)
