@@ -1,8 +1,8 @@
 """Registrations under way: from REQUEST to the end of the transaction's life, in memory only and bounded.
 
 A transaction is known by its TH1 (a resent REQUEST gets the same RESPONSE) and by its Client ID (SUCCESS names it). It
-stays for its whole life of 300 s, so that resent messages get the same bytes without touching the store; the oldest
-goes first when a device has more than four, or all devices together more than the table holds.
+stays for its whole life of 300 s, so that resent messages get the same bytes; the oldest goes first when a device has
+more than four, or all devices together more than the table holds.
 """
 
 from collections.abc import Iterator
