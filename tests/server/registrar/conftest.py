@@ -1,0 +1,18 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.registrar.double import Device, Server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "dpe.sqlite")
+    yield server
+    server.store.close()
+
+
+@pytest.fixture
+def device(server: Server) -> Device:
+    return Device(server)
