@@ -1,0 +1,30 @@
+"""The server's policy: ordered rules that decide each REQUEST, from a TOML file (docs/how-to/policy.md)."""
+
+from dpe_server.policy.file import DEFAULT_POLICY, Fault, PolicyError, load, parse
+from dpe_server.policy.policy import Policy, Step
+from dpe_server.policy.rules import (
+    Accept,
+    Decision,
+    Redirect,
+    Refuse,
+    RequireX25519,
+    VersionNotSupported,
+    describe,
+)
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "Accept",
+    "Decision",
+    "Fault",
+    "Policy",
+    "PolicyError",
+    "Redirect",
+    "Refuse",
+    "RequireX25519",
+    "Step",
+    "VersionNotSupported",
+    "describe",
+    "load",
+    "parse",
+]

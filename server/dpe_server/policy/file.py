@@ -1,0 +1,295 @@
+"""The policy file (TOML), read strictly: every fault is found, with its line, its key and what was expected."""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple, TypeVar
+
+from dpe_coap.errors import LocalError
+from dpe_coap.messages import Version
+from dpe_server.policy import fields
+from dpe_server.policy.fields import BadValue, shown
+from dpe_server.policy.index import Index
+from dpe_server.policy.policy import Policy
+from dpe_server.policy.rules import (
+    ANY_VERSION,
+    Accept,
+    Decision,
+    Redirect,
+    Refuse,
+    RequireX25519,
+    Rule,
+    VersionNotSupported,
+    VersionRange,
+)
+from dpe_server.toml_lines import Path, lines_of
+
+DEFAULT_POLICY = """\
+# Which devices may register, and what they get. The first rule that matches decides; when none matches: refused.
+# After a change: `dpe policy check`, then SIGHUP to the server.
+
+[[rule]]
+name = "DPE 1.x"
+version = "1.*"
+action = "accept"
+range = ["10000000000000", "1fffffffffffff"]  # one sixteenth of all Client IDs, 2^52 of them
+
+[[rule]]
+name = "other versions"
+action = "version-not-supported"
+highest = "1.255"
+"""
+"""What a new server starts with."""
+
+_CONDITIONS = ("name", "version", "firmware", "tac", "action")
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    "accept": ("range", "client_id", "lifetime", "select", "properties", "reporting"),
+    "refuse": (),
+    "version-not-supported": ("highest",),
+    "require-x25519": (),
+    "redirect": ("server",),
+}
+"""By action: the keys that it takes besides the conditions. Of each, the first is required."""
+
+_ANY_ACTION = tuple(key for keys in _KEYS.values() for key in keys)
+T = TypeVar("T")
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: the line, from 1, and the key, each None where there is no such place."""
+
+    line: int | None
+    key: str | None
+    message: str
+
+    def __str__(self) -> str:
+        """As in ``line 7, range: expected ...``."""
+        place = [] if self.line is None else [f"line {self.line}"]
+        place += [] if self.key is None else [self.key]
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class PolicyError(LocalError):
+    """A policy file that cannot be used: ``faults`` in the order of their lines, ``line`` and ``key`` of the first."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        self.line, self.key, _ = self.faults[0]
+        more = len(self.faults) - 1
+        text = f"{source}: {self.faults[0]}" + (f" (and {more} more fault{'s' * (more > 1)})" if more else "")
+        super().__init__(text, hint="`dpe policy check` lists every fault; the keys are in docs/how-to/policy.md")
+
+
+def load(path: FilePath) -> Policy:
+    """Read the policy file at ``path``; PolicyError when it cannot be read or used."""
+    try:
+        text = path.read_bytes()
+        return parse(text.decode(), str(path))
+    except OSError as error:
+        raise PolicyError(str(path), [Fault(None, None, f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise PolicyError(str(path), [Fault(line, None, "expected UTF-8")]) from None
+
+
+def parse(text: str, source: str = "policy.toml") -> Policy:
+    """Read a policy; ``source`` names it in the PolicyError, which holds every fault that the text has."""
+    try:
+        document = tomllib.loads(text)
+        lines = lines_of(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(source, [_syntax_fault(str(error), text)]) from None
+    except (RecursionError, ValueError):
+        raise PolicyError(source, [Fault(None, None, "not TOML: nested too deeply, or a number too long")]) from None
+    reader = _Reader(lines)
+    rules, allow_clear_imei = reader.document(document)
+    if reader.faults:
+        raise PolicyError(source, sorted(reader.faults, key=lambda fault: fault.line or 0))
+    return Policy(rules, allow_clear_imei=allow_clear_imei)
+
+
+def _syntax_fault(message: str, text: str) -> Fault:
+    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)", message)
+    if place is None:
+        return Fault(None, None, f"not TOML: {message}")
+    line = int(place[1]) if place[1] else text.rstrip("\n").count("\n") + 1
+    return Fault(line, None, f"not TOML: {message[: place.start()]}")
+
+
+class _Reader:
+    """Reads the tables of a document whose keys stand at ``lines``, and collects what is wrong."""
+
+    def __init__(self, lines: Mapping[Path, int]) -> None:
+        self.faults: list[Fault] = []
+        self._lines = lines
+
+    def document(self, document: Mapping[str, Any]) -> tuple[list[Rule], bool]:
+        """Return the rules and ``allow_clear_imei``; worth nothing when there are faults."""
+        self._unknown((), document, ("allow_clear_imei", "rule"))
+        allow_clear_imei = bool(self._get((), document, "allow_clear_imei", fields.boolean))
+        tables = document.get("rule", [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self._fault(("rule",), "expected tables that begin with [[rule]]")
+            return [], False
+        if not tables:
+            self._fault(("rule",), "expected at least one [[rule]]; to refuse every device, write one that does")
+        found = [self._rule(i, table) for i, table in enumerate(tables)]
+        rules = [rule for rule in found if rule is not None]
+        self._distinct_names(found)
+        if not self.faults:
+            self._together(rules)
+        return rules, allow_clear_imei
+
+    def _rule(self, i: int, table: Mapping[str, Any]) -> Rule | None:
+        """Read one rule by itself; None when it has a fault."""
+        faults, path = len(self.faults), ("rule", i)
+        self._unknown(path, table, (*_CONDITIONS, *_ANY_ACTION))
+        name = self._get(path, table, "name", fields.rule_name) or f"rule {i + 1}"
+        versions = self._get(path, table, "version", fields.version_range) if "version" in table else ANY_VERSION
+        firmware = self._get(path, table, "firmware", fields.firmware)
+        tacs = self._get(path, table, "tac", fields.tacs) or ()
+        action = self._get(path, table, "action", fields.one_of(*_KEYS))
+        if action is None:
+            if "action" not in table:
+                self._fault((*path, "action"), "is missing; expected one of " + ", ".join(_KEYS))
+            return None
+        for key in _KEYS[action][:1]:
+            if key not in table:
+                self._fault((*path, key), f'is missing: action "{action}" needs it')
+        for key in (key for key in table if key in _ANY_ACTION and key not in _KEYS[action]):
+            taker = next(action for action, keys in _KEYS.items() if key in keys)
+            self._fault((*path, key), f'has no effect with action "{action}", only with "{taker}"')
+        decision = self._decision(action, path, table, name, versions)
+        if versions is None or len(self.faults) > faults:
+            return None
+        return Rule(name, self._lines[path], versions, firmware, tacs, decision, selects="select" in table)
+
+    def _decision(
+        self, action: str, path: Path, table: Mapping[str, Any], name: str, versions: VersionRange | None
+    ) -> Decision:
+        """Read the keys of ``action``; what is missing or faulty leaves a placeholder."""
+        placeholder = ANY_VERSION.first
+        match action:
+            case "refuse":
+                return Refuse(name)
+            case "require-x25519":
+                return RequireX25519(name)
+            case "version-not-supported":
+                return VersionNotSupported(name, self._get(path, table, "highest", fields.version) or placeholder)
+            case "redirect":
+                return Redirect(name, self._get(path, table, "server", fields.server_uri) or "")
+        first, last = self._get(path, table, "range", fields.client_ids) or (0, 0)
+        stable = self._get(path, table, "client_id", fields.one_of("fresh", "stable")) == "stable"
+        lifetime = self._get(path, table, "lifetime", fields.seconds)
+        selected = self._selected(path, table, versions) or placeholder
+        properties = self._get(path, table, "properties", fields.properties)
+        reporting = self._reporting(path, table, properties)
+        return Accept(name, first, last, stable, lifetime, selected, properties or (), reporting)
+
+    def _selected(self, path: Path, table: Mapping[str, Any], versions: VersionRange | None) -> Version | None:
+        """Read ``select``: a device that asks for a version knows that one and, we take it, the older ones."""
+        selected = self._get(path, table, "select", fields.version)
+        if selected is None or versions is None:
+            return selected
+        if selected > versions.first:
+            self._fault(
+                (*path, "select"), f"expected a version not above {versions.first}, the lowest that the rule accepts"
+            )
+        elif versions.first == versions.last == selected:
+            self._fault((*path, "select"), "has no effect: the rule accepts no other version")
+        return selected
+
+    def _reporting(
+        self, path: Path, table: Mapping[str, Any], properties: Sequence[str] | None
+    ) -> dict[str, dict[str, int | bool]]:
+        found: dict[str, dict[str, int | bool]] = {}
+        tables = table.get("reporting", {})
+        path = (*path, "reporting")
+        if not isinstance(tables, dict) or ("reporting" in table and not tables):
+            self._fault(path, "expected tables such as [rule.reporting.battery]")
+            return found
+        for name, policy in tables.items():
+            here = (*path, name)
+            if not isinstance(policy, dict):
+                self._fault(here, f"expected a table, found {shown(policy)}")
+                continue
+            if name not in (properties or ()) and not (properties is None and "properties" in table):
+                self._fault(here, "has no effect: the property is not in properties")
+            self._unknown(here, policy, ("every", "on_change", "minimum_gap"))
+            every = self._get(here, policy, "every", fields.seconds)
+            on_change = self._get(here, policy, "on_change", fields.boolean)
+            gap = self._get(here, policy, "minimum_gap", fields.seconds)
+            still = policy.get("on_change", False) is False
+            if still and "every" not in policy:
+                self._fault(here, "never reports: expected every, on_change = true or both")
+            elif still and "minimum_gap" in policy:
+                self._fault((*here, "minimum_gap"), "has no effect without on_change = true")
+            elif gap is not None and every is not None and gap >= every:
+                self._fault((*here, "minimum_gap"), f"expected less than every, which is {every}")
+            given = {"every": every, "on_change": on_change, "minimum_gap": gap}
+            found[name] = {key: value for key, value in given.items() if value is not None}
+        return found
+
+    def _distinct_names(self, rules: Sequence[Rule | None]) -> None:
+        holders: dict[str, Rule] = {}
+        for i, rule in enumerate(rules):
+            if rule is not None and (holder := holders.setdefault(rule.name, rule)) is not rule:
+                self._fault(("rule", i, "name"), f"expected another name: the rule of line {holder.line} has it")
+
+    def _together(self, rules: Sequence[Rule]) -> None:
+        """Find what is wrong between rules that are right by themselves."""
+        index = Index(rules)
+        accepts = [(i, rule.decision) for i, rule in enumerate(rules) if isinstance(rule.decision, Accept)]
+        for i, accept in accepts:
+            mine = (accept.first, accept.last)
+            others = ((j, (other.first, other.last)) for j, other in accepts if j < i)
+            clash = next(
+                (j for j, other in others if other != mine and max(mine[0], other[0]) <= min(mine[1], other[1])), None
+            )
+            if clash is not None:
+                message = (
+                    f"overlaps the range of {_named([rules[clash]])}: expected the very same, or one apart from it"
+                )
+                self._fault(("rule", i, "range"), message)
+        for i, rule in enumerate(rules):
+            if isinstance(rule.decision, VersionNotSupported):
+                highest = rule.decision.highest
+                if not any(rules[j].versions.first <= highest <= rules[j].versions.last for j, _ in accepts):
+                    self._fault(("rule", i, "highest"), f"expected a version that a rule accepts, found {highest}")
+                elif index.decides_plainly(i, highest):
+                    message = f"expected a version that this rule does not turn away itself, found {highest}"
+                    self._fault(("rule", i, "highest"), message)
+        for i, above in index.unreachable():
+            takers = _named([rules[j] for j in above])
+            self._fault(("rule", i), f'rule "{rules[i].name}" can never decide: {takers} decides all it asks for')
+
+    def _unknown(self, path: Path, table: Mapping[str, Any], known: Sequence[str]) -> None:
+        for key in (key for key in table if key not in known):
+            near = get_close_matches(key, known, n=1)
+            expected = f'did you mean "{near[0]}"?' if near else "known are " + ", ".join(known)
+            self._fault((*path, key), f"unknown key; {expected}")
+
+    def _get(self, path: Path, table: Mapping[str, Any], key: str, take: Callable[[object], T]) -> T | None:
+        """Return what ``take`` makes of a key's value; None when there is no such key, or it has a fault."""
+        if key in table:
+            try:
+                return take(table[key])
+            except BadValue as bad:
+                self._fault((*path, key, *bad.within), str(bad))
+        return None
+
+    def _fault(self, path: Path, message: str) -> None:
+        """Note a fault at ``path`` or, where the file has nothing there, at what is around it."""
+        around = (path[:n] for n in range(len(path), 0, -1))
+        line = next((self._lines[place] for place in around if place in self._lines), None)
+        names = [part for part in path if isinstance(part, str)]
+        key = ".".join(names[1:] if len(names) > 1 and names[0] == "rule" else names)
+        self.faults.append(Fault(line, key if key.isprintable() else ascii(key), message))
+
+
+def _named(rules: Iterable[Rule]) -> str:
+    """Name rules with their lines."""
+    return " with ".join(f'rule "{rule.name}" (line {rule.line})' for rule in rules)

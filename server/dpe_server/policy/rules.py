@@ -1,0 +1,169 @@
+"""What a rule of the policy asks of a REQUEST, and what it decides."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from dpe_coap.messages import Version
+from dpe_coap.numbers import MAX_VERSION_PART, SIZE_CLIENT_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Register the device: RESPONSE with status ok. ``rule`` is the deciding rule's name, here and below."""
+
+    rule: str
+    first: int
+    last: int
+    """The Client ID is drawn from ``first`` to ``last``, both included (56 bits)."""
+    stable: bool
+    """Whether a device that comes back gets its Client ID again."""
+    lifetime: int | None
+    """Seconds that the DPE session lives; None is without end."""
+    selected: Version
+    """The DPE version the server selects."""
+    properties: tuple[str, ...]
+    """Names of the properties in the new profile record, none of which has a value yet."""
+    reporting: Mapping[str, Mapping[str, int | bool]]
+    """By property: ``every`` (s), ``on_change``, ``minimum_gap`` (s), each only where the rule gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """RESPONSE with status refused."""
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionNotSupported:
+    """RESPONSE with status version-not-supported; ``highest`` is the version it names."""
+
+    rule: str
+    highest: Version
+
+
+@dataclass(frozen=True, slots=True)
+class RequireX25519:
+    """RESPONSE with status suite-too-weak."""
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """RESPONSE with status redirect to ``server_uri``, ``coap://host[:port]``."""
+
+    rule: str
+    server_uri: str
+
+
+Decision = Accept | Refuse | VersionNotSupported | RequireX25519 | Redirect
+
+
+def describe(decision: Decision) -> str:
+    """Say in one line of plain English what ``decision`` gives the device."""
+    match decision:
+        case Accept():
+            width = 2 * SIZE_CLIENT_ID
+            parts = [
+                f"accept, DPE version {decision.selected}",
+                f"{'stable' if decision.stable else 'fresh'} Client ID from {decision.first:0{width}x}"
+                f" to {decision.last:0{width}x}",
+                "session without end" if decision.lifetime is None else f"session of {decision.lifetime} s",
+            ]
+            if decision.properties:
+                named = (name + _reporting(decision.reporting.get(name, {})) for name in decision.properties)
+                parts.append("properties " + ", ".join(named))
+            return "; ".join(parts)
+        case Refuse():
+            return "refuse"
+        case VersionNotSupported(highest=highest):
+            return f"version not supported; the highest is {highest}"
+        case RequireX25519():
+            return "suite too weak: the device shall ask again with an X25519 key"
+        case Redirect(server_uri=server_uri):
+            return f"redirect to {server_uri}"
+
+
+def _reporting(policy: Mapping[str, int | bool]) -> str:
+    """How a property is reported, as `` (every 3600 s, on change)``; empty without a policy."""
+    parts = []
+    if "every" in policy:
+        parts.append(f"every {policy['every']} s")
+    if policy.get("on_change"):
+        gap = f", {policy['minimum_gap']} s apart" if "minimum_gap" in policy else ""
+        parts.append("on change" + gap)
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+class VersionRange(NamedTuple):
+    """DPE versions from ``first`` to ``last``, both included, in the order of major, then minor."""
+
+    first: Version
+    last: Version
+
+    def __str__(self) -> str:
+        """As a policy writes it."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+ANY_VERSION = VersionRange(Version(0, 0), Version(MAX_VERSION_PART, MAX_VERSION_PART))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One ``[[rule]]``, valid by itself."""
+
+    name: str
+    line: int
+    """Where its header stands in the file, from 1."""
+    versions: VersionRange
+    firmware: str | None
+    """A shell pattern, case-sensitive; None is any firmware, and none."""
+    tacs: tuple[str, ...]
+    """Prefixes of the TAC, 1 to 8 digits, none of which begins another; empty is any TAC."""
+    decision: Decision
+    """Where the rule accepts and ``selects`` is false, ``selected`` is only a placeholder."""
+    selects: bool = False
+    """Whether it accepts with the version it names itself; else with the one requested."""
+
+    @property
+    def without_x25519_only(self) -> bool:
+        """Whether it passes by the requests that have an X25519 key: they have what it demands."""
+        return isinstance(self.decision, RequireX25519)
+
+    def mismatches(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> list[str]:
+        """Say in plain English why the rule does not match; empty when it does."""
+        reasons = []
+        if not self.versions.first <= version <= self.versions.last:
+            outside = "is not" if self.versions.first == self.versions.last else "is outside"
+            reasons.append(f"version {version} {outside} {self.versions}")
+        if self.firmware is not None and firmware is None:
+            reasons.append(f'the device sends no firmware, and the rule asks for "{self.firmware}"')
+        elif self.firmware is not None and firmware is not None and not fnmatchcase(firmware, self.firmware):
+            reasons.append(f'firmware {firmware!a} does not match "{self.firmware}"')
+        if self.tacs and not tac.startswith(self.tacs):
+            reasons.append(f"TAC {tac} does not begin with {_few(self.tacs)}")
+        if self.without_x25519_only and x25519:
+            reasons.append("the request has the X25519 key that the rule demands")
+        return reasons
+
+    def conditions(self) -> str:
+        """Say in plain English what the rule asks of a request."""
+        asked = []
+        if self.versions != ANY_VERSION:
+            asked.append(f"version {self.versions}")
+        if self.firmware is not None:
+            asked.append(f'firmware "{self.firmware}"')
+        if self.tacs:
+            asked.append(f"TAC {_few(self.tacs)}")
+        if self.without_x25519_only:
+            asked.append("no X25519 key")
+        return ", ".join(asked) or "every request"
+
+
+def _few(tacs: tuple[str, ...]) -> str:
+    """Name some of the prefixes: a rule may have thousands."""
+    return ", ".join(tacs[:4]) + (f" or {len(tacs) - 4} more" if len(tacs) > 4 else "")
