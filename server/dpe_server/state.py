@@ -214,7 +214,7 @@ def _sync_directory(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, flags: int, *, wait: bool = True) -> Iterator[int]:
-    """Hold an flock on a file or directory and give its descriptor; BlockingIOError if it is held and not waited for."""
+    """Hold an flock on a file or directory and give its descriptor; BlockingIOError if it is held and may not wait."""
     descriptor = os.open(path, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,0 +1,192 @@
+"""What a commit makes of the sessions of a batch."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpe_server.store import Outcome, Session
+from dpe_server.store.sqlite import SqliteStore
+
+Make = Callable[..., Session]
+
+
+def test_a_session_comes_back_as_it_was_given(store: SqliteStore, make: Make, path: Path) -> None:
+    lasting = make(firmware=None, expires_at=None, client_id=bytes(7))
+    highest = make(client_id=b"\xff" * 7, ordinal=2**62)
+    assert store.commit([lasting, highest]) == [Outcome.COMMITTED] * 2
+    for reader in (store, SqliteStore(path)):
+        assert reader.sessions([bytes(7), b"\xff" * 7, b"unknown"]) == {bytes(7): lasting, b"\xff" * 7: highest}
+        assert reader.sessions_of([lasting.device, highest.device]) == {
+            lasting.device: lasting,
+            highest.device: highest,
+        }
+        assert reader.last_ordinal() == 2**62
+    reader.close()
+
+
+def test_an_empty_batch_is_nothing(store: SqliteStore) -> None:
+    assert store.commit([]) == []
+    assert store.last_ordinal() == 0
+
+
+def test_a_newer_session_replaces_the_older_and_its_profile(store: SqliteStore, make: Make) -> None:
+    old = make()
+    new = make(device=old.device, properties='{"other": null}')
+    store.commit([old])
+    assert store.commit([new]) == [Outcome.COMMITTED]
+    assert store.sessions([old.client_id, new.client_id]) == {new.client_id: new}
+    assert store.sessions_of([old.device]) == {old.device: new}
+    assert store._read("SELECT count(*) FROM profile") == [(1,)]
+
+
+def test_a_newer_session_may_keep_the_client_id(store: SqliteStore, make: Make) -> None:
+    old = make()
+    new = make(device=old.device, client_id=old.client_id)
+    store.commit([old])
+    assert store.commit([new]) == [Outcome.COMMITTED]
+    assert store.sessions([old.client_id]) == {old.client_id: new}
+
+
+def test_a_newer_session_replaces_one_that_is_over(store: SqliteStore, make: Make, now: int) -> None:
+    old = make(expires_at=now - 5)
+    new = make(device=old.device)
+    store.commit([old])
+    assert store.commit([new]) == [Outcome.COMMITTED]
+    assert store.sessions_of([old.device]) == {old.device: new}
+
+
+@pytest.mark.parametrize("difference", [0, -1])
+def test_a_session_that_is_not_newer_is_superseded(store: SqliteStore, make: Make, difference: int) -> None:
+    held = make()
+    late = make(device=held.device, ordinal=held.ordinal + difference)
+    store.commit([held])
+    assert store.commit([late]) == [Outcome.SUPERSEDED]
+    assert store.sessions([held.client_id, late.client_id]) == {held.client_id: held}
+
+
+def test_the_same_success_again_is_committed_again_and_changes_nothing(
+    store: SqliteStore, make: Make, now: int
+) -> None:
+    session = make()
+    store.commit([session])
+    again = replace(session, established_at=now + 9, confirm=b"other", ordinal=session.ordinal + 1)
+    assert store.commit([again, session]) == [Outcome.COMMITTED] * 2
+    assert store.sessions([session.client_id]) == {session.client_id: session}
+    assert store.last_ordinal() == session.ordinal
+
+
+def test_a_client_id_is_never_of_two_devices(store: SqliteStore, make: Make) -> None:
+    first = make()
+    older = make()
+    thief = make(client_id=first.client_id, device=older.device)
+    store.commit([first, older])
+    assert store.commit([thief, make(client_id=first.client_id)]) == [Outcome.CLIENT_ID_TAKEN] * 2
+    assert store.sessions([first.client_id, older.client_id]) == {
+        first.client_id: first,
+        older.client_id: older,
+    }
+
+
+def test_a_client_id_whose_session_is_over_may_be_given_to_another(store: SqliteStore, make: Make, now: int) -> None:
+    over = make(expires_at=now)
+    store.commit([over])
+    assert store.commit([make(client_id=over.client_id, established_at=now - 1)]) == [Outcome.CLIENT_ID_TAKEN]
+    heir = make(client_id=over.client_id, established_at=now)
+    assert store.commit([heir]) == [Outcome.COMMITTED]
+    assert store.sessions([over.client_id]) == {over.client_id: heir}
+    assert store.sessions_of([over.device]) == {}
+
+
+def test_a_client_id_without_end_is_never_given_to_another(store: SqliteStore, make: Make) -> None:
+    lasting = make(expires_at=None)
+    store.commit([lasting])
+    assert store.commit([make(client_id=lasting.client_id, established_at=2**40)]) == [Outcome.CLIENT_ID_TAKEN]
+
+
+def test_the_sessions_of_a_batch_see_each_other_in_order(store: SqliteStore, make: Make) -> None:
+    first = make()
+    second = make(device=first.device)
+    heir = make(client_id=first.client_id)
+    late = make(device=first.device, ordinal=0)
+    assert store.commit([first, second, heir, late, first]) == [
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.SUPERSEDED,
+        Outcome.SUPERSEDED,
+    ]
+    assert store.sessions_of([first.device, heir.device]) == {first.device: second, heir.device: heir}
+
+
+def test_a_revoked_device_gets_no_session(store: SqliteStore, make: Make, now: int) -> None:
+    session = make()
+    store.commit([session])
+    assert store.revoke(session.device, now)
+    newer = make(device=session.device)
+    other = make()
+    assert store.commit([session, newer, other]) == [Outcome.REVOKED, Outcome.REVOKED, Outcome.COMMITTED]
+    assert store.sessions_of([session.device, other.device]) == {other.device: other}
+
+
+def test_a_minimum_epoch_alone_revokes_nobody(store: SqliteStore, make: Make) -> None:
+    session = make()
+    store.restrict(session.device, 3)
+    assert store.commit([session]) == [Outcome.COMMITTED]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 511, 512, 513, 1500])
+def test_batches_of_any_size_are_whole(store: SqliteStore, make: Make, count: int) -> None:
+    batch = [make() for _ in range(count)]
+    assert store.commit(batch) == [Outcome.COMMITTED] * count
+    assert store.sessions([s.client_id for s in batch]) == {s.client_id: s for s in batch}
+    replacements = [make(device=s.device) for s in batch]
+    assert store.commit(replacements) == [Outcome.COMMITTED] * count
+    assert store.sessions_of([s.device for s in batch]) == {s.device: s for s in replacements}
+
+
+SESSIONS = st.builds(
+    lambda device, client_id, ordinal, success, start, life: (device, client_id, ordinal, success, start, life),
+    *(st.integers(0, 3),) * 4,
+    st.integers(0, 20),
+    st.none() | st.integers(0, 10),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(before=st.lists(SESSIONS, max_size=6), batch=st.lists(SESSIONS, max_size=8), revoked=st.sets(st.integers(0, 3)))
+def test_a_batch_is_the_same_as_its_sessions_one_by_one(
+    make: Make, before: list[tuple[int, ...]], batch: list[tuple[int, ...]], revoked: set[int]
+) -> None:
+    """And of what is kept no two have a device or a Client ID in common: the schema would have refused it."""
+
+    def session(numbers: tuple[int, ...]) -> Session:
+        device, client_id, ordinal, success, start, life = numbers
+        return make(
+            device=bytes([device]) * 16,
+            client_id=bytes([client_id]) * 7,
+            ordinal=ordinal,
+            success_hash=bytes([device, success]) * 16,
+            established_at=start,
+            expires_at=None if life is None else start + life,
+        )
+
+    sessions = [session(numbers) for numbers in batch]
+    with tempfile.TemporaryDirectory() as directory:
+        ends = []
+        for name in ("whole", "one by one"):
+            with closing(SqliteStore(Path(directory) / name)) as store:
+                for numbers in before:
+                    store.commit([session(numbers)])
+                for device in revoked:
+                    store.revoke(bytes([device]) * 16, 0)
+                outcomes = store.commit(sessions) if name == "whole" else [store.commit([s])[0] for s in sessions]
+                rows = [(s.device, s.client_id, s.ordinal, s.success_hash, s.expires_at) for s in store.live(-1)]
+                ends.append((outcomes, rows, store.last_ordinal()))
+        assert ends[0] == ends[1]
+        assert not {device[0] for device, *_ in ends[0][1]} & revoked

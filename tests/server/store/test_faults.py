@@ -1,0 +1,125 @@
+"""A database that cannot do what it is asked says so, keeps what it had, and gives no data away."""
+
+import ctypes
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from dpe_server.store import Outcome, Session, StoreError, sqlite
+from dpe_server.store.sqlite import SqliteStore
+
+Make = Callable[..., Session]
+
+
+def test_a_full_disk_loses_nothing_and_keeps_nothing_of_the_batch(store: SqliteStore, make: Make) -> None:
+    held = make()
+    store.commit([held])
+    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
+    store._writer.execute(f"PRAGMA max_page_count = {pages + 3}")
+    batch = [make() for _ in range(500)]
+    with pytest.raises(StoreError, match=r"the disk is full \(SQLITE_FULL\)") as caught:
+        store.commit([make(device=held.device), *batch])
+    assert "free space" in caught.value.hint
+    assert store.sessions_of([held.device, *(s.device for s in batch)]) == {held.device: held}
+    assert store.last_ordinal() == held.ordinal
+
+    store._writer.execute(f"PRAGMA max_page_count = {2**30}")
+    assert store.commit(batch) == [Outcome.COMMITTED] * 500
+    assert store.integrity_check() == []
+
+
+def test_a_file_that_may_not_be_written_is_said(store: SqliteStore, make: Make, path: Path) -> None:
+    store.commit([make()])
+    store.close()
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+
+    def write() -> None:
+        if os.geteuid() == 0:  # nothing is read-only to root; on Linux one thread alone can be another user to files
+            ctypes.CDLL(None).setfsuid(65534)
+        with closing(SqliteStore(path)) as opened:
+            opened.set_minimum_epoch(1)
+
+    with ExitStack() as closed_again, ThreadPoolExecutor(1) as thread:
+        for folder in path.parents[1:] if os.geteuid() == 0 else ():
+            mode = folder.stat().st_mode
+            folder.chmod(mode | 0o011)
+            closed_again.callback(folder.chmod, mode)
+        with pytest.raises(StoreError, match=r"SQLITE_(READONLY|CANTOPEN)") as caught:
+            thread.submit(write).result()
+    path.parent.chmod(0o755)
+    assert "check" in caught.value.hint
+
+
+def test_a_write_to_a_read_only_database_is_said(store: SqliteStore, make: Make) -> None:
+    store._writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match=r"cannot be written \(SQLITE_READONLY\)") as caught:
+        store.commit([make()])
+    assert "owner and mode" in caught.value.hint
+
+
+def test_another_process_that_does_not_finish_is_said(path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.0)
+    session = make()
+    with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="another process is writing") as caught:
+            store.commit([session])
+        assert "SQLITE_BUSY" in str(caught.value)
+        assert store.sessions([session.client_id]) == {}  # reading goes on
+        other.execute("ROLLBACK")
+        assert store.commit([session]) == [Outcome.COMMITTED]
+
+
+def test_a_damaged_file_is_said(store: SqliteStore, make: Make, path: Path) -> None:
+    store.commit([make() for _ in range(500)])
+    assert store.integrity_check() == []
+    store.close()
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+    with pytest.raises(StoreError, match=r"damaged \(SQLITE_CORRUPT"):  # noqa: PT012  # either may be first to see it
+        damaged = SqliteStore(path)
+        list(damaged.live(0))
+
+
+def test_a_flaw_in_the_index_is_found_by_the_check(store: SqliteStore, make: Make) -> None:
+    store.commit([make() for _ in range(20)])
+    store._writer.execute("PRAGMA foreign_keys = OFF")
+    store._writer.execute("DELETE FROM session WHERE client_id IN (SELECT client_id FROM session LIMIT 2)")
+    assert store.integrity_check() == ["a row of profile has no row in session"] * 2
+
+
+def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file or directory") as caught:
+        SqliteStore(tmp_path / "none" / "dpe.sqlite")
+    assert caught.value.hint
+
+
+def test_a_directory_in_place_of_the_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot be opened \(SQLITE_CANTOPEN"):
+        SqliteStore(tmp_path)
+
+
+def test_a_closed_store_says_so_as_a_store(path: Path) -> None:
+    store = SqliteStore(path)
+    store.close()
+    with pytest.raises(StoreError, match="does not answer"):
+        store.last_ordinal()
+
+
+@pytest.mark.parametrize("field", ["device", "success_hash"])
+def test_a_session_that_is_not_well_formed_is_refused_with_its_batch(
+    store: SqliteStore, make: Make, field: str
+) -> None:
+    good = make()
+    with pytest.raises(StoreError, match="SQLITE_CONSTRAINT_CHECK") as caught:
+        store.commit([good, make(**{field: b"personal"})])
+    assert "personal" not in f"{caught.value!r}{caught.value.__cause__!r}"
+    assert store.sessions([good.client_id]) == {}

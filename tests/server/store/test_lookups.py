@@ -1,0 +1,137 @@
+"""What the store answers, and that it need not go through a whole table for it."""
+
+import os
+import re
+from collections.abc import Callable
+
+import pytest
+
+from dpe_coap.errors import LocalError
+from dpe_server.store import Restriction, Session, statements
+from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
+
+Make = Callable[..., Session]
+
+
+def test_looking_for_nothing_finds_nothing(store: SqliteStore) -> None:
+    assert store.sessions([]) == {}
+    assert store.sessions_of([]) == {}
+    assert store.restrictions([]) == {}
+
+
+def test_looking_for_very_many_is_one_look(store: SqliteStore, make: Make) -> None:
+    session = make()
+    store.commit([session])
+    store.restrict(session.device, 4)
+    strangers = [os.urandom(16) for _ in range(300_000)]  # above any limit on the variables of a statement
+    assert store.sessions([*(d[:7] for d in strangers), session.client_id]) == {session.client_id: session}
+    assert store.sessions_of([*strangers, session.device]) == {session.device: session}
+    assert store.restrictions([*strangers, session.device]) == {session.device: Restriction(False, 4)}
+
+
+def test_taken_has_both_ends_of_the_range(store: SqliteStore, make: Make) -> None:
+    numbers = {9, 10, 15, 20, 21, 2**56 - 1}
+    store.commit([make(client_id=n.to_bytes(7)) for n in numbers])
+    assert store.taken(10, 20) == {10, 15, 20}
+    assert store.taken(0, 2**56 - 1) == numbers
+    assert store.taken(11, 14) == set()
+
+
+def test_restrictions(store: SqliteStore, make: Make, now: int) -> None:
+    session = make()
+    store.commit([session])
+    other = os.urandom(16)
+    assert store.revoke(session.device, now)
+    assert not store.revoke(session.device, now + 1)
+    store.restrict(session.device, 2)
+    store.restrict(other, 255)
+    store.restrict(other, 7)
+    assert store.restrictions([session.device, other, os.urandom(16)]) == {
+        session.device: Restriction(True, 2),
+        other: Restriction(False, 7),
+    }
+    assert store.sessions([session.client_id]) == {}
+    assert not store.revoke(other, now)
+    assert store.restrictions([other]) == {other: Restriction(True, 7)}
+    assert store._read("SELECT revoked_at FROM restriction WHERE device = ?", session.device) == [(now,)]
+
+
+def test_minimum_epoch(store: SqliteStore) -> None:
+    assert store.minimum_epoch() == 0
+    store.set_minimum_epoch(3)
+    assert store.minimum_epoch() == 3
+
+
+@pytest.mark.parametrize("epoch", [-1, 256])
+def test_an_epoch_that_is_none_is_refused(store: SqliteStore, epoch: int) -> None:
+    with pytest.raises(LocalError, match=f"not a key epoch: {epoch}"):
+        store.set_minimum_epoch(epoch)
+    with pytest.raises(LocalError, match=f"not a key epoch: {epoch}"):
+        store.restrict(bytes(16), epoch)
+    assert store.minimum_epoch() == 0
+    assert store.restrictions([bytes(16)]) == {}
+
+
+def test_live_sessions_are_those_not_over(store: SqliteStore, make: Make, now: int) -> None:
+    over, last_second, lasting = make(expires_at=now), make(expires_at=now + 1), make(expires_at=None)
+    store.commit([over, last_second, lasting])
+    live = sorted((last_second, lasting), key=lambda session: session.client_id)
+    assert list(store.live(now)) == live
+    assert store.count(now) == 2
+    assert store.count(now - 1) == 3
+    assert store.count(now + 1) == 1
+
+
+def test_live_is_one_moment_whatever_is_committed_meanwhile(store: SqliteStore, make: Make, now: int) -> None:
+    sessions = [make() for _ in range(500)]
+    store.commit(sessions)
+    live = store.live(now)
+    next(live)
+    store.commit([make(device=session.device) for session in sessions])
+    assert len(list(live)) == 499
+
+
+def test_pruning_keeps_what_has_not_ended_long_enough(store: SqliteStore, make: Make, now: int) -> None:
+    ended = [make(expires_at=now - 1) for _ in range(2 * PRUNE_CHUNK + 1)]
+    kept = [make(expires_at=now), make(expires_at=None)]
+    store.commit([*ended, *kept])
+    highest = store.last_ordinal()
+    assert store.prune(now) == len(ended)
+    assert store.prune(now) == 0
+    assert set(store.sessions([s.client_id for s in (*ended, *kept)])) == {s.client_id for s in kept}
+    assert store._read("SELECT count(*) FROM profile") == [(len(kept),)]
+    assert store.last_ordinal() == highest
+
+
+def test_pruning_exactly_whole_chunks_ends(store: SqliteStore, make: Make, now: int) -> None:
+    store.commit([make(expires_at=now - 1) for _ in range(PRUNE_CHUNK)])
+    assert store.prune(now) == PRUNE_CHUNK
+
+
+LOOKUPS = {
+    "sessions": (statements.SESSIONS, ("[1]",)),
+    "sessions_of": (statements.SESSIONS_OF, (bytes(16),)),
+    "taken": (statements.TAKEN, (1, 2)),
+    "restrictions": (statements.RESTRICTIONS, (bytes(16),)),
+    "held": (statements.HELD, ("[1]",)),
+    "held_of": (statements.HELD_OF, (bytes(16),)),
+    "revoked": (statements.REVOKED, (bytes(16),)),
+    "end": (statements.END, ("[1]",)),
+    "prune": (statements.PRUNE, (1, 1)),
+    "revoke": ("DELETE FROM session WHERE device = ?", (bytes(16),)),
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_no_look_up_scans_a_table(store: SqliteStore, make: Make, name: str) -> None:
+    store.commit([make() for _ in range(1000)])
+    store._writer.execute("ANALYZE")
+    sql, parameters = LOOKUPS[name]
+    plan = [step[3] for step in store._read(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
+    assert any(re.search(r"SEARCH (session|restriction)", step) for step in plan), plan
+    assert not any(re.search(r"SCAN (session|profile|restriction)", step) for step in plan), plan
+
+
+def test_the_check_of_plans_sees_a_scan(store: SqliteStore) -> None:
+    plan = store._read("EXPLAIN QUERY PLAN SELECT 1 FROM session WHERE rule = ?", "x")
+    assert any("SCAN session" in step[3] for step in plan)

@@ -1,0 +1,117 @@
+"""The schema's versions, and files that are not a store."""
+
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dpe_server.store import Session, StoreError, schema
+from dpe_server.store.sqlite import SqliteStore
+
+Make = Callable[..., Session]
+NEXT = (
+    "CREATE TABLE later (one INTEGER PRIMARY KEY) STRICT",
+    "ALTER TABLE session ADD COLUMN later INTEGER NOT NULL DEFAULT 7",
+)
+
+
+@pytest.fixture
+def connection(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def objects(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+
+def test_a_new_store_has_the_newest_schema_and_is_for_its_owner_only(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        assert store.schema_version == len(schema.STEPS)
+        assert store._read("PRAGMA application_id") == [(schema.APPLICATION_ID,)]
+        assert store._read("PRAGMA journal_mode") == [("wal",)]
+        for connection in (store._writer, store._reader):
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+            assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        assert modes == {"dpe.sqlite": 0o600, "dpe.sqlite-wal": 0o600, "dpe.sqlite-shm": 0o600}
+
+
+@pytest.mark.parametrize("version", range(len(schema.STEPS) + 1))
+def test_every_older_version_is_brought_to_the_newest(path: Path, connection: sqlite3.Connection, version: int) -> None:
+    schema.migrate(connection, schema.STEPS[:version])
+    assert schema.version_of(connection) == version
+    with closing(SqliteStore(path)) as store, closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        schema.migrate(fresh)
+        assert store.schema_version == len(schema.STEPS)
+        assert objects(store._reader) == objects(fresh)
+
+
+def test_what_is_stored_outlives_a_migration(store: SqliteStore, make: Make, path: Path) -> None:
+    session = make()
+    store.commit([session])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        schema.migrate(other, (*schema.STEPS, NEXT))
+    assert store.sessions([session.client_id]) == {session.client_id: session}
+    assert store._read("SELECT later FROM session") == [(7,)]
+
+
+def test_a_migration_that_fails_changes_nothing(connection: sqlite3.Connection) -> None:
+    schema.migrate(connection)
+    before = objects(connection)
+    with pytest.raises(sqlite3.OperationalError):
+        schema.migrate(connection, (*schema.STEPS, (*NEXT, "no SQL")))
+    assert objects(connection) == before
+    assert schema.version_of(connection) == len(schema.STEPS)
+
+
+def test_a_store_of_a_newer_program_is_left_alone(path: Path, connection: sqlite3.Connection) -> None:
+    schema.migrate(connection, (*schema.STEPS, NEXT))
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(
+        StoreError, match=rf"schema version {len(schema.STEPS) + 1}; this program knows up to"
+    ) as caught:
+        SqliteStore(path)
+    assert "newer dpe-coap" in caught.value.hint
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE theirs (x)", "PRAGMA application_id = 1"])
+def test_the_database_of_another_program_is_left_alone(
+    path: Path, connection: sqlite3.Connection, statement: str
+) -> None:
+    connection.execute(statement)
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="is not a DPE store"):
+        SqliteStore(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
+    path.write_bytes(b"something else altogether" * 100)
+    with pytest.raises(StoreError, match="is not a database"):
+        SqliteStore(path)
+    assert path.read_bytes() == b"something else altogether" * 100
+
+
+def test_many_may_open_a_new_store_at_once(path: Path) -> None:
+    opened: list[int] = []
+    start = threading.Barrier(8)
+
+    def open_it() -> None:
+        start.wait()
+        with closing(SqliteStore(path)) as store:
+            opened.append(store.schema_version)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == [len(schema.STEPS)] * 8
