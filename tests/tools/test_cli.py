@@ -1,0 +1,85 @@
+"""The command line as a whole: lazy imports, help, exit statuses, and errors without tracebacks."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from dpe_coap.errors import LocalError
+from dpe_tools import cli
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "from dpe_tools.cli import main\n"
+        "try: main(['--help'], prog_name='dpe')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "roots = {name.partition('.')[0] for name in sys.modules}\n"
+        "heavy = roots & {'rich', 'aiocoap', 'cryptography', 'sqlite3', 'asyncio', 'structlog'}\n"
+        "heavy |= roots & {'dpe_server', 'dpe_device'}\n"
+        "assert not heavy, heavy\n"
+        "assert not [name for name in sys.modules if name.startswith('dpe_tools.commands')]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, (_, text) in cli.COMMANDS.items():
+        assert name in done.stdout
+        assert text.split()[0] in done.stdout
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str) -> None:
+    runner = CliRunner()
+    helped = runner.invoke(cli.main, [name, "--help"])
+    assert helped.exit_code == 0, helped.output
+    assert helped.output.startswith(f"Usage: main {name}")
+    wrong = runner.invoke(cli.main, [name, "--no-such-option"])
+    assert wrong.exit_code == 2
+    assert "No such option" in wrong.stderr
+
+
+def test_unknown_command_is_wrong_usage() -> None:
+    result = CliRunner().invoke(cli.main, ["frobnicate"])
+    assert result.exit_code == 2
+    assert "No such command" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "lines"),
+    [
+        (LocalError("the sky fell", hint="run"), 1, ["dpe: error: the sky fell", "hint: run"]),
+        (LocalError("the sky fell"), 1, ["dpe: error: the sky fell"]),
+        (FileNotFoundError(2, "No such file or directory", "x"), 1, ["dpe: error: x: No such file or directory"]),
+        (click.UsageError("no"), 2, ["Error: no"]),
+        (KeyboardInterrupt(), 130, []),
+    ],
+)
+def test_boundary(error: BaseException, status: int, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, cli.boundary():
+        raise error
+    assert caught.value.code == status
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_bug_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), cli.boundary():
+        raise ZeroDivisionError
+
+
+def test_closed_pipe_is_quiet() -> None:
+    script = (
+        "import os, sys; from dpe_tools.cli import main; os.close(1); os.dup2(int(sys.argv[1]), 1); main(['--help'])"
+    )
+    import os
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(writer)], pass_fds=[writer], stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == ""

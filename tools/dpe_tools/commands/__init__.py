@@ -1,0 +1,1 @@
+"""The commands of `dpe`, one module each or a small family."""

@@ -1,0 +1,227 @@
+"""`dpe demo`: a minute that shows what this is, on the real code, and checks everything that it says."""
+
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from dpe_coap import messages
+from dpe_coap.errors import LocalError
+from dpe_coap.imei import luhn
+from dpe_coap.keys import RequestStep
+from dpe_tools import annotate, terminal
+from dpe_tools.commands.sessions import print_table
+from dpe_tools.verify import Chain, verify
+
+if TYPE_CHECKING:
+    from dpe_server.provisioning import Credential
+    from dpe_tools.stage import Seen, Stage
+
+LOSS = 0.3
+SEED = 467
+"""Shows a lost request and a lost answer in a few seconds; any other will do, only not as briefly."""
+SHORT_ACK_TIMEOUT = 200
+"""Milliseconds instead of CoAP's 2 s, so that a lossy link does not take a minute to watch."""
+PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 23}
+DATAGRAMS = {"REQUEST": 83, "RESPONSE": 81, "SUCCESS": 54, "CONFIRM": 32}
+UNAUTHORIZED = 0x81
+TEST_TAC = "00101700"
+"""A TAC of the reporting body for tests (00): these IMEIs belong to no device that was sold."""
+
+
+class Demo:
+    """The scenes, in order. Each claim is checked, and ``check`` ends the demo when one is wrong."""
+
+    def __init__(self, stage: "Stage", seed: int) -> None:
+        self._stage = stage
+        self._seed = seed
+        self._out = terminal.console()
+        self._checks = 0
+
+    def run(self) -> None:
+        """Play all scenes."""
+        start = time.monotonic()
+        self._print(f"A DPE Server runs on {self._stage.uri}, in a process of its own, with throw-away keys.")
+        self._print("The devices below run the code that runs on a board; a relay between them shows every datagram.")
+        first = self._registration()
+        second = self._lossy_link()
+        self._impostor()
+        self._what_the_server_holds({first, second})
+        took = time.monotonic() - start
+        self._out.print(f"\nEverything shown was checked: {self._checks} checks, {took:.1f} s.", style="bold green")
+        self._print("Go on with: dpe demo --keep, which leaves the server running; or for good: dpe init STATE")
+
+    def _registration(self) -> str:
+        self._scene("1. A device registers: two round trips, both sides authenticated")
+        seen: list[Seen] = []
+        device = self._device(1)
+        done = self._stage.register(device, seen.append)
+        for datagram in seen:
+            self._message(datagram)
+        names = [annotate.name_of(datagram.coap.payload) for datagram in seen]
+        self._check("four messages, REQUEST to CONFIRM", names == list(PAYLOADS))
+        self._check("payload sizes", [len(d.coap.payload) for d in seen] == list(PAYLOADS.values()))
+        self._check("datagram sizes", [len(d.datagram) for d in seen] == list(DATAGRAMS.values()))
+        payloads = [datagram.coap.payload for datagram in seen]
+        start = RequestStep.of(device.device_key, device.realm)
+        for name, payload in zip(names, payloads, strict=True):
+            verdict = verify(start, messages.decode(payload), payload, Chain(*payloads[:3]))
+            self._check(f"the security token of {name} is valid", verdict.valid is True)
+        assert done is not None
+        total = sum(len(datagram.datagram) for datagram in seen)
+        return self._registered(done.client_id, f"{total} bytes above UDP in {seen[-1].at * 1000:.0f} ms")
+
+    def _lossy_link(self) -> str:
+        self._scene(f"2. The same over a link that loses {LOSS:.0%} (seed {self._seed})")
+        self._print(f"CoAP's ACK_TIMEOUT is {SHORT_ACK_TIMEOUT / 1000:g} s here, not 2 s, to spare you the wait.")
+        seen: list[Seen] = []
+
+        def each(datagram: "Seen") -> None:
+            seen.append(datagram)
+            self._line(datagram)
+
+        options = {"ack_timeout": SHORT_ACK_TIMEOUT, "backoff": 5 * SHORT_ACK_TIMEOUT // 2}
+        done = self._stage.register(self._device(2), each, loss=LOSS, seed=self._seed, **options)
+        lost = sum(datagram.lost for datagram in seen)
+        assert done is not None
+        asked: dict[bytes, bytes] = {}
+        answers: dict[bytes, set[bytes]] = {}
+        for coap, from_client in ((datagram.coap, datagram.from_client) for datagram in seen):
+            if from_client:
+                asked[coap.coap_token] = coap.payload
+            else:
+                answers.setdefault(asked[coap.coap_token], set()).add(coap.payload)
+        self._check(
+            "the same message gets the same answer, however often it is sent",
+            all(len(same) == 1 for same in answers.values()),
+        )
+        return self._registered(done.client_id, f"{lost} of {len(seen)} datagrams were lost")
+
+    def _impostor(self) -> None:
+        self._scene("3. An impostor: the handle of a real device, overheard, but not its key")
+        before = self._client_ids()
+        impostor = replace(self._device(3), device_key=random.randbytes(32))  # noqa: S311  # a wrong key, not a secret
+        seen: list[Seen] = []
+
+        def each(datagram: "Seen") -> bool:
+            seen.append(datagram)
+            self._line(datagram)
+            return not datagram.from_client
+
+        self._stage.register(impostor, each, deadline=10)
+        answer = seen[-1].coap
+        self._check("the answer is 4.01", answer.code == UNAUTHORIZED)
+        self._check("the answer says no more than that", answer.payload == b"")
+        self._check("no session was made", self._client_ids() == before)
+        self._out.print("refused, without a word why; the server has stored nothing", style="bold")
+
+    def _what_the_server_holds(self, expected: set[str]) -> None:
+        self._scene("4. What the server holds now (dpe sessions)")
+        sessions = self._stage.sessions()
+        print_table(sessions, int(time.time()))
+        self._check("one session for each device", {session.client_id.hex() for session in sessions} == expected)
+        self._check("as many sessions as devices", len(sessions) == len(expected))
+
+    def _device(self, number: int) -> "Credential":
+        return self._stage.provision(f"{TEST_TAC}{number:06d}")
+
+    def _client_ids(self) -> set[str]:
+        return {session.client_id.hex() for session in self._stage.sessions()}
+
+    def _registered(self, client_id: bytes | None, how: str) -> str:
+        """Check that client and server agree on the session; return its Client ID."""
+        self._check("the device has verified CONFIRM and is registered", client_id is not None)
+        assert client_id is not None
+        self._check("the session is in the server's store", client_id.hex() in self._client_ids())
+        self._out.print(f"registered: Client ID {client_id.hex()}", style="bold green", end="")
+        self._print(f"  ({how})")
+        return client_id.hex()
+
+    def _scene(self, title: str) -> None:
+        self._out.print(f"\n{title}", style="bold underline")
+
+    def _print(self, text: str) -> None:
+        self._out.print(text)
+
+    def _message(self, seen: "Seen") -> None:
+        """Print a message with its fields, by the names of the OMA document."""
+        message = messages.decode(seen.coap.payload)
+        title = annotate.TITLES[annotate.message_type(message)]
+        sizes = f"{len(seen.coap.payload)} bytes, {len(seen.datagram)} with CoAP"
+        self._arrow(seen, f"{title:<22}")
+        self._out.print(f"{sizes:<23} {seen.coap.title}", style="dim")
+        for name, meaning in annotate.summary(message):
+            self._print(f"      {name:<15} {meaning}")
+
+    def _line(self, seen: "Seen") -> None:
+        """Print one line for a datagram, and what became of it."""
+        self._out.print(f"  {seen.at:6.3f} s ", style="dim", end="")
+        name = annotate.name_of(seen.coap.payload) or seen.coap.title
+        self._arrow(seen, f"{name:<22}", indent="")
+        self._out.print(f"{len(seen.datagram):3d} bytes", end="")
+        self._out.print("  lost" if seen.lost else "", style="bold red", end="")
+        self._out.print("  the same bytes again" if seen.repeated else "", style="yellow")
+
+    def _arrow(self, seen: "Seen", name: str, indent: str = "  ") -> None:
+        arrow = "device -> server" if seen.from_client else "device <- server"
+        self._out.print(f"{indent}{arrow}  ", style="cyan", end="")
+        self._out.print(name, style="bold", end=" ")
+
+    def _check(self, claim: str, holds: bool) -> None:
+        if not holds:
+            raise LocalError(f"the demo did not go as it says: {claim}", hint="this is a defect of dpe-coap: report it")
+        self._checks += 1
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave the server running until Ctrl-C, and say how to talk to it.")
+@click.option("--seed", default=SEED, show_default=True, metavar="N", help="Which datagrams the lossy link loses.")
+def demo(keep: bool, seed: int) -> None:
+    """Register devices against a throw-away server: the four messages, a lossy link, an impostor.
+
+    Needs nothing but this machine's loopback; leaves nothing behind. Exit status 1 if anything is not as it says.
+    """
+    from dpe_tools.stage import Stage
+
+    signal.signal(signal.SIGTERM, _terminated)
+    directory = Path(tempfile.mkdtemp(prefix="dpe-demo-"))
+    try:
+        with Stage(directory) as stage:
+            Demo(stage, seed).run()
+            if keep:
+                _keep(stage, directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _keep(stage: "Stage", directory: Path) -> None:
+    """Say how to talk to the server, and wait for it to end."""
+    imei = f"{TEST_TAC}000004"
+    path = directory / "device.json"
+    path.touch(0o600)
+    path.write_text(stage.provision(imei).to_json() + "\n", encoding="utf-8")
+    click.echo(f"\nThe server stays at {stage.uri} until Ctrl-C. In another terminal:")
+    for command in (
+        f"dpe register {path} --trace",
+        f"dpe sessions {stage.state}",
+        f"dpe provision {stage.state} {imei}{luhn(imei)}",
+        f"dpe policy explain {stage.state} --imei {imei} --version 2.0",
+        f"dpe doctor {stage.state}",
+        f"coap-client -m get {stage.uri}/.well-known/core",
+    ):
+        click.echo(f"  {command}")
+    with suppress(KeyboardInterrupt):
+        stage.server.process.wait()
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    """End as Ctrl-C does, so that the server is stopped and the directory removed."""
+    sys.exit(143)

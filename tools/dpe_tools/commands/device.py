@@ -1,0 +1,120 @@
+"""`dpe device show`: which device holds a Client ID. The one command that shows an IMEI, as that is the question."""
+
+import json
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dpe_coap.errors import LocalError
+from dpe_coap.imei import Imei, luhn
+from dpe_coap.numbers import SIZE_CLIENT_ID
+from dpe_tools import diagnostic, terminal
+from dpe_tools.commands.sessions import SUITES, describe
+
+if TYPE_CHECKING:
+    from dpe_server.store import Restriction, Session
+
+
+@click.group()
+def device() -> None:
+    """Answer which device holds a Client ID."""
+
+
+@device.command()
+@click.argument("state")
+@click.argument("client_id", required=False)
+@click.option("--imei-stdin", is_flag=True, help="Look up by an IMEI, read from standard input.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> None:
+    """Show the device that holds CLIENT_ID (14 hex digits), its session and its profile record.
+
+    The store holds IMEIs sealed; this opens one with the at-rest key of STATE, and shows it.
+    """
+    from dpe_server.at_rest import AtRest
+    from dpe_server.state import StateDir
+    from dpe_server.store.sqlite import SqliteStore
+
+    if (client_id is None) != imei_stdin:
+        raise click.UsageError("give a CLIENT_ID or --imei-stdin")
+    opened = StateDir.open(state)
+    at_rest = AtRest(opened.keys.at_rest)
+    with closing(SqliteStore(opened.store_path)) as store:
+        if client_id is None:
+            imei = Imei.parse(sys.stdin.readline())
+            name = at_rest.device_id(imei)
+            session = store.sessions_of([name]).get(name)
+        else:
+            wanted = parse_client_id(client_id)
+            session = store.sessions([wanted]).get(wanted)
+            if session is None:
+                raise LocalError(f"no session holds the Client ID {wanted.hex()}", hint=f"see: dpe sessions {state}")
+            name = session.device
+            imei = at_rest.open_imei(session.sealed_imei, name)
+        restriction = store.restrictions([name]).get(name)
+    told = _tell(imei, session, restriction)
+    if as_json:
+        terminal.print_json(told)
+    else:
+        _print(told, session)
+
+
+def parse_client_id(text: str) -> bytes:
+    """Read a Client ID in hex; wrong usage if it is none."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != SIZE_CLIENT_ID:
+        raise click.BadParameter(f"a Client ID is {2 * SIZE_CLIENT_ID} hex digits", param_hint="CLIENT_ID")
+    return found
+
+
+def _tell(imei: Imei, session: "Session | None", restriction: "Restriction | None") -> dict[str, Any]:
+    now = int(time.time())
+    told: dict[str, Any] = {
+        "imei": f"{imei.digits}{luhn(imei.digits)}",
+        "revoked": restriction is not None and restriction.revoked,
+        "minimum_epoch": 0 if restriction is None else restriction.minimum_epoch,
+        "session": None,
+    }
+    if session is not None:
+        live = session.expires_at is None or session.expires_at > now
+        told["session"] = describe(session, now) | {"state": "ESTABLISHED" if live else "EXPIRED"}
+        told["profile"] = {
+            "properties": json.loads(session.properties),
+            "policies": json.loads(session.policies),
+        }
+    return told
+
+
+def _print(told: dict[str, Any], session: "Session | None") -> None:
+    lines = [("IMEI", told["imei"])]
+    if told["revoked"]:
+        lines.append(("revoked", "yes: it cannot register"))
+    if told["minimum_epoch"]:
+        lines.append(("minimum epoch", str(told["minimum_epoch"])))
+    if session is None:
+        lines.append(("session", "none"))
+    else:
+        lines += [
+            ("Client ID", session.client_id.hex()),
+            ("state", told["session"]["state"]),
+            ("DPE version", str(session.version)),
+            ("suite", SUITES[session.suite]),
+            ("firmware", "not told" if session.firmware is None else diagnostic.text(session.firmware)),
+            ("policy rule", session.rule),
+            ("established", _moment(session.established_at)),
+            ("ends", "never" if session.expires_at is None else _moment(session.expires_at)),
+            ("properties", json.dumps(told["profile"]["properties"])),
+            ("policies", json.dumps(told["profile"]["policies"])),
+        ]
+    for name, value in lines:
+        click.echo(f"{name:<14} {value}")
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

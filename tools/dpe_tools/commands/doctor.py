@@ -1,0 +1,156 @@
+"""`dpe doctor`: looks at an installation and says what to repair."""
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from dpe_coap.binding import RESOURCE_TYPE
+from dpe_coap.errors import DpeError
+from dpe_tools import terminal
+
+if TYPE_CHECKING:
+    from dpe_server.state import StateDir
+
+LIBRARIES = ("aiocoap", "cbor2", "click", "cryptography", "rich", "structlog")
+OLDEST_PYTHON = (3, 11)
+OLDEST_SQLITE = (3, 38, 0)
+PROBE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    level: Literal["ok", "warn", "fail"]
+    what: str
+    hint: str = ""
+
+
+@click.command()
+@click.argument("state", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def doctor(state: str | None, as_json: bool) -> int:
+    """Check this installation and, if given, the server's state directory STATE. Changes nothing.
+
+    Exit status 1: something does not work. A warning alone leaves it 0.
+    """
+    found: list[Finding] = []
+    out = terminal.console()
+    for finding in examine(state):
+        found.append(finding)
+        if not as_json:
+            style = {"ok": "green", "warn": "yellow", "fail": "bold red"}[finding.level]
+            out.print(f"{finding.level:<5}", style=style, end="")
+            out.print(finding.what)
+            if finding.hint:
+                out.print(f"      {finding.hint}", style="dim")
+    if as_json:
+        terminal.print_json([asdict(finding) for finding in found])
+    return 1 if any(finding.level == "fail" for finding in found) else 0
+
+
+def examine(state: str | None) -> Iterator[Finding]:
+    """Yield the findings in the order in which one depends on the other."""
+    yield from _programs()
+    if state is None:
+        yield Finding("ok", "no STATE given: nothing of a server was looked at")
+        return
+    from dpe_server.state import StateDir
+
+    try:
+        opened = StateDir.open(state)
+    except DpeError as error:
+        yield Finding("fail", str(error), error.hint)
+        return
+    yield Finding("ok", f"{state}: modes, config.toml and keys.json are as they must be")
+    yield Finding("ok", f"realm {opened.config.realm}, devices come to {opened.config.uri}")
+    yield from _keys(opened)
+    yield from _policy(opened)
+    yield from _store(opened)
+    yield _probe(opened)
+
+
+def _programs() -> Iterator[Finding]:
+    python = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        yield Finding("fail", f"Python {python} is too old", "install Python 3.11 or later")
+    else:
+        yield Finding("ok", f"Python {python}, dpe-coap {version('dpe-coap')}")
+    for name in LIBRARIES:
+        try:
+            yield Finding("ok", f"{name} {version(name)}")
+        except PackageNotFoundError:
+            yield Finding("fail", f"{name} is not installed", f"pip install {name}")
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        yield Finding(
+            "fail", f"SQLite {sqlite3.sqlite_version} is too old", "install a Python with SQLite 3.38 or later"
+        )
+    else:
+        yield Finding("ok", f"SQLite {sqlite3.sqlite_version}")
+
+
+def _keys(opened: "StateDir") -> Iterator[Finding]:
+    keys = opened.keys
+    yield Finding("ok", f"keys: {len(keys.master)} master (epoch {keys.current_epoch}), {len(keys.handle)} handle")
+
+
+def _policy(opened: "StateDir") -> Iterator[Finding]:
+    from dpe_server.policy import load
+
+    try:
+        policy = load(opened.policy_path)
+    except DpeError as error:
+        yield Finding("fail", str(error), error.hint or "mend the line; see: dpe policy check")
+        return
+    yield Finding("ok", f"policy: {len(policy.rules)} rules")
+    if policy.allow_clear_imei:
+        yield Finding("warn", "policy: an IMEI in clear is taken", "allow_clear_imei is for a lab; take it out")
+
+
+def _store(opened: "StateDir") -> Iterator[Finding]:
+    from dpe_server.store import schema
+    from dpe_server.store.sqlite import SqliteStore
+
+    path = opened.store_path
+    newest = len(schema.STEPS)
+    try:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            found = schema.version_of(database)
+            fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if fault != "ok":
+            yield Finding("fail", f"store: damaged: {fault}", "stop the server and restore a backup of dpe.sqlite")
+            return
+        if found > newest:
+            yield Finding("fail", f"store: schema {found}, newer than this program's {newest}", "update dpe-coap")
+            return
+        if found < newest:
+            yield Finding("warn", f"store: schema {found}", f"dpe serve brings it to {newest}; make a backup before")
+            return
+        yield Finding("ok", f"store: schema {found}, sound")
+        with closing(SqliteStore(path)) as store:
+            minimum = store.minimum_epoch()
+    except (sqlite3.Error, DpeError) as error:
+        yield Finding("fail", f"store: {error}", getattr(error, "hint", "") or "restore a backup of dpe.sqlite")
+        return
+    if minimum > opened.keys.current_epoch:
+        hint = f"dpe keys minimum-epoch STATE {opened.keys.current_epoch}, or: dpe keys rotate master STATE"
+        yield Finding("fail", f"store: the minimum epoch {minimum} shuts every device out", hint)
+
+
+def _probe(opened: "StateDir") -> Finding:
+    from dpe_tools.probe import discover
+
+    uri = opened.config.uri
+    links = discover(uri, PROBE_SECONDS)
+    if links is None:
+        return Finding("warn", f"{uri} does not answer", "is it running? dpe serve STATE; does UDP get through?")
+    if RESOURCE_TYPE not in links:
+        return Finding("fail", f"{uri} answers, but is no DPE Server", "another CoAP server has the port; change `uri`")
+    return Finding("ok", f"{uri} answers and offers {RESOURCE_TYPE}")

@@ -1,0 +1,24 @@
+"""`dpe init`: a new server's state directory."""
+
+import click
+
+
+@click.command()
+@click.argument("state")
+@click.option("--realm", default="dpe", show_default=True, metavar="NAME", help="The server cluster's name.")
+@click.option(
+    "--uri",
+    default="coap://127.0.0.1:5683",
+    show_default=True,
+    help="Where devices find the server; goes into their credentials.",
+)
+def init(state: str, realm: str, uri: str) -> None:
+    """Create the directory STATE: configuration, policy, keys and an empty store. Overwrites nothing."""
+    from dpe_server.state import StateDir
+
+    made = StateDir.create(state, realm, uri)
+    click.echo(f"{made.path}: realm {made.config.realm}, for devices at {made.config.uri}")
+    click.echo("  config.toml  where to listen, what devices are told")
+    click.echo("  policy.toml  who is registered, with which Client IDs; it accepts every device of DPE 1.x now")
+    click.echo("  keys.json    the secrets of all devices: back it up, show it to nobody")
+    click.echo(f"next: dpe serve {state}; dpe provision {state} IMEI --out DIR; dpe register DIR/device-….cbor")

@@ -1,0 +1,119 @@
+"""`dpe inspect`: a message as annotated hex, with its security token verified on request."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpe_coap import messages
+from dpe_coap.errors import LocalError, MalformedMessage
+from dpe_coap.keys import RequestStep
+from dpe_coap.messages import Message
+from dpe_tools import annotate, credentials, datagram, files, refusals, terminal
+from dpe_tools.verify import Chain, Verdict, verify
+
+
+def _input(source: str) -> bytes:
+    """Return the message that the argument names: a file, standard input, or the message itself in hex."""
+    if source == "-" or Path(source).is_file():
+        return files.unhex(files.read(source))
+    data = files.unhex(source.encode())
+    if data == source.encode():
+        raise LocalError(
+            f"no such file, and not hex: {source[:40]!r}", hint="name a file, give the message in hex, or - for stdin"
+        )
+    return data
+
+
+def _earlier(source: str | None) -> bytes | None:
+    if source is None:
+        return None
+    data = _input(source)
+    return datagram.parse(data).payload if datagram.is_coap(data) else data
+
+
+def _object(message: Message, payload: bytes, verdict: Verdict | None) -> dict[str, Any]:
+    """Return the annotated message for a program."""
+    fields = [
+        {"offset": row.offset, "hex": row.hex, "notation": row.notation.strip(), "name": row.name, "value": row.meaning}
+        for row in annotate.rows(payload)
+        if row.data
+    ]
+    found: dict[str, Any] = {
+        "message": annotate.TITLES[annotate.message_type(message)],
+        "size": len(payload),
+        "fields": fields,
+    }
+    if verdict is not None:
+        found["security_token"] = {"valid": verdict.valid, "why": verdict.why}
+    return found
+
+
+def _print(message: Message, payload: bytes, verdict: Verdict | None) -> None:
+    """Print the annotated message for a person."""
+    out = terminal.console()
+    out.print(f"{annotate.TITLES[annotate.message_type(message)]}, {len(payload)} bytes", style="bold")
+    terminal.print_rows(out, annotate.rows(payload))
+    if verdict is not None:
+        style = {True: "bold green", False: "bold red", None: "bold yellow"}[verdict.valid]
+        out.print(f"security token: {verdict}", style=style)
+
+
+def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
+    """Show where the bytes stop being a message; return the exit status."""
+    if as_json:
+        terminal.print_json({"error": {"fault": error.fault, "offset": error.offset, "key": error.key}})
+        return 1
+    click.echo(f"not a DPE-1 message: {error}")
+    for line in annotate.fault_dump(payload, error):
+        click.echo(line)
+    return 1
+
+
+@click.command()
+@click.argument("message", default="-", metavar="[FILE|HEX|-]")
+@click.option("--credential", metavar="CREDENTIAL", help="Verify the security token with this device's key.")
+@click.option("--request", metavar="FILE", help="The REQUEST before it (file or hex).")
+@click.option("--response", metavar="FILE", help="The RESPONSE before it.")
+@click.option("--success", metavar="FILE", help="The SUCCESS before it.")
+@click.option("--ephemeral", metavar="FILE", help="The client's X25519 private key, as `dpe message` keeps it.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def inspect(
+    message: str,
+    credential: str | None,
+    request: str | None,
+    response: str | None,
+    success: str | None,
+    ephemeral: str | None,
+    as_json: bool,
+) -> int:
+    """Explain a DPE-1 message: its bytes, diagnostic notation, and the names the OMA document gives its fields.
+
+    The argument is a file (binary or hex), the message in hex, or - for standard input; a whole CoAP datagram will do.
+    With a credential, and the messages before it, the security token is verified. Exit status 1: not a message, or
+    its security token is not shown valid.
+    """
+    payload = _input(message)
+    if datagram.is_coap(payload):
+        carrier = datagram.parse(payload)
+        if not as_json:
+            click.echo(f"CoAP {carrier.title}, message ID {carrier.message_id}, {len(payload)} bytes")
+        if not carrier.payload:
+            raise LocalError("the datagram has no payload", hint=refusals.UNAUTHORIZED if carrier.code == 0x81 else "")
+        payload = carrier.payload
+    try:
+        decoded = messages.decode(payload)
+    except MalformedMessage as error:
+        return _malformed(payload, error, as_json)
+    verdict = None
+    if credential is not None:
+        chain = Chain(
+            _earlier(request), _earlier(response), _earlier(success), None if ephemeral is None else _input(ephemeral)
+        )
+        known = credentials.load(credential)
+        verdict = verify(RequestStep.of(known.device_key, known.realm), decoded, payload, chain)
+    if as_json:
+        terminal.print_json(_object(decoded, payload, verdict))
+    else:
+        _print(decoded, payload, verdict)
+    return 0 if verdict is None or verdict.valid else 1

@@ -1,0 +1,80 @@
+"""`dpe keys`: generations of the server's keys. No command shows a key."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from dpe_tools import terminal
+
+if TYPE_CHECKING:
+    from dpe_server.state import KeyKind
+
+RELOAD = "a running server takes it up on: kill -HUP $(cat {state}/serve.lock)"
+
+
+@click.group()
+def keys() -> None:
+    """List, rotate and retire a server's keys.
+
+    Device keys derive from the master key of an epoch; handles are sealed under the handle key. Old generations go on
+    to work until they are retired: devices below the minimum epoch are told to be provisioned anew.
+    """
+
+
+@keys.command("list")
+@click.argument("state")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def list_(state: str, as_json: bool) -> None:
+    """List the generations of the keys in STATE, never the keys."""
+    from dpe_server.state import StateDir
+    from dpe_server.store.sqlite import SqliteStore
+
+    opened = StateDir.open(state)
+    with closing(SqliteStore(opened.store_path)) as store:
+        minimum = store.minimum_epoch()
+    master, handle = sorted(opened.keys.master), sorted(opened.keys.handle)
+    if as_json:
+        terminal.print_json({"master": master, "handle": handle, "minimum_epoch": minimum})
+        return
+    click.echo(
+        f"master keys: epochs {_list(master)}; new credentials get {master[-1]}, the lowest accepted is {minimum}"
+    )
+    click.echo(f"handle keys: {_list(handle)}; new handles are sealed under {handle[-1]}")
+
+
+@keys.command()
+@click.argument("kind", type=click.Choice(["master", "handle"]))
+@click.argument("state")
+def rotate(kind: str, state: str) -> None:
+    """Add the next generation of the master or the handle key; the old ones go on to work."""
+    from dpe_server.state import StateDir
+
+    generation = StateDir.open(state).rotate(cast("KeyKind", kind))
+    what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
+    click.echo(f"{kind} key {generation} added: {what} {generation}")
+    click.echo(RELOAD.format(state=state))
+
+
+@keys.command("minimum-epoch")
+@click.argument("state")
+@click.argument("epoch", type=click.IntRange(0, 255))
+def minimum_epoch(state: str, epoch: int) -> None:
+    """Accept credentials of EPOCH and above only, of all devices; a running server heeds it at once."""
+    from dpe_coap.errors import LocalError
+    from dpe_server.state import StateDir
+    from dpe_server.store.sqlite import SqliteStore
+
+    opened = StateDir.open(state)
+    if epoch > opened.keys.current_epoch:
+        raise LocalError(
+            f"the newest master key is of epoch {opened.keys.current_epoch}: no device could register",
+            hint=f"add one first: dpe keys rotate master {state}",
+        )
+    with closing(SqliteStore(opened.store_path)) as store:
+        store.set_minimum_epoch(epoch)
+    click.echo(f"credentials below epoch {epoch} are refused with the status reprovision")
+
+
+def _list(generations: list[int]) -> str:
+    return ", ".join(map(str, generations))

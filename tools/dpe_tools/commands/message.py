@@ -1,0 +1,141 @@
+"""`dpe message`: the client's two messages as bytes, for any CoAP client to carry."""
+
+import os
+import sys
+
+import click
+
+from dpe_coap.errors import LocalError
+from dpe_coap.messages import Request, Response, Version
+from dpe_coap.numbers import SIZE_X25519_KEY, Status
+from dpe_device import messages as device
+from dpe_device import x25519
+from dpe_tools import credentials, files, refusals, terminal
+from dpe_tools.verify import decode_as
+
+NONCE_SIZE = 16
+
+
+def output_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Add the options that say where the bytes go."""
+    command = click.option("--hex", "as_hex", is_flag=True, help="Write hex to standard output.")(command)
+    return click.option("--out", metavar="FILE", help="Write the bytes to FILE (mode 0600).")(command)
+
+
+def write(payload: bytes, out: str | None, as_hex: bool) -> None:
+    """Write a message where the user wants it; a terminal gets no raw bytes."""
+    if out is not None:
+        files.write_private(out, payload)
+    elif as_hex:
+        click.echo(payload.hex())
+    elif terminal.is_terminal():
+        raise click.UsageError("the message is binary and would garble the terminal; use --out FILE, --hex, or a pipe")
+    else:
+        sys.stdout.buffer.write(payload)
+        sys.stdout.buffer.flush()
+
+
+def parse_version(_context: click.Context, _parameter: click.Parameter, value: str) -> Version:
+    """Read the option --version; wrong usage when it is not major.minor."""
+    try:
+        return Version.parse(value)
+    except LocalError as error:
+        raise click.BadParameter(f"{error}; {error.hint}") from None
+
+
+@click.group()
+def message() -> None:
+    """Write REQUEST or SUCCESS bytes for other CoAP clients.
+
+    \b
+    A whole registration with libcoap's client:
+      dpe message request CREDENTIAL --out request
+      coap-client -m post -t 60 -f request -o response coap://HOST/dpe/register
+      dpe message success CREDENTIAL --request request --response response --out success
+      coap-client -m post -t 60 -f success -o confirm coap://HOST/dpe/register
+      dpe inspect confirm --credential CREDENTIAL --request request --response response --success success
+    """
+
+
+@message.command()
+@click.argument("credential")
+@click.option("--version", default="1.0", callback=parse_version, metavar="V", help="The DPE version. [default: 1.0]")
+@click.option("--firmware", metavar="TEXT", help="The firmware's name, 1 to 32 bytes, in clear.")
+@click.option("--x25519", "use_x25519", is_flag=True, help="Use the X25519 suite.")
+@click.option("--ephemeral", metavar="FILE", help="Keep the X25519 private key here until `dpe message success`.")
+@output_options
+def request(
+    credential: str,
+    version: Version,
+    firmware: str | None,
+    use_x25519: bool,
+    ephemeral: str | None,
+    out: str | None,
+    as_hex: bool,
+) -> None:
+    """Write the REQUEST of the device that holds CREDENTIAL, with a fresh nonce."""
+    if use_x25519 != (ephemeral is not None):
+        raise click.UsageError("--x25519 and --ephemeral FILE go together: the private key is needed for SUCCESS")
+    known = credentials.load(credential)
+    public = None
+    if ephemeral is not None:
+        private = os.urandom(SIZE_X25519_KEY)
+        public = x25519.public(private)
+    try:
+        payload = device.make_request(
+            known.device_key, known.realm, known.handle, version, os.urandom(NONCE_SIZE), public, firmware
+        )
+    except ValueError:
+        raise LocalError("the firmware's name is too long", hint="give 1 to 32 bytes of UTF-8") from None
+    write(payload, out, as_hex)
+    if ephemeral is not None:
+        files.write_private(ephemeral, private)
+
+
+@message.command()
+@click.argument("credential")
+@click.option("--request", "request_file", required=True, metavar="FILE", help="The REQUEST that was sent.")
+@click.option("--response", "response_file", required=True, metavar="FILE", help="The RESPONSE that came back.")
+@click.option("--ephemeral", metavar="FILE", help="The X25519 private key of the REQUEST.")
+@click.option("--decline", is_flag=True, help="Decline the Client ID instead of confirming it.")
+@output_options
+def success(
+    credential: str,
+    request_file: str,
+    response_file: str,
+    ephemeral: str | None,
+    decline: bool,
+    out: str | None,
+    as_hex: bool,
+) -> None:
+    """Verify the RESPONSE and write the SUCCESS that answers it."""
+    known = credentials.load(credential)
+    sent = files.unhex(files.read(request_file))
+    received = files.unhex(files.read(response_file))
+    request = decode_as(Request, sent, request_file)
+    if not received:
+        raise LocalError(f"{response_file} is empty: the server answered without a message", hint=refusals.UNAUTHORIZED)
+    response = decode_as(Response, received, response_file)
+    private = b""
+    if request.x25519_key is not None:
+        if ephemeral is None:
+            raise click.UsageError("the REQUEST is of the X25519 suite: give the --ephemeral FILE it was made with")
+        private = files.read(ephemeral)
+    try:
+        _, prk3, _ = device.open_response(
+            known.device_key,
+            sent,
+            received,
+            x25519,
+            private,
+        )
+    except ValueError:
+        raise LocalError(
+            "the RESPONSE's security token is not valid: it does not answer this REQUEST, or not to this device",
+            hint="each REQUEST has its own RESPONSE; make both anew",
+        ) from None
+    if response.client_id is None:
+        highest = f" (the highest is {response.version})" if response.status == Status.VERSION_NOT_SUPPORTED else ""
+        raise refusals.refused(response.status, highest)
+    status = Status.DECLINED if decline else Status.OK
+    write(device.make_success(prk3, response.client_id, status), out, as_hex)

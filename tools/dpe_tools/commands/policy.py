@@ -1,0 +1,83 @@
+"""`dpe policy`: is the file right, and what does it answer?"""
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dpe_coap.imei import Imei
+from dpe_coap.messages import Version
+from dpe_tools import terminal
+from dpe_tools.commands.message import parse_version
+
+if TYPE_CHECKING:
+    from dpe_server.state import StateDir
+
+
+@click.group()
+def policy() -> None:
+    """Check a policy file or explain its answer to a device."""
+
+
+@policy.command()
+@click.argument("path", metavar="STATE|FILE", type=click.Path(path_type=Path))
+def check(path: Path) -> None:
+    """Read a policy as the server would: the first thing that is wrong is told with its line and key."""
+    from dpe_server.policy import describe, load
+
+    file = path / "policy.toml" if path.is_dir() else path
+    loaded = load(file)
+    click.echo(f"{file}: good, {len(loaded.rules)} rule{'' if len(loaded.rules) == 1 else 's'}")
+    for rule in loaded.rules:
+        click.echo(f"  line {rule.line}, {rule.name}: for {rule.conditions()}: {describe(rule.decision)}")
+    click.echo("  otherwise: refuse")
+    if loaded.allow_clear_imei:
+        click.echo("  an IMEI in clear is taken: for a lab only")
+
+
+@policy.command()
+@click.argument("state")
+@click.option("--imei", required=True, metavar="IMEI", help="The device; - reads it from standard input.")
+@click.option("--version", required=True, callback=parse_version, metavar="V", help="The DPE version it offers.")
+@click.option("--firmware", metavar="TEXT", help="The firmware it names.")
+@click.option("--x25519", is_flag=True, help="Its REQUEST has an X25519 key.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the rules that were tried.")
+def explain(state: str, imei: str, version: Version, firmware: str | None, x25519: bool, as_json: bool) -> None:
+    """Say which rule of STATE decides about a device, what it decides, and why the rules before it do not.
+
+    Of the IMEI only the TAC counts, which names the model. Revocation goes before the policy and is told too.
+    """
+    from dpe_server.policy import load
+    from dpe_server.state import StateDir
+
+    device = Imei.parse(sys.stdin.readline() if imei == "-" else imei)
+    opened = StateDir.open(state)
+    steps = load(opened.policy_path).explain(version, firmware, device.tac, x25519)
+    restricted = restriction(opened, device)
+    if as_json:
+        terminal.print_json({"before": restricted, "steps": [asdict(step) for step in steps]})
+        return
+    if restricted:
+        click.echo(f"before the policy: {restricted}")
+    for step in steps:
+        place = "" if step.line is None else f" (line {step.line})"
+        click.echo(f"{'->' if step.matched else '  '} {step.rule}{place}: {step.why}")
+
+
+def restriction(opened: "StateDir", device: Imei) -> str:
+    """Say what the server answers a device before it asks the policy, or nothing."""
+    from dpe_server.at_rest import AtRest
+    from dpe_server.store.sqlite import SqliteStore
+
+    name = AtRest(opened.keys.at_rest).device_id(device)
+    with closing(SqliteStore(opened.store_path)) as store:
+        found = store.restrictions([name]).get(name)
+        minimum = store.minimum_epoch()
+    if found is not None and found.revoked:
+        return "the device is revoked and gets 4.01, whatever the policy says"
+    if found is not None:
+        minimum = max(minimum, found.minimum_epoch)
+    return f"a credential below epoch {minimum} gets the status reprovision" if minimum else ""

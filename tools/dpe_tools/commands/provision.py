@@ -1,0 +1,76 @@
+"""`dpe provision`: credentials for one device or for thousands."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dpe_coap.imei import Imei
+from dpe_tools import imeis, terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dpe_server.provisioning import Credential
+
+
+@click.command()
+@click.argument("state")
+@imeis.sources
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each device, one a line.")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Write files, CBOR and JSON, into DIR.")
+def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, as_json: bool, out: Path | None) -> None:
+    """Make the credential of each IMEI: what a device needs to register, and nobody else may see.
+
+    Give IMEIs as arguments, with --csv FILE, or - (or --stdin) for standard input, where other users of this machine
+    do not see them in the list of processes.
+    """
+    from dpe_server.at_rest import AtRest
+    from dpe_server.provisioning import credential, write_credentials
+    from dpe_server.state import StateDir
+
+    if as_json and out is not None:
+        raise click.UsageError("--out writes both forms already; leave --json out")
+    opened = StateDir.open(state)
+    good = imeis.Good(imeis.rows(imei, csv, stdin))
+
+    def make(one: Imei) -> "Credential":
+        return credential(opened.keys, opened.config, one)
+
+    hidden = out is None and terminal.is_terminal()
+    with progress(good, None if hidden else imeis.total(imei, csv), hidden=hidden) as devices:
+        if out is not None:
+            count = sum(1 for _ in write_credentials(out, devices, make, AtRest(opened.keys.at_rest).device_id))
+        else:
+            as_json = as_json or not terminal.is_terminal()
+            for _, one in devices:
+                show(make(one), as_json)
+    if out is not None and count:
+        click.echo(f"{count} credential{'s' if count > 1 else ''} in {out}; index.csv says which row is which file")
+    good.finish()
+
+
+def show(made: "Credential", as_json: bool) -> None:
+    """Print one credential, as a line of JSON or for a person."""
+    if as_json:
+        click.echo(made.to_json())
+        return
+    for name in ("server", "realm", "handle", "device_key", "epoch"):
+        value = getattr(made, name)
+        click.echo(f"{name:<11} {value.hex() if isinstance(value, bytes) else value}")
+    click.echo("secret: it is all that is needed to be this device (--out DIR writes files)\n")
+
+
+@contextmanager
+def progress(good: imeis.Good, total: int | None, *, hidden: bool) -> "Iterator[Iterable[tuple[int, Imei]]]":
+    """Give the IMEIs back, and count them on standard error while they pass if that is a terminal."""
+    if hidden or not terminal.is_terminal(stderr=True):
+        yield good
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal.console(stderr=True), transient=True) as bar:
+        yield bar.track(good, total, description="provisioning")

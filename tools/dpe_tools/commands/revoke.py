@@ -1,0 +1,48 @@
+"""`dpe revoke`: devices that may not register any more."""
+
+import time
+from contextlib import closing
+
+import click
+
+from dpe_coap.numbers import MAX_STATUS
+from dpe_tools import imeis
+
+MAX_EPOCH = MAX_STATUS
+
+
+@click.command()
+@click.argument("state")
+@imeis.sources
+@click.option(
+    "--below-epoch",
+    type=click.IntRange(1, MAX_EPOCH),
+    metavar="N",
+    help="Refuse only credentials of an epoch below N: the device is told to be provisioned anew.",
+)
+def revoke(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, below_epoch: int | None) -> None:
+    """Refuse these devices from now on and end their sessions; a running server heeds it at once."""
+    from dpe_server.at_rest import AtRest
+    from dpe_server.state import StateDir
+    from dpe_server.store.sqlite import SqliteStore
+
+    opened = StateDir.open(state)
+    at_rest = AtRest(opened.keys.at_rest)
+    good = imeis.Good(imeis.rows(imei, csv, stdin))
+    ended = 0
+    with closing(SqliteStore(opened.store_path)) as store:
+        for _, one in good:
+            device = at_rest.device_id(one)
+            if below_epoch is None:
+                ended += store.revoke(device, int(time.time()))
+            else:
+                store.restrict(device, below_epoch)
+    if good.good and below_epoch is None:
+        click.echo(f"revoked: {_count(good.good, 'device')}, {_count(ended, 'session')} ended")
+    elif good.good:
+        click.echo(f"{_count(good.good, 'device')}: credentials below epoch {below_epoch} are refused")
+    good.finish()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

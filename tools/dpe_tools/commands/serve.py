@@ -1,0 +1,24 @@
+"""`dpe serve`: the DPE Server in the foreground."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("state")
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Listen here and not where config.toml says; may be given several times; port 0 is any free port.",
+)
+@click.option("--json-log", is_flag=True, help="Write the log as JSON lines.")
+def serve(state: str, listen: tuple[str, ...], json_log: bool) -> None:
+    """Run the server of STATE until SIGTERM or Ctrl-C. SIGHUP reloads its policy and its keys.
+
+    Prints `listening on coap://HOST:PORT` for each address once it answers there; the log goes to standard error.
+    """
+    from dpe_server import app
+
+    app.serve(Path(state), listen, json_log=json_log)

@@ -1,0 +1,97 @@
+"""Reads CoAP datagrams for people: what kind of message it is, and the payload (RFC 7252 section 3)."""
+
+from dataclasses import dataclass
+
+from dpe_coap.errors import RemoteError
+
+TYPES = ("CON", "NON", "ACK", "RST")
+URI_PATH = 11
+_METHODS = {1: "GET", 2: "POST", 3: "PUT", 4: "DELETE"}
+_REASONS = {
+    0x41: "Created",
+    0x44: "Changed",
+    0x45: "Content",
+    0x80: "Bad Request",
+    0x81: "Unauthorized",
+    0x82: "Bad Option",
+    0x83: "Forbidden",
+    0x84: "Not Found",
+    0x85: "Method Not Allowed",
+    0x86: "Not Acceptable",
+    0x8C: "Precondition Failed",
+    0x8D: "Request Entity Too Large",
+    0x8F: "Unsupported Content-Format",
+    0xA0: "Internal Server Error",
+    0xA3: "Service Unavailable",
+    0xA5: "Proxying Not Supported",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One CoAP message."""
+
+    type: str
+    code: int
+    message_id: int
+    coap_token: bytes
+    options: tuple[tuple[int, bytes], ...]
+    payload: bytes
+
+    @property
+    def title(self) -> str:
+        """As in ``CON POST /dpe/register``, ``ACK 2.04 Changed`` or ``ACK`` for an empty one."""
+        if self.code == 0:
+            return f"{self.type} (empty)"
+        if self.code < 32:
+            path = "/".join(
+                value.decode("ascii", "backslashreplace") for number, value in self.options if number == URI_PATH
+            )
+            return f"{self.type} {_METHODS.get(self.code, f'0.{self.code:02d}')} /{path}"
+        dotted = f"{self.code >> 5}.{self.code & 31:02d}"
+        return f"{self.type} {dotted} {_REASONS.get(self.code, '')}".rstrip()
+
+
+def is_coap(data: bytes) -> bool:
+    """Say whether these bytes start as a CoAP message does (version 1); no DPE message does."""
+    return len(data) >= 4 and data[0] >> 6 == 1
+
+
+def parse(data: bytes) -> Datagram:
+    """Read a datagram; RemoteError when it is none."""
+    if not is_coap(data):
+        raise RemoteError("not a CoAP message: it does not start with version 1")
+    try:
+        position = 4 + (data[0] & 15)
+        options = []
+        number = 0
+        while position < len(data) and data[position] != 0xFF:
+            first = data[position]
+            delta, position = _extended(data, first >> 4, position + 1)
+            length, position = _extended(data, first & 15, position)
+            number += delta
+            if position + length > len(data):
+                raise IndexError
+            options.append((number, data[position : position + length]))
+            position += length
+    except IndexError:
+        raise RemoteError("not a CoAP message: an option is cut short") from None
+    return Datagram(
+        type=TYPES[data[0] >> 4 & 3],
+        code=data[1],
+        message_id=int.from_bytes(data[2:4], "big"),
+        coap_token=data[4 : 4 + (data[0] & 15)],
+        options=tuple(options),
+        payload=data[position + 1 :],
+    )
+
+
+def _extended(data: bytes, nibble: int, position: int) -> tuple[int, int]:
+    """Read an option's delta or length (section 3.1); return it and where to go on."""
+    if nibble < 13:
+        return nibble, position
+    if nibble == 13:
+        return data[position] + 13, position + 1
+    if nibble == 14:
+        return data[position] * 256 + data[position + 1] + 269, position + 2
+    raise IndexError

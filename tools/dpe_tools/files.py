@@ -1,0 +1,41 @@
+"""Reading what a user names on the command line, and writing what must not be world-readable."""
+
+import os
+import sys
+from pathlib import Path
+
+from dpe_coap.errors import LocalError
+
+LONGEST = 1 << 20
+"""Bytes that are read of any input file; credentials and messages are far shorter."""
+
+
+def read(path: str) -> bytes:
+    """Return the content of a file, or of standard input for ``-``; LocalError when it cannot be read."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(LONGEST)
+        with Path(path).open("rb") as file:
+            return file.read(LONGEST)
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+
+
+def unhex(data: bytes) -> bytes:
+    """Return the bytes that ``data`` spells in hex, white space and colons aside, or ``data`` itself if it does not."""
+    try:
+        text = data.decode("ascii").replace(":", " ").strip()
+        return bytes.fromhex(text.removeprefix("0x")) if text else data
+    except ValueError:
+        return data
+
+
+def write_private(path: str, data: bytes) -> None:
+    """Write a file that only its owner can read (mode 0600), replacing what it held."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor, not a path
+            os.fchmod(descriptor, 0o600)
+            file.write(data)
+    except OSError as error:
+        raise LocalError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,128 @@
+"""A real server with throw-away secrets, and the real device client, which registers through a tapped UDP relay."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from dpe_coap.imei import Imei
+from dpe_device.registration import Registration
+from dpe_device.udp import register
+from dpe_server.provisioning import Credential, credential
+from dpe_server.state import StateDir
+from dpe_server.store import Session
+from dpe_server.store.sqlite import SqliteStore
+from dpe_tools import credentials
+from dpe_tools.datagram import Datagram, parse
+from dpe_tools.relay import Relay
+from dpe_tools.server_process import ServerProcess, free_port
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A datagram as the tap saw it."""
+
+    at: float
+    """Seconds since the client started."""
+    from_client: bool
+    datagram: bytes
+    lost: bool
+    repeated: bool
+    """The same bytes went the same way before."""
+
+    @property
+    def coap(self) -> Datagram:
+        """The datagram, parsed."""
+        return parse(self.datagram)
+
+
+class Memory:
+    """The device's storage, for as long as the demo runs."""
+
+    def __init__(self) -> None:
+        self._record: bytes | None = None
+
+    def load(self) -> bytes | None:
+        """Return what was saved last."""
+        return self._record
+
+    def save(self, record: bytes) -> None:
+        """Keep a record."""
+        self._record = record
+
+
+class Stage:
+    """A server of its own in ``directory`` while the ``with`` block runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.state = directory / "state"
+        self.log = directory / "server.log"
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make the secrets and start the server."""
+        port = free_port()
+        self.uri = f"coap://127.0.0.1:{port}"
+        self._opened = StateDir.create(self.state, "demo", self.uri)
+        self.server = self._cleanup.enter_context(ServerProcess(self.state, self.log, port=port))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the server."""
+        self._cleanup.close()
+
+    def provision(self, imei: str) -> Credential:
+        """Make a device's credential."""
+        return credential(self._opened.keys, self._opened.config, Imei.parse(imei))
+
+    def sessions(self) -> list[Session]:
+        """Return the live sessions, as the server's store has them on disk."""
+        with closing(SqliteStore(self._opened.store_path)) as store:
+            return list(store.live(int(time.time())))
+
+    def register(
+        self,
+        device: Credential,
+        each: Callable[[Seen], bool | None],
+        *,
+        loss: float = 0.0,
+        seed: int = 0,
+        deadline: float = 30.0,
+        **options: Any,
+    ) -> Registration | None:
+        """Register ``device`` through a relay; ``each`` sees every datagram as it passes and ends it all with True.
+
+        Returns the registration as it ended, or None when ``each`` ended it first. ``deadline`` is in seconds,
+        ``options`` are those of the device client.
+        """
+        events: queue.SimpleQueue[Seen | Registration | BaseException] = queue.SimpleQueue()
+        start = time.monotonic()
+        known: set[tuple[str, bytes]] = set()
+
+        def tap(sender: str, datagram: bytes, lost: bool) -> None:
+            repeated = (sender, datagram) in known
+            known.add((sender, datagram))
+            events.put(Seen(time.monotonic() - start, sender == "client", datagram, lost, repeated))
+
+        def run(address: tuple[str, int]) -> None:
+            towards_relay = replace(device, server=f"coap://{address[0]}:{address[1]}")
+            try:
+                given = credentials.for_device(towards_relay)
+                events.put(register(given, Memory(), deadline_ms=int(deadline * 1000), **options))
+            except BaseException as error:  # it is raised again in the thread that waits
+                events.put(error)
+
+        with Relay(self.server.address, loss=loss, seed=seed, tap=tap) as relay:
+            threading.Thread(target=run, args=[relay.address], name="device", daemon=True).start()
+            while True:
+                event = events.get()
+                if isinstance(event, BaseException):
+                    raise event
+                if isinstance(event, Registration):
+                    return event
+                if each(event):
+                    return None

@@ -1,0 +1,50 @@
+"""What goes to the screen. rich is imported on first use; it colours a terminal only, and honours NO_COLOR."""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dpe_tools.annotate import Row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+WIDE = 250
+"""Columns of a table that no terminal shows."""
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console that prints text as it is: no markup, no guessed highlights, no wrapping of long lines."""
+    from rich.console import Console
+
+    width = None if is_terminal(stderr=stderr) else WIDE
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def is_terminal(*, stderr: bool = False) -> bool:
+    """Say whether a person looks at the output."""
+    return (sys.stderr if stderr else sys.stdout).isatty()
+
+
+def print_json(value: Any, *, line: bool = False) -> None:
+    """Print a JSON value, indented, or on one line."""
+    click.echo(json.dumps(value, indent=None if line else 2))
+
+
+def print_rows(out: "Console", rows: Iterable[Row]) -> None:
+    """Print an annotated dump in its four columns: offset, bytes, notation, name and meaning."""
+    from rich.text import Text
+
+    for row in rows:
+        line = Text("  ")
+        line.append(f"{row.offset:4d}  " if row.data else " " * 6, style="dim")
+        line.append(f"{row.hex:<23}  ", style="cyan")
+        line.append(f"{row.notation:<26}  ", style="green")
+        line.append(f"{row.name}: " if row.name and row.meaning else row.name, style="bold")
+        line.append(row.meaning)
+        line.rstrip()
+        out.print(line)
