@@ -63,8 +63,10 @@ class Credential:
         """Read a credential, JSON if it begins with ``{`` and else CBOR; CredentialError names the key at fault."""
         values = _read_json(data) if data.lstrip()[:1] == b"{" else _read_cbor(data)
         for key in values:
+            if not isinstance(key, str) or not key.isprintable():
+                raise CredentialError("a key is not text")
             if key not in _CHECKS:
-                raise CredentialError(f"unknown key; known are {', '.join(_CHECKS)}", key=str(key)[:32])
+                raise CredentialError(f"unknown key; known are {', '.join(_CHECKS)}", key=key[:32])
         for key, check in _CHECKS.items():
             if key not in values:
                 raise CredentialError("is missing", key=key)

@@ -1,0 +1,84 @@
+"""config.toml: strictly what it may say, and errors that name the line and the key."""
+
+import pytest
+
+from dpe_server.config import MAX_REALM, Config, ConfigError, parse, template, uri_fault
+
+GOOD = 'realm = "r"\nuri = "coap://h"\n'
+
+
+@pytest.mark.parametrize(
+    "realm", ["dpe", 'quote " backslash \\ and \N{GREEK SMALL LETTER MU} \U0001f4df', "x" * MAX_REALM]
+)
+def test_the_text_of_a_new_configuration_says_what_it_was_made_with(realm: str) -> None:
+    config = parse(template(realm, "coap://dpe.example:5684"))
+    assert config == Config(realm, "coap://dpe.example:5684")
+    assert parse(GOOD) == Config("r", "coap://h")
+
+
+def test_all_keys() -> None:
+    text = GOOD + 'listen = ["127.0.0.1:0", "[::1]:5683"]\nretry_after = 5\nretention = 0\n'
+    assert parse(text) == Config("r", "coap://h", ("127.0.0.1:0", "[::1]:5683"), 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "fault"),
+    [
+        ('realm = "r"\n', None, "uri", "is missing"),
+        ('uri = "coap://h"\n', None, "realm", "is missing"),
+        (f"{GOOD}\n# more\nretry-after = 1\n", 5, "retry-after", "unknown key; known are realm, uri"),
+        (f"{GOOD}[store]\npath = 1\n", 3, "store", "unknown key"),
+        (GOOD + "retry_after = 0\n", 3, "retry_after", "whole number of seconds from 1 to 4294967295"),
+        (GOOD + "retry_after = 4294967296\n", 3, "retry_after", "whole number"),
+        (GOOD + 'retry_after = "60"\n', 3, "retry_after", "whole number"),
+        (GOOD + "retry_after = true\n", 3, "retry_after", "whole number"),
+        (GOOD + "retention = -1\n", 3, "retention", "from 0 to"),
+        (GOOD + "retention = 1.5\n", 3, "retention", "whole number"),
+        (GOOD + "listen = []\n", 3, "listen", "expected a list of addresses"),
+        (GOOD + 'listen = "127.0.0.1:1"\n', 3, "listen", "expected a list of addresses"),
+        (GOOD + 'listen = ["a:1", 2]\n', 3, "listen", "expected a list of addresses"),
+        (GOOD + 'listen = ["a:1", ""]\n', 3, "listen", "expected a list of addresses"),
+        (GOOD + 'listen = ["a:1",\n"a:1"]\n', 3, "listen", "twice"),
+        ('realm = ""\nuri = "coap://h"\n', 1, "realm", "name of 1 to 64 bytes"),
+        ('realm = 5\nuri = "coap://h"\n', 1, "realm", "name of 1 to 64 bytes"),
+        (f'realm = "{"x" * 65}"\nuri = "coap://h"\n', 1, "realm", "name of 1 to 64 bytes"),
+        ('realm = "' + "\u03bc" * 33 + '"\nuri = "coap://h"\n', 1, "realm", "name of 1 to 64 bytes"),
+        ('realm = "a\\nb"\nuri = "coap://h"\n', 1, "realm", "name of 1 to 64 bytes"),
+        ('realm = "r"\nuri = "coap://h/path"\n', 2, "uri", "no path"),
+        ('realm = "r"\nuri = ["coap://h"]\n', 2, "uri", "coap://HOST"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(text: str, line: int | None, key: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "some/config.toml")
+    assert (caught.value.line, caught.value.key) == (line, key)
+    assert str(caught.value).startswith("some/config.toml:" + (f"{line}: {key}: " if line else f" {key}: "))
+    assert fault in str(caught.value)
+
+
+def test_text_that_is_not_toml_is_told_with_its_line() -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml: not TOML: .*line 3"):
+        parse(GOOD + "listen =\n")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["coap://127.0.0.1", "coap://[::1]:5683", "coap://dpe.example.org:1", "coap://h:65535", "coap://[2001:db8::1]"],
+)
+def test_uris_of_a_server(uri: str) -> None:
+    assert uri_fault(uri) is None
+    assert uri_fault(f"{uri}/dpe/register", path=True) is None
+    assert uri_fault(f"{uri}/") is not None
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "", "h", "coap:", "coap://", "coaps://h", "http://h", "COAP://h", "coap://h:0", "coap://h:65536", "coap://h:",
+        "coap://user@h", "coap://h?q", "coap://h#f", "coap://h\n", " coap://h", "coap://h h", "coap://[::1", "coap://::1",
+        "coap://[1:2]", "coap://[]", "coap://h\u00e4", "coap://h:\u0661", "coap://" + "h" * 122, None, 5, b"coap://h",
+    ],
+)  # fmt: skip
+def test_what_is_no_uri_of_a_server(uri: object) -> None:
+    assert uri_fault(uri) is not None
+    assert uri_fault(uri, path=True) is not None

@@ -1,0 +1,295 @@
+"""The state directory."""
+
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dpe_coap.errors import LocalError
+from dpe_server import policy, state
+from dpe_server.config import ConfigError
+from dpe_server.key_file import KeyFileError
+from dpe_server.state import KeyKind, StateDir, StateError
+from dpe_server.store import StoreError
+from dpe_server.store.sqlite import SqliteStore
+
+KINDS: tuple[KeyKind, ...] = ("master", "handle")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def opened(path: Path) -> StateDir:
+    return StateDir.create(path, "realm", "coap://127.0.0.1:5683")
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077])
+def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def modes(path: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in (path, *path.iterdir())}
+
+
+@pytest.mark.usefixtures("_umask")
+def test_a_new_state_directory_is_whole_and_for_its_owner_only(path: Path) -> None:
+    made = StateDir.create(str(path), "my realm", "coap://dpe.example")
+    assert modes(path) == {
+        "state": 0o700,
+        "config.toml": 0o600,
+        "policy.toml": 0o600,
+        "keys.json": 0o600,
+        "dpe.sqlite": 0o600,
+    }
+    assert (made.config.realm, made.config.uri) == ("my realm", "coap://dpe.example")
+    assert (set(made.keys.master), set(made.keys.handle)) == ({1}, {1})
+    assert len({made.keys.at_rest, made.keys.master[1], made.keys.handle[1]}) == 3
+    assert StateDir.open(path) == made
+    policy.load(made.policy_path)
+    with closing(SqliteStore(made.store_path)) as store:
+        assert store.last_ordinal() == 0
+    with made.lock():
+        made.rotate("master")
+        assert set(modes(path).values()) == {0o700, 0o600}
+
+
+def test_every_directory_has_keys_of_its_own(tmp_path: Path) -> None:
+    made = [StateDir.create(tmp_path / name, "r", "coap://h").keys for name in "ab"]
+    assert not {made[0].at_rest, *made[0].master.values(), *made[0].handle.values()} & {
+        made[1].at_rest,
+        *made[1].master.values(),
+        *made[1].handle.values(),
+    }
+
+
+def test_an_empty_directory_is_taken_and_closed_to_others(path: Path) -> None:
+    path.mkdir(mode=0o755)
+    StateDir.create(path, "r", "coap://h")
+    assert modes(path)["state"] == 0o700
+
+
+def test_nothing_is_ever_overwritten(path: Path, opened: StateDir) -> None:
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(StateError, match="is not empty") as caught:
+        StateDir.create(path, "other", "coap://h")
+    assert "another path" in caught.value.hint
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+
+
+def test_a_file_in_the_way_is_said(path: Path) -> None:
+    path.write_text("mine")
+    with pytest.raises(StateError, match="is not a directory"):
+        StateDir.create(path, "r", "coap://h")
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("realm", "uri"), [("", "coap://h"), ("r", "http://h")])
+def test_a_bad_realm_or_uri_is_refused_before_anything_is_made(path: Path, realm: str, uri: str) -> None:
+    with pytest.raises(ConfigError):
+        StateDir.create(path, realm, uri)
+    assert not path.exists()
+
+
+def test_a_parent_that_is_not_there_is_said(path: Path) -> None:
+    with pytest.raises(StateError, match="No such file or directory"):
+        StateDir.create(path / "deeper", "r", "coap://h")
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_what_was_begun_is_undone_when_it_fails(path: Path, existed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise StoreError("made to fail")
+
+    if existed:
+        path.mkdir()
+    monkeypatch.setattr(state, "SqliteStore", fail)
+    with pytest.raises(StoreError):
+        StateDir.create(path, "r", "coap://h")
+    assert path.exists() == existed
+    assert not existed or list(path.iterdir()) == []
+
+
+# -- opening --
+
+
+def test_a_directory_that_is_not_there_is_said(path: Path) -> None:
+    with pytest.raises(StateError, match="no such directory") as caught:
+        StateDir.open(path)
+    assert f"dpe init {path}" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["config.toml", "policy.toml", "keys.json", "dpe.sqlite"])
+def test_a_missing_file_is_said_and_not_made_anew(path: Path, opened: StateDir, name: str) -> None:
+    (path / name).unlink()
+    with pytest.raises(StateError, match=f"it has no {name}"):
+        StateDir.open(path)
+    assert not (path / name).exists()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
+@pytest.mark.parametrize("name", ["config.toml", "policy.toml", "keys.json", "dpe.sqlite"])
+def test_a_file_open_to_others_is_refused_with_what_to_do(path: Path, opened: StateDir, name: str, mode: int) -> None:
+    (path / name).chmod(mode)
+    with pytest.raises(StateError, match=f"{name} is open to other users \\(mode 0{mode:o}\\)") as caught:
+        StateDir.open(path)
+    subprocess.run(caught.value.hint.split(), check=True)  # the hint is the command that mends it
+    StateDir.open(path)
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o711])
+def test_a_directory_open_to_others_is_refused_with_what_to_do(path: Path, opened: StateDir, mode: int) -> None:
+    path.chmod(mode)
+    with pytest.raises(StateError, match="is open to other users") as caught:
+        StateDir.open(path)
+    subprocess.run(caught.value.hint.split(), check=True)
+    StateDir.open(path)
+
+
+def test_faults_in_the_files_name_the_file(path: Path, opened: StateDir) -> None:
+    config = (path / "config.toml").read_text()
+    (path / "config.toml").write_text(config + "colour = 1\n")
+    line = len(config.splitlines()) + 1
+    with pytest.raises(ConfigError, match=f"{path / 'config.toml'}:{line}: colour: unknown key"):
+        StateDir.open(path)
+    (path / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(StateError, match=r"config\.toml: not UTF-8"):
+        StateDir.open(path)
+    (path / "config.toml").write_text(config)
+    (path / "keys.json").write_text("{}")
+    with pytest.raises(KeyFileError, match=str(path / "keys.json")):
+        StateDir.open(path)
+
+
+def test_the_repr_shows_no_key(opened: StateDir) -> None:
+    text = (opened.path / "keys.json").read_text()
+    keys = [opened.keys.at_rest, opened.keys.master[1], opened.keys.handle[1]]
+    assert all(key.hex() in text for key in keys)
+    assert not any(key.hex() in repr(opened) or repr(key) in repr(opened) for key in keys)
+
+
+# -- rotating --
+
+
+def test_rotating_adds_a_generation_and_keeps_the_others(path: Path, opened: StateDir) -> None:
+    assert [opened.rotate(kind) for kind in ("master", "handle", "master")] == [2, 2, 3]
+    now = StateDir.open(path).keys
+    assert (now.current_epoch, now.current_hkid) == (3, 2)
+    assert now.at_rest == opened.keys.at_rest
+    assert now.master[1] == opened.keys.master[1]
+    assert now.handle[1] == opened.keys.handle[1]
+    assert len({*now.master.values(), *now.handle.values()}) == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_no_generation_after_255(path: Path, opened: StateDir, kind: KeyKind) -> None:
+    for generation in range(2, 256):
+        assert opened.rotate(kind) == generation
+    before = (path / "keys.json").read_bytes()
+    with pytest.raises(StateError, match=f"no {kind} key after generation 255"):
+        opened.rotate(kind)
+    assert (path / "keys.json").read_bytes() == before
+
+
+def test_rotations_at_once_lose_none(path: Path, opened: StateDir) -> None:
+    made: list[int] = []
+    threads = [threading.Thread(target=lambda: made.append(StateDir.open(path).rotate("handle"))) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == list(range(2, 18))
+    assert sorted(StateDir.open(path).keys.handle) == list(range(1, 18))
+
+
+@pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
+def test_a_rotation_that_fails_leaves_the_keys_as_they_were(
+    path: Path, opened: StateDir, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
+    with monkeypatch.context() as broken:
+        broken.setattr(failing, fail)
+        with pytest.raises(StateError, match="No space left on device"):
+            opened.rotate("master")
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert StateDir.open(path) == opened
+
+
+def test_new_keys_are_on_the_disk_before_they_take_the_place_of_the_old(
+    path: Path, opened: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File, then name, then directory: the order that a loss of power cannot spoil."""
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        steps.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        steps.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    opened.rotate("handle")
+    assert steps == ["file", "replace", "directory"]
+
+
+# -- one server at a time --
+
+
+def test_a_second_server_is_told_of_the_first(path: Path, opened: StateDir) -> None:
+    with opened.lock():
+        with pytest.raises(StateError, match=rf"in use by another server \(process {os.getpid()}\)") as caught:
+            StateDir.open(path).lock().__enter__()
+        assert caught.value.hint == f"stop it with: kill {os.getpid()}"
+        assert (path / "serve.lock").read_text() == f"{os.getpid()}\n"
+        assert StateDir.open(path).rotate("master") == 2  # what a running server does not hinder
+    assert (path / "serve.lock").read_text() == ""
+    with opened.lock():
+        pass
+
+
+def test_a_lock_held_by_who_has_not_said_so_yet_is_a_lock(path: Path, opened: StateDir) -> None:
+    with (path / "serve.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StateError, match="process unknown"):
+            opened.lock().__enter__()
+
+
+def test_a_killed_server_leaves_no_lock(path: Path, opened: StateDir) -> None:
+    script = "import sys; from dpe_server.state import StateDir\n" \
+        "with StateDir.open(sys.argv[1]).lock(): print('locked', flush=True); sys.stdin.read()"  # fmt: skip
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "locked\n"
+        with pytest.raises(StateError, match=rf"process {child.pid}\b"):
+            opened.lock().__enter__()
+        child.send_signal(signal.SIGKILL)
+    assert (path / "serve.lock").read_text() == f"{child.pid}\n"
+    with opened.lock():
+        assert (path / "serve.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_every_error_of_a_state_directory_is_the_users_to_mend() -> None:
+    for kind in (StateError, ConfigError, KeyFileError):
+        assert issubclass(kind, LocalError)
