@@ -26,6 +26,8 @@ def rows(imei: tuple[str, ...], csv: str | None, stdin: bool) -> Iterator[Row]:
         imei, csv, stdin = (), None, True
     if bool(imei) + (csv is not None) + stdin != 1:
         raise click.UsageError("give IMEIs as arguments, or --csv FILE, or --stdin")
+    if len(imei) == 1:
+        return iter([Row(1, Imei.parse(imei[0]))])
     if imei:
         return _arguments(imei)
     if csv is not None:
@@ -34,8 +36,8 @@ def rows(imei: tuple[str, ...], csv: str | None, stdin: bool) -> Iterator[Row]:
 
 
 def total(imei: tuple[str, ...], csv: str | None) -> int | None:
-    """Return about how many there will be, or None for standard input."""
-    if csv is None or csv == "-":
+    """Return about how many there will be, or None when only reading them tells."""
+    if csv is None or not Path(csv).is_file():
         return None if not imei or imei == ("-",) else len(imei)
     with Path(csv).open("rb") as file:
         return sum(1 for _ in file)

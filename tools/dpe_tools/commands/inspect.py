@@ -1,5 +1,6 @@
 """`dpe inspect`: a message as annotated hex, with its security token verified on request."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("message", default="-", metavar="[FILE|HEX|-]")
+@click.argument("message", required=False, metavar="[FILE|HEX|-]")
 @click.option("--credential", metavar="CREDENTIAL", help="Verify the security token with this device's key.")
 @click.option("--request", metavar="FILE", help="The REQUEST before it (file or hex).")
 @click.option("--response", metavar="FILE", help="The RESPONSE before it.")
@@ -79,7 +80,7 @@ def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
 @click.option("--ephemeral", metavar="FILE", help="The client's X25519 private key, as `dpe message` keeps it.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def inspect(
-    message: str,
+    message: str | None,
     credential: str | None,
     request: str | None,
     response: str | None,
@@ -93,7 +94,9 @@ def inspect(
     With a credential, and the messages before it, the security token is verified. Exit status 1: not a message, or
     its security token is not shown valid.
     """
-    payload = _input(message)
+    if message is None and sys.stdin.isatty():
+        raise click.UsageError("name a file, give the message in hex, or pipe it in")
+    payload = _input(message or "-")
     if datagram.is_coap(payload):
         carrier = datagram.parse(payload)
         if not as_json:
