@@ -1,1 +1,1 @@
-# The DPE Client: plain MicroPython, no imports outside the built-ins.
+"""The DPE Client, in plain MicroPython: it imports nothing but built-in modules."""

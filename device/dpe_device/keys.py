@@ -1,0 +1,45 @@
+"""HMAC-SHA-256 (RFC 2104), HKDF-Expand (RFC 5869) and the MAC that ends every DPE-1 message."""
+
+from hashlib import sha256 as _sha256
+
+const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
+
+_SIZE_MAC = const(16)
+_SIZE_BLOCK = const(64)  # of SHA-256
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the SHA-256 digest, 32 bytes."""
+    return _sha256(data).digest()
+
+
+def xor(data: bytes, mask: bytes) -> bytes:
+    """Return the exclusive or of `data` and as much of `mask`."""
+    return bytes([octet ^ mask[at] for at, octet in enumerate(data)])
+
+
+def hmac(key: bytes, data: bytes) -> bytes:
+    """Return HMAC-SHA-256, 32 bytes; the key has at most 64."""
+    key += bytes(_SIZE_BLOCK - len(key))
+    return sha256(xor(key, b"\x5c" * _SIZE_BLOCK) + sha256(xor(key, b"\x36" * _SIZE_BLOCK) + data))
+
+
+def extract(key: bytes, info: bytes) -> bytes:
+    """Return HMAC(key, "DPE-1/1 " || info)."""
+    return hmac(key, b"DPE-1/1 " + info)
+
+
+def expand(key: bytes, info: bytes) -> bytes:
+    """Return the 32 bytes of HKDF-Expand(key, "DPE-1/1 " || info); a shorter expansion is their beginning."""
+    return extract(key, info + b"\1")
+
+
+def sign(key: bytes, message: bytes, prefix: bytes = b"") -> bytes:
+    """Return a message whose last 16 bytes are set to the MAC of `prefix` and of what stands before them."""
+    message = message[:-_SIZE_MAC]
+    return message + hmac(key, prefix + message)[:_SIZE_MAC]
+
+
+def verify(key: bytes, message: bytes, prefix: bytes = b"") -> bool:
+    """Tell, in constant time, whether `sign` made this message."""
+    return not any(xor(message, sign(key, message, prefix)))

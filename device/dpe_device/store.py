@@ -1,0 +1,113 @@
+"""The files of the DPE Client: what must survive a reboot, and the credential that provisioning made."""
+
+import os
+from binascii import unhexlify
+
+from . import cbor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Any, Credential
+
+_KEYS: "tuple[tuple[str, Any, int], ...]" = (
+    ("server", str, 0),
+    ("realm", str, 0),
+    ("handle", bytes, 17),
+    ("device_key", bytes, 32),
+    ("epoch", int, 0),
+)
+
+
+class FileStore:
+    """Keeps one record in a file: after a power cut it is the old one or the new one."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def load(self) -> "bytes | None":
+        """Return the record, or None if there is none that can be read."""
+        try:
+            with open(self._path, "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def save(self, record: bytes) -> None:
+        """Replace the record; OSError if that failed, and then the old one is still there."""
+        new = self._path + ".new"
+        with open(new, "wb") as file:
+            if hasattr(os, "chmod"):
+                os.chmod(new, 0o600)
+            file.write(record)
+            file.flush()  # on MicroPython this reaches the disk
+            if hasattr(os, "fsync"):
+                os.fsync(file.fileno())
+        os.rename(new, self._path)
+        if hasattr(os, "O_DIRECTORY"):
+            directory = os.open(os.path.dirname(self._path) or ".", os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+
+def load_credential(path: str) -> "Credential":
+    """Read a credential, CBOR or JSON; OSError if there is no such file, ValueError names what is wrong in it."""
+    with open(path, "rb") as file:
+        data = file.read()
+    is_json = data[:1] == b"{"
+    try:
+        found = _from_json(data) if is_json else _from_cbor(data)
+    except ValueError:
+        found = None
+    if found is None:
+        raise ValueError("the credential is not %s; provision the device again" % ("JSON" if is_json else "a CBOR map"))
+    for key, kind, size in _KEYS:
+        value: "Any" = found.get(key)
+        if not isinstance(value, kind) or (len(value) != size if size else value == ""):
+            wanted = "a number" if kind is int else "%d bytes" % size if size else "a text"
+            if size and is_json:
+                wanted += " in hex"
+            raise ValueError("the credential's %s must be %s" % (key, wanted))
+    return found
+
+
+def _from_json(data: bytes) -> "Credential":
+    import json
+
+    found: "Credential" = json.loads(str(data, "utf-8"))
+    for key in ("handle", "device_key"):
+        try:
+            found[key] = unhexlify(found[key])
+        except (KeyError, TypeError, ValueError):
+            found[key] = None
+    return found
+
+
+def _from_cbor(data: bytes) -> "Credential":
+    # A map from text to numbers, byte strings and texts; a value of another kind is passed over.
+    major, count, at = cbor.head(data, 0)
+    if major != 5:
+        raise ValueError
+    found: "Credential" = {}
+    value: "Any"
+    for _ in range(count):
+        end = cbor.skip(data, at)
+        major, _, at = cbor.head(data, at)
+        if major != 3:
+            raise ValueError
+        key = str(data[at:end], "utf-8")
+        at = end
+        end = cbor.skip(data, at)
+        major, value, at = cbor.head(data, at)
+        if major == 2:
+            value = data[at:end]
+        elif major == 3:
+            value = str(data[at:end], "utf-8")
+        elif major:
+            value = None
+        found[key] = value
+        at = end
+    if at != len(data):
+        raise ValueError
+    return found
