@@ -15,6 +15,7 @@ from dpe_server.policy.index import Index
 from dpe_server.policy.policy import Policy
 from dpe_server.policy.rules import (
     ANY_VERSION,
+    REQUESTED,
     Accept,
     Decision,
     Redirect,
@@ -39,7 +40,7 @@ range = ["10000000000000", "1fffffffffffff"]  # one sixteenth of all Client IDs,
 [[rule]]
 name = "other versions"
 action = "version-not-supported"
-highest = "1.255"
+highest = "1.0"
 """
 """What a new server starts with."""
 
@@ -64,23 +65,23 @@ class Fault(NamedTuple):
     key: str | None
     message: str
 
-    def __str__(self) -> str:
-        """As in ``line 7, range: expected ...``."""
-        place = [] if self.line is None else [f"line {self.line}"]
-        place += [] if self.key is None else [self.key]
-        return f"{', '.join(place)}: {self.message}" if place else self.message
-
 
 class PolicyError(LocalError):
-    """A policy file that cannot be used: ``faults`` in the order of their lines, ``line`` and ``key`` of the first."""
+    """A policy file that cannot be used: ``faults`` in the order of their lines, ``line`` and ``key`` of the first.
+
+    ``report`` has a line of text for each fault, as in ``policy.toml:7: range: expected ...``.
+    """
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
-        self.source = source
         self.faults = tuple(faults)
         self.line, self.key, _ = self.faults[0]
+        self.report = [
+            ": ".join([source if line is None else f"{source}:{line}", *([] if key is None else [key]), message])
+            for line, key, message in self.faults
+        ]
         more = len(self.faults) - 1
-        text = f"{source}: {self.faults[0]}" + (f" (and {more} more fault{'s' * (more > 1)})" if more else "")
-        super().__init__(text, hint="`dpe policy check` lists every fault; the keys are in docs/how-to/policy.md")
+        text = self.report[0] + (f" (and {more} more fault{'s' * (more > 1)})" if more else "")
+        super().__init__(text, hint="`dpe policy check` lists every fault; docs/how-to/policy.md explains every key")
 
 
 def load(path: FilePath) -> Policy:
@@ -165,26 +166,25 @@ class _Reader:
         decision = self._decision(action, path, table, name, versions)
         if versions is None or len(self.faults) > faults:
             return None
-        return Rule(name, self._lines[path], versions, firmware, tacs, decision, selects="select" in table)
+        return Rule(name, self._lines[path], versions, firmware, tacs, decision)
 
     def _decision(
         self, action: str, path: Path, table: Mapping[str, Any], name: str, versions: VersionRange | None
     ) -> Decision:
         """Read the keys of ``action``; what is missing or faulty leaves a placeholder."""
-        placeholder = ANY_VERSION.first
         match action:
             case "refuse":
                 return Refuse(name)
             case "require-x25519":
                 return RequireX25519(name)
             case "version-not-supported":
-                return VersionNotSupported(name, self._get(path, table, "highest", fields.version) or placeholder)
+                return VersionNotSupported(name, self._get(path, table, "highest", fields.version) or REQUESTED)
             case "redirect":
                 return Redirect(name, self._get(path, table, "server", fields.server_uri) or "")
         first, last = self._get(path, table, "range", fields.client_ids) or (0, 0)
         stable = self._get(path, table, "client_id", fields.one_of("fresh", "stable")) == "stable"
         lifetime = self._get(path, table, "lifetime", fields.seconds)
-        selected = self._selected(path, table, versions) or placeholder
+        selected = self._selected(path, table, versions) or REQUESTED
         properties = self._get(path, table, "properties", fields.properties)
         reporting = self._reporting(path, table, properties)
         return Accept(name, first, last, stable, lifetime, selected, properties or (), reporting)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from dpe_coap.messages import Version
 from dpe_server.policy.index import Index
-from dpe_server.policy.rules import Accept, Decision, Refuse, Rule, describe
+from dpe_server.policy.rules import REQUESTED, Accept, Decision, Refuse, Rule, describe
 
 DEFAULT = Refuse("default")
 """The decision when no rule matches. No rule of a file has this name."""
@@ -54,7 +54,7 @@ class Policy:
         return [*steps, Step(DEFAULT.rule, None, True, f"no rule matches: {describe(DEFAULT)}")]
 
     def _decision_of(self, i: int, version: Version) -> Decision:
-        rule = self.rules[i]
-        if isinstance(rule.decision, Accept) and not rule.selects:
-            return replace(rule.decision, selected=version)
-        return rule.decision
+        decision = self.rules[i].decision
+        if isinstance(decision, Accept) and decision.selected == REQUESTED:
+            return replace(decision, selected=version)
+        return decision

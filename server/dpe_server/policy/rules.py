@@ -8,6 +8,9 @@ from typing import NamedTuple
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_VERSION_PART, SIZE_CLIENT_ID
 
+REQUESTED = Version(-1, -1)
+"""No version: in a rule's decision it stands for the one that the device requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accept:
@@ -22,7 +25,7 @@ class Accept:
     lifetime: int | None
     """Seconds that the DPE session lives; None is without end."""
     selected: Version
-    """The DPE version the server selects."""
+    """The DPE version the server selects; in a rule that keeps what is asked for, ``REQUESTED``."""
     properties: tuple[str, ...]
     """Names of the properties in the new profile record, none of which has a value yet."""
     reporting: Mapping[str, Mapping[str, int | bool]]
@@ -68,7 +71,7 @@ def describe(decision: Decision) -> str:
         case Accept():
             width = 2 * SIZE_CLIENT_ID
             parts = [
-                f"accept, DPE version {decision.selected}",
+                "accept, DPE version " + ("as requested" if decision.selected == REQUESTED else str(decision.selected)),
                 f"{'stable' if decision.stable else 'fresh'} Client ID from {decision.first:0{width}x}"
                 f" to {decision.last:0{width}x}",
                 "session without end" if decision.lifetime is None else f"session of {decision.lifetime} s",
@@ -125,9 +128,6 @@ class Rule:
     tacs: tuple[str, ...]
     """Prefixes of the TAC, 1 to 8 digits, none of which begins another; empty is any TAC."""
     decision: Decision
-    """Where the rule accepts and ``selects`` is false, ``selected`` is only a placeholder."""
-    selects: bool = False
-    """Whether it accepts with the version it names itself; else with the one requested."""
 
     @property
     def without_x25519_only(self) -> bool:
