@@ -5,7 +5,7 @@ import tomllib
 from bisect import bisect_right
 
 Path = tuple[str | int, ...]
-"""Keys and, inside arrays, positions from 0: `("rule", 1, "tac", 0)` is the first TAC of the second rule."""
+"""Keys and, inside arrays, positions from 0: ``("rule", 1, "tac", 0)`` is the first TAC of the second rule."""
 
 # The document is valid, so these need only find where things end. Up to two quotes may stand before the closing three.
 _STRING = re.compile(
@@ -18,7 +18,7 @@ _SCALAR = re.compile(r"[^,\]}#\n]*")
 
 
 def lines_of(text: str) -> dict[Path, int]:
-    """Line, from 1, of every key, table header and array item of `text`, which tomllib has accepted.
+    """Line, from 1, of every key, table header and array item of ``text``, which tomllib has accepted.
 
     A path given in several places, such as a dotted parent, stands where it is first named.
     """
@@ -60,7 +60,7 @@ class _Walk:
         return path
 
     def _newest(self, path: Path) -> Path:
-        """`[a.b]` speaks of the last `[[a]]`."""
+        """``[a.b]`` speaks of the last ``[[a]]``."""
         return (*path, self._counts[path] - 1) if path in self._counts else path
 
     def _pair(self, table: Path) -> None:
