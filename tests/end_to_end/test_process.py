@@ -1,0 +1,251 @@
+"""The server as a process: start, signals, a kill, and a disk that is full."""
+
+import json
+import re
+import resource
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dpe_coap.numbers import Status
+from dpe_server.state import StateDir
+from tests import coap
+from tests.coap import CON, POST, REGISTER, Client, Message
+from tests.end_to_end.devices import Device, Offer
+
+
+class Process:
+    """``python -m dpe_server``, whose standard error goes to a file."""
+
+    def __init__(self, state: StateDir, log: Path, *addresses: str) -> None:
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "default", "-m", "dpe_server", str(state.path), *addresses],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.uri = ""
+
+    def started(self) -> str:
+        """Wait until it listens, and return where."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on coap://"), self.log.read_text()
+        self.uri = line.removeprefix("listening on ").strip()
+        return self.uri
+
+    def ended(self) -> int:
+        return self.process.wait(30)
+
+    def logged(self, event: str, times: int = 1) -> str:
+        """Wait until a text was logged so many times; return the log."""
+        while (text := self.log.read_text()).count(event) < times:
+            assert self.process.poll() is None, text
+            select.select([], [], [], 0.01)
+        return text
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(state: StateDir, tmp_path: Path) -> Iterator[Start]:
+    started: list[Process] = []
+
+    def start(*addresses: str, on: StateDir = state, where: Sequence[str] = ("127.0.0.1:0",)) -> Process:
+        process = Process(on, tmp_path / f"log{len(started)}", *(addresses or where))
+        started.append(process)
+        return process
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+
+
+def offer_of(client: Client, device: Device) -> Offer:
+    request = device.request()
+    return device.read(request, client.post(request).payload)
+
+
+def test_it_says_where_it_listens_and_answers_there(start: Start) -> None:
+    server = start("127.0.0.1:0", "127.0.0.2:0")
+    uris = [server.started(), server.started()]
+    assert [re.sub(r"\d+$", "", uri) for uri in uris] == ["coap://127.0.0.1:", "coap://127.0.0.2:"]
+    for uri in uris:
+        with Client(uri) as client:
+            assert client.discover().dotted == "2.05"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_gracefully(start: Start, state: StateDir, number: signal.Signals) -> None:
+    server = start()
+    with Client(server.started()) as client:
+        success = offer_of(client, Device(state)).success()
+        server.process.send_signal(number)
+        client.send(bytes(Message(CON, POST, 1, b"t", REGISTER, success)))  # taken, or not: no harm in either
+        assert server.ended() == 0
+    log = server.log.read_text()
+    assert log.count("\n") == 1
+    assert "stopping" in log
+    assert not (state.path / "dpe.sqlite-wal").exists(), "the database was not closed"
+    assert start().started()
+
+
+def test_after_kill_9_the_same_success_gets_the_same_confirm(start: Start, state: StateDir) -> None:
+    device, lost = Device(state), Device(state)
+    server = start()
+    with Client(server.started()) as client:
+        offer = offer_of(client, device)
+        success = offer.success()
+        confirm = client.post(success).payload
+        pending = offer_of(client, lost).success()
+        server.process.kill()
+        assert server.ended() == -signal.SIGKILL
+    assert offer.confirm(success, confirm)[0].status == Status.OK
+    server = start()
+    with Client(server.started()) as client:
+        response = client.post(success)
+        assert (response.dotted, response.payload) == ("2.04", confirm)
+        assert client.post(pending).dotted == "4.01"
+        assert client.post(offer_of(client, lost).success()).dotted == "2.04"
+
+
+def test_sighup_reloads_a_good_policy_and_keeps_the_old_one_for_a_bad_one(start: Start, state: StateDir) -> None:
+    device = Device(state)
+
+    def firmware_1_is_refused(client: Client) -> bool:
+        request = device.request(firmware="1.0")
+        return device.read(request, client.post(request).payload).response.status == Status.REFUSED
+
+    server = start()
+    good = state.policy_path.read_text()
+    with Client(server.started()) as client:
+        assert not firmware_1_is_refused(client)
+        state.policy_path.write_text(good.replace('"banned*"', '"1*"'))
+        server.process.send_signal(signal.SIGHUP)
+        server.logged("policy and keys reloaded")
+        assert firmware_1_is_refused(client)
+        state.policy_path.write_text(good + "\n[[rule]]\nname = 'bad'\naction = 'refuse'\ncolour = 'blue'\n")
+        server.process.send_signal(signal.SIGHUP)
+        log = server.logged("not reloaded")
+        assert re.search(rf"\b{len(good.splitlines()) + 5}\b.*\bcolour\b", log)
+        assert firmware_1_is_refused(client)
+        state.policy_path.write_text(good)
+        server.process.send_signal(signal.SIGHUP)
+        server.logged("policy and keys reloaded", times=2)
+        assert not firmware_1_is_refused(client)
+    assert server.log.read_text().count("\n") == 3
+
+
+def test_sighup_takes_up_rotated_keys_and_a_new_audit_log(start: Start, state: StateDir) -> None:
+    server = start()
+    with Client(server.started()) as client:
+        offer_of(client, Device(state))
+        moved = state.audit_path.rename(state.path / "audit.jsonl.1")
+        assert state.rotate("master") == 2
+        renewed = StateDir.open(state.path)
+        device = Device(renewed, epoch=2)
+        assert client.post(device.request()).dotted == "4.01"
+        server.process.send_signal(signal.SIGHUP)
+        server.logged("policy and keys reloaded")
+        assert client.post(device.request()).dotted == "2.04"
+        assert client.post(Device(renewed, epoch=1).request()).dotted == "2.04"
+    assert [json.loads(line)["event"] for line in moved.read_text().splitlines()] == ["response", "unauthenticated"]
+    assert [json.loads(line)["event"] for line in state.audit_path.read_text().splitlines()] == ["response"] * 2
+
+
+def refused(server: Process) -> str:
+    """The server ends with status 1 and one line, the error, or two with a hint; returns them."""
+    assert server.ended() == 1
+    log = server.log.read_text()
+    error, *hints = log.splitlines()
+    assert error.startswith("dpe: error: ")
+    assert [hint[:6] for hint in hints] in ([], ["hint: "])
+    return log
+
+
+def test_a_second_server_on_the_same_state_directory_is_refused(start: Start) -> None:
+    server = start()
+    server.started()
+    log = refused(start())
+    assert "in use by another server" in log
+    assert str(server.process.pid) in log
+
+
+def test_a_second_server_on_the_same_port_is_refused_and_frees_its_state_directory(
+    start: Start, tmp_path: Path
+) -> None:
+    other = StateDir.create(tmp_path / "other", "other realm", "coap://127.0.0.1")
+    address = start().started().removeprefix("coap://")
+    assert "the port is in use" in refused(start(address, on=other))
+    assert start(on=other).started()
+
+
+def bad_policy(state: StateDir) -> None:
+    state.policy_path.write_text("[[rule]]\nname = 1\n")
+
+
+def open_keys(state: StateDir) -> None:
+    (state.path / "keys.json").chmod(0o644)
+
+
+def damaged_database(state: StateDir) -> None:
+    state.store_path.write_bytes(b"not a database" * 100)
+
+
+def newer_database(state: StateDir) -> None:
+    with closing(sqlite3.connect(state.store_path)) as database:
+        database.execute("PRAGMA user_version = 999")
+
+
+def bad_config(state: StateDir) -> None:
+    (state.path / "config.toml").write_text("realm = 'r'\nuri = 'coap://h'\nlisten = ['nowhere']\ncolour = 'blue'\n")
+
+
+@pytest.mark.parametrize("harm", [bad_config, bad_policy, open_keys, damaged_database, newer_database])
+def test_a_state_directory_that_cannot_be_served_is_refused(
+    start: Start, state: StateDir, harm: Callable[[StateDir], None]
+) -> None:
+    harm(state)
+    assert str(state.path) in refused(start())
+
+
+def test_a_full_disk_is_5_03_until_there_is_space(start: Start, state: StateDir) -> None:
+    """A limit on the size of files stands for the full disk; the server's log stays below it."""
+    server = start()
+    with Client(server.started()) as client:
+        offer = offer_of(client, Device(state))
+        success = offer.success()
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
+        response = client.post(success)
+        assert (response.dotted, response.uint(coap.MAX_AGE)) == ("5.03", 60)
+        late = Device(state)
+        request = late.request()
+        response = client.post(request)
+        assert response.dotted == "5.03"
+        assert late.read(request, response.payload).response.status == Status.UNAVAILABLE
+        infinity = resource.RLIM_INFINITY
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (infinity, infinity))
+        response = client.post(success)
+        assert offer.confirm(success, response.payload)[0].status == Status.OK
+        assert client.post(late.request()).dotted == "2.04"
+    events = re.findall(r"store (not writable|writable again)", server.log.read_text())
+    assert events == ["not writable", "writable again"]
+
+
+def test_without_an_address_it_listens_where_the_configuration_says(start: Start, state: StateDir) -> None:
+    (state.path / "config.toml").write_text('realm = "r"\nuri = "coap://127.0.0.3"\nlisten = ["127.0.0.3:0"]\n')
+    assert start(where=()).started().startswith("coap://127.0.0.3:")

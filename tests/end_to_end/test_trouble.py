@@ -1,0 +1,142 @@
+"""A store that fails, too much at once, and datagrams from anybody."""
+
+import random
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from dpe_coap.numbers import Status
+from dpe_server import batching
+from dpe_server.state import StateDir
+from dpe_server.store import Outcome, Session, StoreError
+from dpe_server.store.sqlite import SqliteStore
+from tests import coap
+from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message
+from tests.end_to_end.devices import Device
+from tests.end_to_end.running import Running
+
+
+class Disk:
+    """What may happen to a commit."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.ready = threading.Event()
+        self.ready.set()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    commit = SqliteStore.commit
+
+    def try_commit(store: SqliteStore, sessions: Sequence[Session]) -> list[Outcome]:
+        assert disk.ready.wait(30)
+        if disk.full:
+            raise StoreError("the disk is full")
+        return commit(store, sessions)
+
+    monkeypatch.setattr(SqliteStore, "commit", try_commit)
+    return disk
+
+
+def test_a_store_that_fails_gives_5_03_and_recovers(
+    disk: Disk, state: StateDir, running: Running, client: Client
+) -> None:
+    waiting, late = Device(state), Device(state)
+    request = waiting.request()
+    offer = waiting.read(request, client.post(request).payload)
+    success = offer.success()
+    disk.full = True
+    response = client.post(success)
+    assert (response.dotted, response.uint(coap.MAX_AGE), response.payload) == ("5.03", 60, b"")
+    request = late.request()
+    response = client.post(request)
+    assert (response.dotted, response.uint(coap.MAX_AGE)) == ("5.03", 60)
+    answer = late.read(request, response.payload).response
+    assert (answer.status, answer.retry_after) == (Status.UNAVAILABLE, 60)
+    disk.full = False
+    confirm, _ = offer.confirm(success, client.post(success).payload)
+    assert confirm.status == Status.OK
+    request = late.request()
+    assert late.read(request, client.post(request).payload).response.status == Status.OK
+    assert [log["event"] for log in running.logs] == ["store not writable", "store writable again"]
+    running.logs.clear()
+
+
+def test_overload_is_5_03_and_empty(
+    disk: Disk, state: StateDir, running: Running, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "WAITING", 8)
+    device = Device(state)
+    request = device.request()
+    offer = device.read(request, client.post(request).payload)
+    success = offer.success()
+    disk.ready.clear()
+    client.send(bytes(Message(CON, POST, 60_000, b"tt", REGISTER, success)))
+    assert client.receive() == Message(ACK, 0, 60_000)  # the commit takes its time
+    with Client(running.uri) as crowd:
+        for number in range(9):
+            crowd.send(bytes(Message(CON, POST, number, bytes([number]), REGISTER, b"")))
+        response = next(message for message in iter(crowd.receive, None) if message.code)  # others are acknowledged
+        assert (response.message_id, response.dotted, response.uint(coap.MAX_AGE)) == (8, "5.03", 60)
+        assert response.payload == b""
+    with Client(running.uri) as other:
+        assert other.discover().dotted == "2.05"
+    disk.ready.set()
+    separate = client.receive()
+    assert separate is not None
+    assert offer.confirm(success, separate.payload)[0].status == Status.OK
+    client.send(bytes(Message(ACK, 0, separate.message_id)))
+
+
+def test_10_000_random_and_mutated_datagrams_leave_the_server_answering(
+    state: StateDir, running: Running, client: Client
+) -> None:
+    """Nothing is logged (``running`` sees to it), nothing is 5.00, and the server goes on."""
+    source = random.Random(7252)
+    device = Device(state)
+    request = device.request(x25519=True, firmware="1.0")
+    offer = device.read(request, client.post(request).payload)
+    whole = [
+        bytes(Message(CON, POST, 1, b"tt", REGISTER, request)),
+        bytes(Message(NON, POST, 2, b"tt", REGISTER, device.request())),
+        bytes(Message(CON, POST, 3, b"tt", REGISTER, offer.success())),
+        bytes(Message(CON, POST, 4, b"tt", [*REGISTER, (27, b"\x08"), (60, b"\x20")], request[:16])),
+        bytes(Message(CON, POST, 4, b"tt", [*REGISTER, (27, b"\x18")], request[16:32])),
+        bytes(Message(CON, GET, 5, b"tt", [*DISCOVERY, (15, b"rt=dpe*"), (23, b"\x00")])),
+        bytes(Message(CON, GET, 6, b"", [(3, b"host"), (7, b"\x16\x33"), *DISCOVERY, (17, b"\x28")])),
+        bytes(Message(ACK, 0, 7)),
+        bytes(Message(CON, 0x45, 8, b"tt", [(12, b"\x3c")], b"payload")),
+    ]
+    codes: set[int] = set()
+
+    def drain() -> None:
+        client.send(bytes(Message(CON, GET, 0xFFFF, b"drained!", DISCOVERY)))
+        while (message := client.receive()) is None or message.coap_token != b"drained!":
+            assert message is not None, "the server does not answer"
+            codes.add(message.code)
+
+    for number in range(10_000):
+        if number % 3 == 0:
+            datagram = bytearray(source.randbytes(source.randrange(100)))
+            if datagram and source.random() < 0.8:
+                datagram[0] = datagram[0] & 0x3F | 0x40  # version 1, or all is over at the first byte
+        else:
+            datagram = bytearray(source.choice(whole))
+            for _ in range(source.choice((0, 1, 1, 2, 8))):
+                datagram[source.randrange(len(datagram))] = source.randrange(256)
+            if source.random() < 0.1:
+                del datagram[source.randrange(len(datagram)) :]
+            if source.random() < 0.1:
+                datagram += source.randbytes(source.randrange(300))
+        client.send(bytes(datagram))
+        if number % 50 == 49:  # the socket's buffer holds this many
+            drain()
+    assert 0xA0 not in codes
+    assert {0, 0x44, 0x45, 0x80, 0x81, 0x82, 0x84, 0x85, 0x8F} <= codes
+    with Client(running.uri) as fresh:
+        assert fresh.discover().dotted == "2.05"
+        request = device.request()
+        assert device.read(request, fresh.post(request).payload).response.status == Status.OK
