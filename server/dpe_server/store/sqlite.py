@@ -5,8 +5,8 @@ while a worker thread waits for the disk. Other processes (``dpe revoke``, ``dpe
 they write is seen by the next read.
 
 The sqlite3 module lets go of the interpreter at every step of a statement and, against a busy event loop, may wait 5 ms
-to have it back. So ``commit`` takes few steps for the whole batch and not some for each session: it gets what it must
-know as one row, and inserts many rows with one statement.
+to have it back. So ``commit`` takes a few steps for the whole batch and not some for each session: it gets what it
+must know as one row, and inserts many rows with one statement.
 """
 
 import json
@@ -14,6 +14,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import starmap
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -115,7 +116,7 @@ class SqliteStore:
             with self._writer:  # commits, or rolls back
                 yield self._writer
 
-    def _read(self, sql: str, *parameters: Any) -> list[Any]:
+    def _read(self, sql: str, **parameters: Any) -> list[Any]:
         with self._reading, self._answering():
             return self._reader.execute(sql, parameters).fetchall()
 
@@ -123,23 +124,23 @@ class SqliteStore:
 
     def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
         """See ``Store.sessions``."""
-        found = map(_session, self._read(statements.SESSIONS, _json_ids(client_ids)))
+        found = map(_session, self._read(statements.SESSIONS, client_ids=_json_ids(client_ids)))
         return {session.client_id: session for session in found}
 
     def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
         """See ``Store.sessions_of``."""
-        found = map(_session, self._read(statements.SESSIONS_OF, b"".join(devices)))
+        found = map(_session, self._read(statements.SESSIONS_OF, devices=b"".join(devices)))
         return {session.device: session for session in found}
 
     def taken(self, first: int, last: int) -> set[int]:
         """See ``Store.taken``."""
-        return {client_id for (client_id,) in self._read(statements.TAKEN, first, last)}
+        return {client_id for (client_id,) in self._read(statements.TAKEN, first=first, last=last)}
 
     def restrictions(self, devices: Collection[bytes]) -> dict[bytes, Restriction]:
         """See ``Store.restrictions``."""
         return {
             device: Restriction(bool(revoked), epoch)
-            for device, revoked, epoch in self._read(statements.RESTRICTIONS, b"".join(devices))
+            for device, revoked, epoch in self._read(statements.RESTRICTIONS, devices=b"".join(devices))
         }
 
     def minimum_epoch(self) -> int:
@@ -154,12 +155,14 @@ class SqliteStore:
         """See ``Store.commit``."""
         if not sessions:
             return []
-        client_ids = _json_ids([session.client_id for session in sessions])
-        devices = b"".join(session.device for session in sessions)
+        keys = {
+            "client_ids": _json_ids([session.client_id for session in sessions]),
+            "devices": b"".join(session.device for session in sessions),
+        }
         with self._transaction() as writer:
-            held = [*_held(writer, statements.HELD, client_ids), *_held(writer, statements.HELD_OF, devices)]
-            revoked = {bytes.fromhex(device) for device in json.loads(_one(writer, statements.REVOKED, devices))}
-            verdict = decide(sessions, held, revoked)
+            by_client_id, by_device, revoked = map(json.loads, writer.execute(statements.HELD, keys).fetchone())
+            held = starmap(_held, (*by_client_id, *by_device))
+            verdict = decide(sessions, held, set(map(bytes.fromhex, revoked)))
             if verdict.ended:
                 writer.execute(statements.END, (_json_ids(verdict.ended),))
             if verdict.started:
@@ -188,7 +191,7 @@ class SqliteStore:
 
     def count(self, now: int) -> int:
         """Return how many sessions are live at ``now`` (Unix seconds)."""
-        return int(self._read(statements.COUNT, now)[0][0])
+        return int(self._read(statements.COUNT, now=now)[0][0])
 
     def revoke(self, device: bytes, at: int) -> bool:
         """Put ``device`` (16 bytes) on the revocation list as of ``at`` (Unix seconds) and end its session.
@@ -236,19 +239,14 @@ def _json_ids(client_ids: Collection[bytes]) -> str:
     return json.dumps([int.from_bytes(client_id, "big") for client_id in client_ids])
 
 
-def _one(connection: sqlite3.Connection, sql: str, *parameters: Any) -> Any:
-    return connection.execute(sql, parameters).fetchone()[0]
-
-
-def _held(connection: sqlite3.Connection, sql: str, keys: str | bytes) -> Iterator[_Held]:
-    for client_id, device, ordinal, success_hash, expires_at in json.loads(_one(connection, sql, keys)):
-        yield _Held(
-            client_id.to_bytes(SIZE_CLIENT_ID, "big"),
-            bytes.fromhex(device),
-            ordinal,
-            bytes.fromhex(success_hash),
-            expires_at,
-        )
+def _held(client_id: int, device: str, ordinal: int, success_hash: str, expires_at: int | None) -> _Held:
+    return _Held(
+        client_id.to_bytes(SIZE_CLIENT_ID, "big"),
+        bytes.fromhex(device),
+        ordinal,
+        bytes.fromhex(success_hash),
+        expires_at,
+    )
 
 
 def _insert(connection: sqlite3.Connection, sessions: Sequence[Session]) -> None:

@@ -1,7 +1,7 @@
 """The SQL of the SQLite store that does more than name a row.
 
-A look-up takes any number of keys as one parameter, ?1: Client IDs as a JSON array of integers, devices as one string
-of 16 bytes each. CROSS JOIN makes SQLite go through the keys and search each of them in an index.
+A look-up takes any number of keys as one parameter: Client IDs as a JSON array of integers, devices as one string of
+16 bytes each. CROSS JOIN makes SQLite go through the keys and search each of them in an index.
 """
 
 # ruff: noqa: S608  # statements are put together from constants of this file
@@ -13,26 +13,29 @@ _COLUMNS = (
     "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
     " established_at, expires_at, th3, success_hash, confirm, sealed_keys"
 )
-_DEVICES = (
-    "WITH RECURSIVE each(at) AS"
-    " (SELECT 1 WHERE length(?1) UNION ALL SELECT at + 16 FROM each WHERE at + 16 < length(?1)) "
-)
 _SESSION = f"SELECT {_COLUMNS}, properties, policies FROM"
-_HELD = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash), expires_at)) FROM"
-_BY_CLIENT_ID = "json_each(?1) CROSS JOIN session ON client_id = value"
-_SESSION_BY_DEVICE = "each CROSS JOIN session ON device = substr(?1, at, 16)"
-_RESTRICTION_BY_DEVICE = "each CROSS JOIN restriction ON device = substr(?1, at, 16)"
 _PROFILE = "JOIN profile USING (client_id)"
+_EACH_CLIENT_ID = "json_each(:client_ids) CROSS JOIN session ON client_id = value"
+_DEVICES = (
+    "WITH RECURSIVE each(at) AS (SELECT 1 WHERE length(:devices)"
+    " UNION ALL SELECT at + 16 FROM each WHERE at + 16 < length(:devices)) "
+)
+_EACH_DEVICE = "each CROSS JOIN {} ON device = substr(:devices, at, 16)"
+_SESSIONS_OF_EACH = _EACH_DEVICE.format("session")
+_RESTRICTIONS_OF_EACH = _EACH_DEVICE.format("restriction")
 
-SESSIONS = f"{_SESSION} {_BY_CLIENT_ID} {_PROFILE}"
-SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSION_BY_DEVICE} {_PROFILE}"
-TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN ? AND ?"
-RESTRICTIONS = f"{_DEVICES}SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTION_BY_DEVICE}"
+SESSIONS = f"{_SESSION} {_EACH_CLIENT_ID} {_PROFILE}"
+SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSIONS_OF_EACH} {_PROFILE}"
+TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN :first AND :last"
+RESTRICTIONS = f"{_DEVICES}SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
 
-# What a batch must know, each as one row of JSON.
-HELD = f"{_HELD} {_BY_CLIENT_ID}"
-HELD_OF = f"{_DEVICES}{_HELD} {_SESSION_BY_DEVICE}"
-REVOKED = f"{_DEVICES}SELECT json_group_array(hex(device)) FROM {_RESTRICTION_BY_DEVICE} WHERE revoked_at IS NOT NULL"
+_HELD = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash), expires_at)) FROM"
+_REVOKED = "SELECT json_group_array(hex(device)) FROM"
+HELD = (
+    f"{_DEVICES}SELECT ({_HELD} {_EACH_CLIENT_ID}), ({_HELD} {_SESSIONS_OF_EACH}),"
+    f" ({_REVOKED} {_RESTRICTIONS_OF_EACH} WHERE revoked_at IS NOT NULL)"
+)
+"""All that a batch must know, as one row: the sessions with its Client IDs, with its devices, its revoked devices."""
 
 END = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
 INSERT_PROFILES = (
@@ -42,7 +45,7 @@ INSERT_PROFILES = (
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
 
 LIVE = f"{_SESSION} session {_PROFILE} WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
-COUNT = "SELECT (SELECT count(*) FROM session) - (SELECT count(*) FROM session WHERE expires_at <= ?)"
+COUNT = "SELECT (SELECT count(*) FROM session) - (SELECT count(*) FROM session WHERE expires_at <= :now)"
 PRUNE = "DELETE FROM session WHERE client_id IN (SELECT client_id FROM session WHERE expires_at < ? LIMIT ?)"
 REVOKE = (
     "INSERT INTO restriction (device, revoked_at) VALUES (?, ?)"
