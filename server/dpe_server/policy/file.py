@@ -44,17 +44,22 @@ highest = "1.0"
 """
 """What a new server starts with."""
 
-_CONDITIONS = ("name", "version", "firmware", "tac", "action")
-_KEYS: Mapping[str, tuple[str, ...]] = {
+RULE = ("name", "version", "firmware", "tac", "action")
+"""The keys of every rule."""
+REPORTING = ("every", "on_change", "minimum_gap")
+"""The keys of a property's table in ``reporting``."""
+KEYS: Mapping[str, tuple[str, ...]] = {
     "accept": ("range", "client_id", "lifetime", "select", "properties", "reporting"),
     "refuse": (),
     "version-not-supported": ("highest",),
     "require-x25519": (),
     "redirect": ("server",),
 }
-"""By action: the keys that it takes besides the conditions. Of each, the first is required."""
+"""By action: the keys that it takes besides ``RULE``, the first of which is required."""
 
-_ANY_ACTION = tuple(key for keys in _KEYS.values() for key in keys)
+_ANY_ACTION = tuple(key for keys in KEYS.values() for key in keys)
+_HINT = "docs/how-to/policy.md explains every key"
+
 T = TypeVar("T")
 
 
@@ -72,7 +77,7 @@ class PolicyError(LocalError):
     ``report`` has a line of text for each fault, as in ``policy.toml:7: range: expected ...``.
     """
 
-    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+    def __init__(self, source: str, faults: Sequence[Fault], *, hint: str = _HINT) -> None:
         self.faults = tuple(faults)
         self.line, self.key, _ = self.faults[0]
         self.report = [
@@ -81,7 +86,7 @@ class PolicyError(LocalError):
         ]
         more = len(self.faults) - 1
         text = self.report[0] + (f" (and {more} more fault{'s' * (more > 1)})" if more else "")
-        super().__init__(text, hint="`dpe policy check` lists every fault; docs/how-to/policy.md explains every key")
+        super().__init__(text, hint=hint)
 
 
 def load(path: FilePath) -> Policy:
@@ -90,7 +95,8 @@ def load(path: FilePath) -> Policy:
         text = path.read_bytes()
         return parse(text.decode(), str(path))
     except OSError as error:
-        raise PolicyError(str(path), [Fault(None, None, f"cannot be read: {error.strerror}")]) from None
+        fault = Fault(None, None, f"cannot be read: {error.strerror}")
+        raise PolicyError(str(path), [fault], hint="check the path, and who owns it and may use it") from None
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise PolicyError(str(path), [Fault(line, None, "expected UTF-8")]) from None
@@ -147,21 +153,21 @@ class _Reader:
     def _rule(self, i: int, table: Mapping[str, Any]) -> Rule | None:
         """Read one rule by itself; None when it has a fault."""
         faults, path = len(self.faults), ("rule", i)
-        self._unknown(path, table, (*_CONDITIONS, *_ANY_ACTION))
+        self._unknown(path, table, (*RULE, *_ANY_ACTION))
         name = self._get(path, table, "name", fields.rule_name) or f"rule {i + 1}"
         versions = self._get(path, table, "version", fields.version_range) if "version" in table else ANY_VERSION
         firmware = self._get(path, table, "firmware", fields.firmware)
         tacs = self._get(path, table, "tac", fields.tacs) or ()
-        action = self._get(path, table, "action", fields.one_of(*_KEYS))
+        action = self._get(path, table, "action", fields.one_of(*KEYS))
         if action is None:
             if "action" not in table:
-                self._fault((*path, "action"), "is missing; expected one of " + ", ".join(_KEYS))
+                self._fault((*path, "action"), "is missing; expected one of " + ", ".join(KEYS))
             return None
-        for key in _KEYS[action][:1]:
+        for key in KEYS[action][:1]:
             if key not in table:
                 self._fault((*path, key), f'is missing: action "{action}" needs it')
-        for key in (key for key in table if key in _ANY_ACTION and key not in _KEYS[action]):
-            taker = next(action for action, keys in _KEYS.items() if key in keys)
+        for key in (key for key in table if key in _ANY_ACTION and key not in KEYS[action]):
+            taker = next(action for action, keys in KEYS.items() if key in keys)
             self._fault((*path, key), f'has no effect with action "{action}", only with "{taker}"')
         decision = self._decision(action, path, table, name, versions)
         if versions is None or len(self.faults) > faults:
@@ -218,7 +224,7 @@ class _Reader:
                 continue
             if name not in (properties or ()) and not (properties is None and "properties" in table):
                 self._fault(here, "has no effect: the property is not in properties")
-            self._unknown(here, policy, ("every", "on_change", "minimum_gap"))
+            self._unknown(here, policy, REPORTING)
             every = self._get(here, policy, "every", fields.seconds)
             on_change = self._get(here, policy, "on_change", fields.boolean)
             gap = self._get(here, policy, "minimum_gap", fields.seconds)

@@ -423,13 +423,14 @@ def test_text_of_the_error() -> None:
     assert str(caught.value).startswith("some/policy.toml:3: a: unknown key; ")
     assert str(caught.value).endswith(" (and 1 more fault)")
     assert caught.value.report[1].startswith("some/policy.toml:4: b: unknown key; ")
-    assert "dpe policy check" in caught.value.hint
+    assert "docs/how-to/policy.md" in caught.value.hint
 
 
 def test_load(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
-    with pytest.raises(PolicyError, match="cannot be read: No such file"):
+    with pytest.raises(PolicyError, match="cannot be read: No such file") as caught:
         load(path)
+    assert caught.value.hint == "check the path, and who owns it and may use it"
     path.write_text(DEFAULT_POLICY)
     assert len(load(path).rules) == 2
     path.write_bytes(REFUSE.encode() + b"# caf\xe9\n")
