@@ -83,6 +83,26 @@ def test_threads_may_commit_and_prune_at_once(store: SqliteStore, make: Make, no
     assert sum(pruned) + store.prune(now) == 20 * BATCH
 
 
+def test_writers_on_one_file_wait_for_each_other(make: Make, now: int, path: Path) -> None:
+    stores = [SqliteStore(path) for _ in range(4)]
+    outcomes: list[Outcome] = []
+
+    def write(store: SqliteStore) -> None:
+        for _ in range(25):
+            outcomes.extend(store.commit([make(), make()]))
+            store.revoke(make().device, now)
+
+    threads = [threading.Thread(target=write, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [Outcome.COMMITTED] * 200
+    assert stores[0].count(now) == 200
+    for store in stores:
+        store.close()
+
+
 WRITER = """
 import itertools, sys
 from dpe_coap.messages import Version

@@ -84,8 +84,7 @@ def test_a_damaged_file_is_said(store: SqliteStore, make: Make, path: Path) -> N
         size = file.seek(0, os.SEEK_END)
         file.seek(4096)
         file.write(os.urandom(size - 4096))
-    with pytest.raises(StoreError, match=r"damaged \(SQLITE_CORRUPT"):  # noqa: PT012  # either may be first to see it
-        damaged = SqliteStore(path)
+    with pytest.raises(StoreError, match=r"damaged \(SQLITE_CORRUPT"), closing(SqliteStore(path)) as damaged:
         list(damaged.live(0))
 
 
