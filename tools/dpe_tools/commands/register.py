@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dpe_coap.errors import LocalError, RemoteError
+from dpe_coap.errors import DpeError, LocalError, RemoteError
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MessageType, Status
 from dpe_tools import annotate, credentials, refusals, terminal
@@ -26,7 +26,7 @@ class Watcher:
         self._start = time.monotonic()
         self._last = b""
         self._asking = False
-        self._refusals = 0
+        self.refusals = 0
 
     def __call__(self, direction: str, data: bytes) -> None:
         """Take one datagram; RemoteError when the server has refused the device's key twice.
@@ -47,15 +47,20 @@ class Watcher:
         self.received += 1
         self._tell("<-", seen, data, "")
         if seen.code == 0x81 and self._asking:
-            self._refusals += 1
-            if self._refusals == 2:
-                raise RemoteError("the server refuses this credential: 4.01 Unauthorized", hint=refusals.UNAUTHORIZED)
+            self.refusals += 1
+            if self.refusals == 2:
+                raise unauthorized()
 
     def _tell(self, arrow: str, seen: Datagram, data: bytes, note: str) -> None:
         if self._every or (note and self._again):
             passed = time.monotonic() - self._start
             name = annotate.name_of(seen.payload)
             click.echo(f"{passed:7.3f} s {arrow} {len(data):3d} bytes  {seen.title}  {name} {note}".rstrip(), err=True)
+
+
+def unauthorized() -> RemoteError:
+    """Return the error for a server that does not take the device's key."""
+    return RemoteError("the server refuses this credential: 4.01 Unauthorized", hint=refusals.UNAUTHORIZED)
 
 
 @click.command()
@@ -121,7 +126,7 @@ def register(
             hint=f"can {state} be written? Is the version that the policy selects one of --version?",
         )
     if done.state not in (client.REGISTERED, client.IDLE):
-        raise no_answer(known.server, timeout, watcher.received, done.status)
+        raise no_answer(known.server, timeout, watcher, done.status)
     told: dict[str, Any] = {"state": "REGISTERED" if done.state == client.REGISTERED else "DECLINED"}
     if done.client_id is not None and done.state == client.REGISTERED:
         told |= {
@@ -150,13 +155,15 @@ def writable(state: str) -> str:
     return state
 
 
-def no_answer(server: str, timeout: float, received: int, status: int | None) -> LocalError:
+def no_answer(server: str, timeout: float, watcher: Watcher, status: int | None) -> DpeError:
     """Return the error for a registration that did not end in time."""
+    if watcher.refusals:
+        return unauthorized()
     if status == Status.UNAVAILABLE:
         return LocalError(f"{server} could not register it in {timeout:g} s", hint=refusals.HINTS[Status.UNAVAILABLE])
-    if received:
+    if watcher.received:
         return LocalError(
-            f"not registered with {server} in {timeout:g} s, though {received} datagrams came back",
+            f"not registered with {server} in {timeout:g} s, though {watcher.received} datagrams came back",
             hint="see them with --trace; is the credential of this server?",
         )
     return LocalError(
