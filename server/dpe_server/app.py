@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -19,6 +19,7 @@ from dpe_server.registrar import Registrar
 from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
 from dpe_server.state import StateDir
+from dpe_server.store import StoreError
 from dpe_server.store.sqlite import SqliteStore
 from dpe_server.udp import listen
 
@@ -106,11 +107,10 @@ class Server:
         while True:
             try:
                 pruned = await self._batcher.exclusively(self._prune)
-            except DpeError as error:
-                _log.warning("sessions not pruned", reason=str(error))
-            else:
                 if pruned:
                     _log.info("sessions pruned", count=pruned)
+            except StoreError as error:
+                _log.warning("sessions not pruned", reason=str(error))
             self._audit.write((), time.monotonic(), time.time())
             await asyncio.sleep(HOUSEKEEPING)
 
@@ -120,6 +120,7 @@ class Server:
 
 async def _serve(path: Path, addresses: Sequence[str], announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_unhandled)
     stopping = asyncio.Event()
     hang_up = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,7 +139,15 @@ async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:
     while True:
         await hang_up.wait()
         hang_up.clear()
-        await server.reload()
+        try:
+            await server.reload()
+        except Exception as error:
+            logs.log_defect("reload failed", error)
+
+
+def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in a callback or a task that nobody waits for: a defect, which ends nothing but itself."""
+    logs.log_defect(context["message"].partition("\n")[0], context.get("exception"))
 
 
 def _announce(line: str) -> None:

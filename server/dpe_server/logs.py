@@ -35,7 +35,7 @@ def configure(*, as_json: bool) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _shorten_exception, renderer],
         )
     )
     root = logging.getLogger()
@@ -43,10 +43,25 @@ def configure(*, as_json: bool) -> None:
     root.setLevel(logging.INFO)
 
 
-def log_defect(event: str, error: BaseException) -> None:
+def log_defect(event: str, error: BaseException | None) -> None:
     """Log an exception that nobody foresaw, by its type and place: its text may hold what must not be logged."""
+    _log.error(event, **_describe(error))
+
+
+def _describe(error: BaseException | None) -> dict[str, str]:
+    if error is None:
+        return {}
+    place = "unknown"
     frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
+    while frame is not None:
+        place = f"{frame.tb_frame.f_globals.get('__name__')}:{frame.tb_lineno}"
         frame = frame.tb_next
-    place = "" if frame is None else f"{frame.tb_frame.f_globals.get('__name__')}:{frame.tb_lineno}"
-    _log.error(event, error=type(error).__name__, place=place)
+    return {"error": type(error).__name__, "place": place}
+
+
+def _shorten_exception(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Give other libraries' exceptions the form of our own."""
+    information = event.pop("exc_info", None)
+    if isinstance(information, tuple):
+        event.update(_describe(information[1]))
+    return event

@@ -14,7 +14,7 @@ from dpe_server.store.sqlite import SqliteStore
 from tests import coap
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message
 from tests.end_to_end.devices import Device
-from tests.end_to_end.running import Running
+from tests.end_to_end.running import Running, running_on
 
 
 class Disk:
@@ -140,3 +140,22 @@ def test_10_000_random_and_mutated_datagrams_leave_the_server_answering(
         assert fresh.discover().dotted == "2.05"
         request = device.request()
         assert device.read(request, fresh.post(request).payload).response.status == Status.OK
+
+
+def test_stopping_finishes_the_commit_under_way_and_sends_its_answer(disk: Disk, state: StateDir) -> None:
+    device = Device(state)
+    with running_on(state) as running, Client(running.uri) as client:
+        request = device.request()
+        offer = device.read(request, client.post(request).payload)
+        success = offer.success()
+        disk.ready.clear()
+        client.send(bytes(Message(CON, POST, 60_000, b"tt", REGISTER, success)))
+        assert client.receive() == Message(ACK, 0, 60_000)
+        threading.Timer(0.05, disk.ready.set).start()
+        running.loop.run(running.server.__aexit__())
+        separate = client.receive()
+        assert separate is not None
+        confirm, _ = offer.confirm(success, separate.payload)
+        assert confirm.status == Status.OK
+    with running_on(state) as running, Client(running.uri) as client:
+        assert client.post(success).payload == separate.payload

@@ -1,0 +1,139 @@
+"""The server around the registrar: start and stop, reload, housekeeping."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from dpe_coap.errors import DpeError
+from dpe_coap.messages import Version
+from dpe_server import app
+from dpe_server.app import Server
+from dpe_server.policy import PolicyError
+from dpe_server.state import StateDir, StateError
+from dpe_server.store import Session, StoreError
+from dpe_server.store.sqlite import SqliteStore
+from dpe_server.udp import ListenError
+from tests.coap import Client
+from tests.end_to_end.running import running_on
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return StateDir.create(tmp_path / "state", "realm", "coap://127.0.0.1")
+
+
+def session(number: int, expires_at: int | None) -> Session:
+    return Session(
+        client_id=number.to_bytes(7, "big"),
+        device=number.to_bytes(16, "big"),
+        sealed_imei=bytes(36),
+        version=Version(1, 0),
+        firmware=None,
+        suite=1,
+        rule="rule",
+        ordinal=number,
+        established_at=1,
+        expires_at=expires_at,
+        th3=bytes(32),
+        success_hash=bytes(32),
+        confirm=bytes(23),
+        sealed_keys=bytes(52),
+        properties="{}",
+        policies="{}",
+    )
+
+
+def start_and_stop(state: StateDir, *addresses: str) -> list[str]:
+    async def main() -> list[str]:
+        async with Server(state.path, addresses or ("127.0.0.1:0",)) as server:
+            return server.uris
+
+    return asyncio.run(main())
+
+
+def test_it_starts_and_stops_and_starts_again(state: StateDir) -> None:
+    with capture_logs() as logs:
+        for _ in range(3):
+            (uri,) = start_and_stop(state)
+            assert uri.startswith("coap://127.0.0.1:")
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "error"),
+    [
+        (lambda state: state.policy_path.write_text("x"), PolicyError),
+        (lambda state: state.policy_path.unlink(), StateError),
+        (lambda state: state.store_path.write_bytes(b"no database" * 99), DpeError),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing_behind(
+    state: StateDir, harm: Callable[[StateDir], object], error: type[DpeError]
+) -> None:
+    files = {path: path.read_bytes() for path in state.path.iterdir()}
+    harm(state)
+    with pytest.raises(error):
+        start_and_stop(state)
+    for path, content in files.items():
+        path.write_bytes(content)
+        path.chmod(0o600)
+    start_and_stop(state)
+
+
+def test_a_port_in_use_leaves_nothing_behind(state: StateDir, tmp_path: Path) -> None:
+    other = StateDir.create(tmp_path / "other", "realm", "coap://127.0.0.1")
+    with running_on(other) as running:
+        with pytest.raises(ListenError):
+            start_and_stop(state, "127.0.0.1:0", running.uri.removeprefix("coap://"))
+        start_and_stop(state)
+
+
+def test_sessions_past_their_retention_are_pruned(state: StateDir) -> None:
+    (state.path / "config.toml").write_text('realm = "realm"\nuri = "coap://127.0.0.1"\nretention = 1000\n')
+    now = int(time.time())
+    store = SqliteStore(state.store_path)
+    store.commit([session(1, now - 2_000), session(2, now - 500), session(3, now + 2_000), session(4, None)])
+    with running_on(state) as running:
+        running.loop.run(running.server._batcher.exclusively(lambda: None))  # behind the first look
+        running.loop.run(asyncio.sleep(0))
+    assert running.logs == [{"event": "sessions pruned", "count": 1, "log_level": "info"}]
+    assert store.taken(1, 4) == {2, 3, 4}
+    store.close()
+
+
+def test_housekeeping_goes_on_when_the_store_fails(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "HOUSEKEEPING", 0)
+    calls: list[int] = []
+
+    def prune(store: SqliteStore, before: int) -> int:
+        calls.append(before)
+        if len(calls) == 1:
+            raise StoreError("the disk is full")
+        return 1 if len(calls) == 2 else 0
+
+    monkeypatch.setattr(SqliteStore, "prune", prune)
+    with running_on(state) as running:
+        while len(calls) < 3:
+            running.loop.run(asyncio.sleep(0))
+    assert [log["event"] for log in running.logs] == ["sessions not pruned", "sessions pruned"]
+
+
+def test_a_reload_that_fails_keeps_everything_as_it_was(state: StateDir) -> None:
+    with running_on(state) as running, Client(running.uri) as client:
+        keys = state.path / "keys.json"
+        content = keys.read_text()
+        keys.write_text("{}")
+        running.loop.run(running.server.reload())
+        keys.unlink()
+        running.loop.run(running.server.reload())
+        keys.write_text(content)
+        keys.chmod(0o600)
+        running.loop.run(running.server.reload())
+        assert client.discover().dotted == "2.05"
+    events = [log["event"] for log in running.logs]
+    assert events == ["not reloaded, the old policy and keys stay"] * 2 + ["policy and keys reloaded"]
+    assert "keys.json" in running.logs[0]["reason"]
