@@ -91,7 +91,7 @@ def test_wrong_key(dpe: Invoke, server: Running, credential: Path) -> None:
     content = json.loads(credential.read_text(encoding="utf-8"))
     wrong = content | {"device_key": "00" * 32}
     credential.write_text(json.dumps(wrong), encoding="utf-8")
-    result = dpe("register", credential, "--timeout", "1", status=1)
+    result = dpe("register", credential, "--timeout", "2", status=1)
     assert result.stderr.startswith("dpe: error: the server refuses this credential: 4.01 Unauthorized\nhint: ")
     sessions = json.loads(dpe("sessions", server.state, "--json").stdout)
     assert [s["client_id"] for s in sessions] == [s["client_id"] for s in json.loads(before)]
@@ -106,6 +106,17 @@ def test_a_second_refusal_of_the_key_is_told_at_once() -> None:
     watcher("sent", request)
     with pytest.raises(Exception, match="refuses this credential"):
         watcher("received", refusal)
+
+
+def test_what_is_sent_again_is_told_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = Watcher(every=False, again=True)
+    request = bytes.fromhex("42020001abcd")
+    watcher("sent", request)
+    assert capsys.readouterr().err == ""
+    watcher("sent", request)
+    told = capsys.readouterr().err
+    assert "CON POST" in told
+    assert told.endswith("again\n")
 
 
 def test_no_server(dpe: Invoke, state: Path, tmp_path: Path) -> None:
