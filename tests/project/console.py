@@ -1,9 +1,10 @@
 """Run the commands that a document shows, and compare what they print with what it says they print.
 
-A block fenced as ```console holds lines that begin with `$ ` and, below each, its output. One shell runs all blocks of
-a document in order, so files, variables and background jobs go on from block to block. In the output `…` stands for
-anything in a line and a line of `…` for any lines. Bytes in hex, port numbers, times and dates may differ. A command
-must succeed, unless its output shows an error. After a command that ends with `&` the output is waited for.
+A block fenced as ```console holds lines that begin with `$ ` and, below each, its output. A command may go on after a
+backslash, or after << 'END' until END. One shell runs all blocks of a document in order, so files, variables and
+background jobs go on from block to block. In the output `…` stands for anything in a line and a line of `…` for any
+lines. Bytes in hex, port numbers, times and dates may differ. A command must succeed, unless its output shows an error.
+After a command that ends with `&` the output is waited for.
 """
 
 import os
@@ -58,6 +59,8 @@ def commands(document: Path) -> Iterator[Command]:
             after = start + 1
             while lines[after - 1].endswith("\\"):
                 after += 1
+            if lines[after - 1].endswith("<< 'END'"):
+                after = lines.index("END", after) + 1
             text = "\n".join([lines[start][2:], *lines[start + 1 : after]])
             yield Command(token.map[0] + 2 + start, text, "\n".join(lines[after:end]))
 
@@ -73,9 +76,8 @@ def normalised(text: str) -> str:
 
 def agrees(shown: str, printed: str) -> bool:
     """Return whether a command printed what the document shows."""
-    pattern = re.escape(normalised(shown))
-    pattern = re.sub(r"(?m)^…$", ".*", pattern)
-    pattern = pattern.replace("…", "[^\n]*")
+    lines = (re.escape(line).replace("…", "[^\n]*") for line in normalised(shown).split("\n"))
+    pattern = "\n".join(".*" if line == "[^\n]*" else line for line in lines)
     return re.fullmatch(pattern, normalised(printed), re.DOTALL) is not None
 
 
