@@ -44,7 +44,7 @@ class FileStore:
                 os.fsync(file.fileno())
         os.rename(new, self._path)
         if hasattr(os, "O_DIRECTORY"):
-            directory = os.open(os.path.dirname(self._path) or ".", os.O_DIRECTORY)
+            directory = os.open(os.path.dirname(self._path) or ".", os.O_DIRECTORY)  # type: ignore[attr-defined]
             try:
                 os.fsync(directory)
             finally:

@@ -35,7 +35,7 @@ class Clock:
 
     @staticmethod
     def _ticks() -> int:
-        return time.ticks_ms() if hasattr(time, "ticks_ms") else time.monotonic_ns() // 1000000
+        return time.ticks_ms() if hasattr(time, "ticks_ms") else time.monotonic_ns() // 1000000  # type: ignore[attr-defined]
 
     def now(self) -> int:
         """Return the time."""
