@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOSS = 0.3
 SEED = 467
 """Shows a lost request and a lost answer in a few seconds; any other will do, only not as briefly."""
-SHORT_ACK_TIMEOUT = 200
+SHORT_ACK_TIMEOUT = 500
 """Milliseconds instead of CoAP's 2 s, so that a lossy link does not take a minute to watch."""
 PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 23}
 DATAGRAMS = {"REQUEST": 83, "RESPONSE": 81, "SUCCESS": 54, "CONFIRM": 32}
@@ -98,7 +98,7 @@ class Demo:
             seen.append(datagram)
             self._line(datagram)
 
-        options = {"ack_timeout": SHORT_ACK_TIMEOUT, "backoff": 5 * SHORT_ACK_TIMEOUT // 2}
+        options = {"ack_timeout": SHORT_ACK_TIMEOUT, "backoff": SHORT_ACK_TIMEOUT}
         done = self._stage.register(self._device(2), each, loss=LOSS, seed=self._seed, **options)
         lost = sum(datagram.lost for datagram in seen)
         assert done is not None
