@@ -1,6 +1,7 @@
 """Run the device's tests without pytest, on MicroPython: `micropython tests/device/run.py [NAME]...`.
 
-A line for each test; the exit status is 1 if one failed. A NAME limits it to the modules whose name contains it.
+The interpreter, then a line for each test; the exit status is 1 if one failed. A NAME limits it to the modules whose
+name contains it.
 """
 
 import os
@@ -12,6 +13,7 @@ sys.path[:0] = [here + "/../..", here + "/../../device"]
 
 def main(names: "list[str]") -> int:
     """Run the tests; return the exit status."""
+    print(sys.version)
     failed = ran = 0
     for file in sorted(os.listdir(here)):  # noqa: PTH208  # MicroPython has no pathlib
         if not (file.startswith("test_") and file.endswith(".py")):
