@@ -13,7 +13,7 @@ _USAGE = """usage: dpe_device CREDENTIAL [--state FILE] [--x25519] [--version 1.
 Registers the device with its DPE Server and prints the Client ID it was given.
 
   CREDENTIAL          the file that provisioning made, CBOR or JSON
-  --state FILE        where the device keeps its state (default: CREDENTIAL.state)
+  --state FILE        where the device keeps its state, there and in FILE.2 (default: CREDENTIAL.state)
   --x25519            use X25519 from the start, not only when the server asks for it
   --version 1.0       a DPE version the device speaks, the preferred one first (default: 1.0)
   --deadline SECONDS  when to give up (default: 120)"""

@@ -4,6 +4,7 @@ import os
 from binascii import unhexlify
 
 from . import cbor
+from .keys import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,36 +20,50 @@ _KEYS: "tuple[tuple[str, Any, int], ...]" = (
 
 
 class FileStore:
-    """Keeps one record in a file: after a power cut it is the old one or the new one."""
+    """Keeps one record in two files, written in turn: a power cut at any time leaves the old record or the new one.
+
+    It asks nothing of the file system but that writing a file leaves others alone. The files are `path` and `path.2`.
+    Each holds a counter (4 bytes), a record, and the first 8 bytes of their SHA-256.
+    """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._slots = (path, path + ".2")
 
     def load(self) -> "bytes | None":
         """Return the record, or None if there is none that can be read."""
-        try:
-            with open(self._path, "rb") as file:
-                return file.read()
-        except OSError:
-            return None
+        return self._newest()[1]
 
     def save(self, record: bytes) -> None:
-        """Replace the record; OSError if that failed, and then the old one is still there."""
-        new = self._path + ".new"
-        with open(new, "wb") as file:
+        """Replace the record; OSError if that failed: the old one is still there, or the new one after all."""
+        count, _, slot = self._newest()
+        data = (count + 1).to_bytes(4, "big") + record
+        with open(slot, "wb") as file:
             if hasattr(os, "chmod"):
-                os.chmod(new, 0o600)
-            file.write(record)
+                os.chmod(slot, 0o600)
+            file.write(data + sha256(data)[:8])
             file.flush()  # on MicroPython this reaches the disk
             if hasattr(os, "fsync"):
                 os.fsync(file.fileno())
-        os.rename(new, self._path)
         if hasattr(os, "O_DIRECTORY"):
-            directory = os.open(os.path.dirname(self._path) or ".", os.O_DIRECTORY)  # type: ignore[attr-defined]
+            directory = os.open(os.path.dirname(slot) or ".", os.O_DIRECTORY)  # type: ignore[attr-defined]
             try:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+    def _newest(self) -> "tuple[int, bytes | None, str]":
+        # The counter and the record of the newest file that is whole, and the other file: the next to be written.
+        count, record, spare = 0, None, self._slots[0]
+        for slot in self._slots:
+            try:
+                with open(slot, "rb") as file:
+                    data = file.read()
+            except OSError:
+                continue
+            counted = int.from_bytes(data[:4], "big")
+            if counted > count and sha256(data[:-8])[:8] == data[-8:]:
+                count, record, spare = counted, data[4:-8], self._slots[slot == self._slots[0]]
+        return count, record, spare
 
 
 def load_credential(path: str) -> "Credential":
