@@ -1,4 +1,4 @@
-"""The DPE Client on a UDP socket: the only file that has one."""
+"""The DPE Client on a UDP socket, as a call that blocks."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._types import Address, Any, Credential, Storage, Trace
 
-_LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
+LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
 _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
 
 
@@ -45,11 +45,64 @@ class Clock:
         return self._now
 
 
-def connect(uri: str) -> "tuple[socket.socket, Address]":
-    """Return a socket and the address of a server, as the socket takes and gives addresses; OSError or ValueError."""
+def resolve(uri: str) -> "Any":
+    """Return what the name service gives for a server's URI, of `getaddrinfo`; OSError or ValueError."""
     host, port = parse_uri(uri)
-    found = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
-    return socket.socket(found[0], socket.SOCK_DGRAM), found[-1]
+    return socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
+
+
+class Link:
+    """A registration on a socket: all but the waiting, which blocks here, and lets others run in `aio`."""
+
+    def __init__(self, registration: Registration, deadline_ms: "int | None", trace: "Trace | None") -> None:
+        registration.start()
+        self.registration = registration
+        self.socket: "socket.socket | None" = None
+        self._deadline = deadline_ms
+        self._trace = trace
+        self._clock = Clock()
+        self._server = ""
+
+    def step(self, received: "tuple[bytes, Address] | None") -> str:
+        """Step the registration with what was received; return a URI to resolve for `open`, or "" if there is none."""
+        datagram, sender = received or (None, None)
+        if self._trace and datagram is not None:
+            self._trace("received", datagram)
+        registration = self.registration
+        self._out, self._wake, event = registration.step(self._clock.now(), datagram, sender)
+        if self._out is None:
+            return ""
+        if event == "requested" or self._server != registration.server:
+            self._server = registration.server
+            self.close()
+        return "" if self.socket else self._server
+
+    def open(self, found: "Any") -> None:
+        """Make a socket to the address that was found; OSError."""
+        self.socket = socket.socket(found[0], socket.SOCK_DGRAM)
+        self.registration.peer = found[-1]  # as the socket takes and gives addresses
+
+    def send(self) -> "float | None":
+        """Send what the step left to send; return for how long to receive, in s, or None when it is over."""
+        if self._out is not None:
+            try:
+                if self.socket:
+                    self.socket.sendto(self._out, self.registration.peer)
+            except OSError:
+                pass
+            if self._trace:
+                self._trace("sent", self._out)
+        now = self._clock.now()
+        wake, deadline = self._wake, self._deadline
+        if wake is None or (deadline is not None and now >= deadline):
+            return None
+        return max(min(wake, now + _PATIENCE if deadline is None else deadline) - now, 0) / 1000
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self.socket:
+            self.socket.close()
+        self.socket = self.registration.peer = None
 
 
 def register(
@@ -66,44 +119,27 @@ def register(
     `Registration`. `trace("sent" or "received", datagram)` sees every datagram; what the network or the name service
     does not take counts as lost.
     """
-    registration = Registration(credential, storage, os.urandom, **options)
-    registration.start()
-    clock = Clock()
-    link: "socket.socket | None" = None
-    server = ""
-    datagram = sender = None
+    link = Link(Registration(credential, storage, os.urandom, **options), deadline_ms, trace)
+    received = None
     try:
         while True:
-            now = clock.now()
-            out, wake, event = registration.step(now, datagram, sender)
-            if out is not None:
-                try:
-                    if link is None or server != registration.server or event == "requested":
-                        if link is not None:
-                            link.close()
-                        link = registration.peer = None
-                        server = registration.server
-                        link, registration.peer = connect(server)
-                    link.sendto(out, registration.peer)
-                except (OSError, ValueError):
-                    pass
-                if trace:
-                    trace("sent", out)
-            if wake is None or (deadline_ms is not None and now >= deadline_ms):
-                return registration
-            wake = min(wake, now + _PATIENCE if deadline_ms is None else deadline_ms)
-            wait = max(wake - now, 0) / 1000
-            datagram = sender = None
-            if link is None:
+            uri = link.step(received)
+            received = None
+            try:
+                if uri:
+                    link.open(resolve(uri))
+            except (OSError, ValueError):
+                pass
+            wait = link.send()
+            if wait is None:
+                return link.registration
+            if link.socket is None:
                 time.sleep(wait)
                 continue
-            link.settimeout(wait)
+            link.socket.settimeout(wait)
             try:
-                datagram, sender = link.recvfrom(_LONGEST)
+                received = link.socket.recvfrom(LONGEST)
             except OSError:
-                continue
-            if trace:
-                trace("received", datagram)
+                pass
     finally:
-        if link is not None:
-            link.close()
+        link.close()

@@ -1,0 +1,80 @@
+"""The DPE Client as a coroutine, for CPython's asyncio and MicroPython's (1.21 or later).
+
+Cancelled at any point it closes its socket, and what it had saved lets the next registration go on: it repeats SUCCESS
+if the server had accepted, and begins anew otherwise. Saving is the storage's, and blocks.
+"""
+
+import asyncio
+import os
+import sys
+
+from .registration import Registration
+from .udp import LONGEST, Link, parse_uri, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import Address, Any, Credential, Storage, Trace
+
+
+async def register(
+    credential: "Credential",
+    storage: "Storage",
+    *,
+    deadline_ms: "int | None" = None,
+    trace: "Trace | None" = None,
+    **options: "Any",
+) -> Registration:
+    """Register over UDP: as `udp.register`, and other tasks run while it waits."""
+    link = Link(Registration(credential, storage, os.urandom, **options), deadline_ms, trace)
+    received = None
+    try:
+        while True:
+            uri = link.step(received)
+            try:
+                if uri:
+                    link.open(await _resolve(uri))
+            except (OSError, ValueError):
+                pass
+            wait = link.send()
+            if wait is None:
+                return link.registration
+            received = await _receive(link.socket, wait)
+    finally:
+        link.close()
+
+
+if sys.implementation.name == "micropython":
+
+    async def _resolve(uri: str) -> "Any":
+        return resolve(uri)  # the name service blocks on every port
+
+    async def _receive(link: "Any", wait: float) -> "tuple[bytes, Address] | None":
+        # asyncio has no datagrams here, so it polls: 50 times a second at most, and less often in a long wait.
+        await asyncio.sleep(wait if link is None else min(wait, max(0.02, wait / 100)))
+        if link is None:
+            return None
+        link.setblocking(False)
+        try:
+            received: "tuple[bytes, Address]" = link.recvfrom(LONGEST)
+        except OSError:
+            return None
+        return received
+
+else:
+
+    async def _resolve(uri: str) -> "Any":
+        import socket
+
+        host, port = parse_uri(uri)
+        return (await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+
+    async def _receive(link: "Any", wait: float) -> "tuple[bytes, Address] | None":
+        if link is None:
+            await asyncio.sleep(wait)
+            return None
+        link.setblocking(False)
+        try:
+            async with asyncio.timeout(wait):
+                return await asyncio.get_running_loop().sock_recvfrom(link, LONGEST)
+        except OSError:  # TimeoutError is one
+            return None
