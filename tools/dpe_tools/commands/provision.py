@@ -41,7 +41,8 @@ def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, a
             for _, one in devices:
                 show(make(one), as_json or not terminal.is_terminal())
     if out is not None and count:
-        click.echo(f"{count} credential{'s' if count > 1 else ''} in {out}; index.csv says which row is which file", err=as_json)
+        written = f"{count} credential{'s' if count > 1 else ''}"
+        click.echo(f"{written} in {out}; index.csv says which row is which file", err=as_json)
     good.finish()
 
 
