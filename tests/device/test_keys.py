@@ -2,7 +2,7 @@
 
 from binascii import unhexlify
 
-from dpe_device import keys
+from dpe_device import messages as keys
 
 
 def test_hmac_sha_256() -> None:  # RFC 4231
@@ -24,10 +24,9 @@ def test_hmac_takes_a_key_of_a_block() -> None:
     assert keys.hmac(key, b"") != keys.hmac(key[:63], b"")
 
 
-def test_expand_is_hkdf_expand_with_the_label() -> None:
+def test_what_is_derived_has_the_label() -> None:
     prk = bytes(range(32))
-    assert keys.expand(prk, b"m1") == keys.hmac(prk, b"DPE-1/1 m1\x01")
-    assert keys.extract(prk, b"m1") == keys.hmac(prk, b"DPE-1/1 m1")
+    assert keys.derive(prk, b"m1\1") == keys.hmac(prk, b"DPE-1/1 m1\x01")
 
 
 def test_sign_and_verify() -> None:
