@@ -35,7 +35,7 @@ Made from the code's own tables by `tools/generate.py`; a test fails when this p
 
 ## The DPE Client
 
-`step` and `start` are calls; `Registration.step` reports the state it enters. `device/dpe_device/registration.py`.
+`step` and `start` are calls; `Registration.step` returns the state. `device/dpe_device/registration.py`.
 
 ```mermaid
 {client}

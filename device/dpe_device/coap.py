@@ -21,19 +21,14 @@ _BAD_REQUEST = const(0x80)
 
 
 class Endpoint:
-    """Message IDs, and the exchange that is open, if there is one.
+    """Message IDs, and the exchange that is open, if there is one."""
 
-    `entropy(n)` gives n random bytes; `ack_timeout` is ACK_TIMEOUT in ms.
-    """
-
+    entropy: "Entropy"  # gives n random bytes
+    ack_timeout: int  # ACK_TIMEOUT in ms
+    mid: int  # the last message ID, at first a random one
     due: "Any" = 0  # when there is something to do next, in ms; None: nothing
     _request = b""  # the datagram of the open exchange
     _acked = b""  # our last ACK of a separate response
-
-    def __init__(self, entropy: "Entropy", ack_timeout: int) -> None:
-        self.entropy = entropy
-        self.ack_timeout = ack_timeout
-        self._mid = self.random(0x10000)
 
     def random(self, limit: int) -> int:
         """Return a random number below `limit`."""
@@ -41,8 +36,8 @@ class Endpoint:
 
     def post(self, payload: bytes) -> None:
         """Open an exchange: a new message ID and CoAP token."""
-        self._mid = self._mid + 1 & 0xFFFF
-        header = b"\x42\2" + self._mid.to_bytes(2, "big") + self.entropy(2)
+        self.mid = self.mid + 1 & 0xFFFF
+        header = b"\x42\2" + self.mid.to_bytes(2, "big") + self.entropy(2)
         self._request = header + b"\xb3dpe\x08register\x11\x3c\xff" + payload
         self._left = _MAX_TRANSMISSIONS
         self._wait = self.ack_timeout + self.random(self.ack_timeout >> 1)

@@ -9,15 +9,14 @@ import hashlib
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import X25519, Any, Fields, Version
+    from ._types import Any, Fields, Version
 
 _MAX_MESSAGE = const(256)
 _MAX_NESTING = const(4)  # of arrays, maps and tags in the value of a label
 _MAX_VERSION_PART = const(255)
 
 # The major types of CBOR.
-_UNSIGNED = const(0)
-_BYTES = const(2)
+_NEGATIVE = const(1)
 _TEXT = const(3)
 _ARRAY = const(4)
 _MAP = const(5)
@@ -70,8 +69,8 @@ _RULE_LONG_TOKEN = const(44)
 _RULE_MAC = const(48)
 
 
-def _need(truth: object) -> None:
-    if not truth:
+def _need(value: object) -> None:
+    if not value:
         raise ValueError("bad message")
 
 
@@ -83,7 +82,7 @@ def item(data: bytes, at: int, nesting: int) -> "tuple[Any, int]":
     """
     _need(at < len(data))
     major = data[at] >> 5
-    value = data[at] & 31
+    value: "Any" = data[at] & 31
     at += 1
     if value > 23:
         _need(value < 28)
@@ -95,16 +94,16 @@ def item(data: bytes, at: int, nesting: int) -> "tuple[Any, int]":
         else:
             _need(value >= (1 << 4 * size if size > 1 else 32 if major == _SIMPLE else 24))
     start = at
-    if major in (_BYTES, _TEXT):
+    if major >> 1 == 1:  # bytes or text
         at += value
     _need(at <= len(data))
-    if major == _UNSIGNED:
-        return value, at
-    if major == _BYTES:
-        return data[start:at], at
+    if major >> 1 == 1:
+        value = data[start:at]
     if major == _TEXT:
-        return _text(data[start:at]), at
-    if _ARRAY <= major <= _TAG:
+        value = _text(value)
+    if major < _ARRAY and major != _NEGATIVE:
+        return value, at
+    if major > _TEXT and major < _SIMPLE:
         _need(nesting)
         parts: "list[Any]" = []
         key = last = b""
@@ -136,20 +135,15 @@ def _shortens(bits: int, size: int) -> bool:
     return not bits & (1 << lost) - 1
 
 
-def _text(octets: bytes) -> str:
+def _text(data: bytes) -> str:
     # RFC 3629. MicroPython's decoder does not mind overlong forms, surrogates and points above 10FFFF.
     last = 0
-    for octet in octets:
-        _need(
-            octet < 0xF5
-            and octet >> 1 != 0x60
-            and not (last == 0xE0 and octet < 0xA0)
-            and not (last == 0xED and octet > 0x9F)
-            and not (last == 0xF0 and octet < 0x90)
-            and not (last == 0xF4 and octet > 0x8F)
-        )
+    for octet in data:
+        _need(octet < 0xF5 and octet >> 1 != 0x60)
+        _need((last != 0xE0 or octet > 0x9F) and (last != 0xED or octet < 0xA0))
+        _need((last != 0xF0 or octet > 0x8F) and (last != 0xF4 or octet < 0x90))
         last = octet
-    return str(octets, "utf-8")
+    return str(data, "utf-8")
 
 
 def decode(data: bytes, kind: int) -> "Fields":
@@ -168,15 +162,15 @@ def decode(data: bytes, kind: int) -> "Fields":
             rule = _RULE_LONG_TOKEN if kind <= _TYPE_RESPONSE else _RULE_MAC
         elif label > _LABEL_RETRY_AFTER:
             continue
-        messages = _RULES[rule] >> kind - 1
-        if messages & 1:
-            missing -= messages >> 4 & 1
-            _need(data[at] >> 5 == _RULES[rule + 1] and _RULES[rule + 2] <= end - at <= _RULES[rule + 3])
+        types, major, least, most = _RULES[rule : rule + 4]
+        types >>= kind - 1
+        if types & 1:
+            missing -= types >> 4 & 1
+            _need(data[at] >> 5 == major and least <= end - at <= most)
             fields[label] = value
             if label == _LABEL_VERSION:
-                _need(len(value) == 2)
                 for part in value:
-                    _need(isinstance(part, int) and part <= _MAX_VERSION_PART)
+                    _need(isinstance(part, int) and part <= _MAX_VERSION_PART and len(value) == 2)
     _need(not missing and fields[_LABEL_TYPE] == kind)
     if kind == _TYPE_REQUEST:
         _need(len(fields[_LABEL_IDENTITY]) in (_SIZE_CLEAR_IMEI, _SIZE_SEALED_IMEI))
@@ -194,9 +188,9 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def xor(data: bytes, mask: bytes) -> bytes:
+def xor(data: bytes, key: bytes) -> bytes:
     """Return the exclusive or of two byte strings, as long as the shorter one."""
-    return bytes([octet ^ other for octet, other in zip(data, mask)])  # noqa: B905  # MicroPython has no strict
+    return bytes([octet ^ other for octet, other in zip(data, key)])  # noqa: B905  # MicroPython has no strict
 
 
 def hmac(key: bytes, data: bytes) -> bytes:
@@ -205,28 +199,27 @@ def hmac(key: bytes, data: bytes) -> bytes:
     return sha256(xor(key, b"\x5c" * _SIZE_BLOCK) + sha256(xor(key, b"\x36" * _SIZE_BLOCK) + data))
 
 
-def derive(key: bytes, info: bytes) -> bytes:
-    """Return HMAC(key, "DPE-1/1 " || info); with a \\1 at the end that is HKDF-Expand (RFC 5869) to 32 bytes."""
-    return hmac(key, b"DPE-1/1 " + info)
+def derive(key: bytes, data: bytes) -> bytes:
+    """Return HMAC(key, "DPE-1/1 " || data); with a \\1 at the end that is HKDF-Expand (RFC 5869) to 32 bytes."""
+    return hmac(key, b"DPE-1/1 " + data)
 
 
-def sign(key: bytes, message: bytes, prefix: bytes = b"") -> bytes:
-    """Return a message whose last 16 bytes are set to the MAC of `prefix` and of what stands before them."""
-    message = message[:-_SIZE_MAC]
-    return message + hmac(key, prefix + message)[:_SIZE_MAC]
+def sign(key: bytes, data: bytes, prefix: bytes = b"") -> bytes:
+    """Return `data` with its MAC (16 bytes), which covers `prefix`, too."""
+    return data + hmac(key, prefix + data)[:_SIZE_MAC]
 
 
-def verify(key: bytes, message: bytes, prefix: bytes = b"") -> bool:
-    """Tell, in constant time, whether `sign` made this message."""
-    return len(message) >= _SIZE_MAC and not sum(xor(message, sign(key, message, prefix)))
+def verify(key: bytes, data: bytes, prefix: bytes = b"") -> bool:
+    """Tell, in constant time, whether `sign` made this."""
+    return len(data) >= _SIZE_MAC and not sum(xor(data, sign(key, data[:-_SIZE_MAC], prefix)))
 
 
-def _head(major: int, value: int) -> bytes:
-    return bytes((major | value,) if value < 24 else (major | 24, value))
+def _head(kind: int, value: int) -> bytes:
+    return bytes((kind | value,) if value < 24 else (kind | 24, value))
 
 
 def make_request(
-    device_key: bytes,
+    key: bytes,
     realm: str,
     identity: bytes,
     version: "Version",
@@ -234,45 +227,37 @@ def make_request(
     x25519_key: "bytes | None" = None,
     firmware: "str | None" = None,
 ) -> bytes:
-    """Return REQUEST; `identity` is the handle, `nonce` 16 bytes. ValueError if something is out of range."""
+    """Return REQUEST; `key` is the device key, `identity` the handle, `nonce` 16 bytes. ValueError if one is bad."""
     count = 0xA4
-    more = b""
+    more = _head(0, version[0]) + _head(0, version[1])
     if x25519_key:
         count += 1
-        more = b"\6\x58\x20" + x25519_key
+        more += b"\6\x58\x20" + x25519_key
     if firmware:
         count += 1
         text = firmware.encode()
         more += b"\7" + _head(0x60, len(text)) + text
-    request = (
-        bytes((count, 0, 1, 1, 0x40 | len(identity)))
-        + identity
-        + b"\2\x82"
-        + _head(0, version[0])
-        + _head(0, version[1])
-        + more
-        + b"\x17\x58\x20"
-        + nonce
-        + bytes(_SIZE_MAC)
-    )
+    request = bytes((count, 0, 1, 1, 0x40 | len(identity))) + identity + b"\2\x82" + more + b"\x17\x58\x20" + nonce
+    request = sign(derive(key, b"m1" + sha256(realm.encode()) + b"\1"), request)
     decode(request, _TYPE_REQUEST)
-    return sign(derive(device_key, b"m1" + sha256(realm.encode()) + b"\1"), request)
+    return request
 
 
 def open_response(
-    device_key: bytes, request: bytes, response: bytes, x25519: "X25519 | None" = None, private: bytes = b""
+    key: bytes, request: bytes, response: bytes, x25519: "Any" = None, private: bytes = b""
 ) -> "tuple[Fields, bytes, bytes]":
     """Return the fields of the RESPONSE to a REQUEST, PRK3 and TH2; ValueError if it is malformed or its MAC is bad.
 
-    `private` is the X25519 key of the REQUEST, if it had one. The sealed handle comes out opened: the next handle.
+    `key` is the device key, `private` the X25519 key of the REQUEST, if it had one, `x25519` the implementation. The
+    sealed handle comes out opened: the next handle.
     """
     fields = decode(response, _TYPE_RESPONSE)
     dh = fields.get(_LABEL_X25519_KEY, b"")
-    _need(bool(dh) == bool(private))
-    if x25519 and dh:
+    _need((not dh) == (not private))
+    if dh:
         dh += x25519.shared(private, dh)
     th = sha256(request)
-    prk = derive(device_key, b"prk2" + th + response[-_SIZE_LONG_TOKEN:-_SIZE_MAC] + dh)
+    prk = derive(key, b"prk2" + th + response[-_SIZE_LONG_TOKEN:-_SIZE_MAC] + dh)
     _need(verify(derive(prk, b"m2\1"), response))
     th = sha256(th + response)
     fields[_LABEL_SEALED_HANDLE] = xor(fields.get(_LABEL_SEALED_HANDLE, b""), derive(prk, b"seal\1"))
@@ -281,7 +266,7 @@ def open_response(
 
 def make_success(prk3: bytes, client_id: bytes, status: int) -> bytes:
     """Return SUCCESS, the same bytes each time."""
-    success = b"\xa4\0\3\3\x47" + client_id + b"\4" + _head(0, status) + b"\x17\x50" + bytes(_SIZE_MAC)
+    success = b"\xa4\0\3\3\x47" + client_id + b"\4" + _head(0, status) + b"\x17\x50"
     return sign(derive(prk3, b"m3\1"), success)
 
 

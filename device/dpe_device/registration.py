@@ -3,7 +3,7 @@
 Sans-I/O: time, entropy, storage and datagrams are passed in. What is under a valid security token is believed; anything
 else is a hint to back off and try again.
 
-Every transition. `step` reports the state that it enters, so it tells of all but those that stay in one:
+Every transition; `step` and `start` are calls:
 
     state       event        next
     IDLE        step         REQUESTING
@@ -60,12 +60,10 @@ _STATUS_STORAGE_FAILURE = const(18)
 _EXCHANGES = const(3)  # with the same SUCCESS
 _HOUR = const(3600)  # the longest back-off, and the most that an unauthenticated Max-Age is worth
 
-# What is saved: boot counter (4 bytes), mark (5), session, MAC (16). The mark is one of these or, when confirmed with a
-# lifetime, that and the last of these. The session: next handle (17), Client ID (7), PRK3 (32), TH2 (32) and, after a
-# redirect, the server's URI. With no session it is the handle. The MAC covers the provisioned handle and the layout's
-# name: a record that another credential or another layout of the firmware left is not read.
-_LAYOUT = b"state 1"
-_NO_SESSION = const(0)
+# What is saved: boot counter (4 bytes), mark (5), session, MAC (16). The mark is 0 without a session, one of these or,
+# when confirmed with a lifetime, that and the last of these. The session: next handle (17), Client ID (7), PRK3 (32),
+# TH2 (32) and, after a redirect, the server's URI; without one, the handle. The MAC covers the provisioned handle and
+# the layout's name: a record that another credential or another layout of the firmware left is not read.
 _UNCONFIRMED = const(1)
 _UNLIMITED = const(2)
 _LIMITED = const(3)
@@ -99,7 +97,6 @@ class Registration(coap.Endpoint):
     lifetime: "int | None" = None
     oscore: "tuple[bytes, bytes] | None" = None
     _redirect = ""
-    _private = b""  # the X25519 key of the REQUEST, if it has one
     _boot = _mark = _failures = 0
 
     def __init__(
@@ -115,7 +112,9 @@ class Registration(coap.Endpoint):
         ack_timeout: int = 2000,
         backoff: int = 5000,
     ) -> None:
-        super().__init__(entropy, ack_timeout)
+        self.entropy = entropy
+        self.ack_timeout = ack_timeout
+        self.mid = self.random(0x10000)
         self.credential = credential
         self.storage = storage
         self.versions = versions
@@ -127,18 +126,18 @@ class Registration(coap.Endpoint):
         self.version = versions[0]
         self._key: bytes = credential["device_key"]
         self._session: bytes = credential["handle"]
-        self._seal = _LAYOUT + self._session
+        self._seal = b"state 1" + self._session
         record = storage.load()
         if record and messages.verify(self._key, record, self._seal):
             self._boot = int.from_bytes(record[:_MARK], "big")
             self._mark = int.from_bytes(record[_MARK:_SESSION], "big")
             self._session = session = record[_SESSION:-16]
-            if self._mark != _NO_SESSION:
+            if self._mark:
                 self._prk3 = session[_PRK3:_TH2]
                 self._th = session[_TH2:_SERVER]
                 self._redirect = str(session[_SERVER:], "utf-8")
                 self._answer(session[_CLIENT_ID:_PRK3], _STATUS_OK)
-                if self._mark != _UNCONFIRMED:
+                if self._mark > _UNCONFIRMED:
                     self._registered()
         self.server: str = self._redirect or credential["server"]
 
@@ -150,12 +149,11 @@ class Registration(coap.Endpoint):
 
     def step(
         self, now: int, datagram: "bytes | None" = None, sender: "Address" = None
-    ) -> "tuple[bytes | None, int | None, str | None]":
-        """Take the time and what was received; return a datagram to send, when to step again, and the state entered.
+    ) -> "tuple[bytes | None, int | None, str]":
+        """Take the time and what was received; return a datagram to send, when to step again, and the state.
 
         `now` is in ms and never goes back. The time to step again may have come already; None is when a datagram comes.
         """
-        before = self.state
         out = None
         if datagram and len(datagram) > 3 and sender == self.peer:
             out, response = self.receive(datagram)
@@ -174,7 +172,7 @@ class Registration(coap.Endpoint):
             out = self.transmit(now)
             if not out:
                 self._fail(now, 0)
-        return out or None, self.due, None if self.state == before else self.state
+        return out or None, self.due, self.state
 
     def _ask(self) -> None:
         # The next REQUEST. An attempt begins afresh, as the server's policy may have changed.
@@ -182,18 +180,14 @@ class Registration(coap.Endpoint):
             self.state = REQUESTING
             self._asked = self.versions[0]
             self._redirect = ""
-            self._private = self.entropy(32) if self.suite == 2 else b""
+            self._private: "Any" = self.suite > 1 and self.entropy(32)
             self._boot += 1
             self._save(self._mark, self._session)
-        self._message = messages.make_request(
-            self._key,
-            self.credential["realm"],
-            self._session[:_CLIENT_ID],
-            self._asked,
-            messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16],
-            self.x25519.public(self._private) if self._private else None,
-            self.firmware,
-        )
+        nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16]
+        public = self.x25519.public(self._private) if self._private else None
+        realm = self.credential["realm"]
+        handle = self._session[:_CLIENT_ID]
+        self._message = messages.make_request(self._key, realm, handle, self._asked, nonce, public, self.firmware)
 
     def _believe(self, now: int, response: "Response") -> bool:
         # Act on a response; or not, and it is as if it had never come.
@@ -217,7 +211,7 @@ class Registration(coap.Endpoint):
             if self._declining:
                 self._end(IDLE)
             elif status != _STATUS_OK:
-                self._exchanges = 0
+                self._tries = 0
                 self._fail(now, 0)
             else:
                 # If this is not saved, the next boot repeats SUCCESS and gets the same CONFIRM.
@@ -257,17 +251,17 @@ class Registration(coap.Endpoint):
         self._message = messages.make_success(self._prk3, client_id, status)
         self._th = messages.sha256(self._th + self._message)
         self._declining = status
-        self._exchanges = _EXCHANGES
+        self._tries = _EXCHANGES
         self.state = CONFIRMING
 
     def _registered(self) -> None:
         self.client_id = self._session[_CLIENT_ID:_PRK3]
-        self.lifetime = self._mark - _LIMITED if self._mark != _UNLIMITED else None
+        self.lifetime = self._mark - _LIMITED if self._mark > _UNLIMITED else None
         self.oscore = messages.export(self._prk3, self._th)
         self._end(REGISTERED)
 
     def _save(self, mark: int, session: bytes) -> bool:
-        record = self._boot.to_bytes(4, "big") + mark.to_bytes(5, "big") + session + bytes(16)
+        record = self._boot.to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
             self.storage.save(messages.sign(self._key, record, self._seal))
         except OSError:
@@ -283,7 +277,7 @@ class Registration(coap.Endpoint):
         least *= 1000
         self.due = now + max(wait // 2 + self.random(wait), least + self.random(least // 2))
         if self.state == CONFIRMING:
-            self._exchanges -= 1
-            if self._exchanges > 0:
+            self._tries -= 1
+            if self._tries > 0:
                 return
         self.state = BACKOFF

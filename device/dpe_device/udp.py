@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from .registration import REQUESTING, Registration
+from .registration import BACKOFF, IDLE, Registration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ class Link:
         if self._trace and datagram is not None:
             self._trace("received", datagram)
         registration = self.registration
-        self._out, self._wake, entered = registration.step(self._clock.now(), datagram, sender)
+        state = registration.state
+        self._out, self._wake, _ = registration.step(self._clock.now(), datagram, sender)
         if self._out is None:
             return ""
-        if entered == REQUESTING or self._server != registration.server:
+        if state in (IDLE, BACKOFF) or self._server != registration.server:
             self._server = registration.server
             self.close()
         return "" if self.socket else self._server

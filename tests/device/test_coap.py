@@ -312,7 +312,10 @@ def test_no_datagram_makes_it_fail() -> None:
 
 
 def test_the_exchange_is_one_at_a_time() -> None:
-    endpoint = Endpoint(Chance(), 2000)
+    endpoint = Endpoint()
+    endpoint.entropy = Chance()
+    endpoint.ack_timeout = 2000
+    endpoint.mid = 7
     endpoint.post(b"x")
     request = Sent(endpoint.transmit(0))
     assert endpoint.receive(answer(request, b"y", CHANGED)) == (None, (CHANGED, {12: 60}, b"y"))

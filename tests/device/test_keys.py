@@ -31,7 +31,7 @@ def test_what_is_derived_has_the_label() -> None:
 
 def test_sign_and_verify() -> None:
     key = bytes(32)
-    signed = keys.sign(key, b"message" + bytes(16))
+    signed = keys.sign(key, b"message")
     assert signed[:7] == b"message"
     assert signed[7:] == keys.hmac(key, b"message")[:16]
     assert keys.verify(key, signed)
@@ -42,7 +42,7 @@ def test_sign_and_verify() -> None:
 
 def test_the_prefix_is_signed_but_not_part_of_the_message() -> None:
     key = bytes(32)
-    signed = keys.sign(key, b"message" + bytes(16), b"before")
+    signed = keys.sign(key, b"message", b"before")
     assert signed[7:] == keys.hmac(key, b"beforemessage")[:16]
     assert keys.verify(key, signed, b"before")
     assert not keys.verify(key, signed)

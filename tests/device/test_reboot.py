@@ -160,7 +160,7 @@ def test_a_storage_that_fails_does_not_keep_it_from_asking() -> None:
 def test_a_record_of_another_layout_is_not_read() -> None:
     bench = Bench()
     bench.registered()
-    body = (bench.storage.record or b"")[:30] + bytes(16)
+    body = (bench.storage.record or b"")[:30]
     for layout in (b"state", b"state 0", b"state 2"):
         bench.storage.record = sign(DEVICE_KEY, body, layout + HANDLE)
         bench.boot()
