@@ -189,8 +189,11 @@ def sha256(data: bytes) -> bytes:
 
 
 def xor(data: bytes, key: bytes) -> bytes:
-    """Return the exclusive or of two byte strings, as long as the shorter one."""
-    return bytes([octet ^ other for octet, other in zip(data, key)])  # noqa: B905  # MicroPython has no strict
+    """Return the exclusive or of two byte strings; of the second, the beginning."""
+    out = bytearray(data)
+    for at in range(len(data)):
+        out[at] ^= key[at]
+    return bytes(out)
 
 
 def hmac(key: bytes, data: bytes) -> bytes:
@@ -211,7 +214,7 @@ def sign(key: bytes, data: bytes, prefix: bytes = b"") -> bytes:
 
 def verify(key: bytes, data: bytes, prefix: bytes = b"") -> bool:
     """Tell, in constant time, whether `sign` made this."""
-    return len(data) >= _SIZE_MAC and not sum(xor(data, sign(key, data[:-_SIZE_MAC], prefix)))
+    return len(data) >= _SIZE_MAC and not sum(xor(data[-_SIZE_MAC:], hmac(key, prefix + data[:-_SIZE_MAC])))
 
 
 def _head(kind: int, value: int) -> bytes:

@@ -126,9 +126,8 @@ class Registration(coap.Endpoint):
         self.version = versions[0]
         self._key: bytes = credential["device_key"]
         self._session: bytes = credential["handle"]
-        self._seal = b"state 1" + self._session
         record = storage.load()
-        if record and messages.verify(self._key, record, self._seal):
+        if record and messages.verify(self._key, record, b"state 1" + self._session):
             self._boot = int.from_bytes(record[:_MARK], "big")
             self._mark = int.from_bytes(record[_MARK:_SESSION], "big")
             self._session = session = record[_SESSION:-16]
@@ -263,7 +262,7 @@ class Registration(coap.Endpoint):
     def _save(self, mark: int, session: bytes) -> bool:
         record = self._boot.to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
-            self.storage.save(messages.sign(self._key, record, self._seal))
+            self.storage.save(messages.sign(self._key, record, b"state 1" + self.credential["handle"]))
         except OSError:
             return False
         self._mark = mark
