@@ -50,13 +50,6 @@ def trace(direction: str, datagram: bytes) -> None:
     say("%s %d bytes" % (direction, len(datagram)))
 
 
-def tell(registration: Registration) -> None:
-    if registration.state == REGISTERED:
-        say("REGISTERED, Client ID %s" % str(hexlify(registration.client_id), "ascii"))
-    else:
-        say("%s, status %s" % (registration.state, registration.status))
-
-
 def main() -> None:
     mount()
     try:
@@ -67,18 +60,22 @@ def main() -> None:
     entropy.start(SEED)
     socket.host = Host(Lan9118(0x40200000), b"\x0a\0\2\x0f", b"\x0a\0\2\2")
     registration = Registration(credential, STATE, entropy.urandom)
-    say("started, %s" % registration.state)
-    suite = 1
+    say("started, " + registration.state)
+    suite = 1 if registration.state != REGISTERED else 0
     while True:
-        if registration.state != REGISTERED:
+        if suite:
+            registration = None
             gc.collect()
-            say("%d bytes of heap free" % gc.mem_free())
             registration = register(credential, STATE, x25519=x25519, suite=suite, trace=trace)
-        tell(registration)
+        if registration.state == REGISTERED:
+            say("REGISTERED, Client ID " + str(hexlify(registration.client_id), "ascii"))
+        else:
+            say("%s, status %s" % (registration.state, registration.status))
         words = sys.stdin.readline().split()
-        if words[0] == "register":
+        suite = 0
+        if words[:1] == ["register"]:
             suite = int(words[1]) if words[1:] else 1
-            registration = register(credential, STATE, x25519=x25519, suite=suite, trace=trace)
+
 
 
 main()
