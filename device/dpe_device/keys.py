@@ -42,4 +42,4 @@ def sign(key: bytes, message: bytes, prefix: bytes = b"") -> bytes:
 
 def verify(key: bytes, message: bytes, prefix: bytes = b"") -> bool:
     """Tell, in constant time, whether `sign` made this message."""
-    return not any(xor(message, sign(key, message, prefix)))
+    return len(message) >= _SIZE_MAC and not any(xor(message, sign(key, message, prefix)))

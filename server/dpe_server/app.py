@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +26,9 @@ from dpe_server.udp import listen
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which the event loop's thread gives way to the one that commits."""
 
 _log = structlog.get_logger(__name__)
 
@@ -161,4 +165,6 @@ def serve(path: Path, addresses: Sequence[str] = (), *, json_log: bool = False) 
     JSON lines if ``json_log``. Raises a DpeError when the server cannot start.
     """
     logs.configure(as_json=json_log)
+    # sqlite3 lets go of the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
+    sys.setswitchinterval(SWITCH_INTERVAL)
     asyncio.run(_serve(path, addresses, _announce))

@@ -42,7 +42,7 @@ class IdManager:
                 if not is_reserved(candidate) and not self._ledger.taken(candidate, candidate):
                     return candidate
         for _ in range(WINDOWS):
-            start = first + self._below(max(1, last - first + 2 - WINDOW))
+            start = first + WINDOW * self._below((last - first) // WINDOW + 1)
             end = min(start + WINDOW - 1, last)
             taken = self._ledger.taken(start, end)
             free = [n for n in range(start, end + 1) if n not in taken and not is_reserved(n)]

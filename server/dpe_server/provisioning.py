@@ -204,7 +204,7 @@ def write_credentials(
 ) -> Iterator[Path]:
     """Write the credential of each device (row and IMEI) to ``directory``; yield its CBOR file once it is there.
 
-    ``device-<12 hex digits of the device's keyed hash>.cbor`` and ``.json``, mode 0600, and ``index.csv`` with the row
+    ``device-<16 hex digits of the device's keyed hash>.cbor`` and ``.json``, mode 0600, and ``index.csv`` with the row
     of each. Raises LocalError rather than overwrite a file.
     """
     try:
@@ -213,7 +213,7 @@ def write_credentials(
             index.write(b"row,file\n")
             for row, imei in devices:
                 made = make(imei)
-                path = directory / f"device-{device_id(imei).hex()[:12]}.cbor"
+                path = directory / f"device-{device_id(imei).hex()[:16]}.cbor"
                 for file, content in ((path, made.to_cbor()), (path.with_suffix(".json"), _line(made))):
                     with _create(file) as stream:
                         stream.write(content)

@@ -43,8 +43,8 @@ class Audit:
 
     @property
     def unproved(self) -> bool:
-        """Whether anybody can cause it at will, having proved no key."""
-        return self.event in ("malformed", "unauthenticated")
+        """Whether anybody can cause it at will, without a key or with bytes overheard."""
+        return self.event in ("malformed", "unauthenticated", "confirm-repeated")
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from aiocoap.message import Direction
 from aiocoap.messagemanager import MessageManager
 from aiocoap.tokenmanager import TokenManager
 
-from dpe_coap.binding import Code
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
 from dpe_server.datagram import Acknowledgement, Rejected, Request, Type, parse
 from dpe_server.duplicates import Duplicates
 from dpe_server.logs import log_defect
@@ -126,7 +126,10 @@ class _Site:
 
 
 def _response(answer: Answer) -> Any:
-    message: Any = aiocoap.Message(code=answer.code, payload=answer.payload)
+    # A separate response without a DPE message is not confirmable, so not retransmitted: who asked has proved nothing,
+    # and the address may be a victim's. With one, it is as the request was.
+    tuning = None if answer.content_format == CONTENT_FORMAT_CBOR else aiocoap.Unreliable()
+    message: Any = aiocoap.Message(code=answer.code, payload=answer.payload, transport_tuning=tuning)
     for name in ("content_format", "max_age", "block1", "block2", "size1"):
         value = getattr(answer, name)
         if value is not None:

@@ -267,7 +267,7 @@ def test_files_are_whole_and_for_their_owner_only(tmp_path: Path) -> None:
         *(path.with_suffix(".json").name for path in written),
     }
     for (_, imei), path in zip(devices(30), written, strict=True):
-        assert path.name == f"device-{AT_REST.device_id(imei).hex()[:12]}.cbor"
+        assert path.name == f"device-{AT_REST.device_id(imei).hex()[:16]}.cbor"
         one = Credential.read(path.read_bytes())
         assert Credential.read(path.with_suffix(".json").read_bytes()) == one
         assert KEYS.open_handle(one.handle) == (3, imei)
@@ -283,7 +283,7 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
         list(write_credentials(tmp_path, devices(2), made, AT_REST.device_id))
     assert "new or empty" in caught.value.hint
     (tmp_path / "index.csv").unlink()
-    with pytest.raises(LocalError, match=r"device-[0-9a-f]{12}\.cbor is there already"):
+    with pytest.raises(LocalError, match=r"device-[0-9a-f]{16}\.cbor is there already"):
         list(write_credentials(tmp_path, devices(2), made, AT_REST.device_id))
     assert before.items() - {file.name: file.read_bytes() for file in tmp_path.iterdir()}.items() == {
         ("index.csv", before["index.csv"])

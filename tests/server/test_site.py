@@ -9,7 +9,7 @@ from aiocoap.numbers.constants import TransportTuning
 from structlog.testing import capture_logs
 
 from dpe_coap.binding import Code
-from dpe_server.reply import Reply
+from dpe_server.reply import UNAUTHORIZED, Reply
 from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
 from dpe_server.udp import listen
@@ -26,6 +26,7 @@ class Site:
     def __init__(self, loop: LoopThread) -> None:
         self.loop = loop
         self.asked: list[bytes] = []
+        self.reply: Reply | None = None
         self.decide: Callable[[bytes], Awaitable[Reply]] = self.reverse
         self.server, self.uris = loop.call(self._start)
         self.uri = self.uris[0]
@@ -41,7 +42,7 @@ class Site:
         return await self.decide(payload)
 
     async def reverse(self, payload: bytes) -> Reply:
-        return Reply.message(Code.CHANGED, payload[::-1])
+        return self.reply or Reply.message(Code.CHANGED, payload[::-1])
 
     def gate(self) -> Callable[[], None]:
         """Let decisions wait; returns what lets them go on."""
@@ -143,6 +144,30 @@ def test_a_separate_response_that_is_not_acknowledged_is_sent_again(
         pass
     assert message == Message(RST, 0, 0xFFFF)
     assert quiet(client)
+
+
+def test_a_slow_refusal_is_not_retransmitted(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender of a request that proves nothing may have made up its address."""
+    monkeypatch.setattr(TransportTuning, "ACK_TIMEOUT", 0.01)
+    go_on = site.gate()
+    site.reply = UNAUTHORIZED
+    client.send(post(b"abc", 0x1234, b"token"))
+    assert client.receive() == Message(ACK, 0, 0x1234)
+    go_on()
+    response = client.receive()
+    assert response is not None
+    assert (response.type, response.dotted, response.coap_token) == (NON, "4.01", b"token")
+    assert client.receive(timeout=0.1) is None
+
+
+def test_a_slow_response_to_a_non_confirmable_request_is_non_confirmable(site: Site, client: Client) -> None:
+    go_on = site.gate()
+    client.send(post(b"abc", 0x1234, kind=NON))
+    assert quiet(client)
+    go_on()
+    response = client.receive()
+    assert response is not None
+    assert (response.type, response.dotted) == (NON, "2.04")
 
 
 def test_a_duplicate_gets_the_same_datagram_and_is_decided_once(site: Site, client: Client) -> None:

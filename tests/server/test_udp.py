@@ -100,10 +100,19 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1:0", "nowhere.invalid:0", "a..b:0", "x" * 64 + ":0", "a\0b:0"])
+@pytest.mark.parametrize("address", ["192.0.2.1:0", "a..b:0", "x" * 64 + ":0", "a\0b:0"])
 def test_what_is_no_address_of_this_machine_is_refused(address: str) -> None:
     with pytest.raises(ListenError, match="cannot listen on"):
         listen([address])
+
+
+def test_a_name_that_is_unknown_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with pytest.raises(ListenError, match="no such host"):
+        listen(["nowhere.invalid:5683"])
 
 
 def test_a_host_alone_has_the_default_port(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,9 +84,9 @@ def boundary() -> Iterator[None]:
         sys.stdout = None  # nobody reads it: nothing is left to flush
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
+        if error.strerror is None:
             raise
-        fail(f"{error.filename}: {error.strerror}")
+        fail(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
 
 
 def fail(message: str, hint: str = "") -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
+from dpe_coap.numbers import SIZE_X25519_KEY
 
 LONGEST = 1 << 20
 """Bytes that are read of any input file; credentials and messages are far shorter."""
@@ -28,6 +29,15 @@ def unhex(data: bytes) -> bytes:
         return bytes.fromhex(text.removeprefix("0x")) if text else data
     except ValueError:
         return data
+
+
+def read_ephemeral(path: str) -> bytes:
+    """Return an X25519 private key (32 bytes, or those in hex); LocalError when it is none."""
+    key = unhex(read(path) if Path(path).is_file() else path.encode())
+    if len(key) != SIZE_X25519_KEY:
+        hint = "name the file that dpe message request wrote"
+        raise LocalError(f"--ephemeral is not an X25519 private key of {SIZE_X25519_KEY} bytes", hint=hint)
+    return key
 
 
 def write_private(path: str, data: bytes) -> None:

@@ -61,6 +61,12 @@ STEPS: Sequence[Step] = (
     ),
 )
 
+# One statement, so that what it reads is of one moment: another process may be making the store.
+_WHAT_IT_IS = """
+    SELECT application_id, NOT EXISTS (SELECT 1 FROM sqlite_schema), user_version
+    FROM pragma_application_id, pragma_user_version
+"""
+
 
 def version_of(connection: sqlite3.Connection) -> int:
     """Return the schema version of the database."""
@@ -69,11 +75,11 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def check(connection: sqlite3.Connection, newest: int = len(STEPS)) -> None:
     """Refuse, with StoreError, a database that is not a DPE store or is newer than this program. Changes nothing."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    empty = not application and not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-    if application != APPLICATION_ID and not empty:
+    # In this order, for between the two another process may make an empty database a store.
+    empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    application, empty, version = connection.execute(_WHAT_IT_IS).fetchone()
+    if application != APPLICATION_ID and (application or not empty):
         raise StoreError("the database is not a DPE store", hint="give the path of another file, or move this one away")
-    version = version_of(connection)
     if version > newest:
         raise StoreError(
             f"the store has schema version {version}; this program knows up to {newest}",

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -17,18 +17,16 @@ from dpe_coap import messages
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_coap.keys import KEY_SIZE, RequestStep
+from dpe_server.provisioning import Credential
 from dpe_tools import annotate, terminal
 from dpe_tools.commands.sessions import print_table
+from dpe_tools.stage import Seen, Stage
 from dpe_tools.verify import Chain, verify
-
-if TYPE_CHECKING:
-    from dpe_server.provisioning import Credential
-    from dpe_tools.stage import Seen, Stage
 
 LOSS = 0.3
 SEED = 467
 """Shows a lost request and a lost answer in a few seconds; any other will do, only not as briefly."""
-SHORT_ACK_TIMEOUT = 200
+SHORT_ACK_TIMEOUT = 500
 """Milliseconds instead of CoAP's 2 s, so that a lossy link does not take a minute to watch."""
 PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 23}
 DATAGRAMS = {"REQUEST": 83, "RESPONSE": 81, "SUCCESS": 54, "CONFIRM": 32}
@@ -42,7 +40,7 @@ TEST_TAC = "00101700"
 class Demo:
     """The scenes, in order. Each claim is checked, and ``check`` ends the demo when one is wrong."""
 
-    def __init__(self, stage: "Stage", seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int) -> None:
         self._stage = stage
         self._seed = seed
         self._out = terminal.console()
@@ -94,11 +92,11 @@ class Demo:
         self._print(f"CoAP's ACK_TIMEOUT is {SHORT_ACK_TIMEOUT / 1000:g} s here, not 2 s, to spare you the wait.")
         seen: list[Seen] = []
 
-        def each(datagram: "Seen") -> None:
+        def each(datagram: Seen) -> None:
             seen.append(datagram)
             self._line(datagram)
 
-        options = {"ack_timeout": SHORT_ACK_TIMEOUT, "backoff": 5 * SHORT_ACK_TIMEOUT // 2}
+        options = {"ack_timeout": SHORT_ACK_TIMEOUT, "backoff": SHORT_ACK_TIMEOUT}
         done = self._stage.register(self._device(2), each, loss=LOSS, seed=self._seed, **options)
         lost = sum(datagram.lost for datagram in seen)
         assert done is not None
@@ -123,7 +121,7 @@ class Demo:
         impostor = replace(self._device(3), device_key=os.urandom(KEY_SIZE))
         seen: list[Seen] = []
 
-        def each(datagram: "Seen") -> bool:
+        def each(datagram: Seen) -> bool:
             seen.append(datagram)
             self._line(datagram)
             return not datagram.from_client
@@ -144,7 +142,7 @@ class Demo:
         self._check("these are the two devices that registered, and nobody else", sorted(found) == sorted(expected))
         self._tell_checks()
 
-    def _device(self, number: int) -> "Credential":
+    def _device(self, number: int) -> Credential:
         return self._stage.provision(_imei(number))
 
     def _client_ids(self) -> set[str]:
@@ -174,7 +172,7 @@ class Demo:
             self._out.print(f"  {claim}", style="green")
         self._checks.clear()
 
-    def _message(self, seen: "Seen") -> None:
+    def _message(self, seen: Seen) -> None:
         """Print a message with its fields, by the names of the OMA document."""
         message = messages.decode(seen.coap.payload)
         title = annotate.TITLES[annotate.message_type(message)]
@@ -184,7 +182,7 @@ class Demo:
         for name, meaning in annotate.summary(message):
             self._print(f"      {name:<15} {meaning}")
 
-    def _line(self, seen: "Seen") -> None:
+    def _line(self, seen: Seen) -> None:
         """Print one line for a datagram, and what became of it."""
         self._out.print(f"  {seen.at:6.3f} s ", style="dim", end="")
         name = annotate.name_of(seen.coap.payload) or seen.coap.title
@@ -193,7 +191,7 @@ class Demo:
         self._out.print("  lost" if seen.lost else "", style="bold red", end="")
         self._out.print("  the same bytes again" if seen.repeated else "", style="yellow")
 
-    def _arrow(self, seen: "Seen", name: str, indent: str = "  ") -> None:
+    def _arrow(self, seen: Seen, name: str, indent: str = "  ") -> None:
         arrow = "device -> server" if seen.from_client else "device <- server"
         self._out.print(f"{indent}{arrow}  ", style="cyan", end="")
         self._out.print(name, style="bold", end=" ")
@@ -213,8 +211,6 @@ def demo(keep: bool, seed: int) -> None:
 
     Needs nothing but this machine's loopback; leaves nothing behind. Exit status 1 if anything is not as it says.
     """
-    from dpe_tools.stage import Stage
-
     signal.signal(signal.SIGTERM, _terminated)
     directory = Path(tempfile.mkdtemp(prefix="dpe-demo-"))
     try:
@@ -226,7 +222,7 @@ def demo(keep: bool, seed: int) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _keep(stage: "Stage", directory: Path) -> None:
+def _keep(stage: Stage, directory: Path) -> None:
     """Say how to talk to the server, and wait for it to end."""
     path = directory / "device.json"
     path.touch(0o600)

@@ -5,18 +5,19 @@ import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_coap.numbers import SIZE_CLIENT_ID
+from dpe_server.at_rest import AtRest
+from dpe_server.state import StateDir
+from dpe_server.store import Restriction, Session
+from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe
-
-if TYPE_CHECKING:
-    from dpe_server.store import Restriction, Session
 
 
 @click.group()
@@ -34,10 +35,6 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
 
     The store holds IMEIs sealed; this opens one with the at-rest key of STATE, and shows it.
     """
-    from dpe_server.at_rest import AtRest
-    from dpe_server.state import StateDir
-    from dpe_server.store.sqlite import SqliteStore
-
     if (client_id is None) != imei_stdin:
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
     opened = StateDir.open(state)
@@ -73,7 +70,7 @@ def parse_client_id(text: str) -> bytes:
     return found
 
 
-def _tell(imei: Imei, session: "Session | None", restriction: "Restriction | None") -> dict[str, Any]:
+def _tell(imei: Imei, session: Session | None, restriction: Restriction | None) -> dict[str, Any]:
     now = int(time.time())
     told: dict[str, Any] = {
         "imei": f"{imei.digits}{luhn(imei.digits)}",
@@ -91,7 +88,7 @@ def _tell(imei: Imei, session: "Session | None", restriction: "Restriction | Non
     return told
 
 
-def _print(told: dict[str, Any], session: "Session | None") -> None:
+def _print(told: dict[str, Any], session: Session | None) -> None:
     lines = [("IMEI", told["imei"])]
     if told["revoked"]:
         lines.append(("revoked", "yes: it cannot register"))

@@ -7,16 +7,17 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
 from dpe_coap.binding import RESOURCE_TYPE
 from dpe_coap.errors import DpeError
+from dpe_server.policy import load
+from dpe_server.state import StateDir
+from dpe_server.store import schema
+from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import terminal
-
-if TYPE_CHECKING:
-    from dpe_server.state import StateDir
 
 LIBRARIES = ("aiocoap", "cbor2", "click", "cryptography", "rich", "structlog")
 OLDEST_PYTHON = (3, 11)
@@ -62,7 +63,6 @@ def examine(state: str | None) -> Iterator[Finding]:
     if state is None:
         yield Finding("ok", "no STATE given: nothing of a server was looked at")
         return
-    from dpe_server.state import StateDir
 
     try:
         opened = StateDir.open(state)
@@ -96,13 +96,12 @@ def _programs() -> Iterator[Finding]:
         yield Finding("ok", f"SQLite {sqlite3.sqlite_version}")
 
 
-def _keys(opened: "StateDir") -> Iterator[Finding]:
+def _keys(opened: StateDir) -> Iterator[Finding]:
     keys = opened.keys
     yield Finding("ok", f"keys: {len(keys.master)} master (epoch {keys.current_epoch}), {len(keys.handle)} handle")
 
 
-def _policy(opened: "StateDir") -> Iterator[Finding]:
-    from dpe_server.policy import load
+def _policy(opened: StateDir) -> Iterator[Finding]:
 
     try:
         policy = load(opened.policy_path)
@@ -114,9 +113,7 @@ def _policy(opened: "StateDir") -> Iterator[Finding]:
         yield Finding("warn", "policy: an IMEI in clear is taken", "allow_clear_imei is for a lab; take it out")
 
 
-def _store(opened: "StateDir") -> Iterator[Finding]:
-    from dpe_server.store import schema
-    from dpe_server.store.sqlite import SqliteStore
+def _store(opened: StateDir) -> Iterator[Finding]:
 
     path = opened.store_path
     newest = len(schema.STEPS)
@@ -144,7 +141,7 @@ def _store(opened: "StateDir") -> Iterator[Finding]:
         yield Finding("fail", f"store: the minimum epoch {minimum} shuts every device out", hint)
 
 
-def _probe(opened: "StateDir") -> Finding:
+def _probe(opened: StateDir) -> Finding:
     from dpe_tools.probe import discover
 
     uri = opened.config.uri

@@ -2,6 +2,8 @@
 
 import click
 
+from dpe_server.state import StateDir
+
 
 @click.command()
 @click.argument("state")
@@ -14,8 +16,6 @@ import click
 )
 def init(state: str, realm: str, uri: str) -> None:
     """Create the directory STATE: configuration, policy, keys and an empty store. Overwrites nothing."""
-    from dpe_server.state import StateDir
-
     made = StateDir.create(state, realm, uri)
     click.echo(f"{made.path}: realm {made.config.realm}, for devices at {made.config.uri}")
     click.echo("  config.toml  where to listen, what devices are told")

@@ -110,9 +110,8 @@ def inspect(
         return _malformed(payload, error, as_json)
     verdict = None
     if credential is not None:
-        chain = Chain(
-            _earlier(request), _earlier(response), _earlier(success), None if ephemeral is None else _input(ephemeral)
-        )
+        private = None if ephemeral is None else files.read_ephemeral(ephemeral)
+        chain = Chain(_earlier(request), _earlier(response), _earlier(success), private)
         known = credentials.load(credential)
         verdict = verify(RequestStep.of(known.device_key, known.realm), decoded, payload, chain)
     if as_json:

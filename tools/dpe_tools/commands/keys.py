@@ -1,14 +1,15 @@
 """`dpe keys`: generations of the server's keys. No command shows a key."""
 
 from contextlib import closing
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import click
 
+from dpe_coap.errors import LocalError
+from dpe_server.key_ring import LAST_GENERATION
+from dpe_server.state import KeyKind, StateDir
+from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import terminal
-
-if TYPE_CHECKING:
-    from dpe_server.state import KeyKind
 
 RELOAD = "a running server takes it up on: kill -HUP $(cat {state}/serve.lock)"
 
@@ -27,9 +28,6 @@ def keys() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def list_(state: str, as_json: bool) -> None:
     """List the generations of the keys in STATE, never the keys."""
-    from dpe_server.state import StateDir
-    from dpe_server.store.sqlite import SqliteStore
-
     opened = StateDir.open(state)
     with closing(SqliteStore(opened.store_path)) as store:
         minimum = store.minimum_epoch()
@@ -48,9 +46,7 @@ def list_(state: str, as_json: bool) -> None:
 @click.argument("state")
 def rotate(kind: str, state: str) -> None:
     """Add the next generation of the master or the handle key; the old ones go on to work."""
-    from dpe_server.state import StateDir
-
-    generation = StateDir.open(state).rotate(cast("KeyKind", kind))
+    generation = StateDir.open(state).rotate(cast(KeyKind, kind))
     what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
     click.echo(f"{kind} key {generation} added: {what} {generation}")
     click.echo(RELOAD.format(state=state))
@@ -58,13 +54,9 @@ def rotate(kind: str, state: str) -> None:
 
 @keys.command("minimum-epoch")
 @click.argument("state")
-@click.argument("epoch", type=click.IntRange(0, 255))
+@click.argument("epoch", type=click.IntRange(0, LAST_GENERATION))
 def minimum_epoch(state: str, epoch: int) -> None:
     """Accept credentials of EPOCH and above only, of all devices; a running server heeds it at once."""
-    from dpe_coap.errors import LocalError
-    from dpe_server.state import StateDir
-    from dpe_server.store.sqlite import SqliteStore
-
     opened = StateDir.open(state)
     if epoch > opened.keys.current_epoch:
         raise LocalError(

@@ -120,7 +120,7 @@ def success(
     if request.x25519_key is not None:
         if ephemeral is None:
             raise click.UsageError("the REQUEST is of the X25519 suite: give the --ephemeral FILE it was made with")
-        private = files.read(ephemeral)
+        private = files.read_ephemeral(ephemeral)
     try:
         _, prk3, _ = device.open_response(
             known.device_key,

@@ -4,17 +4,17 @@ import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
+from dpe_server.at_rest import AtRest
+from dpe_server.policy import PolicyError, describe, load
+from dpe_server.state import StateDir
+from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import terminal
 from dpe_tools.commands.message import parse_version
-
-if TYPE_CHECKING:
-    from dpe_server.state import StateDir
 
 
 @click.group()
@@ -24,18 +24,23 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("path", metavar="STATE|FILE", type=click.Path(path_type=Path))
-def check(path: Path) -> None:
-    """Read a policy as the server would: the first thing that is wrong is told with its line and key."""
-    from dpe_server.policy import describe, load
-
+def check(path: Path) -> int:
+    """Read a policy as the server would: all that is wrong is told with its line and key."""
     file = path / "policy.toml" if path.is_dir() else path
-    loaded = load(file)
+    try:
+        loaded = load(file)
+    except PolicyError as error:
+        for line in error.report:
+            click.echo(f"dpe: error: {line}", err=True)
+        click.echo(f"hint: {error.hint}", err=True)
+        return 1
     click.echo(f"{file}: good, {len(loaded.rules)} rule{'' if len(loaded.rules) == 1 else 's'}")
     for rule in loaded.rules:
         click.echo(f"  line {rule.line}, {rule.name}: for {rule.conditions()}: {describe(rule.decision)}")
     click.echo("  otherwise: refuse")
     if loaded.allow_clear_imei:
         click.echo("  an IMEI in clear is taken: for a lab only")
+    return 0
 
 
 @policy.command()
@@ -50,9 +55,6 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
 
     Of the IMEI only the TAC counts, which names the model. Revocation goes before the policy and is told too.
     """
-    from dpe_server.policy import load
-    from dpe_server.state import StateDir
-
     device = Imei.parse(sys.stdin.readline() if imei == "-" else imei)
     opened = StateDir.open(state)
     steps = load(opened.policy_path).explain(version, firmware, device.tac, x25519)
@@ -67,11 +69,8 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
         click.echo(f"{'->' if step.matched else '  '} {step.rule}{place}: {step.why}")
 
 
-def restriction(opened: "StateDir", device: Imei) -> str:
+def restriction(opened: StateDir, device: Imei) -> str:
     """Say what the server answers a device before it asks the policy, or nothing."""
-    from dpe_server.at_rest import AtRest
-    from dpe_server.store.sqlite import SqliteStore
-
     name = AtRest(opened.keys.at_rest).device_id(device)
     with closing(SqliteStore(opened.store_path)) as store:
         found = store.restrictions([name]).get(name)

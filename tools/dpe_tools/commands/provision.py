@@ -1,19 +1,16 @@
 """`dpe provision`: credentials for one device or for thousands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from dpe_coap.imei import Imei
+from dpe_server.at_rest import AtRest
+from dpe_server.provisioning import Credential, credential, write_credentials
+from dpe_server.state import StateDir
 from dpe_tools import imeis, terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dpe_server.provisioning import Credential
 
 
 @click.command()
@@ -27,16 +24,12 @@ def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, a
     Give IMEIs as arguments, with --csv FILE, or - (or --stdin) for standard input, where other users of this machine
     do not see them in the list of processes.
     """
-    from dpe_server.at_rest import AtRest
-    from dpe_server.provisioning import credential, write_credentials
-    from dpe_server.state import StateDir
-
     if as_json and out is not None:
         raise click.UsageError("--out writes both forms already; leave --json out")
     opened = StateDir.open(state)
     good = imeis.Good(imeis.rows(imei, csv, stdin))
 
-    def make(one: Imei) -> "Credential":
+    def make(one: Imei) -> Credential:
         return credential(opened.keys, opened.config, one)
 
     hidden = out is None and terminal.is_terminal()
@@ -52,7 +45,7 @@ def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, a
     good.finish()
 
 
-def show(made: "Credential", as_json: bool) -> None:
+def show(made: Credential, as_json: bool) -> None:
     """Print one credential, as a line of JSON or for a person."""
     if as_json:
         click.echo(made.to_json())
@@ -64,7 +57,7 @@ def show(made: "Credential", as_json: bool) -> None:
 
 
 @contextmanager
-def progress(good: imeis.Good, total: int | None, *, hidden: bool) -> "Iterator[Iterable[tuple[int, Imei]]]":
+def progress(good: imeis.Good, total: int | None, *, hidden: bool) -> Iterator[Iterable[tuple[int, Imei]]]:
     """Give the IMEIs back, and count them on standard error while they pass if that is a terminal."""
     if hidden or not terminal.is_terminal(stderr=True):
         yield good

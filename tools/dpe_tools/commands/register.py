@@ -10,6 +10,10 @@ import click
 from dpe_coap.errors import DpeError, LocalError, RemoteError
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MessageType, Status
+from dpe_device import registration as client
+from dpe_device import x25519
+from dpe_device.store import FileStore
+from dpe_device.udp import register as register_over_udp
 from dpe_tools import annotate, credentials, refusals, terminal
 from dpe_tools.commands.message import parse_version
 from dpe_tools.datagram import Datagram, parse
@@ -96,11 +100,6 @@ def register(
 
     Runs the code that runs on the device: retransmission, back-off, a state file that survives power cuts.
     """
-    from dpe_device import registration as client
-    from dpe_device import x25519
-    from dpe_device.store import FileStore
-    from dpe_device.udp import register as register_over_udp
-
     known = credentials.load(credential)
     state = writable(state or f"{credential}.state")
     if firmware is not None and not 1 <= len(firmware.encode()) <= 32:

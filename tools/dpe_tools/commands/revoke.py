@@ -5,10 +5,11 @@ from contextlib import closing
 
 import click
 
-from dpe_coap.numbers import MAX_STATUS
+from dpe_server.at_rest import AtRest
+from dpe_server.key_ring import LAST_GENERATION
+from dpe_server.state import StateDir
+from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import imeis
-
-MAX_EPOCH = MAX_STATUS
 
 
 @click.command()
@@ -16,16 +17,12 @@ MAX_EPOCH = MAX_STATUS
 @imeis.sources
 @click.option(
     "--below-epoch",
-    type=click.IntRange(1, MAX_EPOCH),
+    type=click.IntRange(1, LAST_GENERATION),
     metavar="N",
     help="Refuse only credentials of an epoch below N: the device is told to be provisioned anew.",
 )
 def revoke(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, below_epoch: int | None) -> None:
     """Refuse these devices from now on and end their sessions; a running server heeds it at once."""
-    from dpe_server.at_rest import AtRest
-    from dpe_server.state import StateDir
-    from dpe_server.store.sqlite import SqliteStore
-
     opened = StateDir.open(state)
     at_rest = AtRest(opened.keys.at_rest)
     good = imeis.Good(imeis.rows(imei, csv, stdin))

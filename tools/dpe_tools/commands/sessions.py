@@ -2,17 +2,16 @@
 
 import json
 import time
+from collections.abc import Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from dpe_server.state import StateDir
+from dpe_server.store import Session
+from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import diagnostic, terminal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from dpe_server.store import Session
 
 SUITES = {1: "plain", 2: "X25519"}
 
@@ -22,9 +21,6 @@ SUITES = {1: "plain", 2: "X25519"}
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def sessions(state: str, as_json: bool) -> None:
     """List the live sessions of STATE by Client ID; no IMEI is shown (see `dpe device show`)."""
-    from dpe_server.state import StateDir
-    from dpe_server.store.sqlite import SqliteStore
-
     opened = StateDir.open(state)
     now = int(time.time())
     with closing(SqliteStore(opened.store_path)) as store:
@@ -34,7 +30,7 @@ def sessions(state: str, as_json: bool) -> None:
             print_table(store.live(now), now)
 
 
-def describe(session: "Session", now: int) -> dict[str, Any]:
+def describe(session: Session, now: int) -> dict[str, Any]:
     """Return what may be told of a session: nothing that says which device it is. Times are in seconds."""
     return {
         "client_id": session.client_id.hex(),
@@ -49,7 +45,7 @@ def describe(session: "Session", now: int) -> dict[str, Any]:
     }
 
 
-def print_array(items: "Iterable[dict[str, Any]]") -> None:
+def print_array(items: Iterable[dict[str, Any]]) -> None:
     """Print a JSON array, one item a line, as they come."""
     lead = "["
     for item in items:
@@ -58,7 +54,7 @@ def print_array(items: "Iterable[dict[str, Any]]") -> None:
     click.echo("]" if lead != "[" else "[]")
 
 
-def print_table(found: "Iterable[Session]", now: int) -> None:
+def print_table(found: Iterable[Session], now: int) -> None:
     """Print a table for a person."""
     from rich.table import Table
     from rich.text import Text

@@ -1,0 +1,84 @@
+"""What the device's source must keep to: the schema's numbers, its own table of transitions, no I/O in the core."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dpe_coap import numbers
+from dpe_device import registration
+from tests.device import test_coap, test_reboot, test_registration
+from tests.device.scripted import TRANSITIONS
+
+EDGES = {"__init__", "__main__", "udp", "store", "x25519", "aio"}
+IO = {"os", "socket", "time", "random", "select", "machine", "asyncio", "uos", "usocket", "utime", "io"}
+
+
+@pytest.fixture(scope="module")
+def sources(root: Path) -> dict[str, ast.Module]:
+    """The syntax trees of the device's modules, by name."""
+    return {file.stem: ast.parse(file.read_bytes()) for file in sorted((root / "device" / "dpe_device").glob("*.py"))}
+
+
+def constants(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The `_NAME = const(..)` of a module."""
+    for node in tree.body:
+        match node:
+            case ast.Assign([ast.Name(name)], ast.Call(ast.Name("const"), [value])):
+                yield name, ast.literal_eval(value)
+
+
+def registered(name: str) -> int | None:
+    """The number that the schema gives to a constant of the device, or None if it is the device's own."""
+    kind, _, rest = name[1:].partition("_")
+    if kind == "TYPE":
+        return numbers.MessageType[rest]
+    if kind == "STATUS":
+        return numbers.Status[rest]
+    if kind in ("LABEL", "SIZE", "MAX"):
+        value: int = getattr(numbers, name[1:])
+        return value
+    return None
+
+
+OWN = {"_SIZE_BLOCK", "_MAX_MESSAGE", "_MAX_NESTING", "_MAX_RETRANSMIT"}
+
+
+def test_the_constants_are_the_schema_s(sources: dict[str, ast.Module]) -> None:
+    compared = 0
+    for module, tree in sources.items():
+        for name, value in constants(tree):
+            if name not in OWN and (expected := registered(name)) is not None:
+                assert value == expected, f"{module}.{name}"
+                compared += 1
+    assert compared > 40
+
+
+def test_the_core_has_no_socket_file_clock_or_chance(sources: dict[str, ast.Module]) -> None:
+    for module in sources.keys() - EDGES:
+        for node in ast.walk(sources[module]):
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & IO, module
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module not in IO | EDGES, module
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("open", "__import__", "print"), module
+
+
+def table() -> set[tuple[str, str, str]]:
+    """The transitions that the docstring of `registration` lists."""
+    rows = [line.split()[:3] for line in (registration.__doc__ or "").splitlines()]
+    start = rows.index(["state", "event", "next"])
+    return {(row[0], row[1], row[2]) for row in rows[start + 1 :] if len(row) == 3}
+
+
+def test_the_table_of_transitions_is_what_the_code_does() -> None:
+    TRANSITIONS.clear()
+    modules: list[ModuleType] = [test_registration, test_reboot, test_coap]
+    for module in modules:
+        for name, function in vars(module).items():
+            if name.startswith("test_"):
+                function()
+    assert table() == TRANSITIONS

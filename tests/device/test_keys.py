@@ -1,0 +1,54 @@
+"""The primitives of the key schedule, by published vectors."""
+
+from binascii import unhexlify
+
+from dpe_device import keys
+
+
+def test_hmac_sha_256() -> None:  # RFC 4231
+    for key, data, expected in (
+        ("0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+        (
+            "4a656665",
+            b"what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        ("aa" * 20, b"\xdd" * 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+    ):
+        assert keys.hmac(unhexlify(key), data) == unhexlify(expected)
+
+
+def test_hmac_takes_a_key_of_a_block() -> None:
+    key = bytes(range(64))
+    assert keys.hmac(key, b"") == keys.hmac(key, b"")
+    assert keys.hmac(key, b"") != keys.hmac(key[:63], b"")
+
+
+def test_expand_is_hkdf_expand_with_the_label() -> None:
+    prk = bytes(range(32))
+    assert keys.expand(prk, b"m1") == keys.hmac(prk, b"DPE-1/1 m1\x01")
+    assert keys.extract(prk, b"m1") == keys.hmac(prk, b"DPE-1/1 m1")
+
+
+def test_sign_and_verify() -> None:
+    key = bytes(32)
+    signed = keys.sign(key, b"message" + bytes(16))
+    assert signed[:7] == b"message"
+    assert signed[7:] == keys.hmac(key, b"message")[:16]
+    assert keys.verify(key, signed)
+    assert not keys.verify(bytes(31) + b"\1", signed)
+    for at in range(len(signed)):
+        assert not keys.verify(key, signed[:at] + bytes((signed[at] ^ 0x80,)) + signed[at + 1 :])
+
+
+def test_the_prefix_is_signed_but_not_part_of_the_message() -> None:
+    key = bytes(32)
+    signed = keys.sign(key, b"message" + bytes(16), b"before")
+    assert signed[7:] == keys.hmac(key, b"beforemessage")[:16]
+    assert keys.verify(key, signed, b"before")
+    assert not keys.verify(key, signed)
+
+
+def test_what_is_too_short_is_not_verified() -> None:
+    for size in range(16):
+        assert not keys.verify(bytes(32), bytes(size))

@@ -1,0 +1,156 @@
+"""What survives a reboot of the device, and what does not."""
+
+from dpe_device.registration import Registration
+from tests.device.scripted import CLIENT_ID, CREDENTIAL, HANDLE, NEXT_HANDLE, Bench, Chance, answer
+
+
+def nonce(payload: bytes) -> bytes:
+    return payload[-32:-16]
+
+
+def test_before_success_is_saved_it_starts_over() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    bench.boot()
+    assert bench.state == "IDLE"
+    again = bench.wait_sent()
+    assert nonce(again.payload) != nonce(request.payload)
+    assert again.payload[5:22] == HANDLE
+
+
+def test_after_success_was_saved_it_repeats_the_same_bytes() -> None:
+    bench = Bench()
+    success = bench.offered()
+    saves = bench.storage.saves
+    for _ in range(3):
+        bench.boot()
+        assert bench.state == "CONFIRMING"
+        again = bench.wait_sent()
+        assert again.payload == success.payload
+    assert bench.storage.saves == saves
+    bench.step(answer(again, bench.server.confirm(again.payload, 0, 3600)))
+    assert bench.state == "REGISTERED"
+    assert bench.registration.client_id == CLIENT_ID
+    assert bench.registration.lifetime == 3600
+
+
+def test_a_success_saved_but_never_sent_is_sent() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    bench.registration.step(bench.now, answer(request, bench.server.response(request.payload)), bench.registration.peer)
+    bench.boot()
+    success = bench.wait_sent()
+    bench.step(answer(success, bench.server.confirm(success.payload)))
+    assert bench.state == "REGISTERED"
+
+
+def test_start_after_a_reboot_goes_on_with_success() -> None:
+    bench = Bench()
+    success = bench.offered()
+    bench.boot()
+    bench.registration.start()
+    assert bench.wait_sent().payload == success.payload
+
+
+def test_a_repeated_success_that_nobody_knows_leads_to_a_new_request() -> None:
+    bench = Bench()
+    bench.offered()
+    bench.boot()
+    for _ in range(3):
+        assert len(bench.wait_sent().payload) == 32
+        bench.exhausted()
+    assert bench.state == "BACKOFF"
+    request = bench.wait_sent()
+    assert request.payload[5:22] == NEXT_HANDLE
+    bench.boot()
+    assert bench.state == "CONFIRMING"
+
+
+def test_registered_it_stays_so_and_sends_nothing() -> None:
+    bench = Bench()
+    bench.registered(86400)
+    before = bench.registration
+    saves = bench.storage.saves
+    bench.boot()
+    after = bench.registration
+    assert bench.state == "REGISTERED"
+    assert bench.step() is None
+    assert bench.wake is None
+    assert bench.storage.saves == saves
+    assert after.client_id == before.client_id == CLIENT_ID
+    assert after.oscore == before.oscore
+    assert after.version == (1, 0)
+    assert after.lifetime == 86400
+
+
+def test_the_old_session_is_kept_until_the_new_one_is_accepted() -> None:
+    bench = Bench()
+    bench.registered()
+    bench.start()
+    bench.wait_sent()
+    assert bench.registration.client_id == CLIENT_ID
+    bench.boot()
+    assert bench.state == "REGISTERED"
+    bench.start()
+    bench.offered()
+    bench.boot()
+    assert bench.state == "CONFIRMING"
+
+
+def test_a_damaged_record_counts_as_none() -> None:
+    bench = Bench()
+    bench.registered()
+    record = bench.storage.record
+    assert record is not None
+    for at in range(len(record)):
+        bench.storage.record = record[:at] + bytes((record[at] ^ 0x10,)) + record[at + 1 :]
+        bench.boot()
+        assert bench.state == "IDLE"
+        assert bench.registration.client_id is None
+        bench.storage.record = record[:at]
+        bench.boot()
+        assert bench.state == "IDLE"
+    for octet in range(256):
+        bench.storage.record = bytes((octet,))
+        bench.boot()
+        assert bench.state == "IDLE"
+    bench.storage.record = record + b"\0"
+    bench.boot()
+    assert bench.state == "IDLE"
+    bench.registered()
+    bench.boot()
+    assert bench.state == "REGISTERED"
+
+
+def test_a_record_of_another_credential_counts_as_none() -> None:
+    bench = Bench()
+    bench.registered()
+    record = bench.storage.record
+    assert record is not None
+    for key, size in (("handle", 17), ("device_key", 32)):
+        credential = dict(CREDENTIAL)
+        credential[key] = bytes(size)
+        assert Registration(credential, bench.storage, bench.chance).state == "IDLE"
+
+
+def test_weak_entropy_makes_other_nonces_after_each_reboot() -> None:
+    bench = Bench(Chance(octet=0))
+    seen = set()
+    for _ in range(5):
+        seen.add(nonce(bench.wait_sent().payload))
+        bench.boot()
+    assert len(seen) == 5
+
+
+def test_the_boot_counter_is_saved_once_however_often_it_tries() -> None:
+    bench = Bench()
+    for _ in range(5):
+        bench.wait_sent()
+        bench.exhausted()
+    assert bench.storage.saves == 1
+
+
+def test_a_storage_that_fails_does_not_keep_it_from_asking() -> None:
+    bench = Bench()
+    bench.storage.broken = True
+    assert len(bench.wait_sent().payload) == 61

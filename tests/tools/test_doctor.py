@@ -1,0 +1,105 @@
+"""`dpe doctor` and `dpe policy`: what they find, and that they say where."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tools.conftest import IMEI, Invoke
+
+RULES = """\
+[[rule]]
+name = "old models"
+tac = ["35000000"]
+action = "refuse"
+lifetime = 60
+
+[[rule]]
+name = "all"
+action = "accept"
+colour = "red"
+"""
+
+
+def _failures(dpe: Invoke, state: Path) -> list[dict[str, str]]:
+    told = json.loads(dpe("doctor", state, "--json", status=1).stdout)
+    return [finding for finding in told if finding["level"] == "fail"]
+
+
+def test_doctor_alone_looks_at_the_installation(dpe: Invoke) -> None:
+    shown = dpe("doctor").stdout
+    assert "fail" not in shown
+    assert "cryptography" in shown
+
+
+def test_a_server_that_does_not_run_is_a_warning(dpe: Invoke, state: Path) -> None:
+    told = json.loads(dpe("doctor", state, "--json").stdout)
+    warnings = [finding for finding in told if finding["level"] == "warn"]
+    assert len(warnings) == 1
+    assert "does not answer" in warnings[0]["what"]
+    assert "dpe serve" in warnings[0]["hint"]
+
+
+def test_what_does_not_work_is_told_with_what_to_do(dpe: Invoke, state: Path) -> None:
+    policy = state / "policy.toml"
+    good = policy.read_text(encoding="utf-8")
+    policy.write_text(good + "\nfrobnicate = 1\n", encoding="utf-8")
+    (failure,) = _failures(dpe, state)
+    assert "frobnicate" in failure["what"]
+    assert failure["hint"]
+    policy.write_text(good, encoding="utf-8")
+
+    store = state / "dpe.sqlite"
+    content = store.read_bytes()
+    store.write_bytes(b"no database" + content[11:])
+    (failure,) = _failures(dpe, state)
+    assert failure["what"].startswith("store: ")
+    assert "backup" in failure["hint"]
+    store.write_bytes(content)
+
+    (state / "keys.json").chmod(0o644)
+    (failure,) = _failures(dpe, state)
+    assert "keys.json is open to other users" in failure["what"]
+    assert failure["hint"].startswith("chmod 600 ")
+    (state / "keys.json").chmod(0o600)
+    dpe("doctor", state)
+
+
+def test_doctor_of_no_state(dpe: Invoke, tmp_path: Path) -> None:
+    (failure,) = _failures(dpe, tmp_path / "none")
+    assert "there is no such directory" in failure["what"]
+    assert "dpe init" in failure["hint"]
+
+
+def test_policy_check(dpe: Invoke, state: Path, tmp_path: Path) -> None:
+    assert "policy.toml: good, " in dpe("policy", "check", state).stdout
+    file = tmp_path / "my.toml"
+    file.write_text(RULES, encoding="utf-8")
+    *faults, hint = dpe("policy", "check", file, status=1).stderr.splitlines()
+    assert [fault.split(": ")[2:4] for fault in faults] == [
+        [f"{file}:5", "lifetime"],
+        [f"{file}:7", "range"],
+        [f"{file}:10", "colour"],
+    ]
+    assert hint.startswith("hint: ")
+    missing = dpe("policy", "check", tmp_path / "none.toml", status=1)
+    assert missing.stderr.startswith("dpe: error: ")
+
+
+@pytest.mark.parametrize("form", [["--imei", IMEI], ["--imei", "-"]])
+def test_policy_explain_goes_through_the_rules(dpe: Invoke, state: Path, form: list[str]) -> None:
+    result = dpe("policy", "explain", state, *form, "--version", "9.0", stdin=IMEI)
+    lines = result.stdout.splitlines()
+    assert [line.startswith("-> ") for line in lines].count(True) == 1
+    assert lines[-1].startswith("-> ")
+    assert IMEI[8:14] not in result.output
+    told = json.loads(dpe("policy", "explain", state, *form, "--version", "9.0", "--json", stdin=IMEI).stdout)
+    assert [step["matched"] for step in told["steps"]] == [line.startswith("-> ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [([], 2), (["--imei", IMEI], 2), (["--imei", IMEI, "--version", "x"], 2), (["--imei", "1", "--version", "1.0"], 1)],
+)
+def test_policy_explain_wrong_arguments(dpe: Invoke, state: Path, arguments: list[str], status: int) -> None:
+    assert "rror: " in dpe("policy", "explain", state, *arguments, status=status).stderr
