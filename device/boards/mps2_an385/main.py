@@ -75,6 +75,11 @@ def main() -> None:
         suite = 0
         if words[:1] == ["register"]:
             suite = int(words[1]) if words[1:] else 1
+        elif words[:1] == ["measure"]:
+            from measure import measure
+
+            gc.collect()
+            say("measured " + measure(credential, int(words[1]), int(words[2])))
 
 
 

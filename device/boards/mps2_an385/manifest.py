@@ -1,4 +1,4 @@
 """What the firmware has frozen in: the DPE Client as it is, and this board's drivers and application."""
 
 package("dpe_device", base_path="../..")
-freeze(".", ("entropy.py", "ipv4.py", "lan9118.py", "main.py", "nonvolatile.py", "os.py", "socket.py"))
+freeze(".", ("entropy.py", "ipv4.py", "lan9118.py", "main.py", "measure.py", "nonvolatile.py", "os.py", "socket.py"))
