@@ -30,12 +30,14 @@ def say(text: str) -> None:
 
 def mount() -> None:
     device = NonVolatile()
+    options = {"readsize": 16, "progsize": 16, "lookahead": 16}  # littlefs's buffers are as small as these
     try:
-        vfs.mount(device, "/")
+        file_system = vfs.VfsLfs2(device, **options)
     except OSError:
-        vfs.VfsLfs2.mkfs(device)
-        vfs.mount(device, "/")
+        vfs.VfsLfs2.mkfs(device, **options)
+        file_system = vfs.VfsLfs2(device, **options)
         say("the memory was blank, and has a file system now")
+    vfs.mount(file_system, "/")
 
 
 def provision() -> None:
