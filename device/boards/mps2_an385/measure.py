@@ -6,15 +6,18 @@ On QEMU with `-icount shift=0` the clock counts instructions: 1,000 in a microse
 import gc
 import time
 
+from entropy import urandom
+
 from dpe_device import x25519
 from dpe_device.registration import REGISTERED, Registration
 from dpe_device.udp import connect
-from entropy import urandom
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from dpe_device._types import Credential
+    from dpe_device._types import Any, Credential
+
+_LONGEST = const(320)
 
 
 class _Memory:
@@ -28,38 +31,39 @@ class _Memory:
         self.record = record
 
 
-def measure(credential: "Credential", suite: int, spare: int) -> str:
-    """Register while all but `spare` bytes of the free heap are taken; return what it took, or that it failed."""
+def measure(credential: "Credential", suite: int, heap: int) -> str:
+    """Register with about `heap` bytes of the heap free; return what it took, or that it was too little."""
     link, peer = connect(credential["server"])
-    taken = []
     gc.collect()
-    while gc.mem_free() > spare:
+    taken = []
+    while gc.mem_free() > heap:
         taken.append(bytearray(32))
     gc.collect()
     free = gc.mem_free()
     try:
-        spent = _register(credential, suite, link, peer)
+        return "%d us with a heap of %d bytes" % (_register(credential, suite, link, peer), free)
     except MemoryError:
-        spent = -1
-    return "%d us with %d bytes of heap free" % (spent, free) if spent >= 0 else "too little: %d bytes" % free
+        return "nothing: a heap of %d bytes is too small" % free
 
 
-def _register(credential, suite, link, peer) -> int:
+def _register(credential: "Credential", suite: int, link: "Any", peer: "Any") -> int:
     spent = now = 0
     datagram = None
+    start = time.ticks_us()
     registration = Registration(credential, _Memory(), urandom, x25519=x25519, suite=suite)
     registration.peer = peer
-    while registration.state != REGISTERED:
-        start = time.ticks_us()
+    while True:
         out, wake, _ = registration.step(now, datagram, peer)
         spent += time.ticks_diff(time.ticks_us(), start)
-        datagram = None
+        if registration.state == REGISTERED:
+            return spent
         if out is not None:
             link.sendto(out, peer)
+        datagram = None
         if wake is not None and wake > now:
             link.settimeout((wake - now) / 1000)
             try:
-                datagram = link.recvfrom(320)[0]
+                datagram = link.recvfrom(_LONGEST)[0]
             except OSError:
                 now = wake
-    return spent
+        start = time.ticks_us()

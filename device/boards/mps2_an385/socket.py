@@ -5,7 +5,9 @@ Only one is to be open at a time: each takes what comes for the others out of th
 
 import time
 
-from ipv4 import Host
+_TYPING = 0
+if _TYPING:
+    from dpe_device._types import Any
 
 AF_INET = 2
 SOCK_DGRAM = 2
@@ -13,8 +15,8 @@ SOCK_DGRAM = 2
 _EAGAIN = 11
 _ETIMEDOUT = 110
 
-host: "Host"
-"""The network, to be set before a socket is made."""
+host: "Any" = None
+"""The network, an ipv4.Host, to be set before a datagram is sent."""
 
 
 def getaddrinfo(name: str, port: int, family: int = 0, kind: int = 0) -> "list[tuple[int, int, int, str, bytes]]":
@@ -24,7 +26,7 @@ def getaddrinfo(name: str, port: int, family: int = 0, kind: int = 0) -> "list[t
         if len(packed) != 4:
             raise ValueError
     except ValueError:
-        raise OSError(-2)
+        raise OSError(-2) from None
     return [(AF_INET, SOCK_DGRAM, 0, "", packed + port.to_bytes(2, "big"))]
 
 
