@@ -3,6 +3,8 @@
 # own; apt checks the signature. The hint of a failure is the second argument of `fail`, or $hint.
 
 suite=trixie
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+codename=$(. /etc/os-release 2>/dev/null && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || codename=  # of this machine, if it is a Debian
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 fail() {
     say "$1"
@@ -12,8 +14,6 @@ fail() {
 
 # use_debian deb|deb-src: makes the temporary folder $work, which goes when the script ends, and fetches the lists.
 use_debian() {
-    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    codename=$(. /etc/os-release 2>/dev/null && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || codename=
     [ -n "$codename" ] || fail "this machine is not a Debian release, so there is no Debian mirror to take $suite from"
     [ -r "$keyring" ] || fail "$keyring is missing" "apt-get install debian-archive-keyring"
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |

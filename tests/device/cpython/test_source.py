@@ -9,7 +9,7 @@ import pytest
 
 from dpe_coap import numbers
 from dpe_device import registration
-from tests.device import test_coap, test_reboot, test_registration
+from tests.device import test_answers, test_coap, test_hints, test_reboot, test_registration
 from tests.device.scripted import TRANSITIONS
 
 EDGES = {"__init__", "__main__", "udp", "store", "x25519", "aio"}
@@ -76,7 +76,7 @@ def table() -> set[tuple[str, str, str]]:
 
 def test_the_table_of_transitions_is_what_the_code_does() -> None:
     TRANSITIONS.clear()
-    modules: list[ModuleType] = [test_registration, test_reboot, test_coap]
+    modules: list[ModuleType] = [test_registration, test_answers, test_hints, test_reboot, test_coap]
     for module in modules:
         for name, function in vars(module).items():
             if name.startswith("test_"):

@@ -1,0 +1,142 @@
+"""What a server says without a security token is a hint to the DPE Client, and a forgery is nothing."""
+
+from tests.device.scripted import (
+    ACK,
+    CLIENT_ID,
+    CON,
+    FORBIDDEN,
+    NON,
+    RST,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Bench,
+    Chance,
+    answer,
+    empty,
+)
+
+
+def test_a_forged_or_foreign_message_is_as_if_it_had_never_come() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    good = bench.server.response(request.payload)
+    other = Bench(Chance(2)).wait_sent()
+    bad = [
+        good[:-1] + bytes([good[-1] ^ 1]),  # the MAC
+        good[:9] + bytes([good[9] ^ 1]) + good[10:],  # the Client ID
+        good[:-1],
+        good + b"\0",
+        b"\xff" * 20,
+        request.payload,  # reflected
+        bench.server.response(other.payload),  # of another REQUEST
+        bench.server.response(request.payload, x25519_key=bytes(32)),  # a key that was not asked for
+    ]
+    wake = bench.wake
+    for payload in bad:
+        for code in (0x44, 0x45, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE):
+            for kind in (ACK, CON, NON):
+                assert bench.step(answer(request, payload, code, kind)) is None
+        assert bench.state == "REQUESTING"
+        assert bench.wake == wake
+    assert bench.send(answer(request, bench.server.response(request.payload))).code == 2
+    assert bench.state == "CONFIRMING"
+
+
+def test_a_forged_confirm_is_as_if_it_had_never_come() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    response = bench.server.response(request.payload)
+    success = bench.send(answer(request, response))
+    good = bench.server.confirm(success.payload)
+    for payload in (
+        good[:-1] + bytes([good[-1] ^ 1]),
+        good[:-1],
+        success.payload,
+        response,
+        good[:4] + b"\1" + good[5:],
+    ):
+        assert bench.step(answer(success, payload)) is None
+        assert bench.state == "CONFIRMING"
+    bench.step(answer(success, good))
+    assert bench.state == "REGISTERED"
+
+
+def test_a_success_without_a_message_is_as_if_it_had_never_come() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    good = bench.server.response(request.payload)
+    assert bench.step(answer(request)) is None
+    assert bench.step(answer(request, good, options=())) is None
+    assert bench.step(answer(request, good, options=((12, b""),))) is None
+    assert bench.state == "REQUESTING"
+
+
+def test_an_error_without_a_token_backs_off_and_tries_again() -> None:
+    for code in (UNAUTHORIZED, 0x80, 0xA0, UNAVAILABLE):
+        bench = Bench()
+        request = bench.wait_sent()
+        assert bench.step(answer(request, code=code)) is None
+        assert bench.state == "BACKOFF"
+        assert bench.registration.status is None
+        assert bench.wake is not None
+        assert 2500 <= bench.wake - bench.now < 7500
+        again = bench.wait_sent()
+        assert bench.state == "REQUESTING"
+        assert again.payload[-32:-16] != request.payload[-32:-16]
+
+
+def test_problem_details_are_a_hint_like_any_other() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    assert bench.step(answer(request, b"\xa1\x20\x61x", 0x80, options=((12, b"\x01\x01"),))) is None
+    assert bench.state == "BACKOFF"
+
+
+def test_a_reset_backs_off() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    assert bench.step(empty(RST, request.mid)) is None
+    assert bench.events == ["requested", "failed"]
+
+
+def test_max_age_is_a_hint_up_to_an_hour() -> None:
+    for max_age, least, most in (
+        (b"\x3c", 60, 90),
+        (b"\x01\x00\x00\x00", 3600, 5400),
+        (b"", 2.5, 7.5),
+        (b"\x01", 2.5, 7.5),
+    ):
+        bench = Bench()
+        request = bench.wait_sent()
+        bench.step(answer(request, code=UNAVAILABLE, options=((14, max_age),)))
+        assert bench.state == "BACKOFF"
+        assert bench.wake is not None
+        assert least * 1000 <= bench.wake - bench.now <= most * 1000
+
+
+def test_the_back_off_doubles_to_an_hour_times_a_random_factor() -> None:
+    for octet, half in ((0, True), (255, False)):
+        bench = Bench(Chance(octet=octet))
+        waits = []
+        for _ in range(14):
+            bench.step(answer(bench.wait_sent(), code=UNAUTHORIZED))
+            assert bench.wake is not None
+            waits.append(bench.wake - bench.now)
+        for n, wait in enumerate(waits):
+            full = min(3600, 5 * 2**n) * 1000
+            assert wait == full // 2 if half else full * 3 // 2 - 100 < wait < full * 3 // 2
+
+
+def test_nothing_unauthenticated_erases_what_is_saved() -> None:
+    bench = Bench()
+    bench.registered()
+    bench.start()
+    request = bench.wait_sent()
+    record = bench.storage.record
+    for _ in range(3):
+        bench.step(answer(request, code=UNAUTHORIZED))
+        request = bench.wait_sent()
+    assert bench.storage.record == record
+    bench.boot()
+    assert bench.state == "REGISTERED"
+    assert bench.registration.client_id == CLIENT_ID
