@@ -4,7 +4,8 @@
 
 suite=trixie
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-codename=$(. /etc/os-release 2>/dev/null && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || codename=  # of this machine, if it is a Debian
+# This machine's release, if it is a Debian.
+codename=$(. /etc/os-release 2>/dev/null && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || codename=
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 fail() {
     say "$1"
