@@ -1,9 +1,11 @@
 """`tools/board`: shows an emulated board that registers, and checks everything that it says."""
 
 import random
+import re
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,6 +18,11 @@ from dpe_tools.cli import boundary
 IMEI = "00101700000001"
 """A TAC of the reporting body for tests (00): this IMEI belongs to no device that was sold."""
 MESSAGES = ["REQUEST", "RESPONSE", "SUCCESS", "CONFIRM"]
+AMPLE_HEAP = 6500
+"""Bytes of the heap that the first measurement leaves free."""
+HEAP_STEP = 32
+"""Bytes to which the least heap is measured."""
+INSTRUCTIONS_PER_US = 1000
 LONGEST_PAUSE = 0.03
 """Seconds between the command to register and the reset: a registration takes about as long."""
 
@@ -135,21 +142,52 @@ def reset_at_random(stage: BoardStage, times: int, seed: int) -> int:
     return in_the_middle
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a registration takes of the board's processor and memory; the drivers of the network are not in it."""
+
+    instructions: int
+    heap: int
+    """Bytes of free heap without which it fails."""
+
+
+def measure(stage: BoardStage, suite: int) -> Cost:
+    """Return what a registration of a provisioned board costs; its instructions must be counted."""
+    too_little, enough = 1000, AMPLE_HEAP
+    instructions = 0
+    while enough - too_little > HEAP_STEP:
+        heap = AMPLE_HEAP if not instructions else (too_little + enough) // 2
+        stage.board.type(f"measure {suite} {heap}")
+        took = re.match(r"(\d+) us with a heap of (\d+) bytes", stage.board.wait_for("measured "))
+        if took is None:
+            too_little = heap
+        else:
+            enough = int(took[2])
+            instructions = instructions or int(took[1]) * INSTRUCTIONS_PER_US
+    return Cost(instructions, enough)
+
+
 @click.command()
 @click.argument("firmware", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--measure", "measuring", is_flag=True, help="Count the instructions of a registration, and its heap.")
 @click.option("--resets", default=0, metavar="N", help="Reset the board N times while it registers, at random points.")
 @click.option("--seed", default=1, show_default=True, metavar="N", help="Which random points.")
-def main(firmware: Path, resets: int, seed: int) -> None:
+def main(firmware: Path, measuring: bool, resets: int, seed: int) -> None:
     """Register an emulated board with a throw-away server, and cut its power while it does."""
     directory = Path(tempfile.mkdtemp(prefix="dpe-board-"))
     try:
         with boundary():
-            if resets:
-                with BoardStage(directory, firmware) as stage:
+            if measuring or resets:
+                with BoardStage(directory, firmware, count_instructions=measuring) as stage:
                     stage.provision(IMEI)
                     stage.registered()
-                    middle = reset_at_random(stage, resets, seed)
-                click.echo(f"{resets} resets, {middle} of them with an open session: registered after each")
+                    if measuring:
+                        for suite in (1, 2):
+                            cost = measure(stage, suite)
+                            click.echo(f"suite {suite}: {cost.instructions:,} instructions, {cost.heap} bytes of heap")
+                    if resets:
+                        middle = reset_at_random(stage, resets, seed)
+                        click.echo(f"{resets} resets, {middle} of them with an open session: registered after each")
             else:
                 Show(directory, firmware).run()
     finally:

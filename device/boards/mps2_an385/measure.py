@@ -35,9 +35,9 @@ def measure(credential: "Credential", suite: int, heap: int) -> str:
     """Register with about `heap` bytes of the heap free; return what it took, or that it was too little."""
     link, peer = connect(credential["server"])
     gc.collect()
-    taken = []
+    taken: "Any" = None
     while gc.mem_free() > heap:
-        taken.append(bytearray(32))
+        taken = taken, bytearray(32)
     gc.collect()
     free = gc.mem_free()
     try:
