@@ -1,4 +1,4 @@
-"""Labels, codes and sizes of DPE-1. Generated from dpe1.cddl by tools/generate_numbers.py; do not edit."""
+"""Labels, codes and sizes of DPE-1. Generated from dpe1.cddl by tools/generate.py; do not edit."""
 
 from enum import IntEnum
 from typing import Final

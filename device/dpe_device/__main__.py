@@ -18,16 +18,17 @@ Registers the device with its DPE Server and prints the Client ID it was given.
   --version 1.0       a DPE version the device speaks, the preferred one first (default: 1.0)
   --deadline SECONDS  when to give up (default: 120)"""
 
-_HINTS = {
-    1: "the server does not support this DPE version; try --version %d.%d",
-    5: "provision the device again",
-    6: "the server redirects in circles",
+_REFUSALS = {
+    1: "it does not support this DPE version; try another --version",
+    2: "its policy does not want this device",
+    5: "the device must be provisioned again",
+    6: "it redirects to a server that redirects again",
 }
 
 
 def main(arguments: "list[str]") -> int:
     """Run the command; return its exit status: 0 registered, 1 refused or failed, 2 wrong usage."""
-    if "--help" in arguments:
+    if "--help" in arguments or "-h" in arguments:
         print(_USAGE)
         return 0
     try:
@@ -51,7 +52,8 @@ def main(arguments: "list[str]") -> int:
         print("registered: Client ID %s" % str(hexlify(registration.client_id or b""), "ascii"))
         return 0
     if registration.state == REFUSED:
-        reason = "refused by %s: status %s" % (registration.server, registration.status)
+        status = registration.status
+        reason = "refused by %s: %s" % (registration.server, _REFUSALS.get(status or 0, "status %s" % status))
     elif registration.state == IDLE:
         reason = "not registered: the device declined what %s offered, or could not save it" % registration.server
     else:

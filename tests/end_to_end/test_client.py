@@ -225,20 +225,26 @@ def test_a_redirect_to_this_server(state: StateDir, running: Running, board: Boa
 COMMAND = {"cpython": [sys.executable, "-W", "error"], "micropython": []}
 
 
+def run(interpreter: str, request: pytest.FixtureRequest, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the device's program under an interpreter of ``COMMAND``."""
+    program = COMMAND[interpreter] or [request.getfixturevalue("micropython")]
+    return subprocess.run(
+        [*program, "-m", "dpe_device", *arguments],
+        cwd=request.getfixturevalue("root") / "device",
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("form", ["cbor", "json"])
 @pytest.mark.parametrize("suite", [1, 2])
 @pytest.mark.parametrize("interpreter", COMMAND)
 def test_the_program_on_both_interpreters(
-    state: StateDir,
-    root: Path,
-    request: pytest.FixtureRequest,
-    interpreter: str,
-    suite: int,
-    form: str,
-    tmp_path: Path,
+    state: StateDir, request: pytest.FixtureRequest, interpreter: str, suite: int, form: str, tmp_path: Path
 ) -> None:
     """`python -m dpe_device` and `micropython -m dpe_device` register, register anew, and say so."""
-    program = COMMAND[interpreter] or [request.getfixturevalue("micropython")]
     file = tmp_path / f"device.{form}"
     with ServerProcess(state.path, tmp_path / "log") as server:
         made = credential(state.keys, state.config, IMEI)
@@ -246,14 +252,7 @@ def test_the_program_on_both_interpreters(
         file.write_bytes(text.encode() if form == "json" else type(made).read(text.encode()).to_cbor())
         client_ids = []
         for _ in range(2):
-            done = subprocess.run(
-                [*program, "-m", "dpe_device", str(file), *(["--x25519"] if suite == 2 else [])],
-                cwd=root / "device",
-                capture_output=True,
-                text=True,
-                timeout=50,
-                check=False,
-            )
+            done = run(interpreter, request, str(file), *(["--x25519"] if suite == 2 else []))
             assert done.returncode == 0, done.stdout + done.stderr
             (row,) = rows(state)
             assert done.stdout.strip() == f"registered: Client ID {row.client_id.hex()}"
@@ -261,3 +260,26 @@ def test_the_program_on_both_interpreters(
             client_ids.append(row.client_id)
     assert client_ids[0] != client_ids[1]
     assert (tmp_path / "log").read_text(encoding="utf-8").count("error") == 0
+
+
+@pytest.mark.parametrize("interpreter", COMMAND)
+def test_the_program_says_what_went_wrong(
+    state: StateDir, running: Running, request: pytest.FixtureRequest, interpreter: str, tmp_path: Path
+) -> None:
+    made = dataclasses.replace(credential(state.keys, state.config, IMEI), server=running.uri)
+    file, empty, missing = tmp_path / "device.cbor", tmp_path / "empty.cbor", tmp_path / "missing"
+    file.write_bytes(made.to_cbor())
+    empty.write_bytes(b"\xa0")
+    for arguments, status, said in (
+        ([str(file), "--version", "0.5"], 1, f"refused by {running.uri}: it does not support this DPE version"),
+        ([str(empty)], 1, "server must be a text"),
+        ([str(missing)], 1, "missing"),
+        ([], 2, "CREDENTIAL is missing"),
+        ([str(file), "--version", "300.1"], 2, "--version takes two numbers"),
+        ([str(file), "--colour"], 2, "no such option: --colour"),
+    ):
+        done = run(interpreter, request, *arguments)
+        assert (done.returncode, done.stdout) == (status, "")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert rows(state) == []

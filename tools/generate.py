@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Make the files that are made from others; with `--check` only compare, and exit 1 on a difference.
+
+- dpe_coap/numbers.py, the constants of dpe1.cddl
+- docs/state-machines.md, drawn from the transition tables in the code: the server's is TRANSITIONS of
+  dpe_server.transactions; the client's is in the docstring of dpe_device.registration, where it costs a board nothing
+- the schema in docs/protocol.md
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import cddlparser
+from cddlparser.ast import Operator, Range, Rule, Value
+
+from dpe_device import registration
+from dpe_server.transactions import TRANSITIONS, Event, State
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "dpe_coap" / "dpe1.cddl"
+PROTOCOL = ROOT / "docs" / "protocol.md"
+
+HEAD = '''"""Labels, codes and sizes of DPE-1. Generated from dpe1.cddl by tools/generate.py; do not edit."""
+
+from enum import IntEnum
+from typing import Final
+'''
+
+PAGE = """\
+# State machines
+
+Made from the code's own tables by `tools/generate.py`; a test fails when this page and the code differ.
+
+## The DPE Client
+
+The event is the one that `Registration.step` reports; `start` is a call. `device/dpe_device/registration.py`.
+
+```mermaid
+{client}
+```
+
+## A transaction at the DPE Server
+
+A transaction begins with a REQUEST whose security token is valid, and ends after 300 s, or when a bound evicts it; both
+may happen in every state and are not drawn. `server/dpe_server/transactions.py`.
+
+```mermaid
+{server}
+```
+
+| state | meaning |
+|---|---|
+{states}
+
+| event | meaning |
+|---|---|
+{events}
+"""
+
+
+def constants(schema: str) -> dict[str, int]:
+    """Return every constant of the schema by its Python name: LABEL_*, TYPE_*, STATUS_*, SIZE_* and MAX_*.
+
+    SIZE_ is an exact size in bytes, MAX_ the largest value of a number or the largest size of a text.
+    """
+    found: dict[str, int] = {}
+    for rule in cddlparser.parse(schema).rules:
+        if not isinstance(rule, Rule):
+            continue
+        name = rule.name.name.replace("-", "_").upper()
+        kind: Any = rule.type.types[0]
+        if isinstance(kind, Value):
+            found[name] = int(kind.value)
+        elif isinstance(kind, Range):
+            found[f"MAX_{name}"] = int(kind.max.value)
+        elif isinstance(kind, Operator):
+            size = kind.controller
+            if isinstance(size, Value):
+                found[f"SIZE_{name}"] = int(size.value)
+            else:
+                found[f"MAX_{name}"] = int(size.types[0].max.value)
+    return found
+
+
+def module(found: dict[str, int]) -> str:
+    """Return the text of numbers.py."""
+    lines = [HEAD]
+    for prefix in ("LABEL_", "SIZE_", "MAX_"):
+        lines += [f"{name}: Final = {value}" for name, value in found.items() if name.startswith(prefix)]
+        lines.append("")
+    for prefix, title, doc in (
+        ("TYPE_", "MessageType", "The value of label 0: which of the four messages this is."),
+        (
+            "STATUS_",
+            "Status",
+            "The value of label 4. Values not listed are refusals in a RESPONSE, declines in a SUCCESS.",
+        ),
+    ):
+        lines += ["", f"class {title}(IntEnum):", f'    """{doc}"""', ""]
+        lines += [
+            f"    {name.removeprefix(prefix)} = {value}" for name, value in found.items() if name.startswith(prefix)
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def client_transitions() -> list[tuple[str, str, str]]:
+    """Return the client's transitions (state, event, next state) from the table in its docstring."""
+    lines = (registration.__doc__ or "").splitlines()
+    start = next(n for n, line in enumerate(lines) if line.split()[:3] == ["state", "event", "next"])
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line.strip():
+            break
+        state, event, following = line.split()[:3]
+        rows.append((state, event, following))
+    return rows
+
+
+def diagram(first: str, transitions: list[tuple[str, str, str]]) -> str:
+    """Return a Mermaid state diagram that begins in ``first``."""
+    lines = ["stateDiagram-v2", f"    [*] --> {first}"]
+    lines += [f"    {state} --> {following}: {event}" for state, event, following in transitions]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """Return the text of state-machines.md."""
+    server = [
+        (state.name, event.name.lower().replace("_", " "), following.name)
+        for (state, event), following in TRANSITIONS.items()
+    ]
+    return PAGE.format(
+        client=diagram("IDLE", client_transitions()),
+        server=diagram(State.PENDING.name, server).replace(
+            "[*] --> PENDING", "[*] --> PENDING: Client ID offered\n    [*] --> ANSWERED: refusal"
+        ),
+        states="\n".join(f"| {state.name} | {state.value} |" for state in State),
+        events="\n".join(f"| {event.name.lower().replace('_', ' ')} | {event.value} |" for event in Event),
+    )
+
+
+def protocol() -> str:
+    """Return the text of protocol.md with the schema as it is."""
+    schema = SCHEMA.read_text(encoding="utf-8")
+    return re.sub(r"(?s)(?<=```cddl\n).*?(?=```)", lambda _: schema, PROTOCOL.read_text(encoding="utf-8"), count=1)
+
+
+def main() -> int:
+    """Write or check the files; return the exit status."""
+    made = {
+        ROOT / "dpe_coap" / "numbers.py": module(constants(SCHEMA.read_text(encoding="utf-8"))),
+        ROOT / "docs" / "state-machines.md": page(),
+        PROTOCOL: protocol(),
+    }
+    if "--check" not in sys.argv[1:]:
+        for file, text in made.items():
+            file.write_text(text, encoding="utf-8")
+        return 0
+    stale = [file.name for file, text in made.items() if file.read_text(encoding="utf-8") != text]
+    if stale:
+        print(f"not as it would be made: {', '.join(stale)}; run tools/generate.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
