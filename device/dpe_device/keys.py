@@ -5,7 +5,13 @@ from hashlib import sha256 as _sha256
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 
 _SIZE_MAC = const(16)
-_SIZE_BLOCK = const(64)  # of SHA-256
+
+# A block of SHA-256 of 0x36, and one of 0x5C; written out, they take no RAM in a firmware.
+_INNER = b"6666666666666666666666666666666666666666666666666666666666666666"
+_OUTER = (
+    b"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\"
+    b"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\"
+)
 
 
 def sha256(data: bytes) -> bytes:
@@ -21,10 +27,9 @@ def xor(data: bytes, mask: bytes) -> bytes:
 
 def hmac(key: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA-256, 32 bytes; the key has at most 64."""
-    key += bytes(_SIZE_BLOCK - len(key))
-    inner = _sha256(xor(key, b"\x36" * _SIZE_BLOCK))
+    inner = _sha256(xor(key, _INNER) + _INNER[len(key) :])
     inner.update(data)
-    outer = _sha256(xor(key, b"\x5c" * _SIZE_BLOCK))
+    outer = _sha256(xor(key, _OUTER) + _OUTER[len(key) :])
     outer.update(inner.digest())
     return outer.digest()
 
