@@ -125,6 +125,11 @@ class Registration:
         self.oscore: "tuple[bytes, bytes] | None" = None
         self.state = IDLE
         self._redirect = ""
+        # An attribute that came later would have MicroPython move them all, in the middle of a registration.
+        self._request = self._private = self._prk3 = self._success = self._th3 = b""
+        self._version = versions[0]
+        self._declining = False
+        self._exchanges = 0
         self._coap = Client(entropy, ack_timeout)
         self._boot = 0
         self._booted = False
