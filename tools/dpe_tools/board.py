@@ -164,6 +164,8 @@ def measure(stage: BoardStage, suite: int) -> Cost:
         else:
             enough = int(took[2])
             instructions = instructions or int(took[1]) * INSTRUCTIONS_PER_US
+    if not instructions:
+        raise LocalError(f"the board cannot register with {AMPLE_HEAP} bytes of its heap free")
     return Cost(instructions, enough)
 
 
