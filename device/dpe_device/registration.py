@@ -66,7 +66,9 @@ _MOST_BACKOFF = const(3600000)  # ms
 
 # What is saved: boot counter (4 bytes), session, MAC (16). A session: one of these, next handle (17), Client ID (7),
 # version (2), lifetime + 1 or 0 for none (5), PRK3 (32), TH2 (32), server URI after a redirect. Without a session
-# there is only the first handle, which may be an IMEI in clear.
+# there is only the first handle, which may be an IMEI in clear. The MAC covers the layout's number: a record of another
+# layout, as an update of the firmware may find, is not read.
+_LAYOUT = b"state 1"
 _NO_SESSION = b"\0"
 _UNCONFIRMED = b"\1"
 _CONFIRMED = b"\2"
@@ -136,7 +138,7 @@ class Registration:
         self._session = _NO_SESSION + credential["handle"]
         self.start()
         record = storage.load()
-        if record and verify(credential["device_key"], record, b"state" + credential["handle"]):
+        if record and verify(credential["device_key"], record, _LAYOUT + credential["handle"]):
             self._boot = int.from_bytes(record[:4], "big")
             self._session = session = record[4:-16]
             if session[:1] != _NO_SESSION:
@@ -301,7 +303,7 @@ class Registration:
         credential = self.credential
         record = self._boot.to_bytes(4, "big") + session + bytes(16)
         try:
-            self.storage.save(sign(credential["device_key"], record, b"state" + credential["handle"]))
+            self.storage.save(sign(credential["device_key"], record, _LAYOUT + credential["handle"]))
         except OSError:
             return False
         self._session = session

@@ -1,7 +1,8 @@
 """What survives a reboot of the device, and what does not."""
 
+from dpe_device.keys import sign
 from dpe_device.registration import Registration
-from tests.device.scripted import CLIENT_ID, CREDENTIAL, HANDLE, NEXT_HANDLE, Bench, Chance, answer
+from tests.device.scripted import CLIENT_ID, CREDENTIAL, DEVICE_KEY, HANDLE, NEXT_HANDLE, Bench, Chance, answer
 
 
 def nonce(payload: bytes) -> bytes:
@@ -154,3 +155,14 @@ def test_a_storage_that_fails_does_not_keep_it_from_asking() -> None:
     bench = Bench()
     bench.storage.broken = True
     assert len(bench.wait_sent().payload) == 61
+
+
+def test_a_record_of_another_layout_is_not_read() -> None:
+    bench = Bench()
+    bench.registered()
+    body = (bench.storage.record or b"")[:30] + bytes(16)
+    for layout in (b"state", b"state 0", b"state 2"):
+        bench.storage.record = sign(DEVICE_KEY, body, layout + HANDLE)
+        bench.boot()
+        assert bench.state == "IDLE"
+        assert bench.wait_sent().payload[5:22] == HANDLE
