@@ -138,7 +138,10 @@ def test_what_is_no_credential_is_asked_for_again(new_stage: Callable[..., Board
 
 
 def test_a_board_without_firmware_is_an_error(tmp_path: Path, firmware: Path) -> None:
-    with BoardStage(tmp_path, tmp_path / "none.elf") as stage, pytest.raises(LocalError, match="stopped"):
+    with (
+        BoardStage(tmp_path, tmp_path / "none.elf") as stage,
+        pytest.raises(LocalError, match=r"stopped.* last words: .*none\.elf"),
+    ):
         stage.board.power_on()
 
 

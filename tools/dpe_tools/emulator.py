@@ -22,6 +22,7 @@ MEMORY_SIZE = 16 * 1024 * 1024
 """Bytes of the board's non-volatile memory, as the machine has it; the file for it is sparse."""
 PREFIX = "board: "
 SAYS_SECONDS = 30
+STOP_SECONDS = 5
 
 
 class Board:
@@ -80,6 +81,7 @@ class Board:
             theirs.close()
         self._control = ours.makefile("rw", encoding="utf-8", buffering=1)
         ours.close()
+        self._last = "none"
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, args=[self._qemu, self._lines], daemon=True)
         self._listener.start()
@@ -111,23 +113,24 @@ class Board:
     def wait_for(self, beginning: str) -> str:
         """Return the rest of the next line that the board says with this beginning; LocalError if it says none."""
         deadline = time.monotonic() + SAYS_SECONDS
-        last = "nothing"
         while True:
             try:
                 line = self._lines.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
-                raise LocalError(f"the board did not say {beginning!r} in {SAYS_SECONDS} s, its last: {last}") from None
+                raise LocalError(
+                    f"the board did not say {beginning!r} in {SAYS_SECONDS} s, its last: {self._last}"
+                ) from None
             if line is None:
-                raise LocalError(f"the board stopped, its last words: {last}")
+                raise LocalError(f"the board stopped, its last words: {self._last}")
             if line.startswith(PREFIX + beginning):
                 return line.removeprefix(PREFIX + beginning)
-            last = line
 
     def _listen(self, qemu: "subprocess.Popen[str]", lines: "queue.SimpleQueue[str | None]") -> None:
         assert qemu.stdout is not None
         for line in qemu.stdout:
-            self._says(line.rstrip())
-            lines.put(line.rstrip())
+            self._last = line.rstrip()
+            self._says(self._last)
+            lines.put(self._last)
         lines.put(None)
 
     def _command(self, name: str) -> None:
@@ -137,4 +140,5 @@ class Board:
             for line in self._control:
                 if "return" in json.loads(line):
                     return
-        raise LocalError(f"the emulator stopped, or refuses {name}")
+        self._listener.join(STOP_SECONDS)
+        raise LocalError(f"the emulator stopped, or refuses {name}; its last words: {self._last}")
