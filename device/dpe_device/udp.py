@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from .registration import Registration
+from .registration import BACKOFF, IDLE, Registration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ def register(
     try:
         while True:
             now = clock.now()
-            out, wake, event = registration.step(now, datagram, sender)
+            state = registration.state
+            out, wake, _ = registration.step(now, datagram, sender)
             if out is not None:
                 try:
-                    if link is None or server != registration.server or event == "requested":
+                    if link is None or server != registration.server or state in (IDLE, BACKOFF):
                         if link is not None:
                             link.close()
                         link = registration.peer = None
