@@ -19,7 +19,7 @@ _KEYS: "tuple[tuple[str, Any, int], ...]" = (
 
 
 class FileStore:
-    """Keeps one record in a file: after a power cut it is the old one or the new one."""
+    """Keeps one record in a file, of mode 0600 where there are modes: after a power cut the old one or the new one."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -92,7 +92,9 @@ def _from_cbor(data: bytes) -> "Credential":
     at = 1
     for _ in range(data[0] & 31):
         key, at = messages.item(data, at, 1)
-        found[key], at = messages.item(data, at, 1)
+        value, at = messages.item(data, at, 1)
+        if isinstance(key, str):
+            found[key] = value
     if at != len(data):
         raise ValueError
     return found
