@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.board, pytest.mark.timeout(480)]
 
 @pytest.mark.parametrize(
     ("suite", "ceiling"),
-    [(1, Cost(instructions=2_700_000, heap=4_500)), (2, Cost(instructions=135_000_000, heap=6_000))],
+    [(1, Cost(instructions=2_500_000, heap=4_096)), (2, Cost(instructions=130_000_000, heap=6_000))],
     ids=["suite 1", "X25519"],
 )
 def test_a_registration_costs_no_more(new_stage: Callable[..., BoardStage], suite: int, ceiling: Cost) -> None:
