@@ -86,8 +86,8 @@ class Registration(coap.Endpoint):
 
     `state` is one of this module's; `server` is the URI to send to. `peer` is its address, set by the caller: what
     comes from elsewhere is dropped. `status` is the last that came under a valid security token, `version` the one that
-    the server selected, or the highest it supports. `client_id` (7 bytes), `lifetime` (s, None is without
-    end) and `oscore` (master secret and salt) are those of the last confirmed session.
+    the server selected, or the highest it supports. `client_id` (7 bytes), `lifetime` (s, None is without end) and
+    `oscore` (master secret and salt) are those of the last confirmed session.
     """
 
     state = IDLE
@@ -159,7 +159,7 @@ class Registration(coap.Endpoint):
             if response:
                 if self._believe(now, response):
                     self._request = b""
-                    self._acked = out or b""
+                    self._acked = out or self._acked
                 else:
                     out = None
         if out is None and self.due is not None and now >= self.due:

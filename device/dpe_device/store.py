@@ -21,8 +21,8 @@ _KEYS: "tuple[tuple[str, Any, int], ...]" = (
 class FileStore:
     """Keeps one record in two files, written in turn: a power cut at any time leaves the old record or the new one.
 
-    It asks nothing of the file system but that writing a file leaves others alone. The files are `path` and `path.2`.
-    Each holds a counter (4 bytes), a record, and the first 8 bytes of their SHA-256.
+    It asks nothing of the file system but that writing a file leaves others alone. The files are `path` and `path.2`,
+    of mode 0600 where there are modes. Each holds a counter (4 bytes), a record, and 8 bytes of the SHA-256 of both.
     """
 
     def __init__(self, path: str) -> None:
@@ -106,7 +106,9 @@ def _from_cbor(data: bytes) -> "Credential":
     at = 1
     for _ in range(data[0] & 31):
         key, at = messages.item(data, at, 1)
-        found[key], at = messages.item(data, at, 1)
+        value, at = messages.item(data, at, 1)
+        if isinstance(key, str):
+            found[key] = value
     if at != len(data):
         raise ValueError
     return found

@@ -16,14 +16,20 @@ _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
 
 def parse_uri(uri: str) -> "tuple[str, int]":
     """Return the host and port of `coap://host[:port]`, an IPv6 address without brackets; ValueError if it is none."""
-    scheme, _, authority = uri.partition("://")
-    host, _, port = authority.split("/")[0].partition(":")
-    if host[:1] == "[":
-        host, _, port = authority[1:].split("/")[0].partition("]")
+    scheme, _, rest = uri.partition("://")
+    authority = rest.split("/")[0]
+    if authority[:1] == "[":
+        host, bracket, port = authority[1:].partition("]")
+        good = bracket and port[:1] in ("", ":")
         port = port[1:]
-    if scheme != "coap" or not host or not 0 < int(port or 5683) < 65536:
+    else:
+        host, _, port = authority.partition(":")
+        good = True
+    if not port:
+        port = "5683"
+    if scheme != "coap" or not good or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("not coap://host[:port]: %s" % uri)
-    return host, int(port or 5683)
+    return host, int(port)
 
 
 class Clock:
@@ -94,10 +100,12 @@ class Link:
             if self._trace:
                 self._trace("sent", self._out)
         now = self._clock.now()
-        wake, deadline = self._wake, self._deadline
-        if wake is None or (deadline is not None and now >= deadline):
+        if self._wake is None or (self._deadline is not None and now >= self._deadline):
             return None
-        return max(min(wake, now + _PATIENCE if deadline is None else deadline) - now, 0) / 1000
+        until = min(self._wake, now + _PATIENCE)
+        if self._deadline is not None:
+            until = min(until, self._deadline)
+        return max(until - now, 0) / 1000
 
     def close(self) -> None:
         """Close the socket."""

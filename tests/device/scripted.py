@@ -92,7 +92,7 @@ class Sent:
         self.code = datagram[1]
         self.mid = datagram[2:4]
         self.token = datagram[4 : 4 + (datagram[0] & 15)]
-        marker = datagram.find(b"\xff")
+        marker = datagram.find(b"\xff", 4 + len(self.token))
         self.payload = datagram[marker + 1 :] if self.code else b""
 
 

@@ -29,7 +29,7 @@ for (const folder of ["/device", "/tests"]) {
 }
 
 const path = "/checkout" + resolve(script).slice(root.length);
-await micropython.runPython(`
+const program = `
 import sys
 sys.argv[:] = ${JSON.stringify([path, ...args])}
 status = 0
@@ -40,5 +40,11 @@ except SystemExit as exit:
     status = exit.args[0]
 with open("/status", "w") as file:
     file.write(str(status))
-`);
-process.exitCode = Number(micropython.FS.readFile("/status", { encoding: "utf8" }));
+`;
+try {
+    await micropython.runPython(program);
+    process.exitCode = Number(micropython.FS.readFile("/status", { encoding: "utf8" }));
+} catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+}
