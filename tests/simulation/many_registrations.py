@@ -35,6 +35,8 @@ DEVICES = Path(__file__).with_name("many_devices.py")
 FAULTS = Faults(loss=0.2, duplication=0.3, reordering=0.3, corruption=0.01, hold=0.03)
 ACK_TIMEOUT, BACKOFF, DEADLINE = 20, 20, 200
 """Milliseconds. The first is a hundredth of CoAP's; the last is short, so that some attempts fail.""" ""
+HEAP = ["-X", "heapsize=32m"]
+"""Room for the credentials and the storage of all devices, not for the client."""
 REPEATS = 4
 """Registrations of each device."""
 
@@ -145,7 +147,7 @@ def run(
         made = (replace(credential(state.keys, state.config, imei), server=uri) for imei in imeis)
         credentials.write_text("".join(one.to_json() + "\n" for one in made), encoding="utf-8")
         times = map(str, (registrations, ACK_TIMEOUT, BACKOFF, DEADLINE))
-        with _running([micropython, str(DEVICES), str(credentials), *times], stderr) as lines:
+        with _running([micropython, *HEAP, str(DEVICES), str(credentials), *times], stderr) as lines:
             for count, line in enumerate(lines, 1):
                 check.line(line)
                 if progress and count % progress == 0:
