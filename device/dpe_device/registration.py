@@ -285,14 +285,15 @@ class Registration:
         return "registered"
 
     def _confirmed(self) -> None:
+        # The state comes last: memory may run out before.
         session = self._session
-        self.state = REGISTERED
-        self._due = None
+        self.oscore = export(self._prk3, self._th3)
         self.client_id = session[_CLIENT_ID:_VERSION]
         self.version = session[_VERSION], session[_VERSION + 1]
         lifetime = int.from_bytes(session[_LIFETIME:_PRK3], "big")
         self.lifetime = lifetime - 1 if lifetime else None
-        self.oscore = export(self._prk3, self._th3)
+        self._due = None
+        self.state = REGISTERED
 
     def _save(self, session: bytes) -> bool:
         credential = self.credential
