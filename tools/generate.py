@@ -35,7 +35,7 @@ Made from the code's own tables by `tools/generate.py`; a test fails when this p
 
 ## The DPE Client
 
-The event is the one that `Registration.step` reports; `start` is a call. `device/dpe_device/registration.py`.
+`step` and `start` are calls; `Registration.step` returns the state. `device/dpe_device/registration.py`.
 
 ```mermaid
 {client}

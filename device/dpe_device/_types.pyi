@@ -8,7 +8,8 @@ Version = tuple[int, int]
 Fields = dict[int, Any]
 Entropy = Callable[[int], bytes]
 Accept = Callable[[bytes, Version], int | None]
-Response = tuple[int, int | None, int, bytes]
+Options = dict[int, int]
+Response = tuple[int, Options, bytes]
 Trace = Callable[[str, bytes], object]
 Address = Any
 

@@ -3,7 +3,7 @@
 import os
 from binascii import unhexlify
 
-from . import cbor
+from . import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _KEYS: "tuple[tuple[str, Any, int], ...]" = (
 
 
 class FileStore:
-    """Keeps one record in a file: after a power cut it is the old one or the new one."""
+    """Keeps one record in a file, of mode 0600 where there are modes: after a power cut the old one or the new one."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -85,29 +85,16 @@ def _from_json(data: bytes) -> "Credential":
 
 
 def _from_cbor(data: bytes) -> "Credential":
-    # A map from text to numbers, byte strings and texts; a value of another kind is passed over.
-    major, count, at = cbor.head(data, 0)
-    if major != 5:
+    # Its keys may come in any order, as a map of a general encoder has them.
+    if not b"\xa0" <= data[:1] <= b"\xb7":
         raise ValueError
     found: "Credential" = {}
-    value: "Any"
-    for _ in range(count):
-        end = cbor.skip(data, at)
-        major, _, at = cbor.head(data, at)
-        if major != 3:
-            raise ValueError
-        key = str(data[at:end], "utf-8")
-        at = end
-        end = cbor.skip(data, at)
-        major, value, at = cbor.head(data, at)
-        if major == 2:
-            value = data[at:end]
-        elif major == 3:
-            value = str(data[at:end], "utf-8")
-        elif major:
-            value = None
-        found[key] = value
-        at = end
+    at = 1
+    for _ in range(data[0] & 31):
+        key, at = messages.item(data, at, 1)
+        value, at = messages.item(data, at, 1)
+        if isinstance(key, str):
+            found[key] = value
     if at != len(data):
         raise ValueError
     return found

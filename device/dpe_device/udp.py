@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from .registration import Registration
+from .registration import BACKOFF, IDLE, Registration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,14 +16,20 @@ _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
 
 def parse_uri(uri: str) -> "tuple[str, int]":
     """Return the host and port of `coap://host[:port]`, an IPv6 address without brackets; ValueError if it is none."""
-    scheme, _, authority = uri.partition("://")
-    host, _, port = authority.split("/")[0].partition(":")
-    if host[:1] == "[":
-        host, _, port = authority[1:].split("/")[0].partition("]")
+    scheme, _, rest = uri.partition("://")
+    authority = rest.split("/")[0]
+    if authority[:1] == "[":
+        host, bracket, port = authority[1:].partition("]")
+        good = bracket and port[:1] in ("", ":")
         port = port[1:]
-    if scheme != "coap" or not host or not 0 < int(port or 5683) < 65536:
+    else:
+        host, _, port = authority.partition(":")
+        good = True
+    if not port:
+        port = "5683"
+    if scheme != "coap" or not good or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("not coap://host[:port]: %s" % uri)
-    return host, int(port or 5683)
+    return host, int(port)
 
 
 class Clock:
@@ -75,10 +81,11 @@ def register(
     try:
         while True:
             now = clock.now()
-            out, wake, event = registration.step(now, datagram, sender)
+            state = registration.state
+            out, wake, _ = registration.step(now, datagram, sender)
             if out is not None:
                 try:
-                    if link is None or server != registration.server or event == "requested":
+                    if link is None or server != registration.server or state in (IDLE, BACKOFF):
                         if link is not None:
                             link.close()
                         link = registration.peer = None
@@ -91,8 +98,10 @@ def register(
                     trace("sent", out)
             if wake is None or (deadline_ms is not None and now >= deadline_ms):
                 return registration
-            wake = min(wake, now + _PATIENCE if deadline_ms is None else deadline_ms)
-            wait = max(wake - now, 0) / 1000
+            until = min(wake, now + _PATIENCE)
+            if deadline_ms is not None:
+                until = min(until, deadline_ms)
+            wait = max(until - now, 0) / 1000
             datagram = sender = None
             if link is None:
                 time.sleep(wait)

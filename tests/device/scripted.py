@@ -1,6 +1,6 @@
 """A device whose clock, link, storage and chance the test holds, and a scripted server. Runs on MicroPython, too."""
 
-from dpe_device import cbor, keys
+from dpe_device import messages
 from dpe_device.registration import Registration
 
 TYPE_CHECKING = False
@@ -20,6 +20,31 @@ PEER = ("192.0.2.1", 5683)
 CON, NON, ACK, RST = range(4)
 CHANGED, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE = 0x44, 0x81, 0x83, 0xA3
 CBOR = b"\x3c"
+
+
+def encode(fields: "dict[int, Any]") -> bytes:
+    """A message of these fields, without those that are None."""
+    labels = [label for label in sorted(fields) if fields[label] is not None]
+    return head(5, len(labels)) + b"".join([head(0, label) + encode_item(fields[label]) for label in labels])
+
+
+def encode_item(value: "Any") -> bytes:
+    """A number, bytes, text or tuple as CBOR."""
+    if isinstance(value, int):
+        return head(0, value) if value >= 0 else head(1, -1 - value)
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    if isinstance(value, str):
+        return head(3, len(value.encode())) + value.encode()
+    return head(4, len(value)) + b"".join([encode_item(part) for part in value])
+
+
+def head(major: int, value: int) -> bytes:
+    """The shortest head of a CBOR item."""
+    if value < 24:
+        return bytes((major << 5 | value,))
+    size = 0 if value < 1 << 8 else 1 if value < 1 << 16 else 2 if value < 1 << 32 else 3
+    return bytes((major << 5 | 24 + size,)) + value.to_bytes(1 << size, "big")
 
 
 class Memory:
@@ -53,7 +78,7 @@ class Chance:
         drawn = b""
         while len(drawn) < size:
             self.state += 1
-            drawn += keys.sha256(str(self.state).encode())
+            drawn += messages.sha256(str(self.state).encode())
         return drawn[:size]
 
 
@@ -67,7 +92,7 @@ class Sent:
         self.code = datagram[1]
         self.mid = datagram[2:4]
         self.token = datagram[4 : 4 + (datagram[0] & 15)]
-        marker = datagram.find(b"\xff")
+        marker = datagram.find(b"\xff", 4 + len(self.token))
         self.payload = datagram[marker + 1 :] if self.code else b""
 
 
@@ -78,26 +103,26 @@ class Server:
         """RESPONSE to a REQUEST; `fields` are by name, `x25519` is the shared secret."""
         status = fields.get("status", 0)
         dh = fields.get("x25519_key", b"")
-        th1 = keys.sha256(request)
-        prk2 = keys.extract(DEVICE_KEY, b"prk2" + th1 + NONCE_S + dh + fields.get("x25519", b""))
+        th1 = messages.sha256(request)
+        prk2 = messages.derive(DEVICE_KEY, b"prk2" + th1 + NONCE_S + dh + fields.get("x25519", b""))
         message = {0: 2, 2: fields.get("version", (1, 0)), 4: status, 23: NONCE_S + bytes(16)}
         if status == 0:
             message[3] = CLIENT_ID
-            message[5] = keys.xor(NEXT_HANDLE, keys.expand(prk2, b"seal"))
+            message[5] = messages.xor(NEXT_HANDLE, messages.derive(prk2, b"seal\1"))
         message[6] = dh or None
         message[8] = fields.get("server_uri")
         message[10] = fields.get("retry_after")
-        response = keys.sign(keys.expand(prk2, b"m2"), cbor.encode(message))
-        self.th2 = keys.sha256(th1 + response)
-        self.prk3 = keys.extract(prk2, b"prk3" + self.th2)
+        response = messages.sign(messages.derive(prk2, b"m2\1"), encode(message)[:-16])
+        self.th2 = messages.sha256(th1 + response)
+        self.prk3 = messages.derive(prk2, b"prk3" + self.th2)
         return response
 
     def confirm(self, success: bytes, status: int = 0, lifetime: "int | None" = None) -> bytes:
         """CONFIRM to a SUCCESS, whose MAC is checked."""
-        assert keys.verify(keys.expand(self.prk3, b"m3"), success)
-        th3 = keys.sha256(self.th2 + success)
-        message = cbor.encode({0: 4, 4: status, 9: lifetime, 23: bytes(16)})
-        return keys.sign(keys.expand(self.prk3, b"m4"), message, th3)
+        assert messages.verify(messages.derive(self.prk3, b"m3\1"), success)
+        th3 = messages.sha256(self.th2 + success)
+        message = encode({0: 4, 4: status, 9: lifetime, 23: bytes(16)})
+        return messages.sign(messages.derive(self.prk3, b"m4\1"), message[:-16], th3)
 
 
 def answer(
@@ -135,12 +160,12 @@ def empty(kind: int, mid: bytes) -> bytes:
     return bytes((0x40 | kind << 4, 0)) + mid
 
 
-TRANSITIONS: set[tuple[str, str, str]] = set()
-"""Every transition that a Bench has seen: state, event, next state."""
+TRANSITIONS: set[tuple[str, str]] = set()
+"""Every change of state that a Bench has seen."""
 
 
 class Bench:
-    """A device that the test drives: it steps, waits, boots again, and everything it sent and said is on record."""
+    """A device that the test drives: it steps, waits, boots again, and the states it enters are on record."""
 
     def __init__(self, chance: "Chance | None" = None, **options: "Any") -> None:
         self.chance = chance or Chance()
@@ -155,7 +180,7 @@ class Bench:
         self.registration = Registration(dict(CREDENTIAL), self.storage, self.chance, **self.options)
         self.registration.peer = PEER
         self.wake: int | None = self.now
-        self.events: list[str] = []
+        self.entered: list[str] = []
 
     @property
     def state(self) -> str:
@@ -164,12 +189,11 @@ class Bench:
     def step(self, datagram: "bytes | None" = None, sender: object = PEER) -> "Sent | None":
         """Let the device take a datagram; what it sent."""
         before = self.state
-        out, self.wake, event = self.registration.step(self.now, datagram, sender)
-        if event is not None:
-            self.events.append(event)
-            TRANSITIONS.add((before, event, self.state))
-        else:
-            assert self.state == before
+        out, self.wake, state = self.registration.step(self.now, datagram, sender)
+        assert state == self.state
+        if state != before:
+            self.entered.append(state)
+            TRANSITIONS.add((before, state))
         return None if out is None else Sent(out)
 
     def send(self, datagram: "bytes | None" = None) -> Sent:
@@ -195,7 +219,7 @@ class Bench:
         before = self.state
         self.registration.start()
         if self.state != before:
-            TRANSITIONS.add((before, "start", self.state))
+            TRANSITIONS.add((before, self.state))
         self.wake = self.now
 
     def offered(self, **fields: "Any") -> Sent:

@@ -2,7 +2,8 @@
 
 from binascii import unhexlify
 
-from dpe_device import cbor
+from dpe_device import messages
+from tests.device.scripted import encode
 
 REQUEST = {0: 1, 1: bytes(17), 2: (1, 0), 23: bytes(32)}
 RESPONSE = {0: 2, 2: (1, 0), 3: bytes(7), 4: 0, 5: bytes(17), 23: bytes(32)}
@@ -23,20 +24,22 @@ def changed(message: "dict[int, Any]", **fields: "Any") -> "dict[int, Any]":
     return other
 
 
+def decode(data: bytes) -> "dict[int, Any] | None":
+    """The fields of a message, whatever its type, or None if it is refused; two types never take the same message."""
+    found = None
+    for kind in (1, 2, 3, 4):
+        try:
+            fields = messages.decode(data, kind)
+        except ValueError:
+            continue
+        assert found is None
+        assert fields[0] == kind
+        found = fields
+    return found
+
+
 def refuses(data: bytes) -> bool:
-    try:
-        cbor.decode(data)
-    except ValueError:
-        return True
-    return False
-
-
-def cannot_encode(fields: "dict[int, Any]") -> bool:
-    try:
-        cbor.encode(fields)
-    except ValueError:
-        return True
-    return False
+    return decode(data) is None
 
 
 def with_value(item: str, label: int = 11) -> bytes:
@@ -68,12 +71,7 @@ def test_what_is_encoded_is_decoded() -> None:
         changed(CONFIRM, _9=65535),
         changed(CONFIRM, _9=4294967295),
     ):
-        assert cbor.decode(cbor.encode(fields)) == fields
-
-
-def test_encodes_shortest_in_ascending_order_without_none() -> None:
-    assert cbor.encode({23: bytes(16), 9: 24, 4: 33, 0: 4}) == b"\xa4\0\4\4\x18\x21\x09\x18\x18\x17\x50" + bytes(16)
-    assert cbor.encode({0: 4, 4: 0, 9: None, 23: bytes(16)}) == b"\xa3\0\4\4\0\x17\x50" + bytes(16)
+        assert decode(encode(fields)) == fields
 
 
 def test_refuses_fields_out_of_range() -> None:
@@ -104,15 +102,14 @@ def test_refuses_fields_out_of_range() -> None:
         changed(SUCCESS, _23=bytes(32)),
         changed(SUCCESS, _23=bytes(17)),
         changed(CONFIRM, _9=-1),
-        changed(CONFIRM, _9=1 << 64),
     ):
-        assert cannot_encode(fields), fields
+        assert refuses(encode(fields)), fields
 
 
 def test_refuses_a_message_without_a_field_that_it_needs() -> None:
     for fields in (REQUEST, RESPONSE, REFUSAL, SUCCESS, CONFIRM):
         for label in fields:
-            assert cannot_encode(changed(fields, **{f"_{label}": None})), (fields, label)
+            assert refuses(encode(changed(fields, **{f"_{label}": None}))), (fields, label)
 
 
 def test_refuses_what_does_not_go_with_the_status() -> None:
@@ -128,16 +125,16 @@ def test_refuses_what_does_not_go_with_the_status() -> None:
         changed(REFUSAL, _4=6, _8="coap://x", _3=bytes(7)),
         changed(REFUSAL, _4=0),
     ):
-        assert cannot_encode(fields), fields
+        assert refuses(encode(fields)), fields
 
 
 def test_ignores_labels_that_the_type_does_not_define() -> None:
     for item in ("00", "20", "390100", "43010203", "63616263", "820102", "a10102", "c100", "f5", "f820", "f8ff"):
         for label in (1, 2, 3, 5, 6, 7, 8, 10, 11, 22):
             if label > 4:
-                assert cbor.decode(with_value(item, label)) == CONFIRM
+                assert decode(with_value(item, label)) == CONFIRM
     other = b"\xa5\0\1\1\x51" + bytes(17) + b"\2\x82\1\0\3\xf6\x17\x58\x20" + bytes(32)
-    assert cbor.decode(other) == REQUEST
+    assert decode(other) == REQUEST
 
 
 def test_accepts_deterministic_items_in_what_it_ignores() -> None:
@@ -276,7 +273,7 @@ def test_refuses_keys_that_are_not_labels() -> None:
 
 
 def test_refuses_what_is_not_one_map() -> None:
-    good = cbor.encode(CONFIRM)
+    good = encode(CONFIRM)
     for data in (
         b"",
         good + b"\0",

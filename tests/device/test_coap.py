@@ -1,6 +1,6 @@
 """The CoAP exchange of the DPE Client (RFC 7252): what it sends when, and which datagrams it takes for a response."""
 
-from dpe_device.coap import Client
+from dpe_device.coap import Endpoint
 from tests.device.scripted import (
     ACK,
     CBOR,
@@ -31,7 +31,7 @@ def test_retransmits_four_times_with_doubling_timeouts() -> None:
         assert bench.wait() is None
         assert bench.now - start == 31 * first
         assert bench.state == "BACKOFF"
-        assert bench.events == ["requested", "failed"]
+        assert bench.entered == ["REQUESTING", "BACKOFF"]
 
 
 def test_the_ack_timeout_can_be_told() -> None:
@@ -106,7 +106,7 @@ def test_a_piggybacked_response_needs_the_message_id_and_the_coap_token() -> Non
         bench.step(datagram)
         if datagram[1] != 2:
             assert bench.state == "REQUESTING"
-            assert bench.events == ["requested"]
+            assert bench.entered == ["REQUESTING"]
 
 
 def test_a_separate_response_needs_the_coap_token() -> None:
@@ -312,11 +312,12 @@ def test_no_datagram_makes_it_fail() -> None:
 
 
 def test_the_exchange_is_one_at_a_time() -> None:
-    client = Client(Chance(), 2000)
-    assert client.due is None
-    request = Sent(client.post(0, b"x"))
-    assert client.due is not None
-    assert client.receive(answer(request, b"y", CHANGED)) == (None, (CHANGED, 60, 0, b"y"))
-    client.close(None)
-    assert client.due is None
-    assert client.receive(answer(request, b"y", CHANGED)) == (None, None)
+    endpoint = Endpoint()
+    endpoint.entropy = Chance()
+    endpoint.ack_timeout = 2000
+    endpoint.mid = 7
+    endpoint.post(b"x")
+    request = Sent(endpoint.transmit(0))
+    assert endpoint.receive(answer(request, b"y", CHANGED)) == (None, (CHANGED, {12: 60}, b"y"))
+    endpoint.post(b"z")
+    assert endpoint.receive(answer(request, b"y", CHANGED)) == (None, None)

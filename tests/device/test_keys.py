@@ -2,7 +2,7 @@
 
 from binascii import unhexlify
 
-from dpe_device import keys
+from dpe_device import messages as keys
 
 
 def test_hmac_sha_256() -> None:  # RFC 4231
@@ -24,15 +24,14 @@ def test_hmac_takes_a_key_of_a_block() -> None:
     assert keys.hmac(key, b"") != keys.hmac(key[:63], b"")
 
 
-def test_expand_is_hkdf_expand_with_the_label() -> None:
+def test_what_is_derived_has_the_label() -> None:
     prk = bytes(range(32))
-    assert keys.expand(prk, b"m1") == keys.hmac(prk, b"DPE-1/1 m1\x01")
-    assert keys.extract(prk, b"m1") == keys.hmac(prk, b"DPE-1/1 m1")
+    assert keys.derive(prk, b"m1\1") == keys.hmac(prk, b"DPE-1/1 m1\x01")
 
 
 def test_sign_and_verify() -> None:
     key = bytes(32)
-    signed = keys.sign(key, b"message" + bytes(16))
+    signed = keys.sign(key, b"message")
     assert signed[:7] == b"message"
     assert signed[7:] == keys.hmac(key, b"message")[:16]
     assert keys.verify(key, signed)
@@ -43,7 +42,7 @@ def test_sign_and_verify() -> None:
 
 def test_the_prefix_is_signed_but_not_part_of_the_message() -> None:
     key = bytes(32)
-    signed = keys.sign(key, b"message" + bytes(16), b"before")
+    signed = keys.sign(key, b"message", b"before")
     assert signed[7:] == keys.hmac(key, b"beforemessage")[:16]
     assert keys.verify(key, signed, b"before")
     assert not keys.verify(key, signed)

@@ -3,7 +3,7 @@
 import json
 from binascii import unhexlify
 
-from dpe_device import cbor, keys, messages, x25519
+from dpe_device import messages, x25519
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_successes_are_made_and_confirms_verified() -> None:
         fields, prk3, th2 = opened(vector)
         success = messages.make_success(prk3, fields[3], vector["success_status"])
         assert success == of(vector, "success")
-        th3 = keys.sha256(th2 + success)
+        th3 = messages.sha256(th2 + success)
         assert th3 == of(vector, "th3")
         confirm = messages.open_confirm(prk3, th3, of(vector, "confirm"))
         assert confirm[4] == vector["confirm_status"]
@@ -106,11 +106,12 @@ def test_malformed_messages_are_refused() -> None:
     malformed = VECTORS["malformed_requests"]
     assert len(malformed) == 22
     for vector in malformed:
-        try:
-            cbor.decode(unhexlify(vector["message"]))
-        except ValueError:
-            continue
-        raise AssertionError("accepted: " + vector["name"])
+        for kind in (1, 2, 3, 4):
+            try:
+                messages.decode(unhexlify(vector["message"]), kind)
+            except ValueError:
+                continue
+            raise AssertionError("accepted: " + vector["name"])
 
 
 def test_fields_out_of_range_are_refused() -> None:
@@ -120,7 +121,6 @@ def test_fields_out_of_range_are_refused() -> None:
         ("version", (0, 256)),
         ("nonce", bytes(15)),
         ("identity", bytes(16)),
-        ("firmware", ""),
         ("firmware", "x" * 33),
         ("x25519_key", bytes(31)),
     ):

@@ -43,7 +43,7 @@ def registered(name: str) -> int | None:
     return None
 
 
-OWN = {"_SIZE_BLOCK", "_MAX_MESSAGE", "_MAX_NESTING", "_MAX_RETRANSMIT"}
+OWN = {"_SIZE_BLOCK", "_MAX_MESSAGE", "_MAX_NESTING", "_MAX_TRANSMISSIONS"}
 
 
 def test_the_constants_are_the_schema_s(sources: dict[str, ast.Module]) -> None:
@@ -53,7 +53,7 @@ def test_the_constants_are_the_schema_s(sources: dict[str, ast.Module]) -> None:
             if name not in OWN and (expected := registered(name)) is not None:
                 assert value == expected, f"{module}.{name}"
                 compared += 1
-    assert compared > 40
+    assert compared > 30
 
 
 def test_the_core_has_no_socket_file_clock_or_chance(sources: dict[str, ast.Module]) -> None:
@@ -67,18 +67,15 @@ def test_the_core_has_no_socket_file_clock_or_chance(sources: dict[str, ast.Modu
                 assert node.func.id not in ("open", "__import__", "print"), module
 
 
-def table() -> set[tuple[str, str, str]]:
-    """The transitions that the docstring of `registration` lists."""
+def test_the_table_of_transitions_is_what_the_code_does() -> None:
     rows = [line.split()[:3] for line in (registration.__doc__ or "").splitlines()]
     start = rows.index(["state", "event", "next"])
-    return {(row[0], row[1], row[2]) for row in rows[start + 1 :] if len(row) == 3}
-
-
-def test_the_table_of_transitions_is_what_the_code_does() -> None:
+    table = [row for row in rows[start + 1 :] if len(row) == 3]
+    assert len({(state, event) for state, event, _ in table}) == len(table)
     TRANSITIONS.clear()
     modules: list[ModuleType] = [test_registration, test_answers, test_hints, test_reboot, test_coap]
     for module in modules:
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 function()
-    assert table() == TRANSITIONS
+    assert {(state, following) for state, _, following in table if state != following} == TRANSITIONS

@@ -102,7 +102,6 @@ def _keys(opened: StateDir) -> Iterator[Finding]:
 
 
 def _policy(opened: StateDir) -> Iterator[Finding]:
-
     try:
         policy = load(opened.policy_path)
     except DpeError as error:
@@ -114,7 +113,6 @@ def _policy(opened: StateDir) -> Iterator[Finding]:
 
 
 def _store(opened: StateDir) -> Iterator[Finding]:
-
     path = opened.store_path
     newest = len(schema.STEPS)
     try:

@@ -24,24 +24,25 @@ def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, a
     Give IMEIs as arguments, with --csv FILE, or - (or --stdin) for standard input, where other users of this machine
     do not see them in the list of processes.
     """
-    if as_json and out is not None:
-        raise click.UsageError("--out writes both forms already; leave --json out")
     opened = StateDir.open(state)
     good = imeis.Good(imeis.rows(imei, csv, stdin))
 
     def make(one: Imei) -> Credential:
-        return credential(opened.keys, opened.config, one)
+        made = credential(opened.keys, opened.config, one)
+        if out is not None and as_json:
+            show(made, as_json)
+        return made
 
     hidden = out is None and terminal.is_terminal()
     with progress(good, None if hidden else imeis.total(imei, csv), hidden=hidden) as devices:
         if out is not None:
             count = sum(1 for _ in write_credentials(out, devices, make, AtRest(opened.keys.at_rest).device_id))
         else:
-            as_json = as_json or not terminal.is_terminal()
             for _, one in devices:
-                show(make(one), as_json)
+                show(make(one), as_json or not terminal.is_terminal())
     if out is not None and count:
-        click.echo(f"{count} credential{'s' if count > 1 else ''} in {out}; index.csv says which row is which file")
+        written = f"{count} credential{'s' if count > 1 else ''}"
+        click.echo(f"{written} in {out}; index.csv says which row is which file", err=as_json)
     good.finish()
 
 
