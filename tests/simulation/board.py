@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dpe_coap import keys as schedule
-from dpe_device import keys, udp
+from dpe_device import messages, udp
 from dpe_device import registration as client
 from dpe_device.registration import Registration
 from tests.simulation.world import Address, World
@@ -131,7 +131,7 @@ class Board:
             return
         before = registration.state
         try:
-            out, wake, event = registration.step(self._now(), datagram, sender)
+            out, wake, state = registration.step(self._now(), datagram, sender)
         except PowerCut:
             self.off()
             return
@@ -140,10 +140,10 @@ class Board:
             self._check(self)
             self._later(world.random.randint(0, 500), self.step)
             return
-        if event is not None:
-            world.note(f"{self.name} {event}: {registration.state}")
+        if state != before:
+            world.note(f"{self.name}: {before} -> {state}")
         if out is not None:
-            if self._server != registration.server or event == "requested":
+            if self._server != registration.server or before in (client.IDLE, client.BACKOFF):
                 self._server = registration.server
                 self._connect()
             assert registration.peer is not None
@@ -156,7 +156,7 @@ class Board:
         """Check that what is stored is absent or whole."""
         record = self.flash.record
         if record is not None:
-            assert keys.verify(self.credential["device_key"], record, client._LAYOUT + self.credential["handle"])
+            assert messages.verify(self.credential["device_key"], record, b"state 1" + self.credential["handle"])
 
     def _now(self) -> int:
         return self._clock.now()

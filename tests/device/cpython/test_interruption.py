@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dpe_device import coap, keys, registration
+from dpe_device import coap, messages, registration
 from tests.device.scripted import ACK, CLIENT_ID, DEVICE_KEY, HANDLE, Bench, Chance, Sent, answer
 
 CORE = {registration.__file__, coap.__file__}
@@ -77,7 +77,7 @@ def interrupted(at: int, status: int) -> tuple[Bench, str]:
             pass
         place = injector.place
         record = bench.storage.record
-        assert record is None or keys.verify(DEVICE_KEY, record, registration._LAYOUT + HANDLE), place
+        assert record is None or messages.verify(DEVICE_KEY, record, b"state 1" + HANDLE), place
         if bench.state == "REGISTERED":
             done = bench.registration
             assert (done.client_id, done.lifetime) == (CLIENT_ID, 3600), place
@@ -98,10 +98,7 @@ def interrupted(at: int, status: int) -> tuple[Bench, str]:
 
 def keys_of(bench: Bench) -> tuple[bytes, bytes]:
     """The OSCORE context as the server has it, of the last SUCCESS."""
-    registered = bench.registration
-    prk3 = bench.server.prk3
-    secret = keys.expand(keys.extract(prk3, b"exp" + registered._th3), b"oscore")
-    return secret[:16], secret[16:24]
+    return messages.export(bench.server.prk3, bench.server.th3)
 
 
 @pytest.mark.parametrize("status", [0, 33], ids=["registered", "superseded first"])
