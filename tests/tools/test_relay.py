@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -121,13 +122,13 @@ def test_a_corrupted_datagram_arrives_changed_and_the_tap_sees_it_whole(
 
 
 def test_forgets_the_client_that_was_silent_longest(server: socket.socket, client: socket.socket) -> None:
-    with Relay(server.getsockname()) as relay:
+    with Relay(server.getsockname()) as relay, ExitStack() as others:
         client.sendto(b"first", relay.address)
         _, back = server.recvfrom(100)
-        for _ in range(CLIENTS):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-                other.sendto(b"other", relay.address)
-                server.recvfrom(100)
+        for _ in range(CLIENTS):  # all open at a time, so that each has a port of its own
+            other = others.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            other.sendto(b"other", relay.address)
+            server.recvfrom(100)
         client.sendto(b"again", relay.address)
         data, new_back = server.recvfrom(100)
         assert data == b"again"
