@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from dpe_coap.numbers import SIZE_MAC
 from tests.coap import ACK, CON, CONTENT_FORMAT, MAX_AGE, NON, RST, Message
 from tests.simulation.world import Address, World
 
@@ -44,7 +45,7 @@ class Adversary:
         kind = chance.choice((ACK, CON, NON))
         message_id = asked.message_id if kind == ACK else chance.randrange(0x10000)
         token = asked.coap_token
-        what = chance.randrange(7)
+        what = chance.randrange(10)
         if what == 0:
             return chance.choice((bytes(Message(RST, 0, asked.message_id)), bytes(Message(ACK, 0, asked.message_id))))
         if what == 1:
@@ -52,6 +53,9 @@ class Adversary:
             return bytes(Message(kind, chance.choice(ERRORS), message_id, token, age))
         if what == 2:
             return chance.randbytes(chance.randint(0, 1400))
+        if what > 6:
+            payload = _answer(asked.payload) + chance.randbytes(SIZE_MAC)
+            return bytes(Message(kind, 0x44, message_id, token, CBOR, payload))
         payload = _payload(chance.choice(world.overheard)[2]) or asked.payload
         if what == 3:
             payload += chance.randbytes(chance.randint(1, 1200))
@@ -61,6 +65,15 @@ class Adversary:
             at = chance.randrange(len(payload))
             payload = payload[:at] + bytes([payload[at] ^ 1 << chance.randrange(8)]) + payload[at + 1 :]
         return bytes(Message(kind, chance.choice((0x44, 0x45, *ERRORS)), message_id, token, CBOR, payload))
+
+
+def _answer(message: bytes) -> bytes:
+    """What a server would say to a message, but for the MAC."""
+    if message[2:3] == b"\3":
+        return bytes.fromhex("a30004040017 50")
+    return (
+        bytes.fromhex("a6000202820100 0347 10203040506070 0400 0551") + bytes(17) + bytes.fromhex("175820") + bytes(16)
+    )
 
 
 def _payload(datagram: bytes) -> bytes:
