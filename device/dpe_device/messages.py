@@ -190,16 +190,18 @@ def sha256(data: bytes) -> bytes:
 
 def xor(data: bytes, key: bytes) -> bytes:
     """Return the exclusive or of two byte strings; of the second, the beginning."""
-    out = bytearray(data)
-    for at in range(len(data)):
-        out[at] ^= key[at]
-    return bytes(out)
+    size = len(data)  # as numbers: in a loop each octet costs MicroPython 1,000 instructions
+    return (int.from_bytes(data, "big") ^ int.from_bytes(key[:size], "big")).to_bytes(size, "big")
 
 
 def hmac(key: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA-256 (RFC 2104), 32 bytes; the key has at most 64."""
-    key += bytes(_SIZE_BLOCK - len(key))
-    return sha256(xor(key, b"\x5c" * _SIZE_BLOCK) + sha256(xor(key, b"\x36" * _SIZE_BLOCK) + data))
+    for octet in (b"6", b"\\"):  # the inner and the outer pad
+        pad = octet * _SIZE_BLOCK
+        hashed = hashlib.sha256(xor(key, pad) + pad[len(key) :])
+        hashed.update(data)
+        data = hashed.digest()
+    return data
 
 
 def derive(key: bytes, data: bytes) -> bytes:

@@ -61,18 +61,19 @@ _EXCHANGES = const(3)  # with the same SUCCESS
 _HOUR = const(3600)  # the longest back-off, and the most that an unauthenticated Max-Age is worth
 
 # What is saved: boot counter (4 bytes), mark (5), session, MAC (16). The mark is 0 without a session, one of these or,
-# when confirmed with a lifetime, that and the last of these. The session: next handle (17), Client ID (7), PRK3 (32),
-# TH2 (32) and, after a redirect, the server's URI; without one, the handle. The MAC covers the provisioned handle and
-# the layout's name: a record that another credential or another layout of the firmware left is not read.
+# when confirmed with a lifetime, that and the last of these. The session: next handle (17), Client ID (7), version (2),
+# PRK3 (32), TH2 (32) and, after a redirect, the server's URI; without one, the handle. The MAC covers the provisioned
+# handle and the layout's name: a record that another credential or another layout of the firmware left is not read.
 _UNCONFIRMED = const(1)
 _UNLIMITED = const(2)
 _LIMITED = const(3)
 _MARK = const(4)
 _SESSION = const(9)
 _CLIENT_ID = const(17)
-_PRK3 = const(24)
-_TH2 = const(56)
-_SERVER = const(88)
+_VERSION = const(24)
+_PRK3 = const(26)
+_TH2 = const(58)
+_SERVER = const(90)
 
 
 class Registration(coap.Endpoint):
@@ -135,7 +136,8 @@ class Registration(coap.Endpoint):
                 self._prk3 = session[_PRK3:_TH2]
                 self._th = session[_TH2:_SERVER]
                 self._redirect = str(session[_SERVER:], "utf-8")
-                self._answer(session[_CLIENT_ID:_PRK3], _STATUS_OK)
+                self._answer(session[_CLIENT_ID:_VERSION], _STATUS_OK)
+                self.version = session[_VERSION], session[_VERSION + 1]
                 if self._mark > _UNCONFIRMED:
                     self._registered()
         self.server: str = self._redirect or credential["server"]
@@ -226,7 +228,8 @@ class Registration(coap.Endpoint):
                 status = _STATUS_VERSION_UNACCEPTABLE
             elif self.accept:
                 status = self.accept(client_id, version) or _STATUS_OK
-            session = fields[_LABEL_SEALED_HANDLE] + client_id + self._prk3 + self._th + self._redirect.encode()
+            session = fields[_LABEL_SEALED_HANDLE] + client_id + bytes(version)
+            session += self._prk3 + self._th + self._redirect.encode()
             if status == _STATUS_OK and not self._save(_UNCONFIRMED, session):
                 status = _STATUS_STORAGE_FAILURE
             self._answer(client_id, status)
@@ -255,7 +258,7 @@ class Registration(coap.Endpoint):
         self.state = CONFIRMING
 
     def _registered(self) -> None:
-        self.client_id = self._session[_CLIENT_ID:_PRK3]
+        self.client_id = self._session[_CLIENT_ID:_VERSION]
         self.lifetime = self._mark - _LIMITED if self._mark > _UNLIMITED else None
         self.oscore = messages.export(self._prk3, self._th)
         self._end(REGISTERED)

@@ -72,6 +72,8 @@ def test_registers_with_the_version_it_fell_back_to() -> None:
     bench.step(answer(success, bench.server.confirm(success.payload)))
     assert bench.state == "REGISTERED"
     assert bench.registration.version == (1, 0)
+    bench.boot()
+    assert bench.registration.version == (1, 0)
 
 
 def test_a_version_it_does_not_speak_ends_in_refused() -> None:

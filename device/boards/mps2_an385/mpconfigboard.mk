@@ -1,0 +1,19 @@
+# QEMU's MPS2-AN385: an Arm Cortex-M3 with 25 MHz, Ethernet, and memory that a file can back. For MicroPython's qemu port:
+# make -C ports/qemu BOARD=MPS2_AN385 BOARD_DIR=... USER_C_MODULES=... FROZEN_MANIFEST=... (see tools/build_board).
+QEMU_ARCH = arm
+QEMU_MACHINE = mps2-an385
+
+CFLAGS += -mthumb -mcpu=cortex-m3 -mfloat-abi=soft
+CFLAGS += -DQEMU_SOC_MPS2
+CFLAGS += -DMICROPY_HW_MCU_NAME='"Cortex-M3"'
+CFLAGS += -I$(BOARD_DIR) -DMP_CONFIGFILE='<mpconfigboard.h>'
+
+# board.c has the main function; that of the port, which runs the prompt only, goes under another name and is left out.
+$(BUILD)/main.o: CFLAGS += -Dmain=main_of_port
+
+LDSCRIPT = $(BOARD_DIR)/board.ld
+SRC_BOARD_O = shared/runtime/gchelper_native.o shared/runtime/gchelper_thumb2.o
+MPY_CROSS_FLAGS += -march=armv7m
+
+MICROPY_HEAP_SIZE ?= 16384
+MICROPY_VFS_LFS2 = 1

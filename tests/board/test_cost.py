@@ -1,0 +1,25 @@
+"""What a registration costs a Cortex-M3: ceilings, a little above what was measured when they were set."""
+
+from collections.abc import Callable
+
+import pytest
+
+from dpe_tools.board import Cost, measure
+from dpe_tools.board_stage import BoardStage
+from tests.board.conftest import IMEI
+
+pytestmark = [pytest.mark.board, pytest.mark.timeout(480)]
+
+
+@pytest.mark.parametrize(
+    ("suite", "ceiling"),
+    [(1, Cost(instructions=2_500_000, heap=4_096)), (2, Cost(instructions=130_000_000, heap=6_000))],
+    ids=["suite 1", "X25519"],
+)
+def test_a_registration_costs_no_more(new_stage: Callable[..., BoardStage], suite: int, ceiling: Cost) -> None:
+    stage = new_stage(count_instructions=True)
+    stage.provision(IMEI)
+    stage.registered()
+    cost = measure(stage, suite)
+    assert 0 < cost.instructions <= ceiling.instructions
+    assert 0 < cost.heap <= ceiling.heap

@@ -1,0 +1,108 @@
+"""A server with throw-away secrets, and an emulated board that reaches it through a tapped UDP relay."""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from dpe_coap.errors import LocalError
+from dpe_server.provisioning import Credential
+from dpe_tools.annotate import name_of
+from dpe_tools.datagram import Datagram, parse
+from dpe_tools.emulator import HOST, SAYS_SECONDS, Board
+from dpe_tools.relay import Relay
+from dpe_tools.stage import Stage
+
+REGISTERED = "REGISTERED, Client ID "
+"""What the board says when it is, before the Client ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A datagram that the relay has seen."""
+
+    from_board: bool
+    datagram: bytes
+
+    @property
+    def coap(self) -> Datagram:
+        """The datagram, parsed."""
+        return parse(self.datagram)
+
+    @property
+    def name(self) -> str:
+        """The name of the message in it, as in REQUEST, or what CoAP calls it."""
+        return name_of(self.coap.payload) or self.coap.title
+
+
+class BoardStage:
+    """A board, its relay and its server, in ``directory``, while the ``with`` block runs.
+
+    ``passed`` has the datagrams so far; whoever wants the next ones alone clears it. ``says`` is called with every line
+    of the board's console.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        firmware: Path,
+        says: Callable[[str], object] = lambda line: None,
+        *,
+        count_instructions: bool = False,
+    ) -> None:
+        self.passed: list[Passed] = []
+        self._stage = Stage(directory)
+        self.board = Board(firmware, says, count_instructions=count_instructions)
+        self._cleanup = ExitStack()
+        self._cut_at: str | None = None
+        self._is_cut = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Start the server and the relay; the board is off."""
+        with self._cleanup as cleanup:
+            cleanup.enter_context(self._stage)
+            self._relay = cleanup.enter_context(Relay(self._stage.server.address, tap=self._tap))
+            cleanup.enter_context(self.board)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self._cleanup.close()
+
+    def provision(self, imei: str) -> Credential:
+        """Switch the new board on, give it a credential over its console, and return that."""
+        self.board.power_on()
+        self.board.wait_for("no credential")
+        made = replace(self._stage.provision(imei), server=f"coap://{HOST}:{self._relay.address[1]}")
+        self.board.type(f"provision {made.to_cbor().hex()} {os.urandom(32).hex()}")
+        return made
+
+    def registered(self) -> str:
+        """Wait until the board is registered, and return its Client ID in hex."""
+        return self.board.wait_for(REGISTERED)
+
+    def sessions(self) -> list[str]:
+        """Return the Client IDs of the sessions that the server has on disk, in hex."""
+        return [session.client_id.hex() for session in self._stage.sessions()]
+
+    def cut_power_at(self, message: str) -> None:
+        """Have the board's power cut when this message comes to the relay, before it goes on."""
+        self._is_cut.clear()
+        self._cut_at = message
+
+    def wait_for_cut(self) -> None:
+        """Return when the power has been cut; LocalError if the message does not come."""
+        if not self._is_cut.wait(SAYS_SECONDS):
+            raise LocalError(f"no {self._cut_at} came in {SAYS_SECONDS} s")
+
+    def _tap(self, sender: str, datagram: bytes, _lost: bool) -> None:
+        passed = Passed(sender == "client", datagram)
+        self.passed.append(passed)
+        if passed.name == self._cut_at:
+            self._cut_at = None
+            self.board.power_off()
+            self._is_cut.set()

@@ -1,0 +1,144 @@
+"""The emulated Cortex-M3 board (device/boards/mps2_an385): its power, its reset line and its console."""
+
+import json
+import queue
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from dpe_coap.errors import LocalError
+
+PROGRAM = "qemu-system-arm"
+HOST = "10.0.2.2"
+"""The address at which the board finds this machine's loopback: QEMU's user network."""
+MEMORY_SIZE = 16 * 1024 * 1024
+"""Bytes of the board's non-volatile memory, as the machine has it; the file for it is sparse."""
+PREFIX = "board: "
+SAYS_SECONDS = 30
+STOP_SECONDS = 5
+
+
+class Board:
+    """A board with a firmware; it is off when the ``with`` block ends, and its memory is gone.
+
+    ``says`` is called, in another thread, with every line of its console. With ``count_instructions`` its clock goes on
+    by 1 ns with each instruction, whatever this machine's speed.
+    """
+
+    def __init__(
+        self,
+        firmware: Path,
+        says: Callable[[str], object] = lambda line: None,
+        *,
+        count_instructions: bool = False,
+    ) -> None:
+        self._firmware = firmware
+        self._says = says
+        self._clock = ["-icount", "shift=0,sleep=on"] if count_instructions else []
+        self._qemu: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Make the board's memory, which is blank."""
+        self._directory = Path(tempfile.mkdtemp(prefix="dpe-board-"))
+        self._memory = self._directory / "memory"
+        self._memory.touch(0o600)
+        with self._memory.open("r+b") as memory:
+            memory.truncate(MEMORY_SIZE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Cut the power and remove the memory."""
+        self.power_off()
+        shutil.rmtree(self._directory)
+
+    def power_on(self) -> None:
+        """Start the board; LocalError if there is no emulator."""
+        ours, theirs = socket.socketpair()
+        command = [
+            PROGRAM, "-nodefaults", "-nographic", "-semihosting", "-kernel", str(self._firmware),
+            "-machine", "mps2-an385,memory-backend=memory",
+            "-object", f"memory-backend-file,id=memory,size={MEMORY_SIZE},mem-path={self._memory},share=on",
+            "-nic", "user,model=lan9118",
+            "-serial", "stdio",
+            "-chardev", f"socket,id=control,fd={theirs.fileno()}", "-qmp", "chardev:control", *self._clock,
+        ]  # fmt: skip
+        try:
+            self._qemu = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                bufsize=1, pass_fds=[theirs.fileno()], start_new_session=True,
+            )  # fmt: skip
+        except FileNotFoundError:
+            ours.close()
+            raise LocalError(f"{PROGRAM} is not installed", hint="apt-get install qemu-system-arm") from None
+        finally:
+            theirs.close()
+        self._control = ours.makefile("rw", encoding="utf-8", buffering=1)
+        ours.close()
+        self._last = "none"
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen, args=[self._qemu, self._lines], daemon=True)
+        self._listener.start()
+        self._command("qmp_capabilities")
+
+    def power_off(self) -> None:
+        """Cut the power: the processor stops wherever it is."""
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait()
+            self._listener.join()
+            self._control.close()
+            assert self._qemu.stdin is not None
+            assert self._qemu.stdout is not None
+            self._qemu.stdin.close()
+            self._qemu.stdout.close()
+            self._qemu = None
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self._command("system_reset")
+
+    def type(self, line: str) -> None:
+        """Type a line on the console."""
+        assert self._qemu is not None
+        assert self._qemu.stdin is not None
+        self._qemu.stdin.write(line + "\n")
+
+    def wait_for(self, beginning: str) -> str:
+        """Return the rest of the next line that the board says with this beginning; LocalError if it says none."""
+        deadline = time.monotonic() + SAYS_SECONDS
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise LocalError(
+                    f"the board did not say {beginning!r} in {SAYS_SECONDS} s, its last: {self._last}"
+                ) from None
+            if line is None:
+                raise LocalError(f"the board stopped, its last words: {self._last}")
+            if line.startswith(PREFIX + beginning):
+                return line.removeprefix(PREFIX + beginning)
+
+    def _listen(self, qemu: "subprocess.Popen[str]", lines: "queue.SimpleQueue[str | None]") -> None:
+        assert qemu.stdout is not None
+        for line in qemu.stdout:
+            self._last = line.rstrip()
+            self._says(self._last)
+            lines.put(self._last)
+        lines.put(None)
+
+    def _command(self, name: str) -> None:
+        # QEMU's machine protocol: a greeting, then an answer to each command, with events in between.
+        with suppress(OSError):
+            self._control.write(json.dumps({"execute": name}) + "\n")
+            for line in self._control:
+                if "return" in json.loads(line):
+                    return
+        self._listener.join(STOP_SECONDS)
+        raise LocalError(f"the emulator stopped, or refuses {name}; its last words: {self._last}")
