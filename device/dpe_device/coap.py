@@ -37,10 +37,10 @@ class Endpoint:
     def post(self, payload: bytes) -> None:
         """Open an exchange: a new message ID and CoAP token."""
         self.mid = self.mid + 1 & 0xFFFF
-        header = b"\x42\2" + self.mid.to_bytes(2, "big") + self.entropy(2)
-        self._request = header + b"\xb3dpe\x08register\x11\x3c\xff" + payload
         self._left = _MAX_TRANSMISSIONS
         self._wait = self.ack_timeout + self.random(self.ack_timeout >> 1)
+        header = b"\x42\2" + self.mid.to_bytes(2, "big") + self.entropy(2)
+        self._request = header + b"\xb3dpe\x08register\x11\x3c\xff" + payload  # last: memory may run out before
 
     def transmit(self, now: int) -> bytes:
         """Return the open exchange's datagram, for the first time or again; nothing: it has failed and is closed."""

@@ -178,12 +178,12 @@ class Registration(coap.Endpoint):
     def _ask(self) -> None:
         # The next REQUEST. An attempt begins afresh, as the server's policy may have changed.
         if self.state != REQUESTING:
-            self.state = REQUESTING
             self._asked = self.versions[0]
             self._redirect = ""
             self._private: "Any" = self.suite > 1 and self.entropy(32)
             self._boot += 1
             self._save(self._mark, self._session)
+            self.state = REQUESTING  # last: memory may run out before
         nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16]
         public = self.x25519.public(self._private) if self._private else None
         realm = self.credential["realm"]
@@ -250,8 +250,9 @@ class Registration(coap.Endpoint):
         self.due = None
 
     def _answer(self, client_id: bytes, status: int) -> None:
-        self._message = messages.make_success(self._prk3, client_id, status)
-        self._th = messages.sha256(self._th + self._message)
+        message = messages.make_success(self._prk3, client_id, status)
+        self._th = messages.sha256(self._th + message)
+        self._message = message
         self._declining = status
         self._tries = _EXCHANGES
         self.state = CONFIRMING

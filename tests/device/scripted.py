@@ -120,7 +120,7 @@ class Server:
     def confirm(self, success: bytes, status: int = 0, lifetime: "int | None" = None) -> bytes:
         """CONFIRM to a SUCCESS, whose MAC is checked."""
         assert messages.verify(messages.derive(self.prk3, b"m3\1"), success)
-        th3 = messages.sha256(self.th2 + success)
+        self.th3 = th3 = messages.sha256(self.th2 + success)
         message = encode({0: 4, 4: status, 9: lifetime, 23: bytes(16)})
         return messages.sign(messages.derive(self.prk3, b"m4\1"), message[:-16], th3)
 

@@ -1,39 +1,49 @@
-"""A UDP relay between clients and one server that loses datagrams from a seed and shows each one to a tap."""
+"""A UDP relay between clients and one server that treats datagrams as a bad link does and shows each one to a tap."""
 
-import random
+import heapq
+import itertools
 import selectors
 import socket
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Self
 
+from dpe_tools.faults import Faults, Link
+
 LARGEST = 2048
 """Bytes of the largest datagram that passes; DPE-1's are below 400."""
+CLIENTS = 256
+"""The most clients known at a time; the one that was silent longest is forgotten first."""
 
 Address = tuple[Any, ...]
 
 Tap = Callable[[str, bytes, bool], None]
-"""Called with "client" or "server" (who sent it), the datagram, and whether the relay lost it."""
+"""Called with "client" or "server" (who sent it), the datagram as it was sent, and whether the relay lost it."""
 
 
 class Relay:
     """Forwards datagrams in a thread of its own while the ``with`` block runs.
 
-    Each client gets its own socket towards the server, so the server sees as many endpoints as there are. A datagram
-    is lost with probability ``loss`` (0 to 1), drawn from ``seed`` in the order of arrival.
+    Each client gets its own socket towards the server, so the server sees as many endpoints as there are. What happens
+    to a datagram is drawn from ``seed`` in the order of arrival.
     """
 
-    def __init__(self, server: tuple[str, int], *, loss: float = 0.0, seed: int = 0, tap: Tap | None = None) -> None:
+    def __init__(
+        self, server: tuple[str, int], faults: Faults | None = None, *, seed: int = 0, tap: Tap | None = None
+    ) -> None:
         self._server = server
-        self._loss = loss
-        self._random = random.Random(seed)  # noqa: S311  # a simulation must repeat
+        self._link = Link(faults or Faults(), seed)
         self._tap = tap
         self._family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self._selector = selectors.DefaultSelector()
         self._front = self._open((("::1" if self._family == socket.AF_INET6 else "127.0.0.1"), 0), None)
         self._wake, self._wait = socket.socketpair()
         self._selector.register(self._wait, selectors.EVENT_READ, None)
-        self._backs: dict[Address, socket.socket] = {}
+        self._backs: OrderedDict[Address, socket.socket] = OrderedDict()
+        self._held: list[tuple[float, int, bool, bytes, Address]] = []
+        self._count = itertools.count()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     @property
@@ -48,7 +58,7 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and close every socket."""
+        """Stop, and close every socket; what is held is lost."""
         self._wake.close()
         self._thread.join()
         for key in list(self._selector.get_map().values()):
@@ -68,26 +78,47 @@ class Relay:
 
     def _run(self) -> None:
         while True:
-            for key, _ in self._selector.select():
+            wait = max(0.0, self._held[0][0] - time.monotonic()) if self._held else None
+            for key, _ in self._selector.select(wait):
                 if key.fileobj is self._wait:
                     return
                 assert isinstance(key.fileobj, socket.socket)
                 try:
                     data, sender = key.fileobj.recvfrom(LARGEST)
-                    self._forward(key.fileobj, data, sender, key.data)
                 except OSError:
-                    continue  # nobody listens there now: to a datagram that is a loss like any other
+                    continue  # forgotten in this round, or nobody listens there now
+                from_client = key.fileobj is self._front
+                self._take(from_client, data, sender if from_client else key.data)
+            while self._held and self._held[0][0] <= time.monotonic():
+                _, _, from_client, data, client = heapq.heappop(self._held)
+                self._send(from_client, data, client)
 
-    def _forward(self, source: socket.socket, data: bytes, sender: Address, client: Address) -> None:
-        lost = self._random.random() < self._loss
-        from_client = source is self._front
+    def _take(self, from_client: bool, data: bytes, client: Address) -> None:
+        copies = self._link.carry(data)
         if self._tap is not None:
-            self._tap("client" if from_client else "server", data, lost)
-        if lost:
-            return
-        if from_client:
-            if sender not in self._backs:
-                self._backs[sender] = self._open(None, sender)
-            self._backs[sender].send(data)
-        else:
-            self._front.sendto(data, client)
+            self._tap("client" if from_client else "server", data, not copies)
+        for copy in copies:
+            if copy.delay:
+                due = time.monotonic() + copy.delay
+                heapq.heappush(self._held, (due, next(self._count), from_client, copy.datagram, client))
+            else:
+                self._send(from_client, copy.datagram, client)
+
+    def _send(self, from_client: bool, data: bytes, client: Address) -> None:
+        try:
+            if from_client:
+                self._back(client).send(data)
+            else:
+                self._front.sendto(data, client)
+        except OSError:
+            return  # nobody listens there now: to a datagram that is a loss like any other
+
+    def _back(self, client: Address) -> socket.socket:
+        if client not in self._backs:
+            if len(self._backs) >= CLIENTS:
+                _, oldest = self._backs.popitem(last=False)
+                self._selector.unregister(oldest)
+                oldest.close()
+            self._backs[client] = self._open(None, client)
+        self._backs.move_to_end(client)
+        return self._backs[client]

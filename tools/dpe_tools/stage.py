@@ -18,6 +18,7 @@ from dpe_server.store import Session
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse
+from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
 from dpe_tools.server_process import ServerProcess, free_port
 
@@ -116,7 +117,7 @@ class Stage:
             except BaseException as error:  # it is raised again in the thread that waits
                 events.put(error)
 
-        with Relay(self.server.address, loss=loss, seed=seed, tap=tap) as relay:
+        with Relay(self.server.address, Faults(loss=loss), seed=seed, tap=tap) as relay:
             threading.Thread(target=run, args=[relay.address], name="device", daemon=True).start()
             while True:
                 event = events.get()
