@@ -171,7 +171,7 @@ class Board:
         registration.peer = udp.parse_uri(registration.server)
 
     def _receive(self, datagram: bytes, sender: Address) -> None:
-        self.step(datagram[: udp._LONGEST], sender)
+        self.step(datagram[: udp.LONGEST], sender)
 
     def _later(self, delay: int, action: Callable[[], None]) -> None:
         # The newest wish alone counts: the loop of a board waits for one thing at a time.
