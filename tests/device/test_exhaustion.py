@@ -83,20 +83,34 @@ def test_a_hook_that_fails_at_any_call_delays_a_registration_only() -> None:
     assert at > 8, "the hooks were hardly called"
 
 
-def squeeze(free: int) -> object:
-    """Take all the memory but ``free`` bytes, as far as its pieces allow, for as long as what is returned is kept."""
+def squeeze(free: int) -> "list[bytearray]":
+    """Take all the memory but ``free`` bytes, as far as its pieces allow, until ``release``."""
     gc.collect()
-    ballast: object = None
+    ballast = [bytearray()] * 1024
+    count = 0
     size = 1 << 20
-    while size > 16:
+    while size > 16 and count < len(ballast):
         if mem_free() - free > size + 64:
             try:
-                ballast = ballast, bytearray(size)
+                ballast[count] = bytearray(size)
+                count += 1
                 continue
             except MemoryError:
                 pass
         size //= 2
     return ballast
+
+
+def release(ballast: "list[bytearray]") -> None:
+    """Give the memory back, also where a stale pointer on the stack would keep it from the collector."""
+    ballast[:] = []
+    scrub(24)
+    gc.collect()
+
+
+def scrub(depth: int) -> int:
+    """Write over the part of the stack that is not in use."""
+    return scrub(depth - 1) + depth if depth else 0
 
 
 def fails_when_squeezed(at: int, free: int) -> bool:
@@ -111,7 +125,8 @@ def fails_when_squeezed(at: int, free: int) -> bool:
             sent = bench.step(datagram)
         except MemoryError:
             failed = True
-        ballast = None  # noqa: F841  # the memory is free again
+        if ballast:
+            release(ballast)
         assert whole(bench)
         if bench.state == "REGISTERED":
             break
