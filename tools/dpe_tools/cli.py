@@ -3,7 +3,6 @@
 Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
 
-import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,45 +11,28 @@ from typing import Any
 import click
 
 from dpe_coap.errors import DpeError
+from dpe_tools.lazy import LazyGroup
 
-# Name -> module below dpe_tools.commands and help line, so that `dpe --help` needs to load none of them.
 COMMANDS = {
-    "demo": ("demo", "Register a device against a throw-away server and show every message."),
-    "init": ("init", "Create a server's state directory with fresh keys."),
-    "serve": ("serve", "Run the DPE Server."),
-    "provision": ("provision", "Make the credentials that devices register with."),
-    "revoke": ("revoke", "Refuse a device, or all its credentials below an epoch."),
-    "register": ("register", "Register a device and print its Client ID."),
-    "message": ("message", "Write REQUEST or SUCCESS bytes for other CoAP clients."),
-    "inspect": ("inspect", "Explain a message byte by byte and verify its security token."),
-    "sessions": ("sessions", "List the live DPE sessions."),
-    "device": ("device", "Answer which device holds a Client ID."),
-    "policy": ("policy", "Check a policy file or explain its answer."),
-    "keys": ("keys", "List, rotate and retire a server's keys."),
-    "doctor": ("doctor", "Check an installation and say what to repair."),
+    "demo": ("dpe_tools.commands.demo", "Register a device against a throw-away server and show every message."),
+    "init": ("dpe_tools.commands.init", "Create a server's state directory with fresh keys."),
+    "serve": ("dpe_tools.commands.serve", "Run the DPE Server."),
+    "provision": ("dpe_tools.commands.provision", "Make the credentials that devices register with."),
+    "revoke": ("dpe_tools.commands.revoke", "Refuse a device, or all its credentials below an epoch."),
+    "register": ("dpe_tools.commands.register", "Register a device and print its Client ID."),
+    "message": ("dpe_tools.commands.message", "Write REQUEST or SUCCESS bytes for other CoAP clients."),
+    "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte and verify its security token."),
+    "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions."),
+    "device": ("dpe_tools.commands.device", "Answer which device holds a Client ID."),
+    "policy": ("dpe_tools.commands.policy", "Check a policy file or explain its answer."),
+    "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
+    "doctor": ("dpe_tools.commands.doctor", "Check an installation and say what to repair."),
+    "bench": ("dpe_tools.commands.bench", "Measure the device client and the server beside their peers."),
 }
 
 
-class Group(click.Group):
-    """A click group that imports a command's module when the command is looked up."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order a new user meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the command's module and return its command, which has the module's name."""
-        if name not in COMMANDS:
-            return None
-        module = COMMANDS[name][0]
-        command = getattr(importlib.import_module(f"dpe_tools.commands.{module}"), module)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+class Group(LazyGroup):
+    """The group of all commands, in the order a new user meets them; leaves the process with an exit status."""
 
     def main(
         self,
@@ -97,7 +79,12 @@ def fail(message: str, hint: str = "") -> None:
     sys.exit(1)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog="New here? Try: dpe demo")
+@click.group(
+    cls=Group,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="New here? Try: dpe demo",
+)
 @click.version_option(package_name="dpe-coap", prog_name="dpe", message="%(prog)s %(version)s")
 def main() -> None:
     """Registration of OMA Device Profile Evolution (DPE-1) over CoAP."""
