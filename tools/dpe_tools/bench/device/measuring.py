@@ -93,7 +93,7 @@ class Peers:
 
 def measure(interpreter: Interpreter, peers: Peers, settings: Settings, tell: Callable[[str], object]) -> Report:
     """Measure everything; ``tell`` is called with what is done next."""
-    report = Report(_machine(), interpreter.version(), settings)
+    report = Report(_machine(), interpreter.versions(), settings)
     everyone = [contenders.ours(interpreter)]
     if peers.microcoapy:
         everyone += contenders.microcoapy(interpreter, peers.microcoapy)
@@ -139,6 +139,7 @@ def _try(ground: Ground, result: Result, settings: Settings, tell: Callable[[str
 def _forged(ground: Ground, contender: Contender, kind: str, count: int) -> Forged:
     with Forger(ground.server, kind) as forger:
         outcome = ground.register(contender, count, forger.address, costs.ACK_TIMEOUT, counted=True)
+    assert outcome.taken is not None
     true = 2 * outcome.registered  # RESPONSE and CONFIRM
     lost = outcome.tried - outcome.registered
     return Forged(outcome.tried, forger.forged, outcome.taken - true, lost, outcome.wrong)

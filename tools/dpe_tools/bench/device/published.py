@@ -17,16 +17,16 @@ class Published:
 PUBLISHED = (
     Published(
         "Anjay Lite 1.0.0 (C)",
-        "LwM2M 1.1 client over CoAP, without DTLS",
+        "LwM2M client over CoAP, without DTLS",
         "33.2 kB of flash, the minimal build, RelWithDebInfo",
-        "9,068 bytes of static RAM, with security, caching and observations",
-        "Anjay Lite's documentation, «Configuration and Build Size Impact»",
+        "9,068 bytes of static RAM (core and three objects), with security, caching and observations",
+        "avsystem.github.io/Anjay-lite/CompilationImpact.html",
     ),
     Published(
         "uOSCORE and uEDHOC (C)",
         "EDHOC key exchange and OSCORE, without CoAP's message layer",
         "about 25 kB of flash",
         "1.8 to 4.2 kB of RAM, by the mode of EDHOC",
-        "Hristozov et al., «The Cost of OSCORE and EDHOC for Constrained Devices», CODASPY 2021, arXiv 2103.13832",
+        "Hristozov et al., The Cost of OSCORE and EDHOC for Constrained Devices, CODASPY 2021, arXiv 2103.13832",
     ),
 )

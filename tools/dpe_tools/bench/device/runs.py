@@ -22,8 +22,8 @@ class Outcome:
     """The client said so, and the server's store has a session with that Client ID."""
     wrong: int
     """The client said so, and the store has none."""
-    taken: int
-    """Datagrams that the client's CoAP layer took for a response, if it was the program that counts."""
+    taken: int | None
+    """Datagrams that the client's CoAP layer took for a response; None if they were not counted."""
 
 
 class Ground:
@@ -81,4 +81,5 @@ class Ground:
         said = [client_id for client_id, _ in lines if client_id != "-"]
         held = {session.client_id.hex() for session in self.stage.sessions()}
         registered = len(held.intersection(said))
-        return Outcome(count, registered, len(said) - registered, sum(int(taken) for _, taken in lines))
+        taken = sum(int(taken) for _, taken in lines) if counted else None
+        return Outcome(count, registered, len(said) - registered, taken)

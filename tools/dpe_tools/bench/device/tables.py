@@ -77,7 +77,7 @@ def _forged(report: Report) -> Table:
         rows.append([result.contender.name, *cells, str(believed)])
     note = (
         f"{report.settings.forged} registrations of each kind; before each true answer came a forged one, with a bad"
-        " security token and what the column says. Taken: the CoAP layer passed it on as the response. Lost: the"
+        " security token and a header as the column says. Taken: the CoAP layer passed it on as the response. Lost: the"
         " registration failed for it. Believed: it ended with a Client ID that the server never gave."
     )
     return Table("Forged answers", ["client", *kinds, "believed"], rows, note)
@@ -98,7 +98,7 @@ def _readers(report: Report) -> Table:
 
 def heading(report: Report) -> str:
     """Say what was measured on what."""
-    return f"{report.interpreter} (unix port) on {report.machine}; {report.settings.registrations} registrations a cell"
+    return f"{report.interpreter}, unix port, on {report.machine}; {report.settings.registrations} registrations a cell"
 
 
 def show(report: Report, out: "Console") -> None:
