@@ -28,7 +28,7 @@ class FakeLink:
         assert not self.closed
         self.sent += zip(datagrams, endpoints, strict=True)
 
-    def put(self, *datagrams: bytes, endpoint: Endpoint = "peer") -> None:
+    def put(self, *datagrams: bytes, endpoint: Endpoint = b"peer") -> None:
         """Let a batch of datagrams come from one endpoint."""
         self.received(datagrams, [endpoint] * len(datagrams))
 

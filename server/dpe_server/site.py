@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiocoap
 from aiocoap.message import Direction
@@ -36,13 +36,10 @@ UNDER_WAY = 256
 """With so many requests waiting or being answered, further ones are refused."""
 
 
-class _Peer(NamedTuple):
-    endpoint: Endpoint
+class _Remote(bytes):
+    """An endpoint, as aiocoap asks about it."""
 
-
-class _Remote(_Peer):
-    """A peer, as aiocoap asks about it."""
-
+    __slots__ = ()
     is_multicast = False
     is_multicast_locally = False
 
@@ -60,16 +57,19 @@ class _MessageManager(MessageManager):  # type: ignore[misc]
     def _deduplicate_message(self, message: Any) -> bool:
         if (message.token, message.remote) in self.token_manager.incoming_requests:
             return True  # under way. A second request on its CoAP token is lost; its retransmission may find it free
-        known = self._duplicates.begin((message.remote, message.mid), message.datagram, self.loop.time())
-        if known is not None and known.reply is not None and message.mtype == Type.CON:
-            self.message_interface.send_datagram(known.reply, message.remote)
-        return known is not None
+        reply = self._duplicates.begin(_exchange(message), message.datagram, self.loop.time())
+        if reply and message.mtype == Type.CON:
+            self.message_interface.send_datagram(reply, message.remote)
+        return reply is not None
 
     def _store_response_for_duplicates(self, message: Any) -> None:
         if message.mtype == Type.ACK:  # other types have a message ID of ours, which means nothing to the peer's
-            exchange = self._duplicates.find((message.remote, message.mid))
-            if exchange is not None:
-                exchange.reply = message.encode()
+            self._duplicates.remember(_exchange(message), message.encode())
+
+
+def _exchange(message: Any) -> bytes:
+    """Return what tells an exchange from all others: the peer and its message ID."""
+    return bytes(message.remote) + message.mid.to_bytes(2, "big")  # type: ignore[no-any-return]
 
 
 class _Interface:
@@ -97,7 +97,7 @@ class _Interface:
         self.send_datagram(message.encode(), message.remote)
 
     def send_datagram(self, datagram: bytes, remote: _Remote) -> None:
-        self._link.send([datagram], [remote.endpoint])
+        self._link.send([datagram], [remote])
 
     def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         idle = not self._waiting

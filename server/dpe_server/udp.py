@@ -6,7 +6,8 @@ Datagrams come and go in batches. What was sent to a multicast or broadcast addr
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Hashable, Sequence
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dpe_coap.binding import DEFAULT_PORT
@@ -19,8 +20,9 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked of the kernel for datagrams that wait to be read. It grants no more than net.core.rmem_max."""
 
 _DRAIN = 64  # datagrams read one by one before the event loop turns: they become one batch
+_ADDRESS = struct.Struct("=16sHII")  # address, port, flow information, scope
 
-Endpoint = Hashable
+Endpoint = bytes
 """A peer and the address of ours that it uses: opaque, and equal for the same two."""
 Received = Callable[[Sequence[bytes], Sequence[Endpoint]], None]
 """Called with the datagrams of a batch and the endpoint that each came from."""
@@ -38,7 +40,7 @@ class Link(Protocol):
     def close(self) -> None:
         """Receive no more, and free the port."""
 
-    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Any]) -> None:
+    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         """Send each datagram to its endpoint, as far as the kernel takes them now: the rest is lost like any other."""
 
 
@@ -64,7 +66,7 @@ def _parse(text: str) -> tuple[str, int]:
 
 
 class Drain:
-    """Receives and sends one datagram a system call, where there is no recvmmsg. An endpoint is a pair of tuples."""
+    """Receives and sends one datagram a system call, where there is no recvmmsg."""
 
     def __init__(self, bound: socket.socket) -> None:
         self._socket = bound
@@ -79,20 +81,33 @@ class Drain:
                 size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 128)
             except OSError:  # drained, or an error that the kernel kept for this socket
                 break
-            for level, kind, data in ancillary:
+            for _, _, data in ancillary:
                 info = packet_info.for_reply(self._socket.family, data)
                 if info is not None:
                     datagrams.append(bytes(memoryview(self._buffer)[:size]))
-                    endpoints.append((address, (level, kind, info)))
+                    endpoints.append(self._pack(address) + info)
         return datagrams, endpoints
 
-    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Any]) -> None:
+    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         """See ``Mmsg.send``."""
-        for datagram, (address, info) in zip(datagrams, endpoints, strict=True):
+        kind = packet_info.KIND[self._socket.family]
+        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
             try:
-                self._socket.sendmsg([datagram], [info], 0, address)
+                self._socket.sendmsg(
+                    [datagram], [(*kind, endpoint[_ADDRESS.size :])], 0, self._unpack(endpoint[: _ADDRESS.size])
+                )
             except OSError:
                 continue
+
+    def _pack(self, address: Any) -> bytes:
+        host, port, flow, scope = (*address, 0, 0)[:4]
+        return _ADDRESS.pack(socket.inet_pton(self._socket.family, host.partition("%")[0]), port, flow, scope)
+
+    def _unpack(self, packed: bytes) -> Any:
+        host, *rest = _ADDRESS.unpack(packed)
+        if self._socket.family == socket.AF_INET6:
+            return socket.inet_ntop(socket.AF_INET6, host), *rest
+        return socket.inet_ntop(socket.AF_INET, host[:4]), rest[0]
 
 
 class UdpSocket:
@@ -114,7 +129,7 @@ class UdpSocket:
         except OSError:
             self._socket.close()
             raise
-        self._batches: Any = mmsg.Mmsg(self._socket.fileno(), family) if mmsg.AVAILABLE else Drain(self._socket)
+        self._batches = mmsg.Mmsg(self._socket.fileno(), family) if mmsg.AVAILABLE else Drain(self._socket)
 
     @property
     def authority(self) -> str:
@@ -151,7 +166,7 @@ class UdpSocket:
         self.stop()
         self._socket.close()
 
-    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Any]) -> None:
+    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         """See ``Link.send``."""
         if self._socket.fileno() >= 0:
             self._batches.send(datagrams, endpoints)

@@ -89,7 +89,7 @@ def test_it_takes_a_plain_request(running: Running, options: Sequence[tuple[int,
         assert running.batches[-1] == [PAYLOAD]
         ((sent, endpoint),) = running.link.taken()
         answer = Message(ACK, 0x44, 0x1234, b"tt", ((CONTENT_FORMAT, b"\x3c"),), PAYLOAD[::-1])
-        assert (Message.parse(sent), endpoint) == (answer, "peer")
+        assert (Message.parse(sent), endpoint) == (answer, b"peer")
 
 
 @pytest.mark.parametrize("length", range(9))
@@ -139,7 +139,7 @@ OTHERS = {
 def test_it_leaves_the_rest_to_the_site(running: Running, datagram: bytes) -> None:
     for _ in range(2):
         assert not running.takes(datagram)
-        assert running.others[-1] == (datagram, "peer")
+        assert running.others[-1] == (datagram, b"peer")
     assert running.takes(post())
     assert not running.takes(datagram)
 
@@ -171,10 +171,10 @@ def test_the_requests_of_a_batch_share_one_and_each_asker_gets_its_answer(runnin
     datagrams = [post(payload, token=payload[-1:]) for payload in payloads]
     datagrams[5:5] = [b"first other"]
     datagrams.append(b"second other")
-    running.link.received(datagrams, range(22))
+    running.link.received(datagrams, [bytes([number]) for number in range(22)])
     assert running.batches == [payloads]
-    assert running.others == [(b"first other", 5), (b"second other", 21)]
-    answers = {endpoint: Message.parse(sent) for sent, endpoint in running.link.taken()}
+    assert running.others == [(b"first other", b"\x05"), (b"second other", b"\x15")]
+    answers = {endpoint[0]: Message.parse(sent) for sent, endpoint in running.link.taken()}
     assert answers.keys() == set(range(21)) - {5}
     for number, payload in enumerate(payloads):
         answer = answers[number + (number >= 5)]
@@ -199,7 +199,7 @@ def test_a_request_leaves_nothing_behind_and_no_garbage(running: Running) -> Non
     def flood(start: int) -> None:
         for number in range(start, start + 2_000):
             datagram = bytes(Message(CON, POST, number, number.to_bytes(2, "big"), REGISTER, PAYLOAD))
-            running.link.received([datagram] * 3, [number] * 3)
+            running.link.received([datagram] * 3, [bytes(16)] * 3)
             running.link.taken()
             running.batches.clear()
 
@@ -216,8 +216,8 @@ def test_a_request_leaves_nothing_behind_and_no_garbage(running: Running) -> Non
 
 
 def test_stopping_closing_and_sending_are_the_link_s(running: Running) -> None:
-    running.lane.send([b"datagram"], ["peer"])
-    assert running.link.taken() == [(b"datagram", "peer")]
+    running.lane.send([b"datagram"], [b"peer"])
+    assert running.link.taken() == [(b"datagram", b"peer")]
     running.lane.stop()
     running.link.put(post())
     assert running.batches == []
