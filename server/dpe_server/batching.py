@@ -24,7 +24,7 @@ BATCH = 256
 """The most requests in one batch, unless more are offered at once."""
 WAITING = 4_096
 """With so many requests waiting for a batch, further ones get 5.03 at once."""
-PATIENCE = 1.0
+PATIENCE = 1.5
 """Seconds. When a request has waited so long, further ones get 5.03 at once: clients ask again after 2 s."""
 
 Answer = Callable[[Sequence[Reply]], None]

@@ -24,6 +24,22 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="on Linux the ke
 TWO = ("-m", "dpe_tools", "serve", "--workers", "2")
 RESTARTING = "import sys; from pathlib import Path; from dpe_server import app, workers; workers.STEADY = 0; "
 RESTARTING += "app.serve(Path(sys.argv[1]), sys.argv[2:], workers=2)"
+HALF = """
+import time
+from dpe_coap.errors import DpeError
+from dpe_server import workers
+
+def run(number, ties):
+    if number == 1:
+        raise DpeError("no disk")
+    ties.ready()
+    time.sleep(60)
+
+try:
+    workers.supervise(2, run, lambda: print("ready"))
+except DpeError as error:
+    print(error)
+"""
 PEERS = 40
 """Sockets of one machine: that all of them come to the same of two workers has the probability 2 to minus 39."""
 
@@ -189,6 +205,15 @@ def test_a_worker_that_dies_soon_after_its_start_ends_the_server(two: Process, s
     assert re.search(r"dpe: error: worker \d died soon after its start", two.log.read_text())
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert start().started()
+
+
+def test_when_a_worker_cannot_start_the_others_end(start: Start) -> None:
+    server = start(program=("-c", HALF))
+    assert server.ended() == 0
+    assert server.process.stdout is not None
+    said = server.process.stdout.read()
+    assert "no disk" in said
+    assert said.endswith("\na worker ended before it could serve\n")
 
 
 def test_a_first_process_that_is_killed_takes_its_workers_with_it(state: StateDir, two: Process, start: Start) -> None:
