@@ -114,7 +114,7 @@ class UdpSocket:
     """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``."""
 
     def __init__(self, family: int, address: Any, *, shared: bool = False) -> None:
-        """Bind to ``address``, also if sockets are bound to it that were ``share``d; OSError when that cannot be."""
+        """Bind to ``address``, or beside the socket that ``another`` is called on; OSError when that cannot be."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._received: Received | None = None
         try:
