@@ -63,7 +63,7 @@ def _node_coap(_folder: Path, peers: Path) -> Contender:
 
 def _echo(folder: Path, _peers: Path) -> Contender:
     program = compile_c(folder, "echo_server", ["echo_server.c"], ["libcrypto"], "sudo apt-get install libssl-dev")
-    return Contender(ECHO, "recvmmsg and sendmmsg, without the job", [str(program)], job="echo")
+    return Contender(ECHO, "C echo", [str(program)], job="echo")
 
 
 CONTENDERS: dict[str, Callable[[Path, Path], Contender]] = {

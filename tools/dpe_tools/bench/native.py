@@ -22,12 +22,14 @@ def compile_c(folder: Path, name: str, sources: Sequence[str], libraries: Sequen
     for program in ("gcc", "pkg-config"):
         if shutil.which(program) is None:
             raise Missing(f"{program} is not installed", hint="sudo apt-get install gcc pkg-config libc6-dev")
-    found = subprocess.run(["pkg-config", "--cflags", "--libs", *libraries], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", *libraries], capture_output=True, text=True, check=False
+    )
     if found.returncode:
         raise Missing(f"{' and '.join(libraries)}: headers are not installed", hint=hint)
-    program = folder / name
-    command = ["gcc", "-O2", "-o", str(program), *(str(SOURCES / source) for source in sources), *found.stdout.split()]
+    made = folder / name
+    command = ["gcc", "-O2", "-o", str(made), *(str(SOURCES / source) for source in sources), *found.stdout.split()]
     done = subprocess.run([*command, "-lm"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise Missing(f"{name} does not compile: {done.stderr.strip().splitlines()[0]}", hint=hint)
-    return program
+    return made

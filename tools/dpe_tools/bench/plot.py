@@ -1,4 +1,4 @@
-"""Plots as SVG, by matplotlib: the extra `bench` (pip install 'dpe-coap[bench]'). It is imported when a plot is made."""
+"""Plots as SVG, by matplotlib, which is imported when a plot is made: pip install 'dpe-coap[bench]'."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

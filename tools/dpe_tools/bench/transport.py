@@ -75,16 +75,12 @@ class Sample:
         return cls(**values)  # type: ignore[arg-type]
 
 
-def measure(
-    contender: Contender, endpoints: int, settings: Settings, load: Path, cores: Cores, log: Path
-) -> Sample:
+def measure(contender: Contender, endpoints: int, settings: Settings, load: Path, cores: Cores, log: Path) -> Sample:
     """Start the server, let every endpoint come once, load it fully, then at 30 %, and stop it."""
     port = free_port()
     command = [*contender.command, str(port), KEY]
     with ServerUnderMeasurement(command, log, core=cores.server, cwd=contender.cwd) as server:
-        generator = Generator(
-            load, cores.generator, job=contender.job, argument=KEY, port=port, endpoints=endpoints
-        )
+        generator = Generator(load, cores.generator, job=contender.job, argument=KEY, port=port, endpoints=endpoints)
         warm = generator.run(seconds=max(1.0, settings.seconds / 2), window=settings.window, runs=settings.warm_up)
         loads = [warm]
         memory, first = server.resident(), generator.next

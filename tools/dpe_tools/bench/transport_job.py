@@ -1,7 +1,7 @@
 """The transport job in Python: what a server does with a request when only the way to it and back is of interest.
 
-A request is the CBOR map {1: 16 bytes, 2: number, 23: MAC}, its answer {1: the same, 2: number + 1, 23: MAC}; the MAC is
-the first 16 bytes of HMAC-SHA-256 over all before it. native/transport_job.h has the same for the other side.
+A request is the CBOR map {1: 16 bytes, 2: number, 23: MAC}, its answer {1: the same, 2: number + 1, 23: MAC}. The MAC
+is the first 16 bytes of HMAC-SHA-256 over all before it. native/transport_job.h has the same in C.
 """
 
 from collections.abc import Sequence

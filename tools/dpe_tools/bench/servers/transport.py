@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from dpe_server.reply import Reply
 from dpe_tools.bench.servers.pauses import Pauses
-from dpe_tools.bench.transport_job import KINDS, TransportJob
+from dpe_tools.bench.transport_job import TransportJob
 
 
 @asynccontextmanager
