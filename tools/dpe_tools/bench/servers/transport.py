@@ -11,20 +11,22 @@ from contextlib import asynccontextmanager
 
 from dpe_server.reply import Reply
 from dpe_tools.bench.servers.pauses import Pauses
-from dpe_tools.bench.transport_job import TransportJob
+from dpe_tools.bench.transport_job import KINDS, TransportJob
 
 
 @asynccontextmanager
 async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
-    """Serve on this server's lane."""
+    """Serve on this server's lane, as dpe_server.app puts it together."""
     from dpe_server.batching import Batcher
+    from dpe_server.lane import Lane
     from dpe_server.resources import Resources
     from dpe_server.site import CoapServer
     from dpe_server.udp import listen
 
     sockets, _ = listen([f"127.0.0.1:{port}"])
     batcher = Batcher(job, lambda _: [], retry_after=1)
-    server = CoapServer(sockets, Resources(batcher.submit), retry_after=1)
+    lanes = [Lane(socket, batcher.offer, kinds=KINDS) for socket in sockets]
+    server = CoapServer(lanes, Resources(batcher.submit), retry_after=1)
     server.start()
     yield
     await server.stop()
