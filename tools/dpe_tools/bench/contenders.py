@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dpe_tools.bench.native import Missing, compile_c
 OURS = "this server"
 AIOCOAP = "aiocoap"
 LIBCOAP = "libcoap"
+LIBCOAP_IDLE = "libcoap-idle"
+"""libcoap told to keep few idle sessions (coap_context_set_max_idle_sessions), as it scans them for each datagram."""
 NODE_COAP = "node-coap"
 ECHO = "C echo"
 
@@ -43,11 +46,13 @@ def _aiocoap(_folder: Path, _peers: Path) -> Contender:
     return Contender(AIOCOAP, f"aiocoap {version('aiocoap')}", _python("aiocoap"))
 
 
-def _libcoap(folder: Path, _peers: Path) -> Contender:
+def _libcoap(folder: Path, _peers: Path, *, idle: str = "") -> Contender:
     hint = "sudo apt-get install libcoap3-dev libssl-dev"
     libraries = ["libcoap-3-notls", "libcrypto"]
     program = compile_c(folder, "libcoap_server", ["libcoap_server.c"], libraries, hint)
-    return Contender(LIBCOAP, _said(str(program)), [str(program)])
+    if not idle:
+        return Contender(LIBCOAP, _said(str(program)), [str(program)])
+    return Contender(LIBCOAP_IDLE, f"{_said(str(program))}, {idle} idle sessions", [str(program), idle])
 
 
 def _node_coap(_folder: Path, peers: Path) -> Contender:
@@ -70,6 +75,7 @@ CONTENDERS: dict[str, Callable[[Path, Path], Contender]] = {
     OURS: _ours,
     AIOCOAP: _aiocoap,
     LIBCOAP: _libcoap,
+    LIBCOAP_IDLE: partial(_libcoap, idle="64"),
     NODE_COAP: _node_coap,
     ECHO: _echo,
 }

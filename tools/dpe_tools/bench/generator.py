@@ -20,8 +20,11 @@ class Load:
     """What one call of the load generator measured. Times are microseconds."""
 
     seconds: float
+    """For how long there was load."""
     runs: int
     """Complete runs of the job: exchanges, or registrations."""
+    in_time: int
+    """Those that were done before the time was up."""
     verified: int
     """Responses in which everything was right."""
     wrong: int
@@ -31,6 +34,8 @@ class Load:
     """Requests without an answer after four transmissions."""
     resent: int
     duplicates: int
+    separate: int
+    """Responses that came behind an empty acknowledgement."""
     times: dict[str, float]
     """p50, p90, p99, p99.9 and max of a run."""
     exchange_times: tuple[dict[str, float], dict[str, float]]
@@ -39,7 +44,7 @@ class Load:
     @property
     def rate(self) -> float:
         """Runs a second."""
-        return self.runs / self.seconds
+        return self.in_time / self.seconds
 
     @property
     def faults(self) -> int:
@@ -57,6 +62,7 @@ class Generator:
         self, program: Path, core: int | None, *, job: str, argument: str, port: int, endpoints: int, exchanges: int = 1
     ) -> None:
         self._command = on_core(core, [str(program), job, argument, str(port), str(endpoints)])
+        self._waiting = "sleep" if core is None else "spin"
         self._most = endpoints * MESSAGE_IDS // exchanges
         self.next = 0
         """The number of the next run; endpoints are used in turn."""
@@ -70,7 +76,7 @@ class Generator:
         if left <= 0:
             raise LocalError("the message IDs are used up", hint="take more endpoints, or fewer seconds")
         runs = left if runs is None else min(runs, left)
-        numbers = (self.next, runs, LATENCY_WINDOW if rate else window, rate, seconds)
+        numbers = (self.next, runs, LATENCY_WINDOW if rate else window, rate, seconds, self._waiting)
         done = subprocess.run([*self._command, *map(str, numbers)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise LocalError(done.stderr.strip() or f"the load generator ended with status {done.returncode}")

@@ -1,14 +1,12 @@
 """The measurement of `dpe bench server`: one contender, one number of endpoints, one round."""
 
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 from dpe_tools.bench.contenders import Contender
 from dpe_tools.bench.generator import Generator
 from dpe_tools.bench.process import Cores, ServerUnderMeasurement
+from dpe_tools.bench.samples import MOST, SUM
 from dpe_tools.bench.servers.pauses import longest_of
 from dpe_tools.server_process import free_port
 
@@ -50,29 +48,15 @@ class Sample:
     """Requests a second in the open loop that the response times are from."""
     memory: float
     """Bytes by which the server grew, for each exchange."""
-    longest_gc: float | None
+    longest_gc: float | None = field(metadata=MOST)
     """The longest garbage collection in milliseconds; None: not told."""
     seen: int
     """Endpoints that had come before the measurement."""
-    requests: int
+    requests: int = field(metadata=SUM)
     """Requests sent in all; each answer was verified."""
-    resent: int
-    faults: int
+    resent: int = field(metadata=SUM)
+    faults: int = field(metadata=SUM)
     """Answers that were wrong, refused or missing."""
-
-    @classmethod
-    def median(cls, samples: Sequence[Self]) -> Self:
-        """Return the median of each figure; of requests and faults the sum, of garbage collections the longest."""
-        values: dict[str, float | None] = {}
-        for field in fields(cls):
-            column = [getattr(sample, field.name) for sample in samples]
-            if field.name in ("requests", "resent", "faults"):
-                values[field.name] = sum(column)
-            elif field.name == "longest_gc":
-                values[field.name] = max((value for value in column if value is not None), default=None)
-            else:
-                values[field.name] = statistics.median(column)
-        return cls(**values)  # type: ignore[arg-type]
 
 
 def measure(contender: Contender, endpoints: int, settings: Settings, load: Path, cores: Cores, log: Path) -> Sample:

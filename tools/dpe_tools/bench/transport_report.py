@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from dpe_tools.bench import plot
 from dpe_tools.bench.contenders import OURS
+from dpe_tools.bench.samples import merge
 from dpe_tools.bench.transport import Sample, Settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Report:
         missing: Mapping[str, str],
     ) -> Self:
         """Make a report of the rounds' samples, by number of endpoints and contender."""
-        medians = {key: Sample.median(rounds) for key, rounds in samples.items()}
+        medians = {key: merge(rounds) for key, rounds in samples.items()}
         cells = []
         for (count, name), median in medians.items():
             ours = medians.get((count, OURS))

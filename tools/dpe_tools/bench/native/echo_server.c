@@ -17,7 +17,8 @@ int main(int argc, char **argv) {
     static struct mmsghdr messages[BATCH];
     struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(argc > 1 ? (uint16_t)atoi(argv[1]) : 0)};
     own.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int socket_ = socket(AF_INET, SOCK_DGRAM, 0);
+    int socket_ = socket(AF_INET, SOCK_DGRAM, 0), size = 4 << 20;
+    setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     if (socket_ < 0 || bind(socket_, (struct sockaddr *)&own, sizeof own) < 0) {
         perror("echo_server");
         return 1;

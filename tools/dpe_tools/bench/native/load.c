@@ -1,4 +1,4 @@
-/* The load generator: load JOB ARGUMENT PORT ENDPOINTS FIRST RUNS WINDOW RATE SECONDS
+/* The load generator: load JOB ARGUMENT PORT ENDPOINTS FIRST RUNS WINDOW RATE SECONDS WAITING
  *
  * Does RUNS runs of a job (0: no limit) with the CoAP server at 127.0.0.1:PORT, for SECONDS at most, and prints one line
  * of JSON. Closed loop (RATE 0): WINDOW runs are always under way. Open loop: RATE runs a second begin as a Poisson
@@ -8,12 +8,15 @@
  * one socket sends from all of them (IP_PKTINFO). A response counts when sender, endpoint, message ID, CoAP token,
  * code, Content-Format and payload are right. What is not answered is sent again after 2, 6 and 14 s (the least times
  * of RFC 7252 section 4.2) and given up after 30 s, so a loss is a slow answer.
+ *
+ * WAITING is "spin" where the generator has a core to itself, else "sleep".
  */
 #define _GNU_SOURCE
 #include "load.h"
 
 #include <arpa/inet.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +32,7 @@
 #define FIRST_ADDRESS 0x7f010000u /* 127.1.0.0 */
 #define ACK_TIMEOUT 2000000000ll
 #define MAX_RETRANSMIT 3
+#define LOOK 50000000ll /* ns between looks for what must be sent again */
 
 #define CON 0x40
 #define NON 0x50
@@ -54,9 +58,10 @@ struct slot {
 static const struct job *jobs[] = {&transport_job, &echo_job, &registration_job};
 static const struct job *job;
 static struct slot *slots, **idle; /* idle: a stack of the slots without a run */
-static int window, idle_count, socket_;
+static int window, idle_count, socket_, spins;
 static struct sockaddr_in server;
 static uint64_t endpoints, next_run, began_runs, verified, wrong, duplicates, resent, separate, given_up;
+static uint64_t in_time; /* runs that were done before the time was up */
 static uint64_t refused, codes[256]; /* responses that are not 2.04, by code */
 static struct histogram exchange_times[2], run_times;
 
@@ -298,6 +303,15 @@ static void open_socket(uint16_t port) {
         setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
 }
 
+/* Sleep until something comes, but not longer than until then. */
+static void wait_until(int64_t then, int64_t now) {
+    struct pollfd readable = {.fd = socket_, .events = POLLIN};
+    int64_t left = then - now < LOOK ? then - now : LOOK;
+    struct timespec time = {0, left > 0 ? left : 0};
+    ppoll(&readable, 1, &time, NULL);
+}
+
+/* Do it all; return for how many seconds there was load. */
 static double run_all(uint64_t runs, double rate, double seconds) {
     int64_t began = now_ns(), end = began + (int64_t)(seconds * 1e9), now = began, next_look = began;
     double due = (double)began;
@@ -311,15 +325,17 @@ static double run_all(uint64_t runs, double rate, double seconds) {
             if (rate > 0) due -= log(((double)(draw() >> 11) + 1) / 9007199254740993.0) * 1e9 / rate;
         }
         flush();
+        if (!spins) wait_until(open && rate > 0 && idle_count ? (int64_t)due : now + LOOK, now);
         while (receive() == BATCH) continue;
         now = now_ns();
+        if (now < end) in_time = run_times.count;
         if (now >= next_look) {
             send_again(now);
-            next_look = now + 50000000;
+            next_look = now + LOOK;
         }
     }
     flush();
-    return (double)(now - began) / 1e9;
+    return (double)((now < end ? now : end) - began) / 1e9;
 }
 
 static void print_times(const char *name, const struct histogram *times) {
@@ -336,9 +352,9 @@ static void print_times(const char *name, const struct histogram *times) {
 static void print_result(double seconds) {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
-    printf("{\"runs\": %llu, \"next\": %llu, \"verified\": %llu, \"wrong\": %llu, \"duplicates\": %llu, \"resent\": %llu, "
+    printf("{\"runs\": %llu, \"in_time\": %llu, \"next\": %llu, \"verified\": %llu, \"wrong\": %llu, \"duplicates\": %llu, \"resent\": %llu, "
            "\"separate\": %llu, \"given_up\": %llu, \"refused\": %llu, \"seconds\": %.6f, \"codes\": {",
-           (unsigned long long)run_times.count, (unsigned long long)next_run, (unsigned long long)verified,
+           (unsigned long long)run_times.count, (unsigned long long)in_time, (unsigned long long)next_run, (unsigned long long)verified,
            (unsigned long long)wrong, (unsigned long long)duplicates, (unsigned long long)resent,
            (unsigned long long)separate, (unsigned long long)given_up, (unsigned long long)refused, seconds);
     const char *comma = "";
@@ -355,7 +371,7 @@ static void print_result(double seconds) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 10) die("usage: load JOB ARGUMENT PORT ENDPOINTS FIRST RUNS WINDOW RATE SECONDS");
+    if (argc != 11) die("usage: load JOB ARGUMENT PORT ENDPOINTS FIRST RUNS WINDOW RATE SECONDS WAITING");
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
         if (strcmp(argv[1], jobs[i]->name) == 0) job = jobs[i];
     if (!job) die("no such job");
@@ -364,6 +380,7 @@ int main(int argc, char **argv) {
     window = atoi(argv[7]);
     if (window < 1 || window > MAX_WINDOW) die("the window is 1 to 8192");
     if (endpoints < 1 || endpoints > 0xfe0000) die("there are 1 to 16646144 endpoints");
+    spins = strcmp(argv[10], "spin") == 0;
     state += (uint64_t)now_ns();
     const char *fault = job->open(argv[2]);
     if (fault) die(fault);

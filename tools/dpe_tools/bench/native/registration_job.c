@@ -99,7 +99,7 @@ static const char *open_job(const char *argument) {
     if (!device_count) return "there are no devices";
     devices = mmap(NULL, (size_t)file.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, descriptor, 0);
     if (devices == MAP_FAILED) return "the devices cannot be read";
-    results = fopen(out, "wb");
+    results = fopen(out, "ab");
     if (!results) return "the results cannot be written";
     SHA256((const uint8_t *)realm, strlen(realm), realm_hash);
     return NULL;
