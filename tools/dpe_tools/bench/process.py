@@ -98,6 +98,10 @@ class ServerUnderMeasurement:
         pages = sum(int(_stat(pid)[21]) for pid in self._family())
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     def _family(self) -> list[int]:
         """Return the process and its descendants that run."""
         children: dict[int, list[int]] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dpe_tools.bench import plot
-from dpe_tools.bench.registration_run import Sample, Settings
+from dpe_tools.bench.registration_run import Profile, Sample, Settings
 from dpe_tools.bench.samples import merge
 
 if TYPE_CHECKING:
@@ -34,10 +34,16 @@ class Report:
     machine: Mapping[str, str]
     settings: Settings
     cells: Sequence[Cell]
+    profile: Profile | None
+    """Of this server with the durable store."""
 
     @classmethod
     def of(
-        cls, machine: Mapping[str, str], settings: Settings, samples: Mapping[tuple[str, str], Sequence[Sample]]
+        cls,
+        machine: Mapping[str, str],
+        settings: Settings,
+        samples: Mapping[tuple[str, str], Sequence[Sample]],
+        profile: Profile | None,
     ) -> Self:
         """Make a report of the rounds' samples, by store and server."""
         medians = {key: merge(rounds) for key, rounds in samples.items()}
@@ -46,7 +52,7 @@ class Report:
             stock = medians.get((store, AIOCOAP))
             ratio = median.rate / stock.rate if stock and stock.rate else None
             cells.append(Cell(server, store, median, ratio, samples[store, server]))
-        return cls(machine, settings, cells)
+        return cls(machine, settings, cells, profile)
 
 
 def table(report: Report, *, markdown: bool) -> "Table":
@@ -81,28 +87,40 @@ def table(report: Report, *, markdown: bool) -> "Table":
     return made
 
 
+def stages_table(profile: Profile, *, markdown: bool) -> "Table":
+    """Return where the CPU time goes, as a table."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    made.add_column("stage")
+    made.add_column("µs a registration", justify="right")
+    made.add_column("share", justify="right")
+    total = sum(profile.stages.values())
+    for stage, cost in profile.stages.items():
+        made.add_row(stage, f"{cost:.1f}", f"{cost / total:.0%}")
+    made.add_row("sum", f"{total:.1f}", "100%")
+    made.add_row("measured for the process", f"{profile.measured:.1f}", "")
+    return made
+
+
 def draw(report: Report, path: Path) -> None:
-    """Draw registrations a second, and response times, side by side."""
-    figure = plot.figure(8.5, 3.2)
-    rates, times = figure.subplots(1, 2)
-    stores = list(dict.fromkeys(cell.store for cell in report.cells))
-    servers = list(dict.fromkeys(cell.server for cell in report.cells))
-    width = 0.8 / len(servers)
-    for index, server in enumerate(servers):
-        cells = {cell.store: cell.median for cell in report.cells if cell.server == server}
-        places = [at + (index + 0.5) * width - 0.4 for at, store in enumerate(stores) if store in cells]
-        colour = plot.COLOURS[index % len(plot.COLOURS)]
-        bars = rates.bar(places, [cell.rate for cell in cells.values()], width, label=server, color=colour)
-        rates.bar_label(bars, fmt="%.0f", fontsize=7)
-        bars = times.bar(places, [cell.p99 / 1e3 for cell in cells.values()], width, color=colour)
-        times.bar_label(bars, fmt="%.3g", fontsize=7)
-    for axes, title in (
-        (rates, "complete registrations a second"),
-        (times, "99th percentile of a registration, ms,\nat 30 % of each server's own capacity"),
-    ):
-        axes.set_title(title, fontsize=9)
-        axes.set_xticks(range(len(stores)), stores)
-        axes.spines[["top", "right"]].set_visible(False)
-    times.set_yscale("log")
-    rates.legend(fontsize=7, frameon=False)
-    plot.save(figure, path, dict(report.machine))
+    """Draw registrations a second, response times and, if known, where the CPU time goes, side by side."""
+    figure = plot.figure(8.5 if report.profile is None else 12, 3.8)
+    rate, time, *more = figure.subplots(1, 2 if report.profile is None else 3)
+    rates: dict[str, dict[str, float]] = {}
+    tops: dict[str, dict[str, float]] = {}
+    for cell in report.cells:
+        rates.setdefault(cell.server, {})[cell.store] = cell.median.rate
+        tops.setdefault(cell.server, {})[cell.store] = cell.median.p99 / 1e3
+    plot.bars(rate, rates)
+    plot.bars(time, tops)
+    plot.tidy(rate, "complete registrations a second")
+    plot.tidy(time, "99th percentile of a registration, ms,\nat 30 % of each server's own capacity")
+    if report.profile is not None:
+        (stages,) = more
+        drawn = stages.barh(list(report.profile.stages), list(report.profile.stages.values()), color=plot.COLOURS[0])
+        stages.bar_label(drawn, fmt="%.1f", fontsize=6)
+        stages.invert_yaxis()
+        plot.tidy(stages, "CPU time of this server by stage,\nµs a durable registration")
+    plot.save(figure, path, report.machine)

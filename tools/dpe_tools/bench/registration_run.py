@@ -1,7 +1,10 @@
-"""The measurement of `dpe bench registrations`: one server, one file system, one round."""
+"""The measurements of `dpe bench registrations`."""
 
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from dpe_tools.bench.generator import Generator
 from dpe_tools.bench.process import Cores, ServerUnderMeasurement
 from dpe_tools.bench.samples import MOST, SUM
 from dpe_tools.bench.servers.pauses import longest_of
+from dpe_tools.bench.servers.stages import stages_of
 from dpe_tools.server_process import free_port
 
 SHARE = 0.3
@@ -81,39 +85,73 @@ class Fleet:
         return cls(state, folder / "devices")
 
 
-def measure(
-    server: str, workers: int, made: Fleet, folder: Path, settings: Settings, load: Path, cores: Cores, log: Path
-) -> Sample:
-    """Start the server on a new state directory in ``folder``, load it fully, then at 30 %, stop it, read its store."""
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where this server's CPU time goes, microseconds a registration."""
+
+    stages: dict[str, float]
+    """The largest first."""
+    measured: float
+    """By the kernel's count, of the whole process, while the samples were taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What every measurement needs."""
+
+    settings: Settings
+    fleet: Fleet
+    load: Path
+    """The load generator."""
+    cores: Cores
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    server: ServerUnderMeasurement
+    generator: Generator
+    store: Path
+    results: Path
+
+
+@contextmanager
+def _running(rig: Rig, folder: Path, server: str, workers: int, *flags: str) -> Iterator[_Run]:
+    """Run a server on a new state directory in ``folder``."""
     port = free_port()
     path, results = folder / "state", folder / "results"
-    shutil.copytree(made.state.path, path)
+    state = rig.fleet.state
+    shutil.copytree(state.path, path)
     command = [sys.executable, "-m", "dpe_tools.bench.servers.registrar", server, str(path), str(port), str(workers)]
-    if workers > 1:
-        cores = Cores(None, None)
-    with ServerUnderMeasurement(command, log, core=cores.server, ready="listening") as running:
+    cores = rig.cores if workers == 1 else Cores(None, None)
+    with ServerUnderMeasurement([*command, *flags], rig.log, core=cores.server, ready="listening") as running:
         generator = Generator(
-            load,
+            rig.load,
             cores.generator,
             job="registration",
-            argument=f"{made.devices}:{results}:{made.state.config.realm}",
+            argument=f"{rig.fleet.devices}:{results}:{state.config.realm}",
             port=port,
-            endpoints=settings.devices,
+            endpoints=rig.settings.devices,
             exchanges=2,
         )
-        loads = [generator.run(seconds=30, window=settings.window, runs=WARM_UP)]
-        memory, first = running.resident(), generator.next
-        before = running.cpu()
-        full = generator.run(seconds=settings.seconds, window=settings.window)
-        used = running.cpu().since(before)
+        yield _Run(running, generator, path / state.store_path.name, results)
+
+
+def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
+    """Start the server on a state directory in ``folder``, load it fully, then at 30 %, stop it, read its store."""
+    settings = rig.settings
+    with _running(rig, folder, server, workers) as run:
+        loads = [run.generator.run(seconds=30, window=settings.window, runs=WARM_UP)]
+        memory, first = run.server.resident(), run.generator.next
+        before = run.server.cpu()
+        full = run.generator.run(seconds=settings.seconds, window=settings.window)
+        used = run.server.cpu().since(before)
         offered = SHARE * full.rate
-        part = generator.run(seconds=settings.seconds, window=settings.window, rate=offered)
-        exchanges = 2 * (generator.next - first)
-        growth = (running.resident() - memory) / exchanges
+        part = run.generator.run(seconds=settings.seconds, window=settings.window, rate=offered)
+        exchanges = 2 * (run.generator.next - first)
+        growth = (run.server.resident() - memory) / exchanges
         loads += [full, part]
-    checked, wrong = fleet.check(path / made.state.store_path.name, made.state.keys, results)
-    shutil.rmtree(path)
-    results.unlink()
+    checked, wrong = fleet.check(run.store, rig.fleet.state.keys, run.results)
     done = max(1, full.runs)
     return Sample(
         rate=full.rate,
@@ -128,9 +166,23 @@ def measure(
         offered=offered,
         memory=growth,
         exchanges=exchanges,
-        longest_gc=longest_of(running.last_words),
+        longest_gc=longest_of(run.server.last_words),
         registrations=sum(load.runs for load in loads),
         checked=checked,
         resent=sum(load.resent for load in loads),
         faults=wrong + sum(load.faults for load in loads),
     )
+
+
+def profile(rig: Rig, folder: Path) -> Profile:
+    """Load this server fully, and sample where its CPU time goes."""
+    with _running(rig, folder, "lane", 1, "stages") as run:
+        run.generator.run(seconds=30, window=rig.settings.window, runs=WARM_UP)
+        run.server.signal(signal.SIGUSR1)
+        before = run.server.cpu()
+        full = run.generator.run(seconds=rig.settings.seconds, window=rig.settings.window)
+        used = run.server.cpu().since(before)
+        run.server.signal(signal.SIGUSR1)
+    done = max(1, full.runs)
+    stages = {stage: seconds / done * 1e6 for stage, seconds in stages_of(run.server.last_words).items()}
+    return Profile(stages, (used.user + used.kernel) / done * 1e6)

@@ -13,8 +13,8 @@ from dpe_coap.errors import LocalError
 from dpe_tools import terminal
 from dpe_tools.bench import generator, machine, plot
 from dpe_tools.bench.process import Cores
-from dpe_tools.bench.registration_report import AIOCOAP, Report, draw, table
-from dpe_tools.bench.registration_run import Fleet, Sample, Settings, measure
+from dpe_tools.bench.registration_report import AIOCOAP, Report, draw, stages_table, table
+from dpe_tools.bench.registration_run import Fleet, Profile, Rig, Sample, Settings, measure, profile
 
 SERVERS = {"this server": ("lane", 1), "this server, 2 workers": ("lane", 2), AIOCOAP: ("aiocoap", 1)}
 """By name: the kind of server and its worker processes."""
@@ -30,6 +30,7 @@ IN_MEMORY = ("tmpfs", "ramfs")
 @click.option("--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True, help="Of each measurement.")
 @click.option("--window", type=click.IntRange(1, 4096), default=128, show_default=True, help="Registrations under way.")
 @click.option("--devices", type=click.IntRange(1, 1_000_000), default=200_000, show_default=True)
+@click.option("--stages", is_flag=True, help="Show where this server's CPU time goes.")
 @click.option("--quick", is_flag=True, help="Some hundred registrations each: proves that all works, measures nothing.")
 @click.option("--plot", "picture", metavar="FILE", help="Draw the result as SVG.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
@@ -42,6 +43,7 @@ def registrations(
     seconds: float,
     window: int,
     devices: int,
+    stages: bool,
     quick: bool,
     picture: str | None,
     markdown: bool,
@@ -61,13 +63,16 @@ def registrations(
     if quick:
         settings = replace(settings, rounds=1, seconds=0.3, devices=min(devices, 2_000))
     stores = _stores(Path(directory), durable_only=durable_only)
-    report = _measure(stores, names or tuple(SERVERS), settings)
+    report = _measure(stores, names or tuple(SERVERS), settings, stages=stages)
     if picture is not None:
         draw(report, Path(picture))
     if as_json:
         terminal.print_json(asdict(report))
     else:
-        terminal.console().print(table(report, markdown=markdown))
+        out = terminal.console()
+        out.print(table(report, markdown=markdown))
+        if report.profile is not None:
+            out.print(stages_table(report.profile, markdown=markdown))
     for cell in report.cells:
         if cell.median.faults:
             click.echo(f"dpe: error: {cell.server}: {cell.median.faults} registrations went wrong", err=True)
@@ -85,21 +90,24 @@ def _stores(directory: Path, *, durable_only: bool) -> dict[str, Path]:
     return stores
 
 
-def _measure(stores: Mapping[str, Path], names: Sequence[str], settings: Settings) -> Report:
+def _measure(stores: Mapping[str, Path], names: Sequence[str], settings: Settings, *, stages: bool) -> Report:
     """Do all rounds."""
-    cores = Cores.here()
+    found: Profile | None = None
     samples: dict[tuple[str, str], list[Sample]] = {}
-    with tempfile.TemporaryDirectory(prefix="dpe-bench-") as scratch:
-        load = generator.build(Path(scratch))
-        made = Fleet.make(Path(scratch), settings.devices)
+    with tempfile.TemporaryDirectory(prefix="dpe-bench-") as scratch_folder:
+        scratch = Path(scratch_folder)
+        made = Fleet.make(scratch, settings.devices)
+        rig = Rig(settings, made, generator.build(scratch), Cores.here(), scratch / "log")
         for number in range(1, settings.rounds + 1):
             for store, directory in stores.items():
                 for name in names:
                     kind, workers = SERVERS[name]
                     with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=directory) as folder:
-                        log = Path(scratch) / "log"
-                        sample = measure(kind, workers, made, Path(folder), settings, load, cores, log)
+                        sample = measure(rig, Path(folder), kind, workers)
                     samples.setdefault((store, name), []).append(sample)
                     rate = f"{sample.rate:,.0f} registrations a second"
                     print(f"round {number}, {store}, {name}: {rate}", file=sys.stderr, flush=True)
-    return Report.of({**machine.describe(), "aiocoap": version("aiocoap")}, settings, samples)
+        if stages:
+            with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=next(iter(stores.values()))) as folder:
+                found = profile(rig, Path(folder))
+    return Report.of({**machine.describe(), "aiocoap": version("aiocoap")}, settings, samples, found)

@@ -94,28 +94,17 @@ def table(report: Report, *, markdown: bool) -> "Table":
 
 def draw(report: Report, path: Path) -> None:
     """Draw CPU time and response times, side by side, both on a logarithmic scale."""
-    figure = plot.figure(8.5, 3.6)
+    figure = plot.figure(8.5, 3.8)
     cost, times = figure.subplots(1, 2)
-    counts = sorted({cell.endpoints for cell in report.cells})
-    names = list(dict.fromkeys(cell.contender for cell in report.cells))
-    width = 0.8 / len(names)
-    for index, name in enumerate(names):
-        cells = {cell.endpoints: cell.median for cell in report.cells if cell.contender == name}
-        places = [at + (index + 0.5) * width - 0.4 for at, count in enumerate(counts) if count in cells]
-        colour = plot.COLOURS[index % len(plot.COLOURS)]
-        bars = cost.bar(places, [cell.cpu for cell in cells.values()], width, label=name, color=colour)
-        cost.bar_label(bars, fmt="%.3g", fontsize=6)
-        tops = [cell.p99 for cell in cells.values()]
-        bars = times.bar(places, tops, width, color=colour)
-        times.bar_label(bars, fmt="%.3g", fontsize=6)
-    for axes, title in (
-        (cost, "CPU time of the server, µs a request"),
-        (times, "99th percentile of the response time, µs,\nat 30 % of each server's own capacity"),
-    ):
-        axes.set_title(title, fontsize=9)
-        axes.set_yscale("log")
-        axes.set_xticks(range(len(counts)), [f"{count:,}" for count in counts])
-        axes.set_xlabel("endpoints")
-        axes.spines[["top", "right"]].set_visible(False)
-    cost.legend(fontsize=7, frameon=False)
+    costs: dict[str, dict[str, float]] = {}
+    tops: dict[str, dict[str, float]] = {}
+    for cell in report.cells:
+        costs.setdefault(cell.contender, {})[f"{cell.endpoints:,} endpoints"] = cell.median.cpu
+        tops.setdefault(cell.contender, {})[f"{cell.endpoints:,} endpoints"] = cell.median.p99
+    plot.bars(cost, costs)
+    plot.bars(times, tops)
+    cost.set_yscale("log")
+    times.set_yscale("log")
+    plot.tidy(cost, "CPU time of the server, µs a request")
+    plot.tidy(times, "99th percentile of the response time, µs,\nat 30 % of each server's own capacity")
     plot.save(figure, path, {**report.machine, "with": ", ".join(report.versions.values())})

@@ -19,6 +19,7 @@ from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools.bench.servers.pauses import Pauses
+from dpe_tools.bench.servers.stages import Sampler
 
 
 def lane(path: Path, port: int) -> None:
@@ -66,5 +67,8 @@ SERVERS = {"lane": lane, "aiocoap": stock_aiocoap}
 
 if __name__ == "__main__":
     pauses = Pauses()
+    sampler = Sampler() if "stages" in sys.argv else None
     SERVERS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
     pauses.report()
+    if sampler is not None:
+        sampler.report()
