@@ -98,8 +98,8 @@ class Drain:
 class UdpSocket:
     """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``."""
 
-    def __init__(self, family: int, address: tuple[str, int] | tuple[str, int, int, int]) -> None:
-        """Bind to ``address``; OSError when that cannot be."""
+    def __init__(self, family: int, address: Any, *, shared: bool = False) -> None:
+        """Bind to ``address``, also if sockets are bound to it that were ``share``d; OSError when that cannot be."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._received: Received | None = None
         try:
@@ -108,6 +108,8 @@ class UdpSocket:
             packet_info.enable(self._socket)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             self._socket.setblocking(False)
+            if shared:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             self._socket.bind(address)
         except OSError:
             self._socket.close()
@@ -119,6 +121,19 @@ class UdpSocket:
         """Host and port, as in a URI."""
         host, port, *_ = self._socket.getsockname()
         return f"[{host}]:{port}" if self._socket.family == socket.AF_INET6 else f"{host}:{port}"
+
+    @property
+    def uri(self) -> str:
+        """Where the socket answers."""
+        return f"coap://{self.authority}"
+
+    def another(self) -> "UdpSocket":
+        """Return a further socket on the same address, or ListenError. The kernel spreads the peers among them."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not sooner, or a port in use is shared
+            return UdpSocket(self._socket.family, self._socket.getsockname(), shared=True)
+        except OSError as error:
+            raise _explain(self.authority, error) from None
 
     def start(self, received: Received) -> None:
         """See ``Link.start``."""
@@ -160,7 +175,7 @@ def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:
             host, port = _parse(text)
             try:
                 for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
-                    sockets.append(UdpSocket(family, address))  # type: ignore[arg-type]
+                    sockets.append(UdpSocket(family, address))
             except ValueError:  # what cannot even be looked up
                 raise _explain(text, socket.gaierror()) from None
             except OSError as error:

@@ -5,6 +5,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import pytest
 
@@ -69,6 +70,25 @@ def test_several_addresses_and_names_are_listened_on() -> None:
     assert len(sockets) >= 2
     assert len({bound.authority for bound in sockets}) == len(sockets)
     close(sockets)
+
+
+def test_sockets_on_one_address_share_its_peers(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "127.0.0.1:0")
+    further = [echo.socket.another() for _ in range(2)]
+    assert {bound.authority for bound in further} == {echo.socket.authority}
+    with ExitStack() as stack:
+        askers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(60)]
+        for asker in askers:
+            asker.sendto(b"ping", ("127.0.0.1", port(echo.socket)))
+        loop.run(asyncio.sleep(0))
+        heard = [bound._batches.receive()[0] for bound in further]
+        assert all(heard), "one socket heard all"
+        assert sum(map(len, heard)) + len(echo.heard) == len(askers)
+        assert echo.heard
+    with pytest.raises(ListenError, match="the port is in use"):
+        listen([echo.socket.authority])
+    close(further)
+    loop.call(echo.socket.close)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", pytest.param("[::1]:0", marks=needs_ipv6)])
