@@ -9,6 +9,7 @@ from typing import Any
 from dpe_coap.errors import LocalError
 from dpe_tools.bench.native import compile_c
 from dpe_tools.bench.process import on_core
+from dpe_tools.server_process import free_port
 
 MESSAGE_IDS = 1 << 16
 LATENCY_WINDOW = 4_096
@@ -61,7 +62,7 @@ class Generator:
     def __init__(
         self, program: Path, core: int | None, *, job: str, argument: str, port: int, endpoints: int, exchanges: int = 1
     ) -> None:
-        self._command = on_core(core, [str(program), job, argument, str(port), str(endpoints)])
+        self._command = on_core(core, [str(program), job, argument, str(port), str(free_port()), str(endpoints)])
         self._waiting = "sleep" if core is None else "spin"
         self._most = endpoints * MESSAGE_IDS // exchanges
         self.next = 0

@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -65,7 +66,13 @@ class ServerUnderMeasurement:
         """Return when the server is ready; LocalError with its last words when it does not get there."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self._cwd, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self._cwd,
+                start_new_session=True,
             )
         assert self._process.stdout is not None
         try:
@@ -86,35 +93,35 @@ class ServerUnderMeasurement:
     def cpu(self) -> Cpu:
         """Return the CPU time used so far, of all threads and child processes."""
         used = [0, 0]
-        for pid in self._family():
-            fields = _stat(pid)
-            # utime, stime, and the two of children that have ended: fields 14 to 17 of proc(5)
-            for index in range(4):
+        for fields in self._family():
+            for index in range(4):  # utime, stime, and the two of children that have ended: fields 14 to 17 of proc(5)
                 used[index % 2] += int(fields[11 + index])
         return Cpu(used[0] / _TICKS, used[1] / _TICKS)
 
     def resident(self) -> int:
         """Return the bytes of memory in use now (resident set), of all processes together."""
-        pages = sum(int(_stat(pid)[21]) for pid in self._family())
+        pages = sum(int(fields[21]) for fields in self._family())
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
 
-    def _family(self) -> list[int]:
-        """Return the process and its descendants that run."""
+    def _family(self) -> list[list[str]]:
+        """Return what the kernel tells of the process and its descendants: proc(5), stat, from the third field on."""
+        told: dict[int, list[str]] = {}
         children: dict[int, list[int]] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
-                try:
-                    children.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
-                except OSError:  # it has ended meanwhile
-                    continue
+                with suppress(OSError):  # it has ended meanwhile
+                    text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+                    fields = text.rpartition(")")[2].split()  # the second field, a name, may hold blanks
+                    told[int(entry.name)] = fields
+                    children.setdefault(int(fields[1]), []).append(int(entry.name))
         family = [self._process.pid]
         for pid in family:
             family += children.get(pid, [])
-        return family
+        return [told[pid] for pid in family]
 
     def _stop(self) -> None:
         self._process.terminate()
@@ -124,8 +131,3 @@ class ServerUnderMeasurement:
             os.killpg(self._process.pid, signal.SIGKILL)
             words, _ = self._process.communicate()
         self.last_words = words.splitlines()
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third on, which follow the program's name."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

@@ -27,7 +27,7 @@ def answer(key: bytes, payload: bytes) -> bytes | None:
         if not compare_digest(digest(key, payload[:-16], "sha256")[:16], fields[23]):
             return None
         unsigned = cbor2.dumps({1: fields[1], 2: fields[2] + 1, 23: _NO_MAC})[:-16]
-    except (cbor2.CBORDecodeError, KeyError, TypeError):
+    except (cbor2.CBORDecodeError, LookupError, TypeError):
         return None
     return unsigned + digest(key, unsigned, "sha256")[:16]
 

@@ -1,11 +1,11 @@
-/* The load generator: load JOB ARGUMENT PORT ENDPOINTS FIRST RUNS WINDOW RATE SECONDS WAITING
+/* The load generator: load JOB ARGUMENT PORT OWN ENDPOINTS FIRST RUNS WINDOW RATE SECONDS WAITING
  *
  * Does RUNS runs of a job (0: no limit) with the CoAP server at 127.0.0.1:PORT, for SECONDS at most, and prints one line
  * of JSON. Closed loop (RATE 0): WINDOW runs are always under way. Open loop: RATE runs a second begin as a Poisson
  * process, whether earlier ones are done or not, at most WINDOW at once; their time counts from when they were due.
  *
- * Run N, counted from FIRST, uses endpoint N modulo ENDPOINTS, an address of 127.0.0.0/8 with message IDs of its own:
- * one socket sends from all of them (IP_PKTINFO). A response counts when sender, endpoint, message ID, CoAP token,
+ * Run N, counted from FIRST, uses endpoint N modulo ENDPOINTS: an address of 127.0.0.0/8 and the port OWN, with message
+ * IDs of its own. One socket sends from all of them (IP_PKTINFO). A response counts when sender, endpoint, message ID, CoAP token,
  * code, Content-Format and payload are right. What is not answered is sent again after 2, 6 and 14 s (the least times
  * of RFC 7252 section 4.2) and given up after 30 s, so a loss is a slow answer.
  *
@@ -290,8 +290,8 @@ static void send_again(int64_t now) {
 
 /* -- the whole -- */
 
-static void open_socket(uint16_t port) {
-    struct sockaddr_in any = {.sin_family = AF_INET};
+static void open_socket(uint16_t port, uint16_t own) {
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(own)};
     int on = 1, size = 8 << 20;
     server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -371,24 +371,24 @@ static void print_result(double seconds) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 11) die("usage: load JOB ARGUMENT PORT ENDPOINTS FIRST RUNS WINDOW RATE SECONDS WAITING");
+    if (argc != 12) die("usage: load JOB ARGUMENT PORT OWN ENDPOINTS FIRST RUNS WINDOW RATE SECONDS WAITING");
     for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
         if (strcmp(argv[1], jobs[i]->name) == 0) job = jobs[i];
     if (!job) die("no such job");
-    endpoints = strtoull(argv[4], NULL, 10);
-    next_run = strtoull(argv[5], NULL, 10);
-    window = atoi(argv[7]);
+    endpoints = strtoull(argv[5], NULL, 10);
+    next_run = strtoull(argv[6], NULL, 10);
+    window = atoi(argv[8]);
     if (window < 1 || window > MAX_WINDOW) die("the window is 1 to 8192");
     if (endpoints < 1 || endpoints > 0xfe0000) die("there are 1 to 16646144 endpoints");
-    spins = strcmp(argv[10], "spin") == 0;
+    spins = strcmp(argv[11], "spin") == 0;
     state += (uint64_t)now_ns();
     const char *fault = job->open(argv[2]);
     if (fault) die(fault);
     slots = calloc((size_t)window, sizeof *slots);
     idle = calloc((size_t)window, sizeof *idle);
     for (idle_count = 0; idle_count < window; idle_count++) idle[idle_count] = &slots[window - 1 - idle_count];
-    open_socket((uint16_t)atoi(argv[3]));
-    double seconds = run_all(strtoull(argv[6], NULL, 10), atof(argv[8]), atof(argv[9]));
+    open_socket((uint16_t)atoi(argv[3]), (uint16_t)atoi(argv[4]));
+    double seconds = run_all(strtoull(argv[7], NULL, 10), atof(argv[9]), atof(argv[10]));
     if ((fault = job->close())) die(fault);
     print_result(seconds);
     return 0;

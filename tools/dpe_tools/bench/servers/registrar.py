@@ -22,12 +22,12 @@ from dpe_tools.bench.servers.pauses import Pauses
 from dpe_tools.bench.servers.stages import Sampler
 
 
-def lane(path: Path, port: int) -> None:
+def lane(path: Path, port: int, workers: int) -> None:
     """Run the server as it is."""
-    app.serve(path, [f"127.0.0.1:{port}"])
+    app.serve(path, [f"127.0.0.1:{port}"], workers=workers)
 
 
-def stock_aiocoap(path: Path, port: int) -> None:
+def stock_aiocoap(path: Path, port: int, _workers: int) -> None:
     """Run the same with stock aiocoap in the place of the lane and the site."""
     sys.setswitchinterval(app.SWITCH_INTERVAL)
     asyncio.run(_serve_on_aiocoap(path, port))
@@ -68,7 +68,8 @@ SERVERS = {"lane": lane, "aiocoap": stock_aiocoap}
 if __name__ == "__main__":
     pauses = Pauses()
     sampler = Sampler() if "stages" in sys.argv else None
-    SERVERS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
-    pauses.report()
+    SERVERS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    if sys.argv[4] == "1":  # those of workers are not known here
+        pauses.report()
     if sampler is not None:
         sampler.report()
