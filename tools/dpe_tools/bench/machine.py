@@ -4,6 +4,7 @@ import os
 import platform
 import sqlite3
 import ssl
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +21,11 @@ def describe() -> dict[str, str]:
         "cbor2": version("cbor2"),
         "cryptography": version("cryptography"),
     }
+
+
+def sentence(facts: Mapping[str, str]) -> str:
+    """Return the facts as one line of text."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def file_system(path: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpe_coap.errors import LocalError
+from dpe_tools.bench.machine import sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +59,7 @@ def save(made: "Figure", path: Path, machine: Mapping[str, str]) -> None:
     if len(made.axes[0].get_legend_handles_labels()[0]) > 1:
         handles, labels = made.axes[0].get_legend_handles_labels()
         made.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=SMALL, frameon=False)
-    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
-    lines = textwrap.wrap(facts, width=int(made.get_size_inches()[0] * 20))
+    lines = textwrap.wrap(sentence(machine), width=int(made.get_size_inches()[0] * 20))
     made.supxlabel("\n".join(lines), fontsize=6, color="#555555")
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "dpe-coap"}):
         made.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

@@ -73,6 +73,7 @@ def registrations(
         out.print(table(report, markdown=markdown))
         if report.profile is not None:
             out.print(stages_table(report.profile, markdown=markdown))
+        click.echo(machine.sentence(report.machine))
     for cell in report.cells:
         if cell.median.faults:
             click.echo(f"dpe: error: {cell.server}: {cell.median.faults} registrations went wrong", err=True)

@@ -73,6 +73,7 @@ def server(
         terminal.print_json(asdict(report))
     else:
         terminal.console().print(table(report, markdown=markdown))
+        click.echo(machine.sentence(report.machine))
         for what, why in report.missing.items():
             click.echo(f"{what} was not measured: {why}")
     for cell in report.cells:
