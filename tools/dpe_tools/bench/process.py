@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -36,7 +37,9 @@ class Cores(NamedTuple):
 
     @classmethod
     def here(cls) -> "Cores":
-        """Choose from the cores that this process may use."""
+        """Choose from the cores that this process may use; LocalError where that cannot be said."""
+        if sys.platform != "linux":
+            raise LocalError("the benchmarks of the server need Linux", hint="run them on a Linux machine")
         usable = sorted(os.sched_getaffinity(0))
         return cls(usable[0], usable[1]) if len(usable) > 1 else cls(None, None)
 

@@ -180,7 +180,7 @@ def profile(rig: Rig, folder: Path) -> Profile:
         run.generator.run(seconds=30, window=rig.settings.window, runs=WARM_UP)
         run.server.signal(signal.SIGUSR1)
         before = run.server.cpu()
-        full = run.generator.run(seconds=rig.settings.seconds, window=rig.settings.window)
+        full = run.generator.run(seconds=2 * rig.settings.seconds, window=rig.settings.window)
         used = run.server.cpu().since(before)
         run.server.signal(signal.SIGUSR1)
     done = max(1, full.runs)

@@ -63,7 +63,7 @@ def registrations(
     if quick:
         settings = replace(settings, rounds=1, seconds=0.3, devices=min(devices, 2_000))
     stores = _stores(Path(directory), durable_only=durable_only)
-    report = _measure(stores, names or tuple(SERVERS), settings, stages=stages)
+    report = _measure(stores, tuple(dict.fromkeys(names)) or tuple(SERVERS), settings, stages=stages)
     if picture is not None:
         draw(report, Path(picture))
     if as_json:

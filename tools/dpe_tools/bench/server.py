@@ -88,7 +88,7 @@ def _measure(folder: Path, peers: Path, endpoints: Sequence[int], names: Sequenc
     load = generator.build(folder)
     contenders: list[Contender] = []
     missing: dict[str, str] = {}
-    for name in names or CONTENDERS:
+    for name in dict.fromkeys(names) or CONTENDERS:
         try:
             contenders.append(CONTENDERS[name](folder, peers))
         except Missing as error:

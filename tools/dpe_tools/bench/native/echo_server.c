@@ -34,6 +34,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < count; i++) {
             uint8_t *at = bytes[i];
             size_t head = 4 + (at[0] & 15);
+            if (messages[i].msg_len < head) continue;
             uint8_t *payload = memchr(at + head, 0xff, messages[i].msg_len - head);
             if (!payload) payload = at + messages[i].msg_len;
             size_t size = (size_t)(at + messages[i].msg_len - payload);
