@@ -3,6 +3,7 @@
 import json
 import secrets
 import socket
+import subprocess
 import sys
 import xml.etree.ElementTree
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from dpe_server.policy import load as load_policy
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
-from dpe_tools.bench import contenders, fleet, generator, machine, plot
+from dpe_tools.bench import contenders, fleet, generator, machine, native, plot
 from dpe_tools.bench.generator import Generator, Load
 from dpe_tools.bench.process import ServerUnderMeasurement
 from dpe_tools.bench.samples import MOST, SUM, merge
@@ -65,6 +66,18 @@ def signed(fields: dict[int, object]) -> bytes:
 
 
 # -- the load generator --
+
+
+@pytest.mark.parametrize("program", ["load.c transport_job.c registration_job.c", "echo_server.c", "libcoap_server.c"])
+def test_the_programs_compile_without_a_warning(program: str, load: Path, tmp_path: Path) -> None:
+    libraries = ["libcrypto", *(["libcoap-3-notls"] if "libcoap" in program else [])]
+    found = subprocess.run(["pkg-config", "--cflags", *libraries], capture_output=True, text=True, check=False)
+    if found.returncode:
+        missing(f"{' or '.join(libraries)} is not installed")
+    command = ["gcc", "-Wall", "-Wextra", "-Werror", "-O2", "-c", *found.stdout.split()]
+    files = [native.SOURCES / source for source in program.split()]
+    done = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_right_answers_are_counted(load: Path) -> None:

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define SUB_BITS 6
-#define BUCKETS (58 << SUB_BITS)
+#define BUCKETS (59 << SUB_BITS)
 
 struct histogram {
     uint64_t count, most; /* most: the longest time, ns */
