@@ -142,6 +142,7 @@ def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
     settings = rig.settings
     with _running(rig, folder, server, workers) as run:
         loads = [run.generator.run(seconds=30, window=settings.window, runs=WARM_UP)]
+        run.server.signal(signal.SIGUSR2)  # the collection at its start is none of those that hold up a device
         memory, first = run.server.resident(), run.generator.next
         before = run.server.cpu()
         full = run.generator.run(seconds=settings.seconds, window=settings.window)
