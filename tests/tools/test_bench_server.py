@@ -358,6 +358,14 @@ def test_a_server_that_does_not_start_is_told(tmp_path: Path) -> None:
         pass
 
 
+def test_a_server_that_ends_is_told(tmp_path: Path) -> None:
+    script = "import sys; print('ready', flush=True); sys.exit('gone')"
+    with ServerUnderMeasurement([sys.executable, "-c", script], tmp_path / "log", core=None) as server:
+        server._process.wait(20)
+        with pytest.raises(LocalError, match="has ended: gone"):
+            server.cpu()
+
+
 def test_the_cpu_time_of_children_counts(tmp_path: Path) -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass\n"
     wait = "import sys; sys.stdin.read()"

@@ -82,8 +82,7 @@ class ServerUnderMeasurement:
             readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
             line = self._process.stdout.readline() if readable else ""
             if not line.startswith(self._ready):
-                words = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                raise LocalError(f"a server did not start: {words[-1] if words else 'it said nothing'}")
+                raise LocalError(f"a server did not start: {self._last_line()}")
         except BaseException:
             self._stop()
             raise
@@ -94,7 +93,9 @@ class ServerUnderMeasurement:
         self._stop()
 
     def cpu(self) -> Cpu:
-        """Return the CPU time used so far, of all threads and child processes."""
+        """Return the CPU time used so far, of all threads and child processes; LocalError when the server has ended."""
+        if self._process.poll() is not None:
+            raise LocalError(f"a server has ended: {self._last_line()}")
         used = [0, 0]
         for fields in self._family():
             for index in range(4):  # utime, stime, and the two of children that have ended: fields 14 to 17 of proc(5)
@@ -125,6 +126,10 @@ class ServerUnderMeasurement:
         for pid in family:
             family += children.get(pid, [])
         return [told[pid] for pid in family]
+
+    def _last_line(self) -> str:
+        words = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return words[-1] if words else "it said nothing"
 
     def _stop(self) -> None:
         self._process.terminate()

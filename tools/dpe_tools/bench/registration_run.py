@@ -11,14 +11,13 @@ from pathlib import Path
 from dpe_server.state import StateDir
 from dpe_tools.bench import fleet
 from dpe_tools.bench.generator import Generator
+from dpe_tools.bench.loading import load
 from dpe_tools.bench.process import Cores, ServerUnderMeasurement
 from dpe_tools.bench.samples import MOST, SUM
 from dpe_tools.bench.servers.pauses import longest_of
 from dpe_tools.bench.servers.stages import stages_of
 from dpe_tools.server_process import free_port
 
-SHARE = 0.3
-"""Of a server's own capacity: the load at which its response times are taken."""
 WARM_UP = 500
 """Registrations before anything counts."""
 
@@ -101,7 +100,7 @@ class Rig:
 
     settings: Settings
     fleet: Fleet
-    load: Path
+    program: Path
     """The load generator."""
     cores: Cores
     log: Path
@@ -126,7 +125,7 @@ def _running(rig: Rig, folder: Path, server: str, workers: int, *flags: str) -> 
     cores = rig.cores if workers == 1 else Cores(None, None)
     with ServerUnderMeasurement([*command, *flags], rig.log, core=cores.server, ready="listening") as running:
         generator = Generator(
-            rig.load,
+            rig.program,
             cores.generator,
             job="registration",
             argument=f"{rig.fleet.devices}:{results}:{state.config.realm}",
@@ -143,35 +142,29 @@ def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
     with _running(rig, folder, server, workers) as run:
         loads = [run.generator.run(seconds=30, window=settings.window, runs=WARM_UP)]
         run.server.signal(signal.SIGUSR2)  # the collection at its start is none of those that hold up a device
-        memory, first = run.server.resident(), run.generator.next
-        before = run.server.cpu()
-        full = run.generator.run(seconds=settings.seconds, window=settings.window)
-        used = run.server.cpu().since(before)
-        offered = SHARE * full.rate
-        part = run.generator.run(seconds=settings.seconds, window=settings.window, rate=offered)
+        first = run.generator.next
+        found = load(run.server, run.generator, seconds=settings.seconds, window=settings.window)
         exchanges = 2 * (run.generator.next - first)
-        growth = (run.server.resident() - memory) / exchanges
-        loads += [full, part]
+        loads += [found.full, found.part]
     checked, wrong = fleet.check(run.store, rig.fleet.state.keys, run.results)
-    done = max(1, full.runs)
     return Sample(
-        rate=full.rate,
-        cpu=(used.user + used.kernel) / done * 1e6,
-        user=used.user / done * 1e6,
-        kernel=used.kernel / done * 1e6,
-        p50=part.times["p50"],
-        p99=part.times["p99"],
-        p999=part.times["p99.9"],
-        request_p99=part.exchange_times[0]["p99"],
-        success_p99=part.exchange_times[1]["p99"],
-        offered=offered,
-        memory=growth,
+        rate=found.full.rate,
+        cpu=found.user + found.kernel,
+        user=found.user,
+        kernel=found.kernel,
+        p50=found.part.times["p50"],
+        p99=found.part.times["p99"],
+        p999=found.part.times["p99.9"],
+        request_p99=found.part.exchange_times[0]["p99"],
+        success_p99=found.part.exchange_times[1]["p99"],
+        offered=found.offered,
+        memory=found.growth / exchanges,
         exchanges=exchanges,
         longest_gc=longest_of(run.server.last_words),
-        registrations=sum(load.runs for load in loads),
+        registrations=sum(each.runs for each in loads),
         checked=checked,
-        resent=sum(load.resent for load in loads),
-        faults=wrong + sum(load.faults for load in loads),
+        resent=sum(each.resent for each in loads),
+        faults=wrong + sum(each.faults for each in loads),
     )
 
 

@@ -85,7 +85,7 @@ def server(
 def _measure(folder: Path, peers: Path, endpoints: Sequence[int], names: Sequence[str], settings: Settings) -> Report:
     """Do all rounds."""
     cores = Cores.here()
-    load = generator.build(folder)
+    program = generator.build(folder)
     contenders: list[Contender] = []
     missing: dict[str, str] = {}
     for name in dict.fromkeys(names) or CONTENDERS:
@@ -99,7 +99,7 @@ def _measure(folder: Path, peers: Path, endpoints: Sequence[int], names: Sequenc
     for number in range(1, settings.rounds + 1):
         for count in endpoints:
             for contender in contenders:
-                sample = measure(contender, count, settings, load, cores, folder / "log")
+                sample = measure(contender, count, settings, program, cores, folder / "log")
                 samples.setdefault((count, contender.name), []).append(sample)
                 _tell(f"round {number}, {count:,} endpoints, {contender.name}: {sample.cpu:.1f} µs of CPU a request")
     if cores.server is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dpe_tools.bench.contenders import Contender
 from dpe_tools.bench.generator import Generator
+from dpe_tools.bench.loading import load
 from dpe_tools.bench.process import Cores, ServerUnderMeasurement
 from dpe_tools.bench.samples import MOST, SUM
 from dpe_tools.bench.servers.pauses import longest_of
@@ -12,8 +13,6 @@ from dpe_tools.server_process import free_port
 
 KEY = bytes(range(32)).hex()
 """The HMAC key of the job, which protects nothing."""
-SHARE = 0.3
-"""Of a server's own capacity: the load at which its response times are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,12 @@ class Sample:
     """Answers that were wrong, refused or missing."""
 
 
-def measure(contender: Contender, endpoints: int, settings: Settings, load: Path, cores: Cores, log: Path) -> Sample:
+def measure(contender: Contender, endpoints: int, settings: Settings, program: Path, cores: Cores, log: Path) -> Sample:
     """Start the server, let every endpoint come once, load it fully, then at 30 %, and stop it."""
     port = free_port()
     command = [*contender.command, str(port), KEY]
     with ServerUnderMeasurement(command, log, core=cores.server, cwd=contender.cwd) as server:
-        generator = Generator(load, cores.generator, job=contender.job, argument=KEY, port=port, endpoints=endpoints)
+        generator = Generator(program, cores.generator, job=contender.job, argument=KEY, port=port, endpoints=endpoints)
         warm = generator.run(seconds=max(1.0, settings.seconds / 2), window=settings.window, runs=settings.warm_up)
         loads = [warm]
         memory, first = server.resident(), generator.next
@@ -72,27 +71,21 @@ def measure(contender: Contender, endpoints: int, settings: Settings, load: Path
             left = endpoints - generator.next
             loads.append(generator.run(seconds=settings.fill_seconds, window=settings.window, runs=left))
         seen = min(generator.next, endpoints)
-        before = server.cpu()
-        full = generator.run(seconds=settings.seconds, window=settings.window)
-        used = server.cpu().since(before)
-        offered = SHARE * full.rate
-        part = generator.run(seconds=settings.seconds, window=settings.window, rate=offered)
-        growth = (server.resident() - memory) / (generator.next - first)
-        loads += [full, part]
-    done = max(1, full.runs)
+        found = load(server, generator, seconds=settings.seconds, window=settings.window, memory=memory)
+        loads += [found.full, found.part]
     return Sample(
-        cpu=(used.user + used.kernel) / done * 1e6,
-        user=used.user / done * 1e6,
-        kernel=used.kernel / done * 1e6,
-        rate=full.rate,
-        p50=part.times["p50"],
-        p99=part.times["p99"],
-        p999=part.times["p99.9"],
-        offered=offered,
-        memory=growth,
+        cpu=found.user + found.kernel,
+        user=found.user,
+        kernel=found.kernel,
+        rate=found.full.rate,
+        p50=found.part.times["p50"],
+        p99=found.part.times["p99"],
+        p999=found.part.times["p99.9"],
+        offered=found.offered,
+        memory=found.growth / (generator.next - first),
         longest_gc=longest_of(server.last_words),
         seen=seen,
-        requests=sum(load.verified + load.faults for load in loads),
-        resent=sum(load.resent for load in loads),
-        faults=sum(load.faults for load in loads),
+        requests=sum(each.verified + each.faults for each in loads),
+        resent=sum(each.resent for each in loads),
+        faults=sum(each.faults for each in loads),
     )
