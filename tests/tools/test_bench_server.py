@@ -180,7 +180,9 @@ def test_endpoints_differ_and_message_ids_do_not_repeat(load: Path) -> None:
             assert run.next % RUNS == 0
         assert len(set(peer.seen)) == len(peer.seen) == 3 * RUNS
         assert len({address for address, _ in peer.seen}) == 8
-        run.next = 8 * generator.MESSAGE_IDS
+        run.next = 8 * generator.MESSAGE_IDS - 4
+        assert run.run(seconds=20, window=4).runs == 3  # and leaves the rest for an open loop
+        assert run.run(seconds=20, window=4, rate=1e5).runs == 1
         with pytest.raises(LocalError, match="message IDs are used up"):
             run.run(seconds=20, window=4)
 

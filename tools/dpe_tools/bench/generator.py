@@ -76,7 +76,9 @@ class Generator:
         left = self._most - self.next
         if left <= 0:
             raise LocalError("the message IDs are used up", hint="take more endpoints, or fewer seconds")
-        runs = left if runs is None else min(runs, left)
+        if runs is None:
+            runs = left if rate else left * 3 // 4  # a fast server leaves some for the open loop behind
+        runs = min(runs, left)
         numbers = (self.next, runs, LATENCY_WINDOW if rate else window, rate, seconds, self._waiting)
         done = subprocess.run([*self._command, *map(str, numbers)], capture_output=True, text=True, check=False)
         if done.returncode:
