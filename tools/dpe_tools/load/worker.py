@@ -8,7 +8,7 @@ import gc
 import selectors
 import signal
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -63,7 +63,9 @@ def work(pipe: Connection, server: Server, make: Maker, *, keep_ledger: bool) ->
     ledger = Ledger()
 
     def made(number: int) -> dict[str, Any]:
-        return asdict(replace(make(number), server=server.uri))
+        one = make(number)
+        kept = {"handle": one.handle, "device_key": one.device_key, "epoch": one.epoch}
+        return {"server": server.uri, "realm": one.realm, **kept}
 
     try:
         with server.network() as network:
