@@ -16,6 +16,7 @@ from dpe_coap.errors import DpeError
 from dpe_server import logs, policy
 from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
+from dpe_server.lane import Lane
 from dpe_server.registrar import Registrar
 from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
@@ -83,7 +84,8 @@ class Server:
             retry_after=state.config.retry_after,
             on_batch=lambda: self._audit.write(self._registrar.take_audit(), time.monotonic(), time.time()),
         )
-        self._coap = CoapServer(sockets, Resources(self._batcher.submit), retry_after=state.config.retry_after)
+        lanes = [Lane(socket, self._batcher.offer) for socket in sockets]
+        self._coap = CoapServer(lanes, Resources(self._batcher.submit), retry_after=state.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)
