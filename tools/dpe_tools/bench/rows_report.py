@@ -1,0 +1,85 @@
+"""What `dpe bench rows` has found, as a table and as a plot."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpe_tools.bench import plot
+from dpe_tools.bench.rows_measure import Sample
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS: Mapping[str, Callable[[Sample], str]] = {
+    "rows": lambda s: f"{s.rows:,}",
+    "new/s": lambda s: f"{s.new_rate:,.0f}",
+    "CPU µs": lambda s: f"{s.new_cpu * 1e6:.0f}",
+    "again/s": lambda s: f"{s.again_rate:,.0f}",
+    "CPU µs ": lambda s: f"{s.again_cpu * 1e6:.0f}",
+    "100: p50 ms": lambda s: f"{s.batch_p50 * 1e3:.1f}",
+    "p99 ms": lambda s: f"{s.batch_p99 * 1e3:.1f}",
+    "1: p50 ms": lambda s: f"{s.single_p50 * 1e3:.2f}",
+    "p99 ms ": lambda s: f"{s.single_p99 * 1e3:.2f}",
+    "look-up µs": lambda s: f"{s.look_up_p50 * 1e6:.0f}",
+    "p99 µs": lambda s: f"{s.look_up_p99 * 1e6:.0f}",
+    "show s": lambda s: f"{s.show:.2f}",
+    "start s": lambda s: f"{s.start:.2f}",
+    "prune µs": lambda s: f"{s.prune * 1e6:.0f}",
+    "wait ms": lambda s: f"{s.prune_wait * 1e3:.0f}",
+    "MB": lambda s: f"{s.database / 1e6:,.1f}",
+    "bytes a row": lambda s: f"{s.row_bytes:.0f}",
+    "WAL MB": lambda s: f"{s.log / 1e6:.1f}",
+    "filled/s": lambda s: "-" if s.fill_rate is None else f"{s.fill_rate:,.0f}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was measured, and on what."""
+
+    machine: Mapping[str, str]
+    samples: Sequence[Sample]
+
+
+def table(report: Report, *, markdown: bool) -> "Table":
+    """Return the table that a person reads, a line for each number of rows."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    for heading in COLUMNS:
+        made.add_column(heading.strip(), justify="right")
+    for sample in report.samples:
+        made.add_row(*(cell(sample) for cell in COLUMNS.values()))
+    return made
+
+
+def draw(report: Report, path: Path) -> None:
+    """Write the plot."""
+    made = plot.figure(8, 5.5)
+    panels: dict[str, dict[str, Callable[[Sample], float]]] = {
+        "durable registrations a second": {
+            "new devices": lambda s: s.new_rate,
+            "with a session already": lambda s: s.again_rate,
+        },
+        "ms for a registration": {
+            "alone, p50": lambda s: s.single_p50 * 1e3,
+            "alone, p99": lambda s: s.single_p99 * 1e3,
+            "in a batch of 100, p50": lambda s: s.batch_p50 * 1e3,
+            "in a batch of 100, p99": lambda s: s.batch_p99 * 1e3,
+        },
+        "seconds": {"start of dpe serve": lambda s: s.start, "dpe device show": lambda s: s.show},
+        "bytes a row": {"database": lambda s: s.row_bytes},
+    }
+    rows = [sample.rows for sample in report.samples]
+    for index, (title, series) in enumerate(panels.items(), 1):
+        axes = made.add_subplot(2, 2, index)
+        for colour, (name, value) in zip(plot.COLOURS, series.items(), strict=False):
+            axes.plot(rows, [value(sample) for sample in report.samples], "o-", ms=3, lw=1.2, color=colour, label=name)
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("rows", fontsize=plot.SMALL)
+        axes.legend(fontsize=plot.SMALL, frameon=False)
+        plot.tidy(axes, title)
+    plot.save(made, path, report.machine)
