@@ -74,7 +74,7 @@ def test_the_command(dpe: Invoke, tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert [sample["rows"] for sample in report["samples"]] == [1_200]
     assert {"CPU", "Python", "SQLite", "file system"} <= report["machine"].keys()
-    assert "durable registrations a second" in picture.read_text(encoding="utf-8")
+    assert "durable registrations a second, batches of 100" in picture.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [picture]
     table = dpe("bench", "rows", "--rows", 1_000, "--quick", "--markdown", "--directory", tmp_path).stdout
     assert re.search(r"^\| rows +\| +1,000 \|$", table, re.MULTILINE)

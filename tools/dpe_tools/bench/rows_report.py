@@ -54,29 +54,37 @@ def table(report: Report, *, markdown: bool) -> "Table":
 
 def draw(report: Report, path: Path) -> None:
     """Write the plot."""
-    made = plot.figure(8, 5.5)
+    made = plot.figure(10, 5.5)
     panels: dict[str, dict[str, Callable[[Sample], float]]] = {
-        "durable registrations a second": {
+        "bytes a row": {"database": lambda s: s.row_bytes},
+        "durable registrations a second, batches of 100": {
             "new devices": lambda s: s.new_rate,
-            "with a session already": lambda s: s.again_rate,
+            "devices with a session": lambda s: s.again_rate,
         },
-        "ms for a registration": {
+        "CPU of a registration, µs": {
+            "new devices": lambda s: s.new_cpu * 1e6,
+            "devices with a session": lambda s: s.again_cpu * 1e6,
+        },
+        "a registration, ms": {
             "alone, p50": lambda s: s.single_p50 * 1e3,
             "alone, p99": lambda s: s.single_p99 * 1e3,
             "in a batch of 100, p50": lambda s: s.batch_p50 * 1e3,
             "in a batch of 100, p99": lambda s: s.batch_p99 * 1e3,
         },
-        "seconds": {"start of dpe serve": lambda s: s.start, "dpe device show": lambda s: s.show},
-        "bytes a row": {"database": lambda s: s.row_bytes},
+        "a look-up by Client ID, µs": {"p50": lambda s: s.look_up_p50 * 1e6, "p99": lambda s: s.look_up_p99 * 1e6},
+        "a command, s": {"dpe serve until ready": lambda s: s.start, "dpe device show": lambda s: s.show},
     }
     rows = [sample.rows for sample in report.samples]
     for index, (title, series) in enumerate(panels.items(), 1):
-        axes = made.add_subplot(2, 2, index)
+        axes = made.add_subplot(2, 3, index)
+        most = 0.0
         for colour, (name, value) in zip(plot.COLOURS, series.items(), strict=False):
-            axes.plot(rows, [value(sample) for sample in report.samples], "o-", ms=3, lw=1.2, color=colour, label=name)
+            values = [value(sample) for sample in report.samples]
+            most = max(most, *values)
+            axes.plot(rows, values, "o-", ms=3, lw=1.2, color=colour, label=name)
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.4 * most)  # with room for the legend
         axes.set_xlabel("rows", fontsize=plot.SMALL)
-        axes.legend(fontsize=plot.SMALL, frameon=False)
+        axes.legend(loc="upper left", fontsize=plot.SMALL, frameon=False)
         plot.tidy(axes, title)
     plot.save(made, path, report.machine)
