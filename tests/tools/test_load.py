@@ -7,15 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpe_coap.errors import LocalError
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
+from dpe_tools.load.crew import Crew
 from dpe_tools.load.network import PORTS, Loopback, Network, Ports, Server
+from dpe_tools.load.plan import Plan
+from dpe_tools.load.worker import FromKeys
 from dpe_tools.server_process import ServerProcess, free_port
 from tests.serving import needs_ipv6
 from tests.tools.conftest import Invoke, Running
@@ -183,6 +188,26 @@ def test_ctrl_c_ends_with_the_report_so_far(tmp_path: Path) -> None:
     assert "each with its one session" in shown
     assert "Traceback" not in shown + errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_terminal_a_line_shows_how_it_goes_on(tmp_path: Path, require_tool: Callable[[str], str]) -> None:
+    command = f"{sys.executable} -m dpe_tools load --devices 20 --duration 2"
+    done = subprocess.run(
+        [require_tool("script"), "-qec", command, "/dev/null"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "200"},
+    )  # fmt: skip
+    assert re.search(r"20 devices, 20 at once: \d s, \d+ REGISTERED \(\d+/s\), 0 failed; under way: ", done.stdout)
+    assert "store: 20 devices, each with its one session" in done.stdout
+
+
+def test_a_process_that_dies_is_an_error(server: Running) -> None:
+    state = StateDir.open(server.state)
+    make = FromKeys(state.keys, state.config)
+    with Crew(2, Server.at(server.uri), make, keep_ledger=True) as crew:
+        os.kill(crew._processes[1][0].pid or 0, signal.SIGKILL)
+        with pytest.raises(LocalError, match="a process of the load has ended early"):
+            crew.carry_out(Plan(range(100), None, at_once=4, duration=60), lambda _tally: None)
 
 
 class TestNetwork:

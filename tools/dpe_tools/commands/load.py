@@ -30,6 +30,8 @@ DEVICES = 1000
 AT_ONCE = 64
 """Registrations under way at all times, when nothing else is asked."""
 PROVISION = "make some with: dpe provision STATE --csv FILE --out DIR"
+BACKOFF = 2.5
+"""The device's first back-off, in ACK_TIMEOUTs: 5 s to CoAP's 2 s."""
 PROBABILITY = click.FloatRange(0, 1)
 COUNT = click.IntRange(1)
 SECONDS = click.FloatRange(0, min_open=True)
@@ -145,6 +147,7 @@ def _plan(devices: int, options: dict[str, Any]) -> Plan:
         seed=str(options["seed"]),
         suite=options["suite"],
         ack_timeout=int(options["ack_timeout"] * 1000),
+        backoff=int(options["ack_timeout"] * 1000 * BACKOFF),
     )
 
 

@@ -68,7 +68,7 @@ class Crew:
         parts = {}
         stopping = False
         for index, pipe in enumerate(self._pipes):
-            pipe.send(plan.share(index, len(self._pipes)))
+            _send(pipe, plan.share(index, len(self._pipes)))
             parts[pipe] = Tally()
         busy = set(self._pipes)
         with self._noting_interrupts():
@@ -84,14 +84,14 @@ class Crew:
                 if self.interrupted and not stopping:
                     stopping = True
                     for pipe in busy:
-                        pipe.send(STOP)
+                        _send(pipe, STOP)
         return _sum(parts.values())
 
     def ledger(self) -> Ledger:
         """Return how every registration ended; nothing can be carried out after that."""
         whole = Ledger()
         for pipe in self._pipes:
-            pipe.send(None)
+            _send(pipe, None)
             whole.merge(_receive(pipe))
         return whole
 
@@ -111,10 +111,21 @@ class Crew:
             signal.signal(signal.SIGINT, before)
 
 
+def _send(pipe: Connection, told: object) -> None:
+    with _explained():
+        pipe.send(told)
+
+
 def _receive(pipe: Connection) -> Any:
-    try:
+    with _explained():
         return pipe.recv()
-    except (EOFError, ConnectionResetError):
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, BrokenPipeError, ConnectionResetError):
         raise LocalError("a process of the load has ended early", hint="what it said last is above") from None
 
 
