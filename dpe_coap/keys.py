@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from dpe_coap.errors import BadHandle, MalformedMessage
+from dpe_coap.errors import BadHandle, LocalError, MalformedMessage
+from dpe_coap.imei import Imei
 from dpe_coap.numbers import LABEL_X25519_KEY, SIZE_CLEAR_IMEI, SIZE_MAC, SIZE_SEALED_HANDLE
 
 KEY_SIZE = 32
@@ -70,9 +71,9 @@ class MasterKey:
         self._start = _LABEL + b"dev" + bytes([epoch])
         self._secret = HmacKey(HmacKey(b"DPE-1 master").mac(key))
 
-    def device_key(self, imei: bytes) -> bytes:
-        """Return K_dev (32 bytes) of the device with this packed IMEI (7 bytes)."""
-        return self._secret.mac(self._start + imei + _LAST)
+    def device_key(self, imei: Imei) -> bytes:
+        """Return K_dev (32 bytes) of a device."""
+        return self._secret.mac(self._start + imei.packed + _LAST)
 
 
 class HandleKey:
@@ -87,17 +88,17 @@ class HandleKey:
         self._encrypt = cipher.encryptor().update
         self._decrypt = cipher.decryptor().update
 
-    def seal(self, epoch: int, imei: bytes, random: bytes) -> bytes:
-        """Return a handle (17 bytes): this key's id, then epoch, packed IMEI and 8 random bytes under AES-256."""
-        return self._hkid + self._encrypt(bytes([epoch]) + imei + random)
+    def seal(self, epoch: int, imei: Imei, random: bytes) -> bytes:
+        """Return a handle (17 bytes): this key's id, then epoch, IMEI and 8 random bytes under AES-256."""
+        return self._hkid + self._encrypt(bytes([epoch]) + imei.packed + random)
 
-    def open(self, handle: bytes) -> tuple[int, bytes]:
-        """Return the epoch and the packed IMEI in ``handle``; BadHandle when they cannot be from ``seal``."""
+    def open(self, handle: bytes) -> tuple[int, Imei]:
+        """Return the epoch and the IMEI in ``handle``; BadHandle when they cannot be from ``seal``."""
         block = self._decrypt(handle[1:])
-        imei = block[1 : 1 + SIZE_CLEAR_IMEI]
-        if not imei.hex().isdecimal():
-            raise BadHandle("the handle was not made with this handle key")
-        return block[0], imei
+        try:
+            return block[0], Imei(block[1 : 1 + SIZE_CLEAR_IMEI])
+        except LocalError:
+            raise BadHandle("the handle was not made with this handle key") from None
 
 
 def ephemeral(private: bytes) -> bytes:

@@ -48,16 +48,15 @@ class KeyRing:
     def device_key(self, epoch: int, imei: Imei) -> bytes | None:
         """Return K_dev (32 bytes), or None when the ring has no master key of that epoch."""
         master = self._masters.get(epoch)
-        return None if master is None else master.device_key(imei.packed)
+        return None if master is None else master.device_key(imei)
 
     def seal_handle(self, epoch: int, imei: Imei, random: Callable[[int], bytes]) -> bytes:
         """Return a new handle (17 bytes) under the current handle key."""
-        return self._sealing.seal(epoch, imei.packed, random(HANDLE_RANDOM_SIZE))
+        return self._sealing.seal(epoch, imei, random(HANDLE_RANDOM_SIZE))
 
     def open_handle(self, handle: bytes) -> tuple[int, Imei]:
         """Return the epoch and the IMEI in a handle (17 bytes); BadHandle when no key of the ring opens it."""
         key = self._handles.get(handle[0])
         if key is None:
             raise BadHandle("the handle key of this handle is not in the ring")
-        epoch, packed = key.open(handle)
-        return epoch, Imei(packed)
+        return key.open(handle)

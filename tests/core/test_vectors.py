@@ -8,6 +8,7 @@ import pytest
 
 from dpe_coap import keys
 from dpe_coap.errors import MalformedMessage
+from dpe_coap.imei import Imei
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 
@@ -28,7 +29,7 @@ def unhex(vector: Vector, key: str) -> bytes:
 
 def request_step(vector: Vector) -> keys.RequestStep:
     master = keys.MasterKey(vector["epoch"], unhex(vector, "k_master"))
-    return keys.RequestStep.of(master.device_key(unhex(vector, "imei")), vector["realm"])
+    return keys.RequestStep.of(master.device_key(Imei(unhex(vector, "imei"))), vector["realm"])
 
 
 def response_step(vector: Vector) -> keys.ResponseStep:
@@ -48,7 +49,7 @@ def test_all_vectors_are_here() -> None:
 
 @pytest.mark.parametrize("vector", VALID, ids=name)
 def test_device_key_and_handles(vector: Vector) -> None:
-    imei = unhex(vector, "imei")
+    imei = Imei(unhex(vector, "imei"))
     assert keys.MasterKey(vector["epoch"], unhex(vector, "k_master")).device_key(imei) == unhex(vector, "k_dev")
     handle_key = keys.HandleKey(vector["hkid"], unhex(vector, "k_handle"))
     for handle, random in (("handle", "handle_random"), ("next_handle", "next_handle_random")):

@@ -136,6 +136,11 @@ class SqliteStore:
         found = map(_session, self._read(statements.SESSIONS_OF, devices=b"".join(devices)))
         return {session.device: session for session in found}
 
+    def held(self, client_ids: Collection[int]) -> set[int]:
+        """See ``Store.held``."""
+        found = self._read(statements.HELD_OF, client_ids=json.dumps(list(client_ids)))
+        return {client_id for (client_id,) in found}
+
     def taken(self, first: int, last: int) -> set[int]:
         """See ``Store.taken``."""
         return {client_id for (client_id,) in self._read(statements.TAKEN, first=first, last=last)}
