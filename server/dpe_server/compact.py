@@ -29,6 +29,8 @@ class Index(Map[Key]):
     def get(self, key: Key) -> list[bytes]:
         """Return the TH1s of ``key``."""
         th1s = self.part(key).get(key, b"")
+        if len(th1s) == SIZE_TH1:
+            return [th1s]
         return [th1s[n : n + SIZE_TH1] for n in range(0, len(th1s), SIZE_TH1)]
 
     def add(self, key: Key, th1: bytes) -> None:
@@ -39,11 +41,11 @@ class Index(Map[Key]):
 
     def discard(self, key: Key, th1: bytes) -> None:
         """Take ``th1`` from those of ``key``, which has it."""
-        rest = b"".join(other for other in self.get(key) if other != th1)
-        if rest:
-            self.part(key)[key] = rest
+        part = self.part(key)
+        if part[key] == th1:
+            del part[key]
         else:
-            del self.part(key)[key]
+            part[key] = b"".join(other for other in self.get(key) if other != th1)
 
 
 class Queue:

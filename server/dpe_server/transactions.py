@@ -25,6 +25,9 @@ PER_DEVICE = 4
 TOTAL = 1 << 20
 """The most transactions remembered, in some 600 MB."""
 
+REMOVED_AT_ONCE = 1_024
+"""The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
+
 _NOTHING = bytes(32)
 
 
@@ -138,6 +141,7 @@ class Transactions:
     def __init__(self, *, total: int = TOTAL) -> None:
         self._total = total
         self._count = 0
+        self._now = float("-inf")
         self._records = Map[bytes]()
         self._by_client_id = Index[int]()
         self._by_device = Index[bytes]()
@@ -155,7 +159,8 @@ class Transactions:
         record = self._records.part(th1).get(th1)
         if record is None:
             return None
-        return self._committing.get(th1) or self._unpack(th1, record)
+        found = self._committing.get(th1) or self._unpack(th1, record)
+        return found if found.ends > self._now else None
 
     def of_client_id(self, client_id: int) -> list[Transaction]:
         """Return the transactions in which this Client ID was offered."""
@@ -172,12 +177,14 @@ class Transactions:
 
     def add(self, transaction: Transaction) -> None:
         """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached."""
+        th1 = transaction.th1
+        if th1 in self._records.part(th1):  # at the end of its life, and not removed yet
+            self._remove(th1)
         mine = self._by_device.get(transaction.device)
         if len(mine) >= PER_DEVICE:
             self._remove(mine[0])
         while self._count >= self._total and (oldest := self._by_age.first()):
             self._end(*oldest)
-        th1 = transaction.th1
         self._records.part(th1)[th1] = self._pack(transaction)
         self._by_device.add(transaction.device, th1)
         if transaction.offer is not None:
@@ -203,8 +210,12 @@ class Transactions:
             self._remove(transaction.th1)
 
     def expire(self, now: float) -> None:
-        """Forget all whose life has ended."""
-        while (oldest := self._by_age.first()) is not None and oldest[1] <= now:
+        """Return no transaction whose life has ended. Some at a time are removed: a million take seconds."""
+        self._now = now
+        for _ in range(REMOVED_AT_ONCE):
+            oldest = self._by_age.first()
+            if oldest is None or oldest[1] > now:
+                break
             self._end(*oldest)
 
     def _end(self, th1: bytes, ends: float) -> None:
