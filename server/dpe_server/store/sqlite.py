@@ -28,6 +28,10 @@ from dpe_server.store.batch import decide
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's write."""
 
+CHECKPOINT = 8_192
+"""Pages in the WAL (32 MB) at which they are copied into the database: SQLite's own 1,000 are there after five batches,
+and every page that many batches have changed would be copied for each of them."""
+
 PRUNE_CHUNK = 500
 """Sessions deleted in one transaction, so that registrations need not wait long."""
 
@@ -90,8 +94,8 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")  # the first to read the file
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
         except sqlite3.Error:
             connection.close()
             raise
@@ -175,7 +179,7 @@ class SqliteStore:
             if verdict.ended:
                 writer.execute(statements.END, (_json_ids(verdict.ended),))
             if verdict.started:
-                _insert(writer, verdict.started)
+                _put(writer, verdict.started)
                 newest = max(session.ordinal for session in verdict.started)
                 writer.execute(statements.COUNT_ORDINAL, (newest,))
         return verdict.outcomes
@@ -233,9 +237,7 @@ class SqliteStore:
 
     def integrity_check(self) -> list[str]:
         """Return what is wrong in the file, a line each; empty: nothing. Reads all of it."""
-        faults = [line for (line,) in self._read("PRAGMA integrity_check") if line != "ok"]
-        orphans = self._read("PRAGMA foreign_key_check")
-        return [*faults, *(f"a row of {table} has no row in {parent}" for table, _, parent, _ in orphans)]
+        return [line for (line,) in self._read("PRAGMA integrity_check") if line != "ok"]
 
 
 def _epoch(number: int) -> int:
@@ -258,17 +260,14 @@ def _held(client_id: int, device: str, ordinal: int, success_hash: str, expires_
     )
 
 
-def _insert(connection: sqlite3.Connection, sessions: Sequence[Session]) -> None:
-    """Insert in pieces that are powers of two long, so that their few statements stay prepared."""
+def _put(connection: sqlite3.Connection, sessions: Sequence[Session]) -> None:
+    """Put sessions in, in pieces that are powers of two long, so that their few statements stay prepared."""
     start = 0
     while start < len(sessions):
-        size = min(statements.MAX_INSERT, 1 << (len(sessions) - start).bit_length() - 1)
-        piece = sessions[start : start + size]
-        rows = [value for session in piece for value in _row(session)]
-        connection.execute(statements.insert_sessions(size), rows)
+        size = min(statements.MAX_PUT, 1 << (len(sessions) - start).bit_length() - 1)
+        rows = [value for session in sessions[start : start + size] for value in _row(session)]
+        connection.execute(statements.put_sessions(size), rows)
         start += size
-    profiles = [(int.from_bytes(s.client_id, "big"), s.properties, s.policies) for s in sessions]
-    connection.execute(statements.INSERT_PROFILES, (json.dumps(profiles),))
 
 
 def _row(s: Session) -> tuple[Any, ...]:
@@ -289,10 +288,12 @@ def _row(s: Session) -> tuple[Any, ...]:
         s.success_hash,
         s.confirm,
         s.sealed_keys,
+        s.properties,
+        s.policies,
     )
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    """The inverse of ``_row``, with the profile's columns after it."""
+    """The inverse of ``_row``."""
     client_id, device, sealed_imei, major, minor, *rest = row
     return Session(client_id.to_bytes(SIZE_CLIENT_ID, "big"), device, sealed_imei, Version(major, minor), *rest)
