@@ -54,6 +54,9 @@ class Prepared:
     """The transaction of each session."""
 
 
+_NAMES = {status: status.name.lower() for status in Status}
+
+
 class Registrar:
     """The ID Manager's front: decides every REQUEST and SUCCESS.
 
@@ -215,15 +218,15 @@ class Registrar:
                 prk3=step.next(payload).prk3,
             )
         self._transactions.add(transaction)
-        status = verdict.status.name.lower()
-        self._log("response", status=status, rule=verdict.rule, version=str(request.version), suite=suite)
+        self._log(
+            "response", status=_NAMES[verdict.status], rule=verdict.rule, version=str(request.version), suite=suite
+        )
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
         """Return the reply that carries the RESPONSE of a transaction."""
-        status = transaction.status
-        max_age = self._retry_after if status == Status.UNAVAILABLE else None
-        return Reply.message(RESPONSE_CODES[Status(status)], transaction.response, max_age=max_age)
+        max_age = self._retry_after if transaction.status == Status.UNAVAILABLE else None
+        return Reply.message(RESPONSE_CODES[transaction.status], transaction.response, max_age=max_age)
 
     def _agree(self, request: Request) -> tuple[bytes | None, bytes]:
         """Return our ephemeral public key and ``dh`` in the X25519 suite, else None and nothing."""

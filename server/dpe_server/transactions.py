@@ -15,6 +15,7 @@ from struct import Struct
 
 from dpe_coap.keys import ConfirmStep, SuccessStep
 from dpe_coap.messages import Version
+from dpe_coap.numbers import Status
 from dpe_server.compact import Index, Map, Queue
 from dpe_server.policy import Terms
 from dpe_server.reply import Reply
@@ -100,7 +101,7 @@ class Transaction:
     """Order of the REQUEST among all that the server has answered."""
     ends: float
     """When its life ends (monotonic seconds)."""
-    status: int
+    status: Status
     """That of the RESPONSE."""
     response: bytes = field(repr=False)
     """The RESPONSE as it was sent."""
@@ -257,7 +258,8 @@ class Transactions:
         return head + rest + firmware + transaction.response
 
     def _unpack(self, th1: bytes, record: bytes) -> Transaction:
-        state, status, ordinal, ends, device = self._HEAD.unpack_from(record)
+        state, code, ordinal, ends, device = self._HEAD.unpack_from(record)
+        status = _STATUSES[code]
         at = self._HEAD.size
         if state == State.ANSWERED:
             return Transaction(th1, device, ordinal, ends, status, record[at:])
@@ -269,3 +271,4 @@ class Transactions:
 
 
 _STATES = tuple(State)
+_STATUSES = {int(status): status for status in Status}
