@@ -11,6 +11,7 @@ One batch is completed before the next is prepared. The store is read in ``prepa
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -82,7 +83,7 @@ class Registrar:
         self._retry_after = retry_after
         self._transactions = Transactions() if transactions is None else transactions
         self._admission = Admission(store, self._transactions, policy, random)
-        self._ordinal = store.last_ordinal()
+        self._ordinal = 0
         self._audit: list[Audit] = []
         self.reload(keys=keys, policy=policy)
 
@@ -170,6 +171,8 @@ class Registrar:
 
     def _requests(self, proved: Sequence[Proved], now: float, wall: float) -> dict[bytes, Reply]:
         """Answer the proved REQUESTs of a batch, by their TH1."""
+        with suppress(StoreError):  # which the admission meets too
+            self._ordinal = max(self._ordinal, self._store.last_ordinal())  # other processes count on the same store
         replies: dict[bytes, Reply] = {}
         for p, verdict in zip(proved, self._admission.judge(proved, now), strict=True):
             if verdict is None:

@@ -12,6 +12,7 @@ must know as one row, and inserts many rows with one statement.
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import starmap
@@ -27,6 +28,10 @@ from dpe_server.store.batch import decide
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's write."""
+COMMIT_TIMEOUT = 1.5
+"""The same for registrations: a device sends again after 2 s at the soonest, and is told by then to wait."""
+POLL = 0.001
+"""Seconds between two attempts to write. SQLite's own waiting grows to 100 ms, in which others write ten batches."""
 
 CHECKPOINT = 8_192
 """Pages in the WAL (32 MB) at which they are copied into the database: SQLite's own 1,000 are there after five batches,
@@ -85,6 +90,7 @@ class SqliteStore:
                 schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 schema.migrate(self._writer)
+                self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _begin waits
                 self._reader = self._connect()
                 self._reader.execute("PRAGMA query_only = ON")
             except BaseException:
@@ -118,11 +124,24 @@ class SqliteStore:
             raise StoreError(f"{self.path}: {error.strerror}", hint="check the path and who may write there") from None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, timeout: float) -> Iterator[sqlite3.Connection]:
         with self._writing, self._answering():
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._begin(timeout)
             with self._writer:  # commits, or rolls back
                 yield self._writer
+
+    def _begin(self, timeout: float) -> None:
+        """Begin to write; when another process does, try again until ``timeout`` seconds are over."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+                time.sleep(POLL)
+            else:
+                return
 
     def _read(self, sql: str, **parameters: Any) -> list[Any]:
         with self._reading, self._answering():
@@ -172,7 +191,7 @@ class SqliteStore:
             "client_ids": _json_ids([session.client_id for session in sessions]),
             "devices": b"".join(session.device for session in sessions),
         }
-        with self._transaction() as writer:
+        with self._transaction(COMMIT_TIMEOUT) as writer:
             by_client_id, by_device, revoked = map(json.loads, writer.execute(statements.HELD, keys).fetchone())
             held = starmap(_held, (*by_client_id, *by_device))
             verdict = decide(sessions, held, set(map(bytes.fromhex, revoked)))
@@ -211,25 +230,25 @@ class SqliteStore:
 
         Returns whether it had one. A device that is on the list already keeps its first date.
         """
-        with self._transaction() as writer:
+        with self._transaction(BUSY_TIMEOUT) as writer:
             writer.execute(statements.REVOKE, (device, at))
             return writer.execute("DELETE FROM session WHERE device = ?", (device,)).rowcount > 0
 
     def restrict(self, device: bytes, minimum_epoch: int) -> None:
         """Set the lowest key epoch (0 to 255) accepted of ``device`` (16 bytes)."""
-        with self._transaction() as writer:
+        with self._transaction(BUSY_TIMEOUT) as writer:
             writer.execute(statements.RESTRICT, (device, _epoch(minimum_epoch)))
 
     def set_minimum_epoch(self, minimum_epoch: int) -> None:
         """Set the lowest key epoch (0 to 255) accepted of any device."""
-        with self._transaction() as writer:
+        with self._transaction(BUSY_TIMEOUT) as writer:
             writer.execute("UPDATE server SET minimum_epoch = ?", (_epoch(minimum_epoch),))
 
     def prune(self, before: int) -> int:
         """Delete the sessions that ended before ``before`` (Unix seconds), some at a time; return how many."""
         pruned = 0
         while True:
-            with self._transaction() as writer:
+            with self._transaction(BUSY_TIMEOUT) as writer:
                 count = writer.execute(statements.PRUNE, (before, PRUNE_CHUNK)).rowcount
             pruned += count
             if count < PRUNE_CHUNK:

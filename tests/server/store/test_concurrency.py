@@ -23,7 +23,7 @@ def test_reads_go_on_and_show_the_old_while_another_writes(
     old = make()
     store.commit([old])
     with closing(SqliteStore(path)) as other:
-        with other._transaction() as writer:
+        with other._transaction(1.0) as writer:
             writer.execute("DELETE FROM session")
             assert store.sessions([old.client_id]) == {old.client_id: old}
             assert store.count(now) == 1

@@ -64,7 +64,7 @@ def test_a_write_to_a_read_only_database_is_said(store: SqliteStore, make: Make)
 
 
 def test_another_process_that_does_not_finish_is_said(path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr(sqlite, "COMMIT_TIMEOUT", 0.0)
     session = make()
     with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
