@@ -138,6 +138,8 @@ class Transactions:
 
     _HEAD = Struct(">BBQd16s")
     _OFFER = Struct(">Q7sBBBI32s32sB")
+    _NAMES = Struct(">B17x16sQ")
+    """Of both: state, device and, where there is an offer, Client ID."""
 
     def __init__(self, *, total: int = TOTAL) -> None:
         self._total = total
@@ -229,10 +231,9 @@ class Transactions:
     def _remove(self, th1: bytes) -> None:
         record = self._records.part(th1).pop(th1)
         self._committing.pop(th1, None)
-        state, _, _, _, device = self._HEAD.unpack_from(record)
+        state, device, client_id = self._NAMES.unpack_from(record)
         self._by_device.discard(device, th1)
         if state != State.ANSWERED:
-            client_id, *_ = self._OFFER.unpack_from(record, self._HEAD.size)
             self._by_client_id.discard(client_id, th1)
         self._count -= 1
 
