@@ -7,7 +7,8 @@ commit for the whole batch, which the caller makes:
     outcomes = store.commit(prepared.sessions)         # or None when the store failed
     replies = registrar.complete(prepared, outcomes, now)
 
-One batch is completed before the next is prepared. The store is read in ``prepare``, never written.
+Batches are committed and completed in the order in which they were prepared; one may be prepared while the one before
+it is being committed. The store is read in ``prepare``, never written.
 """
 
 from collections.abc import Callable, Sequence

@@ -137,3 +137,46 @@ def test_no_look_up_scans_a_table(store: SqliteStore, make: Make, name: str) -> 
 def test_the_check_of_plans_sees_a_scan(store: SqliteStore) -> None:
     plan = store._read("EXPLAIN QUERY PLAN SELECT 1 FROM session WHERE rule = 'x'")
     assert any("SCAN session" in step[3] for step in plan)
+
+
+def operations(store: SqliteStore, act: Callable[[], object]) -> int:
+    """Count the operations of SQLite's virtual machine that ``act`` takes."""
+    counted = 0
+
+    def count() -> int:
+        nonlocal counted
+        counted += 1
+        return 0
+
+    for connection in (store._writer, store._reader):
+        connection.set_progress_handler(count, 1)
+    act()
+    for connection in (store._writer, store._reader):
+        connection.set_progress_handler(None, 1)
+    return counted
+
+
+def test_the_work_does_not_grow_with_the_size(store: SqliteStore, make: Make, now: int) -> None:
+    def work() -> dict[str, int]:
+        batch = [make(expires_at=None) for _ in range(50)]
+        keys = [session.client_id for session in batch]
+        devices = [session.device for session in batch]
+        numbers = [int.from_bytes(key, "big") for key in keys]
+        return {
+            "commit": operations(store, lambda: store.commit(batch)),
+            "commit again": operations(store, lambda: store.commit([make(device=device) for device in devices])),
+            "sessions": operations(store, lambda: store.sessions(keys)),
+            "sessions of": operations(store, lambda: store.sessions_of(devices)),
+            "held": operations(store, lambda: store.held(numbers)),
+            "taken": operations(store, lambda: store.taken(numbers[0], numbers[0] + 1000)),
+            "restrictions": operations(store, lambda: store.restrictions(devices)),
+            "prune": operations(store, lambda: store.prune(now)),
+        }
+
+    store.commit([make(expires_at=None) for _ in range(100)])
+    small = work()
+    for _ in range(10):
+        store.commit([make(expires_at=None) for _ in range(2_000)])
+    large = work()
+    for name, count in small.items():
+        assert 0 < large[name] <= 1.1 * count, name
