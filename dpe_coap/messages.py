@@ -5,9 +5,12 @@ RESPONSE is ok, the server URI exactly when it is redirect. Labels that a messag
 covers them.
 """
 
-from collections.abc import Container
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import cbor2
 
@@ -128,7 +131,7 @@ class _Field(NamedTuple):
     name: str
     kind: int
     """The major type."""
-    allowed: Container[int]
+    allowed: range | tuple[int, ...]
     """Values of a number, sizes in bytes of a string, values of both parts of a version."""
     expected: str
     """``allowed``, in words."""
@@ -152,6 +155,23 @@ class _Field(NamedTuple):
         value = data[content:end]
         return value if self.kind == cbor.BYTES else value.decode()
 
+    @property
+    def pattern(self) -> bytes:
+        """A regular expression with one group, which every right item matches."""
+        if self.kind == cbor.BYTES:
+            heads = [re.escape(cbor2.dumps(bytes(size))[:-size]) for size in self.allowed]
+            if len(heads) == 1:
+                return heads[0] + b"(.{%d})" % self.allowed[0]
+            return b"(" + b"|".join(b"%b.{%d}" % item for item in zip(heads, self.allowed, strict=True)) + b")"
+        return b"(" + _PATTERNS[self.kind] + b")"
+
+    def of_item(self, item: bytes) -> object:
+        """Return the value of what ``pattern`` captured, or raise MalformedMessage or UnicodeDecodeError."""
+        argument, content = cbor.head(item, 0)
+        if self.kind == cbor.TEXT and content + argument != len(item):
+            raise self.fault("has another length", 0)
+        return self.read(item, 0, len(item))
+
     def _version(self, data: bytes, parts: int, position: int) -> Version:
         values = []
         for _ in range(min(parts, 2)):
@@ -165,6 +185,12 @@ class _Field(NamedTuple):
         return Version(*values)
 
 
+_BYTE = rb"(?:[\x00-\x17]|\x18[\x18-\xff])"
+_PATTERNS = {
+    cbor.UNSIGNED: _BYTE + rb"|\x19[\x01-\xff].|\x1a(?!\0\0).{4}",
+    cbor.TEXT: rb"[\x61-\x77].{1,23}|\x78[\x18-\xff].{24,255}",
+    cbor.ARRAY: rb"\x82" + _BYTE * 2,
+}
 _KINDS = {cbor.UNSIGNED: "an unsigned number", cbor.BYTES: "a byte string", cbor.TEXT: "text", cbor.ARRAY: "an array"}
 
 
@@ -227,28 +253,89 @@ _MESSAGES: dict[int, tuple[type[Message], tuple[_Field, ...]]] = {
         (_status, _number(LABEL_LIFETIME, "lifetime", "lifetime", MAX_SECONDS, required=False), _mac),
     ),
 }
-_TYPES = {kind: number for number, (kind, _) in _MESSAGES.items()}
+_TYPES = {kind: int(number) for number, (kind, _) in _MESSAGES.items()}
+_ATTRIBUTES = {n: [(field_.label, field_.attribute) for field_ in members] for n, (_, members) in _MESSAGES.items()}
 _ONLY_WITH = {"client_id": Status.OK, "sealed_handle": Status.OK, "server_uri": Status.REDIRECT}
+
 _type = _number(LABEL_TYPE, "", "message type", max(_MESSAGES))
+
+REMEMBERED = 1_024
+"""Encodings of versions, numbers and texts whose meaning is remembered, for each field."""
+
+
+class _Shape:
+    """A message as it usually is, with no label but its own: matched as a whole by one regular expression.
+
+    Four times as fast as the strict reader, which has the last word on all that does not match.
+    """
+
+    def __init__(self, number: int, kind: type[Message], members: tuple[_Field, ...]) -> None:
+        self.kind = kind
+        pattern = b"[\xa0-\xb7]" + re.escape(bytes([LABEL_TYPE, number]))
+        for member in members:
+            pattern += b"(?:%b%b)%b" % (re.escape(bytes([member.label])), member.pattern, b"?" * (not member.required))
+        self._match = re.compile(pattern, re.DOTALL).fullmatch
+        self._readers = [(n, read) for n, read in enumerate(map(self._reader, members)) if read is not None]
+        places = {member.attribute: n for n, member in enumerate(members)}
+        self._arranged: Callable[[list[Any]], tuple[Any, ...]]
+        self._arranged = itemgetter(*(places[attribute.name] for attribute in fields(kind)))
+        self._status = places.get("status", 0)
+        self._only_with = [(places[name], status) for name, status in _ONLY_WITH.items() if kind is Response]
+
+    @staticmethod
+    def _reader(member: _Field) -> Callable[[bytes], object] | None:
+        """Return what makes the value of a captured item; None where the capture is the value."""
+        if member.kind == cbor.BYTES:
+            return None if len(member.allowed) == 1 else itemgetter(slice(1, None))  # without its head
+        return lru_cache(REMEMBERED)(member.of_item)
+
+    def values(self, payload: bytes) -> tuple[Any, ...] | None:
+        """Return the values of the message's attributes in their order, or None when this is not its shape."""
+        found = self._match(payload)
+        if found is None:
+            return None
+        values: list[Any] = list(found.groups())
+        if payload[0] != 0xA1 + len(values) - values.count(None):
+            return None
+        try:
+            for n, read in self._readers:
+                if values[n] is not None:
+                    values[n] = read(values[n])
+        except (MalformedMessage, UnicodeDecodeError):
+            return None
+        for n, status in self._only_with:
+            if (values[n] is None) == (values[self._status] == status):
+                return None
+        return self._arranged(values)
+
+
+_SHAPES = {bytes([LABEL_TYPE, number]): _Shape(number, *message) for number, message in _MESSAGES.items()}
 
 
 def decode(payload: bytes) -> Message:
     """Return the message that ``payload`` holds, or raise MalformedMessage; nothing else, whatever the bytes."""
+    shape = _SHAPES.get(payload[1:3])
+    values = None if shape is None else shape.values(payload)
+    return decode_strictly(payload) if shape is None or values is None else shape.kind(*values)
+
+
+def decode_strictly(payload: bytes) -> Message:
+    """As ``decode``, by the way that knows every label and names the fault."""
     found = cbor.fields(payload)
     if LABEL_TYPE not in found:
         raise _type.fault("missing", 0)
     if payload[found[LABEL_TYPE][0]] >> 5 == cbor.UNSIGNED and payload[found[LABEL_TYPE][0]] not in _MESSAGES:
         raise MalformedMessage("unknown message type", offset=found[LABEL_TYPE][0], key=LABEL_TYPE)
-    kind, fields = _MESSAGES[_type.read(payload, *found[LABEL_TYPE])]  # type: ignore[index]  # a number it is
+    kind, members = _MESSAGES[_type.read(payload, *found[LABEL_TYPE])]  # type: ignore[index]  # a number it is
     values: dict[str, object] = {}
-    for field_ in fields:
+    for field_ in members:
         place = found.get(field_.label)
         if place is not None:
             values[field_.attribute] = field_.read(payload, *place)
         elif field_.required:
             raise field_.fault("missing", len(payload))
     if kind is Response:
-        for field_ in fields:
+        for field_ in members:
             status = _ONLY_WITH.get(field_.attribute)
             present = field_.label in found
             if status is not None and present != (values["status"] == status):
@@ -263,14 +350,15 @@ def encode(message: Message) -> bytes:
     Raises LocalError when a field is out of range or does not go with the status: what is sent would be accepted.
     """
     number = _TYPES[type(message)]
-    fields: dict[int, object] = {LABEL_TYPE: int(number)}
-    for field_ in _MESSAGES[number][1]:
-        value = getattr(message, field_.attribute)
+    items: dict[int, object] = {LABEL_TYPE: number}
+    for label, attribute in _ATTRIBUTES[number]:
+        value = getattr(message, attribute)
         if value is not None:
-            fields[field_.label] = list(value) if field_ is _version else value
+            items[label] = value
     try:
-        payload = cbor2.dumps(fields)
-        decode(payload)
+        payload = cbor2.dumps(items)
+        if _SHAPES[payload[1:3]].values(payload) is None:
+            decode_strictly(payload)
     except (MalformedMessage, cbor2.CBOREncodeError) as error:
         raise LocalError(f"cannot encode this {type(message).__name__}: {error}") from error
     return payload

@@ -137,8 +137,8 @@ def page() -> str:
         server=diagram(State.PENDING.name, server).replace(
             "[*] --> PENDING", "[*] --> PENDING: Client ID offered\n    [*] --> ANSWERED: refusal"
         ),
-        states="\n".join(f"| {state.name} | {state.value} |" for state in State),
-        events="\n".join(f"| {event.name.lower().replace('_', ' ')} | {event.value} |" for event in Event),
+        states="\n".join(f"| {state.name} | {state.meaning} |" for state in State),
+        events="\n".join(f"| {event.name.lower().replace('_', ' ')} | {event.meaning} |" for event in Event),
     )
 
 

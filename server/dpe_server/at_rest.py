@@ -3,8 +3,7 @@
 Who has the database without the at-rest key learns no IMEI and no session key from it.
 """
 
-import secrets
-from hmac import digest
+from os import urandom
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from dpe_coap.errors import DpeError
 from dpe_coap.imei import Imei
+from dpe_coap.keys import HmacKey
 
 SIZE_DEVICE = 16
 """Bytes of the keyed hash that names a device."""
@@ -34,12 +34,13 @@ class AtRest:
 
     def __init__(self, key: bytes) -> None:
         self._device_key, self._imei_key, self._session_key = (
-            HKDFExpand(SHA256(), 32, b"DPE at rest: " + use).derive(key) for use in (b"device", b"IMEI", b"session")
+            HmacKey(HKDFExpand(SHA256(), 32, b"DPE at rest: " + use).derive(key))
+            for use in (b"device", b"IMEI", b"session")
         )
 
     def device_id(self, imei: Imei) -> bytes:
         """Return the 16 bytes that name the device in the store, in file names and on the revocation list."""
-        return digest(self._device_key, imei.packed, "sha256")[:SIZE_DEVICE]
+        return self._device_key.mac(imei.packed)[:SIZE_DEVICE]
 
     def seal_imei(self, imei: Imei, device: bytes) -> bytes:
         """Return the IMEI sealed for the record of ``device`` (16 bytes)."""
@@ -58,18 +59,14 @@ class AtRest:
         return _open(self._session_key, client_id, sealed)
 
 
-def _cipher(key: bytes, record: bytes) -> AESGCM:
-    return AESGCM(digest(key, record, "sha256"))
+def _seal(key: HmacKey, record: bytes, plain: bytes) -> bytes:
+    nonce = urandom(_SIZE_NONCE)
+    return nonce + AESGCM(key.mac(record)).encrypt(nonce, plain, None)
 
 
-def _seal(key: bytes, record: bytes, plain: bytes) -> bytes:
-    nonce = secrets.token_bytes(_SIZE_NONCE)
-    return nonce + _cipher(key, record).encrypt(nonce, plain, None)
-
-
-def _open(key: bytes, record: bytes, sealed: bytes) -> bytes:
+def _open(key: HmacKey, record: bytes, sealed: bytes) -> bytes:
     try:
-        return _cipher(key, record).decrypt(sealed[:_SIZE_NONCE], sealed[_SIZE_NONCE:], None)
+        return AESGCM(key.mac(record)).decrypt(sealed[:_SIZE_NONCE], sealed[_SIZE_NONCE:], None)
     except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
         raise AtRestError(
             "a sealed value of the store does not open",

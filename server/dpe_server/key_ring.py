@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dpe_coap import keys as schedule
 from dpe_coap.errors import BadHandle
 from dpe_coap.imei import Imei
+from dpe_coap.keys import HANDLE_RANDOM_SIZE, HandleKey, MasterKey
 
 FIRST_GENERATION = 1
 LAST_GENERATION = 255
@@ -34,23 +34,29 @@ class KeyRing:
         return max(self.handle)
 
     @cached_property
-    def _secrets(self) -> dict[int, bytes]:
-        return {epoch: schedule.master_secret(key) for epoch, key in self.master.items()}
+    def _masters(self) -> dict[int, MasterKey]:
+        return {epoch: MasterKey(epoch, key) for epoch, key in self.master.items()}
+
+    @cached_property
+    def _handles(self) -> dict[int, HandleKey]:
+        return {hkid: HandleKey(hkid, key) for hkid, key in self.handle.items()}
+
+    @cached_property
+    def _sealing(self) -> HandleKey:
+        return self._handles[self.current_hkid]
 
     def device_key(self, epoch: int, imei: Imei) -> bytes | None:
         """Return K_dev (32 bytes), or None when the ring has no master key of that epoch."""
-        secret = self._secrets.get(epoch)
-        return None if secret is None else schedule.device_key(secret, epoch, imei.packed)
+        master = self._masters.get(epoch)
+        return None if master is None else master.device_key(imei)
 
     def seal_handle(self, epoch: int, imei: Imei, random: Callable[[int], bytes]) -> bytes:
         """Return a new handle (17 bytes) under the current handle key."""
-        hkid = self.current_hkid
-        return schedule.seal_handle(self.handle[hkid], hkid, epoch, imei.packed, random(schedule.HANDLE_RANDOM_SIZE))
+        return self._sealing.seal(epoch, imei, random(HANDLE_RANDOM_SIZE))
 
     def open_handle(self, handle: bytes) -> tuple[int, Imei]:
         """Return the epoch and the IMEI in a handle (17 bytes); BadHandle when no key of the ring opens it."""
-        key = self.handle.get(handle[0])
+        key = self._handles.get(handle[0])
         if key is None:
             raise BadHandle("the handle key of this handle is not in the ring")
-        epoch, packed = schedule.open_handle(key, handle)
-        return epoch, Imei(packed)
+        return key.open(handle)

@@ -1,20 +1,23 @@
 """What the registrar answers: a CoAP code and a payload, without a word of how they travel."""
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, Code, problem
 from dpe_coap.errors import MalformedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A CoAP response to one POST."""
 
     code: Code
-    payload: bytes = field(default=b"", repr=False)
+    payload: bytes = b""
     content_format: int | None = None
     max_age: int | None = None
     """Seconds; for 5.03, when to come back."""
+
+    def __repr__(self) -> str:
+        """Without the payload."""
+        return f"Reply(code={self.code!r}, content_format={self.content_format}, max_age={self.max_age})"
 
     @classmethod
     def message(cls, code: Code, payload: bytes, *, max_age: int | None = None) -> "Reply":

@@ -3,46 +3,66 @@
 A transaction is known by its TH1 (a resent REQUEST gets the same RESPONSE) and by its Client ID (SUCCESS names it). It
 stays for its whole life of 300 s, so that resent messages get the same bytes; the oldest goes first when a device has
 more than four, or all devices together more than the table holds.
+
+A server remembers a million of them. So each is kept as one string of bytes, some 600 bytes with all that finds it, in
+maps of nothing but strings and numbers: the garbage collector has nothing to go through, whatever their number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TypeVar
+from enum import IntEnum
+from struct import Struct
 
-from dpe_coap.imei import Imei
 from dpe_coap.keys import ConfirmStep, SuccessStep
 from dpe_coap.messages import Version
-from dpe_server.policy import Accept
+from dpe_coap.numbers import Status
+from dpe_server.compact import Index, Map, Queue
+from dpe_server.policy import Terms
 from dpe_server.reply import Reply
-
-_Key = TypeVar("_Key")
 
 LIFE = 300.0
 """Seconds a transaction lives (docs/protocol.md, "State machines")."""
 PER_DEVICE = 4
-TOTAL = 65_536
+TOTAL = 1 << 20
+"""The most transactions remembered, in some 600 MB."""
+
+REMOVED_AT_ONCE = 1_024
+"""The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
+
+_NOTHING = bytes(32)
 
 
-class State(Enum):
+class _Named(IntEnum):
+    """A number with a meaning in words."""
+
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str) -> "_Named":
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.meaning = meaning
+        return member
+
+
+class State(_Named):
     """Where a transaction stands."""
 
-    ANSWERED = "answered with a refusal"
-    PENDING = "Client ID offered"
-    COMMITTING = "SUCCESS verified, not durable yet"
-    ESTABLISHED = "session durable"
-    RELEASED = "declined by the client"
-    SUPERSEDED = "a newer registration of the device won"
+    ANSWERED = 0, "answered with a refusal"
+    PENDING = 1, "Client ID offered"
+    COMMITTING = 2, "SUCCESS verified, not durable yet"
+    ESTABLISHED = 3, "session durable"
+    RELEASED = 4, "declined by the client"
+    SUPERSEDED = 5, "a newer registration of the device won"
 
 
-class Event(Enum):
+class Event(_Named):
     """What moves a transaction on."""
 
-    CONFIRMED = "SUCCESS with status ok"
-    DECLINED = "SUCCESS with another status"
-    COMMITTED = "the commit is durable"
-    STORE_FAILED = "the commit failed"
-    NEWER_WON = "a newer registration of the device is durable"
+    CONFIRMED = 0, "SUCCESS with status ok"
+    DECLINED = 1, "SUCCESS with another status"
+    COMMITTED = 2, "the commit is durable"
+    STORE_FAILED = 3, "the commit failed"
+    NEWER_WON = 4, "a newer registration of the device is durable"
 
 
 TRANSITIONS = {
@@ -56,17 +76,18 @@ TRANSITIONS = {
 """The whole state machine. Beside it, a transaction may go at any time: its life ends, or a bound evicts it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer:
     """What the server offered with status ok, and what SUCCESS needs."""
 
     client_id: int
-    imei: Imei
+    imei: bytes = field(repr=False)
+    """Packed, 7 bytes."""
     version: Version
     firmware: str | None
     suite: int
-    accept: Accept
-    step: SuccessStep
+    terms: Terms
+    prk3: bytes = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,88 +96,180 @@ class Transaction:
 
     th1: bytes = field(repr=False)
     device: bytes = field(repr=False)
-    """Keyed hash of the IMEI."""
+    """Keyed hash of the IMEI (16 bytes)."""
     ordinal: int
     """Order of the REQUEST among all that the server has answered."""
     ends: float
     """When its life ends (monotonic seconds)."""
-    response: Reply = field(repr=False)
-    offer: Offer | None = field(default=None, repr=False)
+    status: Status
+    """That of the RESPONSE."""
+    response: bytes = field(repr=False)
+    """The RESPONSE as it was sent."""
+    offer: Offer | None = None
     """None when the answer was a refusal."""
     state: State = State.ANSWERED
-    success: bytes = field(default=b"", repr=False)
-    """The SUCCESS that was accepted; the same bytes get the same answer."""
-    confirm_step: ConfirmStep | None = field(default=None, repr=False)
+    th3: bytes = field(default=_NOTHING, repr=False)
+    """Names the SUCCESS that was accepted; the same bytes get the same answer."""
     answer: Reply | None = field(default=None, repr=False)
-    """The reply to SUCCESS, once there is one."""
+    """The reply to SUCCESS, from when there is one to the end of the batch."""
 
     def move(self, event: Event) -> None:
         """Go to the next state; KeyError where TRANSITIONS has none."""
         self.state = TRANSITIONS[self.state, event]
 
+    @property
+    def success_step(self) -> SuccessStep:
+        """The key schedule at the point where the RESPONSE has been sent, of a transaction with an offer."""
+        assert self.offer is not None
+        return SuccessStep.after(self.th1, self.response, self.offer.prk3)
+
+    @property
+    def confirm_step(self) -> ConfirmStep:
+        """The key schedule at the point where SUCCESS has come."""
+        assert self.offer is not None
+        return ConfirmStep(self.th3, self.offer.prk3)
+
 
 class Transactions:
-    """The bounded table of transactions."""
+    """The bounded table of transactions.
+
+    What it returns is a copy, which ``update`` writes back. Only a transaction that waits for its commit is one object.
+    """
+
+    _HEAD = Struct(">BBQd16s")
+    _OFFER = Struct(">Q7sBBBI32s32sB")
+    _NAMES = Struct(">B17x16sQ")
+    """Of both: state, device and, where there is an offer, Client ID."""
 
     def __init__(self, *, total: int = TOTAL) -> None:
         self._total = total
-        self._by_th1: dict[bytes, Transaction] = {}  # insertion order is the order of age
-        self._by_client_id: dict[int, list[Transaction]] = {}
-        self._by_device: dict[bytes, list[Transaction]] = {}
+        self._count = 0
+        self._now = float("-inf")
+        self._records = Map[bytes]()
+        self._by_client_id = Index[int]()
+        self._by_device = Index[bytes]()
+        self._by_age = Queue()
+        self._committing: dict[bytes, Transaction] = {}
+        self._terms: list[Terms] = []
+        self._terms_numbers: dict[Terms, int] = {}
 
     def __len__(self) -> int:
         """How many transactions there are."""
-        return len(self._by_th1)
+        return self._count
 
     def of_request(self, th1: bytes) -> Transaction | None:
         """Return the transaction that a REQUEST with this TH1 began."""
-        return self._by_th1.get(th1)
+        record = self._records.part(th1).get(th1)
+        if record is None:
+            return None
+        found = self._committing.get(th1) or self._unpack(th1, record)
+        return found if found.ends > self._now else None
 
     def of_client_id(self, client_id: int) -> list[Transaction]:
         """Return the transactions in which this Client ID was offered."""
-        return self._by_client_id.get(client_id, [])
+        return self._all(self._by_client_id.get(client_id))
 
     def of_device(self, device: bytes) -> list[Transaction]:
         """Return the transactions of one device, the oldest first."""
-        return self._by_device.get(device, [])
+        return self._all(self._by_device.get(device))
 
     def is_reserved(self, client_id: int) -> bool:
         """Say whether a transaction that may still be confirmed holds this Client ID."""
-        return any(t.state in (State.PENDING, State.COMMITTING) for t in self.of_client_id(client_id))
+        th1s = self._by_client_id.get(client_id)
+        return any(self._records.part(th1)[th1][0] == State.PENDING or th1 in self._committing for th1 in th1s)
 
     def add(self, transaction: Transaction) -> None:
         """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached."""
-        mine = self.of_device(transaction.device)
+        th1 = transaction.th1
+        if th1 in self._records.part(th1):  # at the end of its life, and not removed yet
+            self._remove(th1)
+        mine = self._by_device.get(transaction.device)
         if len(mine) >= PER_DEVICE:
-            self.remove(mine[0])
-        elif len(self) >= self._total:
-            self.remove(next(iter(self._by_th1.values())))
-        self._by_th1[transaction.th1] = transaction
-        self._by_device.setdefault(transaction.device, []).append(transaction)
+            self._remove(mine[0])
+        while self._count >= self._total and (oldest := self._by_age.first()):
+            self._end(*oldest)
+        self._records.part(th1)[th1] = self._pack(transaction)
+        self._by_device.add(transaction.device, th1)
         if transaction.offer is not None:
-            self._by_client_id.setdefault(transaction.offer.client_id, []).append(transaction)
+            self._by_client_id.add(transaction.offer.client_id, th1)
+        self._by_age.append(th1, transaction.ends)
+        self._count += 1
+
+    def update(self, transaction: Transaction) -> None:
+        """Keep what has become of a transaction, unless it had to go meanwhile."""
+        th1 = transaction.th1
+        part = self._records.part(th1)
+        if th1 not in part:
+            return
+        if transaction.state == State.COMMITTING:
+            self._committing[th1] = transaction
+        else:
+            self._committing.pop(th1, None)
+            part[th1] = self._pack(transaction)
 
     def remove(self, transaction: Transaction) -> None:
-        """Forget a transaction."""
-        del self._by_th1[transaction.th1]
-        _discard(self._by_device, transaction.device, transaction)
-        if transaction.offer is not None:
-            _discard(self._by_client_id, transaction.offer.client_id, transaction)
+        """Forget a transaction, if it is still there."""
+        if transaction.th1 in self._records.part(transaction.th1):
+            self._remove(transaction.th1)
 
     def expire(self, now: float) -> None:
-        """Forget all whose life has ended."""
-        for transaction in list(self._ended(now)):
-            self.remove(transaction)
+        """Return no transaction whose life has ended. Some at a time are removed: a million take seconds."""
+        self._now = now
+        for _ in range(REMOVED_AT_ONCE):
+            oldest = self._by_age.first()
+            if oldest is None or oldest[1] > now:
+                break
+            self._end(*oldest)
 
-    def _ended(self, now: float) -> Iterator[Transaction]:
-        for transaction in self._by_th1.values():
-            if transaction.ends > now:
-                return
-            yield transaction
+    def _end(self, th1: bytes, ends: float) -> None:
+        """Take the first of the queue, and its transaction if it is still there and the one that was meant."""
+        self._by_age.pop()
+        record = self._records.part(th1).get(th1)
+        if record is not None and self._HEAD.unpack_from(record)[3] == ends:
+            self._remove(th1)
+
+    def _remove(self, th1: bytes) -> None:
+        record = self._records.part(th1).pop(th1)
+        self._committing.pop(th1, None)
+        state, device, client_id = self._NAMES.unpack_from(record)
+        self._by_device.discard(device, th1)
+        if state != State.ANSWERED:
+            self._by_client_id.discard(client_id, th1)
+        self._count -= 1
+
+    def _all(self, th1s: Iterable[bytes]) -> list[Transaction]:
+        return [t for t in map(self.of_request, th1s) if t is not None]
+
+    def _pack(self, transaction: Transaction) -> bytes:
+        head = self._HEAD.pack(
+            transaction.state, transaction.status, transaction.ordinal, transaction.ends, transaction.device
+        )
+        offer = transaction.offer
+        if offer is None:
+            return head + transaction.response
+        imei, firmware = offer.imei, (offer.firmware or "").encode()
+        if transaction.state != State.PENDING:  # the session has them, if there is one
+            imei, firmware = b"", b""
+        terms = self._terms_numbers.setdefault(offer.terms, len(self._terms))
+        if terms == len(self._terms):
+            self._terms.append(offer.terms)
+        rest = self._OFFER.pack(
+            offer.client_id, imei, *offer.version, offer.suite, terms, offer.prk3, transaction.th3, len(firmware)
+        )
+        return head + rest + firmware + transaction.response
+
+    def _unpack(self, th1: bytes, record: bytes) -> Transaction:
+        state, code, ordinal, ends, device = self._HEAD.unpack_from(record)
+        status = _STATUSES[code]
+        at = self._HEAD.size
+        if state == State.ANSWERED:
+            return Transaction(th1, device, ordinal, ends, status, record[at:])
+        client_id, imei, major, minor, suite, terms, prk3, th3, size = self._OFFER.unpack_from(record, at)
+        at += self._OFFER.size
+        firmware = record[at : at + size].decode() or None
+        offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
+        return Transaction(th1, device, ordinal, ends, status, record[at + size :], offer, _STATES[state], th3)
 
 
-def _discard(index: dict[_Key, list[Transaction]], key: _Key, transaction: Transaction) -> None:
-    entries = index[key]
-    entries.remove(transaction)
-    if not entries:
-        del index[key]
+_STATES = tuple(State)
+_STATUSES = {int(status): status for status in Status}

@@ -1,5 +1,7 @@
 """What the vectors do not say of the key schedule: refusals, and that nothing secret is shown."""
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,12 +33,12 @@ def test_agreement() -> None:
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=17, max_size=17))
 def test_a_handle_of_another_key(key: bytes, handle: bytes) -> None:
     try:
-        epoch, imei = keys.open_handle(key, handle)
+        epoch, imei = keys.HandleKey(1, key).open(handle)
     except BadHandle as error:
         assert error.code.dotted == "4.01"
     else:
         assert 0 <= epoch <= 255
-        assert imei.hex().isdecimal()
+        assert imei.digits.isdecimal()
 
 
 @given(st.binary(min_size=17, max_size=17), st.binary(min_size=17, max_size=17))
@@ -57,6 +59,14 @@ def test_no_secret_in_a_repr() -> None:
     confirm = success.next(bytes(32))
     for step in (request, response, success, confirm):
         assert repr(step) == f"{type(step).__name__}()"
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
+def test_hmac_is_that_of_the_standard_library(key: bytes, data: bytes) -> None:
+    expected = hmac.digest(key, data, "sha256")
+    assert keys._hmac(key, data) == expected
+    prepared = keys.HmacKey(key)
+    assert [prepared.mac(data), prepared.mac(data)] == [expected] * 2
 
 
 def test_verify_of_too_few_bytes() -> None:

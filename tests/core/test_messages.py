@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import dpe_coap
 from dpe_coap import cbor
 from dpe_coap.errors import LocalError, MalformedMessage
-from dpe_coap.messages import Confirm, Message, Request, Response, Success, Version, decode, encode
+from dpe_coap.messages import Confirm, Message, Request, Response, Success, Version, decode, decode_strictly, encode
 from dpe_coap.numbers import MAX_SECONDS, Status
 
 SCHEMA = pycddl.Schema((Path(dpe_coap.__file__).parent / "dpe1.cddl").read_text(encoding="utf-8"))
@@ -117,6 +117,25 @@ def test_what_is_accepted_is_deterministic_cbor(payload: bytes) -> None:
     assume(len(cbor.fields(payload)) == len(known))  # else unknown labels, which are another test's
     assert cbor2.loads(payload) == known
     assert encode(message) == payload
+
+
+@given(messages.map(encode) | mutated())
+def test_the_quick_way_and_the_strict_way_agree(payload: bytes) -> None:
+    outcomes: list[object] = []
+    for way in (decode, decode_strictly):
+        try:
+            outcomes.append(way(payload))
+        except MalformedMessage as error:
+            outcomes.append((error.fault, error.offset, error.key))
+    assert outcomes[0] == outcomes[1]
+    assert type(outcomes[0]) is type(outcomes[1])
+
+
+@given(messages)
+def test_every_message_of_ours_goes_the_quick_way(message: Message) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dpe_coap.messages.decode_strictly", None)
+        assert decode(encode(message)) == message
 
 
 scalars = (

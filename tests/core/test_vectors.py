@@ -8,6 +8,7 @@ import pytest
 
 from dpe_coap import keys
 from dpe_coap.errors import MalformedMessage
+from dpe_coap.imei import Imei
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 
@@ -27,8 +28,8 @@ def unhex(vector: Vector, key: str) -> bytes:
 
 
 def request_step(vector: Vector) -> keys.RequestStep:
-    secret = keys.master_secret(unhex(vector, "k_master"))
-    return keys.RequestStep.of(keys.device_key(secret, vector["epoch"], unhex(vector, "imei")), vector["realm"])
+    master = keys.MasterKey(vector["epoch"], unhex(vector, "k_master"))
+    return keys.RequestStep.of(master.device_key(Imei(unhex(vector, "imei"))), vector["realm"])
 
 
 def response_step(vector: Vector) -> keys.ResponseStep:
@@ -48,14 +49,13 @@ def test_all_vectors_are_here() -> None:
 
 @pytest.mark.parametrize("vector", VALID, ids=name)
 def test_device_key_and_handles(vector: Vector) -> None:
-    secret = keys.master_secret(unhex(vector, "k_master"))
-    imei = unhex(vector, "imei")
-    assert keys.device_key(secret, vector["epoch"], imei) == unhex(vector, "k_dev")
-    handle_key = unhex(vector, "k_handle")
+    imei = Imei(unhex(vector, "imei"))
+    assert keys.MasterKey(vector["epoch"], unhex(vector, "k_master")).device_key(imei) == unhex(vector, "k_dev")
+    handle_key = keys.HandleKey(vector["hkid"], unhex(vector, "k_handle"))
     for handle, random in (("handle", "handle_random"), ("next_handle", "next_handle_random")):
-        sealed = keys.seal_handle(handle_key, vector["hkid"], vector["epoch"], imei, unhex(vector, random))
+        sealed = handle_key.seal(vector["epoch"], imei, unhex(vector, random))
         assert sealed == unhex(vector, handle)
-        assert keys.open_handle(handle_key, sealed) == (vector["epoch"], imei)
+        assert handle_key.open(sealed) == (vector["epoch"], imei)
 
 
 @pytest.mark.parametrize("vector", VALID, ids=name)

@@ -36,6 +36,15 @@ def test_a_decision_is_one_line(path: Path) -> None:
     audit.close(WALL)
 
 
+def test_any_text_comes_back_from_a_line(path: Path) -> None:
+    name = 'a "rule" \\ of\nm\u00fcnchen \u2028 },{ \U0001f4df'
+    audit = AuditLog(path)
+    audit.write([Audit("response", {"rule": name, "suite": 2})], 0, WALL)
+    audit.close(WALL)
+    (line,) = lines(path)
+    assert (line["rule"], line["suite"]) == (name, 2)
+
+
 def test_it_appends_to_what_is_there(path: Path) -> None:
     for _ in range(2):
         audit = AuditLog(path)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from os import urandom
 from random import Random
 
@@ -17,6 +17,10 @@ class Ledger:
     def __init__(self, taken: Iterable[int] = ()) -> None:
         self._taken = sorted(taken)
         self.calls = self.read = 0
+
+    def held(self, client_ids: Collection[int]) -> set[int]:
+        self.calls += 1
+        return {n for n in client_ids if self._taken[bisect_left(self._taken, n) :][:1] == [n]}
 
     def taken(self, first: int, last: int) -> set[int]:
         assert last - first < WINDOW
@@ -33,13 +37,18 @@ def free(_: int) -> bool:
     return False
 
 
+def draw(manager: IdManager, first: int, last: int, is_reserved: Callable[[int], bool] = free) -> int | None:
+    """Draw one Client ID."""
+    return next(iter(manager.draw(first, last, 1, is_reserved)), None)
+
+
 @pytest.mark.parametrize("size", [1, 2, 100, WINDOW, WINDOW + 1, 3 * WINDOW])
 def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
     first = 0x12345600000000
     ledger = Ledger()
     manager = IdManager(ledger, urandom)
     given = set()
-    while (client_id := manager.draw(first, first + size - 1, free)) is not None:
+    while (client_id := draw(manager, first, first + size - 1)) is not None:
         assert first <= client_id < first + size
         assert client_id not in given
         given.add(client_id)
@@ -51,14 +60,14 @@ def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
 
 
 def test_exhausted_range_has_no_client_id() -> None:
-    assert IdManager(Ledger(range(10)), urandom).draw(0, 9, free) is None
-    assert IdManager(Ledger(range(10_000)), urandom).draw(0, 9_999, free) is None
+    assert draw(IdManager(Ledger(range(10)), urandom), 0, 9) is None
+    assert draw(IdManager(Ledger(range(10_000)), urandom), 0, 9_999) is None
 
 
 def test_reserved_client_ids_are_not_given() -> None:
     manager = IdManager(Ledger([3]), urandom)
-    assert {manager.draw(0, 9, lambda n: n not in (3, 7)) for _ in range(50)} == {7}
-    assert manager.draw(0, 9, lambda _: True) is None
+    assert {draw(manager, 0, 9, lambda n: n not in (3, 7)) for _ in range(50)} == {7}
+    assert draw(manager, 0, 9, lambda _: True) is None
 
 
 @pytest.mark.parametrize("occupied", [0.0, 0.5, 0.9, 0.99, 0.999])
@@ -69,7 +78,7 @@ def test_flat_cost(occupied: float) -> None:
     ledger = Ledger(taken)
     manager = IdManager(ledger, urandom)
     for _ in range(rounds):
-        client_id = manager.draw(0, size - 1, free)
+        client_id = draw(manager, 0, size - 1)
         assert client_id is not None
         assert client_id not in taken
     assert ledger.calls / rounds <= 7, "4 probes and, on average, at most 1.6 windows"
@@ -78,7 +87,7 @@ def test_flat_cost(occupied: float) -> None:
 
 def test_the_whole_space() -> None:
     manager = IdManager(Ledger(), urandom)
-    drawn = [manager.draw(0, 2**56 - 1, free) for _ in range(200)]
+    drawn = [draw(manager, 0, 2**56 - 1) for _ in range(200)]
     values = [n for n in drawn if n is not None]
     assert len(set(values)) == 200
     assert sum(n >= 2**55 for n in values) in range(60, 141), "both halves: this fails once in 10**8 runs"
@@ -87,11 +96,26 @@ def test_the_whole_space() -> None:
 def test_unpredictable() -> None:
     """Every free Client ID of a small range comes up about as often as the others."""
     manager = IdManager(Ledger({2, 5}), urandom)
-    counts = Counter(manager.draw(0, 9, free) for _ in range(8_000))
+    counts = Counter(draw(manager, 0, 9) for _ in range(8_000))
     assert set(counts) == {0, 1, 3, 4, 6, 7, 8, 9}
     assert all(800 < count < 1_200 for count in counts.values()), "six standard deviations around 1,000"
 
 
 def test_only_the_random_bytes_decide() -> None:
-    assert IdManager(Ledger(), lambda n: bytes(n)).draw(100, 10_000, free) == 100
-    assert IdManager(Ledger(), lambda n: b"\x00" * (n - 1) + b"\x07").draw(100, 10_000, free) == 107
+    assert draw(IdManager(Ledger(), lambda n: bytes(n)), 100, 10_000) == 100
+    assert draw(IdManager(Ledger(), lambda n: b"\x00" * (n - 1) + b"\x07"), 100, 10_000) == 107
+
+
+@pytest.mark.parametrize("size", [100, WINDOW, WINDOW + 1, 1_000_000])
+def test_a_batch_gets_different_client_ids_as_long_as_there_are_any(size: int) -> None:
+    ledger = Ledger(range(0, size, 2))
+    drawn = IdManager(ledger, urandom).draw(0, size - 1, 256, free)
+    assert len(drawn) == len(set(drawn)) == min(256, size // 2)
+    assert all(n % 2 for n in drawn)
+    assert all(0 <= n < size for n in drawn)
+
+
+def test_a_batch_in_a_sparse_range_is_one_look_at_the_store() -> None:
+    ledger = Ledger()
+    assert len(IdManager(ledger, urandom).draw(0, 2**52 - 1, 256, free)) == 256
+    assert ledger.calls == 1

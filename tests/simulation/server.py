@@ -55,6 +55,9 @@ class NoStore:
     def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
         return {}
 
+    def held(self, client_ids: Collection[int]) -> set[int]:
+        return set()
+
     def taken(self, first: int, last: int) -> set[int]:
         return set()
 

@@ -8,6 +8,7 @@ from dpe_server.policy.rules import (
     Redirect,
     Refuse,
     RequireX25519,
+    Terms,
     VersionNotSupported,
     describe,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Refuse",
     "RequireX25519",
     "Step",
+    "Terms",
     "VersionNotSupported",
     "describe",
     "load",

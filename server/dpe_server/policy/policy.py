@@ -13,6 +13,8 @@ DEFAULT = Refuse("default")
 
 VERSIONS = 4_096
 """Decisions of rules that keep the requested version, remembered by rule and version."""
+KINDS = 4_096
+"""Kinds of REQUESTs whose decision is remembered: model, version, firmware and suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,13 @@ class Policy:
         self.allow_clear_imei = allow_clear_imei
         self._index = Index(self.rules)
         self._decision = lru_cache(VERSIONS)(self._decision_of)
+        self._decide_kind = lru_cache(KINDS)(self._decide)
 
     def decide(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> Decision:
         """Decide a REQUEST. ``tac`` is the first 8 digits of the IMEI; ``x25519``, whether the request has that key."""
+        return self._decide_kind(version, firmware, tac, x25519)
+
+    def _decide(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> Decision:
         found = self._index.first(version, firmware, tac, x25519)
         return DEFAULT if found is None else self._decision(found, version)
 

@@ -1,8 +1,10 @@
 """What a rule of the policy asks of a REQUEST, and what it decides."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import NamedTuple
 
 from dpe_coap.messages import Version
@@ -12,7 +14,19 @@ REQUESTED = Version(-1, -1)
 """No version: in a rule's decision it stands for the one that the device requests."""
 
 
-@dataclass(frozen=True, slots=True)
+class Terms(NamedTuple):
+    """What a rule grants beside the Client ID, as the session has it."""
+
+    rule: str
+    lifetime: int | None
+    """Seconds."""
+    properties: str
+    """JSON: an object with the names of the properties, all null."""
+    policies: str
+    """JSON: the reporting by property."""
+
+
+@dataclass(frozen=True)
 class Accept:
     """Register the device: RESPONSE with status ok. ``rule`` is the deciding rule's name, here and below."""
 
@@ -30,6 +44,12 @@ class Accept:
     """Names of the properties in the new profile record, none of which has a value yet."""
     reporting: Mapping[str, Mapping[str, int | bool]]
     """By property: ``every`` (s), ``on_change``, ``minimum_gap`` (s), each only where the rule gives it."""
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The terms of a session."""
+        properties, policies = json.dumps(dict.fromkeys(self.properties)), json.dumps(self.reporting)
+        return Terms(self.rule, self.lifetime, properties, policies)
 
 
 @dataclass(frozen=True, slots=True)

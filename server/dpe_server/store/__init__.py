@@ -80,6 +80,9 @@ class Store(Protocol):
     def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
         """Return the sessions of these devices, by device; those past their end too, until pruned."""
 
+    def held(self, client_ids: Collection[int]) -> set[int]:
+        """Return those of these Client IDs, big-endian integers, that are in use."""
+
     def taken(self, first: int, last: int) -> set[int]:
         """Return the Client IDs in use from ``first`` to ``last``, both included, as big-endian integers."""
 

@@ -25,11 +25,13 @@ class Held(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The change that a batch makes: first the Client IDs of the sessions that end, then the sessions that start."""
+    """The change that a batch makes: first some sessions end, then others start, in order."""
 
     outcomes: list[Outcome]
     ended: list[bytes]
+    """Client IDs."""
     started: list[Session]
+    """Each takes the place of its device's session, if the device still has one."""
 
 
 def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractSet[bytes]) -> Verdict:
@@ -40,12 +42,12 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
     holders: dict[bytes, Held] = {row.client_id: row for row in held}
     client_ids = {row.device: row.client_id for row in holders.values()}
     started: dict[bytes, Session] = {}
-    ended: list[bytes] = []
+    ended: list[Held] = []
 
     def end(session: Held) -> None:
         del holders[session.client_id], client_ids[session.device]
         if started.pop(session.client_id, None) is None:
-            ended.append(session.client_id)
+            ended.append(session)
 
     def judge(session: Session) -> Outcome:
         if session.device in revoked:
@@ -66,5 +68,11 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
         client_ids[session.device] = session.client_id
         return Outcome.COMMITTED
 
+    def is_replaced(session: Held) -> bool:
+        """Whether its device's new session can take its place: nobody else has its Client ID by then."""
+        heir = started.get(session.client_id)
+        return session.device in client_ids and (heir is None or heir.device == session.device)
+
     outcomes = [judge(session) for session in sessions]
-    return Verdict(outcomes, ended, list(started.values()))
+    gone = [session.client_id for session in ended if not is_replaced(session)]
+    return Verdict(outcomes, gone, list(started.values()))

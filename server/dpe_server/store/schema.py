@@ -15,9 +15,11 @@ Step = Sequence[str]
 
 STEPS: Sequence[Step] = (
     (
+        # Rows lie in the order they came in, so a batch of new ones fills a few pages; only the two indexes, whose
+        # entries are small, are written all over.
         """
         CREATE TABLE session (
-            client_id INTEGER PRIMARY KEY CHECK (client_id BETWEEN 0 AND 0xffffffffffffff),
+            client_id INTEGER NOT NULL UNIQUE CHECK (client_id BETWEEN 0 AND 0xffffffffffffff),
             device BLOB NOT NULL UNIQUE CHECK (length(device) = 16),
             sealed_imei BLOB NOT NULL,
             version_major INTEGER NOT NULL,
@@ -31,17 +33,12 @@ STEPS: Sequence[Step] = (
             th3 BLOB NOT NULL,
             success_hash BLOB NOT NULL CHECK (length(success_hash) = 32),
             confirm BLOB NOT NULL,
-            sealed_keys BLOB NOT NULL
-        ) STRICT
-        """,
-        "CREATE INDEX session_by_end ON session (expires_at) WHERE expires_at IS NOT NULL",
-        """
-        CREATE TABLE profile (
-            client_id INTEGER PRIMARY KEY REFERENCES session ON DELETE CASCADE,
+            sealed_keys BLOB NOT NULL,
             properties TEXT NOT NULL CHECK (json_valid(properties)),
             policies TEXT NOT NULL CHECK (json_valid(policies))
         ) STRICT
         """,
+        "CREATE INDEX session_by_end ON session (expires_at) WHERE expires_at IS NOT NULL",
         """
         CREATE TABLE restriction (
             device BLOB PRIMARY KEY CHECK (length(device) = 16),

@@ -12,6 +12,7 @@ must know as one row, and inserts many rows with one statement.
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import starmap
@@ -27,6 +28,14 @@ from dpe_server.store.batch import decide
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's write."""
+COMMIT_TIMEOUT = 1.5
+"""The same for registrations: a device sends again after 2 s at the soonest, and is told by then to wait."""
+POLL = 0.001
+"""Seconds between two attempts to write. SQLite's own waiting grows to 100 ms, in which others write ten batches."""
+
+CHECKPOINT = 8_192
+"""Pages in the WAL (32 MB) at which they are copied into the database: SQLite's own 1,000 are there after five batches,
+and every page that many batches have changed would be copied for each of them."""
 
 PRUNE_CHUNK = 500
 """Sessions deleted in one transaction, so that registrations need not wait long."""
@@ -81,6 +90,7 @@ class SqliteStore:
                 schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 schema.migrate(self._writer)
+                self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _begin waits
                 self._reader = self._connect()
                 self._reader.execute("PRAGMA query_only = ON")
             except BaseException:
@@ -90,8 +100,8 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")  # the first to read the file
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
         except sqlite3.Error:
             connection.close()
             raise
@@ -114,11 +124,24 @@ class SqliteStore:
             raise StoreError(f"{self.path}: {error.strerror}", hint="check the path and who may write there") from None
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, timeout: float) -> Iterator[sqlite3.Connection]:
         with self._writing, self._answering():
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._begin(timeout)
             with self._writer:  # commits, or rolls back
                 yield self._writer
+
+    def _begin(self, timeout: float) -> None:
+        """Begin to write; when another process does, try again until ``timeout`` seconds are over."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+                time.sleep(POLL)
+            else:
+                return
 
     def _read(self, sql: str, **parameters: Any) -> list[Any]:
         with self._reading, self._answering():
@@ -135,6 +158,11 @@ class SqliteStore:
         """See ``Store.sessions_of``."""
         found = map(_session, self._read(statements.SESSIONS_OF, devices=b"".join(devices)))
         return {session.device: session for session in found}
+
+    def held(self, client_ids: Collection[int]) -> set[int]:
+        """See ``Store.held``."""
+        found = self._read(statements.HELD_OF, client_ids=json.dumps(list(client_ids)))
+        return {client_id for (client_id,) in found}
 
     def taken(self, first: int, last: int) -> set[int]:
         """See ``Store.taken``."""
@@ -163,14 +191,14 @@ class SqliteStore:
             "client_ids": _json_ids([session.client_id for session in sessions]),
             "devices": b"".join(session.device for session in sessions),
         }
-        with self._transaction() as writer:
+        with self._transaction(COMMIT_TIMEOUT) as writer:
             by_client_id, by_device, revoked = map(json.loads, writer.execute(statements.HELD, keys).fetchone())
             held = starmap(_held, (*by_client_id, *by_device))
             verdict = decide(sessions, held, set(map(bytes.fromhex, revoked)))
             if verdict.ended:
                 writer.execute(statements.END, (_json_ids(verdict.ended),))
             if verdict.started:
-                _insert(writer, verdict.started)
+                _put(writer, verdict.started)
                 newest = max(session.ordinal for session in verdict.started)
                 writer.execute(statements.COUNT_ORDINAL, (newest,))
         return verdict.outcomes
@@ -202,25 +230,25 @@ class SqliteStore:
 
         Returns whether it had one. A device that is on the list already keeps its first date.
         """
-        with self._transaction() as writer:
+        with self._transaction(BUSY_TIMEOUT) as writer:
             writer.execute(statements.REVOKE, (device, at))
             return writer.execute("DELETE FROM session WHERE device = ?", (device,)).rowcount > 0
 
     def restrict(self, device: bytes, minimum_epoch: int) -> None:
         """Set the lowest key epoch (0 to 255) accepted of ``device`` (16 bytes)."""
-        with self._transaction() as writer:
+        with self._transaction(BUSY_TIMEOUT) as writer:
             writer.execute(statements.RESTRICT, (device, _epoch(minimum_epoch)))
 
     def set_minimum_epoch(self, minimum_epoch: int) -> None:
         """Set the lowest key epoch (0 to 255) accepted of any device."""
-        with self._transaction() as writer:
+        with self._transaction(BUSY_TIMEOUT) as writer:
             writer.execute("UPDATE server SET minimum_epoch = ?", (_epoch(minimum_epoch),))
 
     def prune(self, before: int) -> int:
         """Delete the sessions that ended before ``before`` (Unix seconds), some at a time; return how many."""
         pruned = 0
         while True:
-            with self._transaction() as writer:
+            with self._transaction(BUSY_TIMEOUT) as writer:
                 count = writer.execute(statements.PRUNE, (before, PRUNE_CHUNK)).rowcount
             pruned += count
             if count < PRUNE_CHUNK:
@@ -228,9 +256,7 @@ class SqliteStore:
 
     def integrity_check(self) -> list[str]:
         """Return what is wrong in the file, a line each; empty: nothing. Reads all of it."""
-        faults = [line for (line,) in self._read("PRAGMA integrity_check") if line != "ok"]
-        orphans = self._read("PRAGMA foreign_key_check")
-        return [*faults, *(f"a row of {table} has no row in {parent}" for table, _, parent, _ in orphans)]
+        return [line for (line,) in self._read("PRAGMA integrity_check") if line != "ok"]
 
 
 def _epoch(number: int) -> int:
@@ -253,17 +279,14 @@ def _held(client_id: int, device: str, ordinal: int, success_hash: str, expires_
     )
 
 
-def _insert(connection: sqlite3.Connection, sessions: Sequence[Session]) -> None:
-    """Insert in pieces that are powers of two long, so that their few statements stay prepared."""
+def _put(connection: sqlite3.Connection, sessions: Sequence[Session]) -> None:
+    """Put sessions in, in pieces that are powers of two long, so that their few statements stay prepared."""
     start = 0
     while start < len(sessions):
-        size = min(statements.MAX_INSERT, 1 << (len(sessions) - start).bit_length() - 1)
-        piece = sessions[start : start + size]
-        rows = [value for session in piece for value in _row(session)]
-        connection.execute(statements.insert_sessions(size), rows)
+        size = min(statements.MAX_PUT, 1 << (len(sessions) - start).bit_length() - 1)
+        rows = [value for session in sessions[start : start + size] for value in _row(session)]
+        connection.execute(statements.put_sessions(size), rows)
         start += size
-    profiles = [(int.from_bytes(s.client_id, "big"), s.properties, s.policies) for s in sessions]
-    connection.execute(statements.INSERT_PROFILES, (json.dumps(profiles),))
 
 
 def _row(s: Session) -> tuple[Any, ...]:
@@ -284,10 +307,12 @@ def _row(s: Session) -> tuple[Any, ...]:
         s.success_hash,
         s.confirm,
         s.sealed_keys,
+        s.properties,
+        s.policies,
     )
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    """The inverse of ``_row``, with the profile's columns after it."""
+    """The inverse of ``_row``."""
     client_id, device, sealed_imei, major, minor, *rest = row
     return Session(client_id.to_bytes(SIZE_CLIENT_ID, "big"), device, sealed_imei, Version(major, minor), *rest)

@@ -6,15 +6,19 @@ A look-up takes any number of keys as one parameter: Client IDs as a JSON array 
 
 # ruff: noqa: S608  # statements are put together from constants of this file
 
-MAX_INSERT = 512
-"""Sessions inserted by one statement; times the columns it must stay below SQLite's 32,766 variables."""
+from functools import cache
+
+MAX_PUT = 512
+"""Sessions put in by one statement; times the columns it must stay below SQLite's 32,766 variables."""
 
 _COLUMNS = (
     "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
-    " established_at, expires_at, th3, success_hash, confirm, sealed_keys"
+    " established_at, expires_at, th3, success_hash, confirm, sealed_keys, properties, policies"
 )
-_SESSION = f"SELECT {_COLUMNS}, properties, policies FROM"
-_PROFILE = "JOIN profile USING (client_id)"
+_NAMES = _COLUMNS.split(", ")
+_ROW = f"({', '.join('?' for _ in _NAMES)})"
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device")
+_SESSION = f"SELECT {_COLUMNS} FROM"
 _EACH_CLIENT_ID = "json_each(:client_ids) CROSS JOIN session ON client_id = value"
 _DEVICES = (
     "WITH RECURSIVE each(at) AS (SELECT 1 WHERE length(:devices)"
@@ -24,8 +28,9 @@ _EACH_DEVICE = "each CROSS JOIN {} ON device = substr(:devices, at, 16)"
 _SESSIONS_OF_EACH = _EACH_DEVICE.format("session")
 _RESTRICTIONS_OF_EACH = _EACH_DEVICE.format("restriction")
 
-SESSIONS = f"{_SESSION} {_EACH_CLIENT_ID} {_PROFILE}"
-SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSIONS_OF_EACH} {_PROFILE}"
+SESSIONS = f"{_SESSION} {_EACH_CLIENT_ID}"
+SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSIONS_OF_EACH}"
+HELD_OF = f"SELECT client_id FROM {_EACH_CLIENT_ID}"
 TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN :first AND :last"
 RESTRICTIONS = f"{_DEVICES}SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
 
@@ -38,15 +43,11 @@ HELD = (
 """All that a batch must know, as one row: the sessions with its Client IDs, with its devices, its revoked devices."""
 
 END = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
-INSERT_PROFILES = (
-    "INSERT INTO profile SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]')"
-    " FROM json_each(?)"
-)
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
 
-LIVE = f"{_SESSION} session {_PROFILE} WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
+LIVE = f"{_SESSION} session WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
 COUNT = "SELECT (SELECT count(*) FROM session) - (SELECT count(*) FROM session WHERE expires_at <= :now)"
-PRUNE = "DELETE FROM session WHERE client_id IN (SELECT client_id FROM session WHERE expires_at < ? LIMIT ?)"
+PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE expires_at < ? LIMIT ?)"
 REVOKE = (
     "INSERT INTO restriction (device, revoked_at) VALUES (?, ?)"
     " ON CONFLICT (device) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)"
@@ -57,7 +58,8 @@ RESTRICT = (
 )
 
 
-def insert_sessions(count: int) -> str:
-    """Return the statement that inserts ``count`` sessions."""
-    row = f"({', '.join('?' for _ in _COLUMNS.split(','))})"
-    return f"INSERT INTO session ({_COLUMNS}) VALUES {', '.join([row] * count)}"
+@cache
+def put_sessions(count: int) -> str:
+    """Return the statement that puts ``count`` sessions in, each in the place of its device's session if it has one."""
+    rows = ", ".join([_ROW] * count)
+    return f"INSERT INTO session ({_COLUMNS}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"

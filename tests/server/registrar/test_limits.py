@@ -2,7 +2,7 @@
 
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
-from dpe_server.registrar import STORE_PAUSE
+from dpe_server.admission import STORE_PAUSE
 from dpe_server.reply import UNAUTHORIZED
 from dpe_server.transactions import LIFE, PER_DEVICE
 from tests.server.registrar.double import Device, Server, confirmation

@@ -179,7 +179,7 @@ def test_imei_in_clear_where_the_policy_allows_it(server: Server, device: Device
 
 def test_handles_of_every_generation(server: Server, device: Device) -> None:
     old = device.request()
-    device.handle = schedule.seal_handle(server.keys.handle[1], 1, 1, device.imei.packed, urandom(8))
+    device.handle = schedule.HandleKey(1, server.keys.handle[1]).seal(1, device.imei, urandom(8))
     assert server.send(device.request()).code == server.send(old).code == Code.CHANGED
 
 

@@ -92,6 +92,23 @@ def test_one_batch_may_hold_the_same_message_twice(server: Server, device: Devic
     assert len(server.rows()) == 1
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_batch_may_be_prepared_while_another_is_committed(server: Server, device: Device, fails: bool) -> None:
+    older, older_step, _ = device.offered()
+    newer, newer_step, response = device.offered()
+    registrar, store = server.registrar, server.store
+    first = registrar.prepare([older], server.now, server.wall)
+    second = registrar.prepare([older, newer], server.now, server.wall)
+    outcomes = None if fails else store.commit(first.sessions)
+    (answer,) = registrar.complete(first, outcomes, server.now)
+    again, last = registrar.complete(second, store.commit(second.sessions), server.now)
+    assert again == answer
+    assert (answer.code == Code.SERVICE_UNAVAILABLE) == fails
+    assert confirmation(last, newer_step).status == Status.OK
+    assert confirmation(server.send(older), older_step).status == Status.SUPERSEDED
+    assert [row.client_id for row in server.rows()] == [response.client_id]
+
+
 def test_a_batch_of_many_devices(server: Server) -> None:
     devices = [Device(server, f"352099001{n:05d}") for n in range(100)]
     requests = [device.request() for device in devices]

@@ -1,5 +1,6 @@
 """What a commit makes of the sessions of a batch."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -42,7 +43,22 @@ def test_a_newer_session_replaces_the_older_and_its_profile(store: SqliteStore, 
     assert store.commit([new]) == [Outcome.COMMITTED]
     assert store.sessions([old.client_id, new.client_id]) == {new.client_id: new}
     assert store.sessions_of([old.device]) == {old.device: new}
-    assert store._read("SELECT count(*) FROM profile") == [(1,)]
+    assert store._read("SELECT count(*) FROM session") == [(1,)]
+
+
+def test_client_ids_may_go_round_in_a_batch(store: SqliteStore, make: Make) -> None:
+    """Whoever takes a Client ID that another session of the batch leaves does so after it has left."""
+    one, two = make(), make()
+    store.commit([one, two])
+    free = os.urandom(7)
+    newer = [
+        make(device=one.device, client_id=free),
+        make(device=two.device, client_id=one.client_id),
+        make(device=one.device, client_id=two.client_id),
+    ]
+    assert store.commit(newer) == [Outcome.COMMITTED] * 3
+    assert store.sessions_of([one.device, two.device]) == {one.device: newer[2], two.device: newer[1]}
+    assert store._read("SELECT count(*) FROM session") == [(2,)]
 
 
 def test_a_newer_session_may_keep_the_client_id(store: SqliteStore, make: Make) -> None:

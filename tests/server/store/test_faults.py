@@ -64,7 +64,7 @@ def test_a_write_to_a_read_only_database_is_said(store: SqliteStore, make: Make)
 
 
 def test_another_process_that_does_not_finish_is_said(path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.0)
+    monkeypatch.setattr(sqlite, "COMMIT_TIMEOUT", 0.0)
     session = make()
     with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -88,11 +88,16 @@ def test_a_damaged_file_is_said(store: SqliteStore, make: Make, path: Path) -> N
         list(damaged.live(0))
 
 
-def test_a_flaw_in_the_index_is_found_by_the_check(store: SqliteStore, make: Make) -> None:
+def test_a_flaw_in_an_index_is_found_by_the_check(store: SqliteStore, make: Make, path: Path) -> None:
     store.commit([make() for _ in range(20)])
-    store._writer.execute("PRAGMA foreign_keys = OFF")
-    store._writer.execute("DELETE FROM session WHERE client_id IN (SELECT client_id FROM session LIMIT 2)")
-    assert store.integrity_check() == ["a row of profile has no row in session"] * 2
+    writer = store._writer
+    name, sql = writer.execute("SELECT name, sql FROM sqlite_schema WHERE sql LIKE 'CREATE INDEX%'").fetchone()
+    writer.execute("PRAGMA writable_schema = ON")
+    writer.execute("UPDATE sqlite_schema SET sql = replace(sql, 'IS NOT NULL', 'IS NULL') WHERE name = ?", (name,))
+    writer.execute("PRAGMA writable_schema = RESET")
+    with closing(SqliteStore(path)) as opened:
+        assert "IS NOT NULL" in sql
+        assert opened.integrity_check() != []
 
 
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ def test_a_new_store_has_the_newest_schema_and_is_for_its_owner_only(path: Path)
         assert store._read("PRAGMA journal_mode") == [("wal",)]
         for connection in (store._writer, store._reader):
             assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
-            assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
         assert modes == {"dpe.sqlite": 0o600, "dpe.sqlite-wal": 0o600, "dpe.sqlite-shm": 0o600}
 

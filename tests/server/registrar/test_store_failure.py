@@ -1,0 +1,63 @@
+"""A store that cannot write: devices are told so under a security token, nothing is lost, and it ends by itself."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+
+import pytest
+
+from dpe_coap.binding import Code
+from dpe_coap.numbers import Status
+from dpe_server.admission import STORE_PAUSE
+from dpe_server.store import sqlite
+from tests.server.registrar.double import Device, Server, confirmation
+
+Failing = Callable[[Server], AbstractContextManager[None]]
+
+
+@contextmanager
+def full(server: Server) -> Iterator[None]:
+    writer = server.store._writer
+    writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
+    yield
+    writer.execute(f"PRAGMA max_page_count = {2**30}")
+
+
+@contextmanager
+def read_only(server: Server) -> Iterator[None]:
+    server.store._writer.execute("PRAGMA query_only = ON")
+    yield
+    server.store._writer.execute("PRAGMA query_only = OFF")
+
+
+@contextmanager
+def locked(server: Server) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, closing(sqlite3.connect(server.path, isolation_level=None)) as other:
+        patch.setattr(sqlite, "COMMIT_TIMEOUT", 0.0)
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("failing", [full, read_only, locked])
+def test_a_store_that_cannot_write(server: Server, failing: Failing) -> None:
+    waiting = [Device(server, f"352099001{n:05d}").offered() for n in range(40)]
+    successes = [success for success, _, _ in waiting]
+    late = Device(server, "35209900299999")
+    with failing(server):
+        for reply in server.registrar.handle(successes, server.now, server.wall):
+            assert (reply.code, reply.payload, reply.max_age) == (Code.SERVICE_UNAVAILABLE, b"", 30)
+        request = late.request()
+        response, _ = late.receive(request, server.send(request))
+        assert (response.status, response.retry_after) == (Status.UNAVAILABLE, 30)
+        server.now += STORE_PAUSE
+        request = late.request()
+        reply = server.send(request)
+        assert late.receive(request, reply)[0].status == Status.OK, "it tries again"
+        success, _ = late.success(late.receive(request, reply)[1], reply)
+        assert server.send(*successes, success).code == Code.SERVICE_UNAVAILABLE, "and sees that it still fails"
+        assert not server.rows()
+    for (_, last, _), reply in zip(waiting, server.registrar.handle(successes, server.now, server.wall), strict=True):
+        assert confirmation(reply, last).status == Status.OK
+    late.register()
+    assert len(server.rows()) == 41

@@ -1,0 +1,213 @@
+"""The table of transactions: compact, bounded, the oldest first, and nothing in it for the garbage collector."""
+
+import gc
+import tracemalloc
+from os import urandom
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpe_coap.messages import Version
+from dpe_coap.numbers import Status
+from dpe_server import transactions as module
+from dpe_server.policy import Terms
+from dpe_server.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
+
+TERMS = Terms("everyone", 86_400, '{"battery": null}', "{}")
+
+
+def offer(client_id: int = 7, **fields: object) -> Offer:
+    made = {
+        "client_id": client_id,
+        "imei": bytes.fromhex("35209900176148"),
+        "version": Version(1, 3),
+        "firmware": None,
+        "suite": 1,
+        "terms": TERMS,
+        "prk3": urandom(32),
+    }
+    return Offer(**{**made, **fields})  # type: ignore[arg-type]
+
+
+def pending(device: bytes | None = None, client_id: int = 7, ends: float = LIFE) -> Transaction:
+    device = urandom(16) if device is None else device
+    return Transaction(urandom(32), device, 5, ends, Status.OK, urandom(72), offer(client_id), State.PENDING)
+
+
+def refused(device: bytes | None = None, ends: float = LIFE) -> Transaction:
+    device = urandom(16) if device is None else device
+    return Transaction(urandom(32), device, 5, ends, Status.REFUSED, urandom(45))
+
+
+def same(one: Transaction | None, other: Transaction) -> bool:
+    return one is not None and all(getattr(one, name) == getattr(other, name) for name in Transaction.__slots__)
+
+
+firmwares = st.none() | st.text(min_size=1, max_size=8)
+
+
+@given(
+    ordinal=st.integers(0, 2**62),
+    ends=st.floats(0, 1e9),
+    status=st.sampled_from([s for s in Status if s < Status.DECLINED]),
+    response=st.binary(min_size=16, max_size=256),
+    offered=st.none()
+    | st.builds(
+        Offer,
+        client_id=st.integers(0, 2**56 - 1),
+        imei=st.binary(min_size=7, max_size=7),
+        version=st.builds(Version, st.integers(0, 255), st.integers(0, 255)),
+        firmware=firmwares,
+        suite=st.sampled_from([1, 2]),
+        terms=st.builds(Terms, st.text(), st.none() | st.integers(1, 2**32), st.text(), st.text()),
+        prk3=st.binary(min_size=32, max_size=32),
+    ),
+)
+def test_a_transaction_comes_back_as_it_was(
+    ordinal: int, ends: float, status: Status, response: bytes, offered: Offer | None
+) -> None:
+    state = State.ANSWERED if offered is None else State.PENDING
+    given = Transaction(urandom(32), urandom(16), ordinal, ends, status, response, offered, state)
+    table = Transactions()
+    table.add(given)
+    assert same(table.of_request(given.th1), given)
+    assert [same(t, given) for t in table.of_device(given.device)] == [True]
+    if offered is not None:
+        assert [same(t, given) for t in table.of_client_id(offered.client_id)] == [True]
+        assert table.is_reserved(offered.client_id)
+    table.remove(given)
+    assert len(table) == 0
+    assert not table.of_device(given.device)
+    assert offered is None or not table.is_reserved(offered.client_id)
+
+
+def test_what_only_success_needs_goes_with_it() -> None:
+    table = Transactions()
+    transaction = pending()
+    table.add(transaction)
+    transaction.move(Event.CONFIRMED)
+    transaction.th3 = urandom(32)
+    table.update(transaction)
+    assert table.of_request(transaction.th1) is transaction, "while the commit is under way there is one object"
+    assert table.is_reserved(7)
+    transaction.move(Event.COMMITTED)
+    table.update(transaction)
+    kept = table.of_request(transaction.th1)
+    assert kept is not None
+    assert kept is not transaction
+    assert (kept.state, kept.th3) == (State.ESTABLISHED, transaction.th3)
+    assert kept.offer is not None
+    assert (kept.offer.imei, kept.offer.firmware) == (bytes(7), None)
+    assert not table.is_reserved(7)
+
+
+def test_a_device_keeps_its_newest() -> None:
+    table = Transactions()
+    mine = [pending(b"d" * 16, client_id) for client_id in range(PER_DEVICE + 2)]
+    for transaction in mine:
+        table.add(transaction)
+    assert [t.th1 for t in table.of_device(b"d" * 16)] == [t.th1 for t in mine[2:]]
+    assert not table.is_reserved(1)
+    assert len(table) == PER_DEVICE
+
+
+def test_the_oldest_makes_room() -> None:
+    table = Transactions(total=3)
+    several = [pending(client_id=n) for n in range(5)]
+    for transaction in several[:3]:
+        table.add(transaction)
+    table.remove(several[1])
+    for transaction in several[3:]:
+        table.add(transaction)
+    assert [table.of_request(t.th1) is not None for t in several] == [False, False, True, True, True]
+
+
+def test_what_came_again_is_as_young_as_it_came() -> None:
+    """Its first entry in the queue is not its end."""
+    table = Transactions(total=2)
+    first, other = refused(ends=1), refused(ends=2)
+    table.add(first)
+    table.remove(first)
+    table.add(other)
+    first.ends = 3
+    table.add(first)
+    table.expire(1.5)
+    assert table.of_request(first.th1) is not None
+    table.add(refused(ends=4))
+    assert table.of_request(other.th1) is None
+    assert table.of_request(first.th1) is not None
+
+
+def test_the_end_of_many_is_work_for_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMOVED_AT_ONCE", 10)
+    table = Transactions()
+    several = [pending(client_id=n) for n in range(35)]
+    for transaction in several:
+        table.add(transaction)
+    table.expire(LIFE - 1)
+    assert len(table) == 35
+    table.expire(LIFE)
+    assert len(table) == 25
+    assert not any(table.of_request(t.th1) for t in several), "none is returned, removed or not"
+    assert not any(table.of_client_id(n) for n in range(35))
+    several[30].ends = 2 * LIFE
+    table.add(several[30])
+    for _ in range(4):
+        table.expire(LIFE)
+    assert [t.th1 for t in several if table.of_request(t.th1)] == [several[30].th1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
+    chance, table, plain = Random(seed), Transactions(total=12), dict[bytes, Transaction]()
+    now = 0.0
+    for _ in range(150):
+        now += chance.random() * 20
+        table.expire(now)
+        plain = {th1: t for th1, t in plain.items() if t.ends > now}
+        what = chance.random()
+        if what < 0.7 or not plain:
+            new = pending(bytes([chance.randrange(6)]) * 16, chance.randrange(5), now + LIFE)
+            mine = [t for t in plain.values() if t.device == new.device]
+            if len(mine) >= PER_DEVICE:
+                del plain[mine[0].th1]
+            elif len(plain) >= 12:
+                del plain[next(iter(plain))]
+            table.add(new)
+            plain[new.th1] = new
+        else:
+            chosen = chance.choice(list(plain.values()))
+            if what < 0.85:
+                table.remove(chosen)
+                del plain[chosen.th1]
+            else:
+                chosen.state = State.RELEASED
+                chosen.offer = offer(chosen.offer.client_id, imei=bytes(7)) if chosen.offer else None
+                table.update(chosen)
+        assert len(table) == len(plain)
+        assert all(same(table.of_request(th1), t) for th1, t in plain.items())
+        for n in range(6):
+            mine = [t for t in plain.values() if t.device == bytes([n]) * 16]
+            assert [t.th1 for t in table.of_device(bytes([n]) * 16)] == [t.th1 for t in mine]
+            offered = [t for t in plain.values() if t.offer and t.offer.client_id == n]
+            assert {t.th1 for t in table.of_client_id(n)} == {t.th1 for t in offered}
+            assert table.is_reserved(n) == any(t.state == State.PENDING for t in offered)
+
+
+def test_a_transaction_is_small_and_nothing_to_the_garbage_collector() -> None:
+    """At most 400 bytes for each of its two exchanges, and no object that a collection goes through."""
+    count, chance = 10_000, Random(1)
+    table = Transactions()
+    gc.collect()
+    tracked = len(gc.get_objects())
+    tracemalloc.start()
+    for _ in range(count):
+        table.add(pending(client_id=chance.getrandbits(52)))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    gc.collect()
+    assert used / count <= 800
+    assert (len(gc.get_objects()) - tracked) / count < 0.01
