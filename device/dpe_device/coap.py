@@ -68,7 +68,7 @@ class Endpoint:
             if self._left >= 0:
                 self._left = -1  # nothing is sent again
                 self.due += self.ack_timeout * _PATIENCE
-        elif kind[0] in (_CON, _NON, _ACK) and datagram[4:6] == self._request[4:6] and (ours or kind[0] != _ACK):
+        elif kind[0] in b"\x42\x52\x62" and datagram[4:6] == self._request[4:6] and (ours or kind[0] != _ACK):
             response = _parse(datagram)
         if kind[0] >> 4 == 4:
             reply = (b"\x60\0" if response else b"\x70\0") + mid

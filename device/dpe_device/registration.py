@@ -60,10 +60,9 @@ _STATUS_STORAGE_FAILURE = const(18)
 _EXCHANGES = const(3)  # with the same SUCCESS
 _HOUR = const(3600)  # the longest back-off, and the most that an unauthenticated Max-Age is worth
 
-# What is saved: boot counter (4 bytes), mark (5), session, MAC (16). The mark is 0 without a session, one of these or,
-# when confirmed with a lifetime, that and the last of these. The session: next handle (17), Client ID (7), version (2),
-# PRK3 (32), TH2 (32) and, after a redirect, the server's URI; without one, the handle. The MAC covers the provisioned
-# handle and the layout's name: a record that another credential or another layout of the firmware left is not read.
+# What is saved: the next block of boot counters (4 bytes), mark (5), session, check (16). The mark is 0 without a
+# session, one of these or, when confirmed with a lifetime, that and the last of these. The session: next handle (17),
+# Client ID (7), version (2), PRK3 (32), TH2 (32) and, after a redirect, the server's URI; without one, the handle.
 _UNCONFIRMED = const(1)
 _UNLIMITED = const(2)
 _LIMITED = const(3)
@@ -74,6 +73,7 @@ _VERSION = const(24)
 _PRK3 = const(26)
 _TH2 = const(58)
 _SERVER = const(90)
+_CHECK = const(-16)
 
 
 class Registration(coap.Endpoint):
@@ -128,10 +128,10 @@ class Registration(coap.Endpoint):
         self._key: bytes = credential["device_key"]
         self._session: bytes = credential["handle"]
         record = storage.load()
-        if record and messages.verify(self._key, record, b"state 1" + self._session):
-            self._boot = int.from_bytes(record[:_MARK], "big")
+        if record and record[_CHECK:] == self._check(record[:_CHECK]):
+            self._boot = int.from_bytes(record[:_MARK], "big") << 8
             self._mark = int.from_bytes(record[_MARK:_SESSION], "big")
-            self._session = session = record[_SESSION:-16]
+            self._session = session = record[_SESSION:_CHECK]
             if self._mark:
                 self._prk3 = session[_PRK3:_TH2]
                 self._th = session[_TH2:_SERVER]
@@ -181,8 +181,9 @@ class Registration(coap.Endpoint):
             self._asked = self.versions[0]
             self._redirect = ""
             self._private: "Any" = self.suite > 1 and self.entropy(32)
+            if not self._boot & 0xFF:
+                self._save(self._mark, self._session)
             self._boot += 1
-            self._save(self._mark, self._session)
             self.state = REQUESTING  # last: memory may run out before
         nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16]
         public = self.x25519.public(self._private) if self._private else None
@@ -210,7 +211,8 @@ class Registration(coap.Endpoint):
         self.status = status = fields[_LABEL_STATUS]
         if self.state == CONFIRMING:
             if self._declining:
-                self._end(IDLE)
+                self.state = IDLE
+                self.due = None
             elif status != _STATUS_OK:
                 self._tries = 0
                 self._fail(now, 0)
@@ -242,16 +244,13 @@ class Registration(coap.Endpoint):
         elif status == _STATUS_VERSION_NOT_SUPPORTED and self._asked == self.versions[0] != version in self.versions:
             self._asked = version
         else:
-            self._end(REFUSED)
+            self.state = REFUSED
+            self.due = None
         return True
-
-    def _end(self, state: str) -> None:
-        self.state = state
-        self.due = None
 
     def _answer(self, client_id: bytes, status: int) -> None:
         message = messages.make_success(self._prk3, client_id, status)
-        self._th = messages.sha256(self._th + message)
+        self._th = messages.sha256(self._th + message).digest()
         self._message = message
         self._declining = status
         self._tries = _EXCHANGES
@@ -261,17 +260,24 @@ class Registration(coap.Endpoint):
         self.client_id = self._session[_CLIENT_ID:_VERSION]
         self.lifetime = self._mark - _LIMITED if self._mark > _UNLIMITED else None
         self.oscore = messages.export(self._prk3, self._th)
-        self._end(REGISTERED)
+        self.state = REGISTERED
+        self.due = None
 
     def _save(self, mark: int, session: bytes) -> bool:
-        record = self._boot.to_bytes(4, "big") + mark.to_bytes(5, "big") + session
+        # Boot counters come in blocks of 256, so that attempts do not wear the storage: this block is used up.
+        record = ((self._boot >> 8) + 1).to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
-            self.storage.save(messages.sign(self._key, record, b"state 1" + self.credential["handle"]))
+            self.storage.save(record + self._check(record))
         except OSError:
             return False
         self._mark = mark
         self._session = session
         return True
+
+    def _check(self, record: bytes) -> bytes:
+        # Tells a record from one that is damaged, or that another credential or another layout of the firmware has
+        # left. It need not keep out a forger: who can write to the storage can read the credential.
+        return messages.sha256(b"state 2" + self._key + self.credential["handle"] + record).digest()[:16]
 
     def _fail(self, now: int, least: int) -> None:
         # Back off, for `least` seconds or more; while CONFIRMING the same SUCCESS is sent again.
