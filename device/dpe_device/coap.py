@@ -30,16 +30,14 @@ class Endpoint:
     _request = b""  # the datagram of the open exchange
     _acked = b""  # our last ACK of a separate response
 
-    def random(self, limit: int) -> int:
-        """Return a random number below `limit`."""
-        return limit * int.from_bytes(self.entropy(2), "big") >> 16
-
     def post(self, payload: bytes) -> None:
         """Open an exchange: a new message ID and CoAP token."""
         self.mid = self.mid + 1 & 0xFFFF
         self._left = _MAX_TRANSMISSIONS
-        self._wait = self.ack_timeout + self.random(self.ack_timeout >> 1)
-        header = b"\x42\2" + self.mid.to_bytes(2, "big") + self.entropy(2)
+        coap_token = self.entropy(2)
+        # ACK_RANDOM_FACTOR is 1.5. Nobody can tell the wait from the CoAP token who has not seen the datagram.
+        self._wait = self.ack_timeout + (int.from_bytes(coap_token, "big") * self.ack_timeout >> 17)
+        header = b"\x42\2" + self.mid.to_bytes(2, "big") + coap_token
         self._request = header + b"\xb3dpe\x08register\x11\x3c\xff" + payload  # last: memory may run out before
 
     def transmit(self, now: int) -> bytes:

@@ -213,14 +213,15 @@ def derive(key: bytes, data: bytes) -> bytes:
     return hmac(key, b"DPE-1/1 ", data)
 
 
-def sign(key: bytes, data: bytes) -> bytes:
-    """Return `data` with its MAC (16 bytes)."""
-    return data + hmac(key, b"", data)[:_SIZE_MAC]
+def sign(key: bytes, label: bytes, data: bytes) -> bytes:
+    """Return `data` with its MAC (16 bytes), by the key that is derived with `label`."""
+    return data + hmac(derive(key, label), b"", data)[:_SIZE_MAC]
 
 
-def verify(key: bytes, data: bytes, prefix: bytes = b"") -> None:
-    """Raise ValueError unless `sign` made this; the time it takes does not depend on how much of the MAC is right."""
-    mac = hmac(key, prefix, data[:-_SIZE_MAC])[:_SIZE_MAC]
+def verify(key: bytes, label: bytes, data: bytes, prefix: bytes = b"") -> None:
+    """Raise ValueError unless the MAC of `data` is right; it covers `prefix`, too."""
+    mac = hmac(derive(key, label), prefix, data[:-_SIZE_MAC])[:_SIZE_MAC]
+    # As numbers: the comparison does not end at the first octet that is wrong.
     if int.from_bytes(data[-_SIZE_MAC:], "big") ^ int.from_bytes(mac, "big"):
         raise ValueError
 
@@ -241,14 +242,14 @@ def make_request(
     """Return REQUEST; `key` is the device key, `identity` the handle, `nonce` 16 bytes. ValueError if one is bad."""
     text = (firmware or "").encode()
     if len(text) > _MAX_FIRMWARE:
-        raise ValueError("firmware of more than 32 bytes")
+        raise ValueError("firmware: more than 32 bytes")
     request = bytes((0xA4 + bool(public) + bool(text), 0, 1, 1, 0x40 | len(identity))) + identity
     request += b"\2\x82" + _head(0, version[0]) + _head(0, version[1])
     if public:
         request += b"\6\x58\x20" + public
     if text:
         request += b"\7" + _head(0x60, len(text)) + text
-    return sign(derive(key, b"m1" + sha256(realm.encode()).digest() + b"\1"), request + b"\x17\x58\x20" + nonce)
+    return sign(key, b"m1" + sha256(realm.encode()).digest() + b"\1", request + b"\x17\x58\x20" + nonce)
 
 
 def open_response(
@@ -267,7 +268,7 @@ def open_response(
         dh += x25519.shared(private, dh)
     th = sha256(request).digest()
     prk = derive(key, b"prk2" + th + response[-_SIZE_LONG_TOKEN:-_SIZE_MAC] + dh)
-    verify(derive(prk, b"m2\1"), response)
+    verify(prk, b"m2\1", response)
     th = sha256(th + response).digest()
     sealed = fields.get(_LABEL_SEALED_HANDLE)
     if sealed:
@@ -278,13 +279,12 @@ def open_response(
 
 def make_success(prk3: bytes, client_id: bytes, status: int) -> bytes:
     """Return SUCCESS, the same bytes each time."""
-    success = b"\xa4\0\3\3\x47" + client_id + b"\4" + _head(0, status) + b"\x17\x50"
-    return sign(derive(prk3, b"m3\1"), success)
+    return sign(prk3, b"m3\1", b"\xa4\0\3\3\x47" + client_id + b"\4" + _head(0, status) + b"\x17\x50")
 
 
 def open_confirm(prk3: bytes, th3: bytes, confirm: bytes) -> "Fields":
     """Return the fields of the CONFIRM to a SUCCESS, TH3 being SHA-256(TH2 || SUCCESS); ValueError as above."""
-    verify(derive(prk3, b"m4\1"), confirm, th3)
+    verify(prk3, b"m4\1", confirm, th3)
     return decode(confirm, _TYPE_CONFIRM)
 
 

@@ -89,6 +89,10 @@ class Registration(coap.Endpoint):
     comes from elsewhere is dropped. `status` is the last that came under a valid security token, `version` the one that
     the server selected, or the highest it supports. `client_id` (7 bytes), `lifetime` (s, None is without end) and
     `oscore` (master secret and salt) are those of the last confirmed session.
+
+    No two REQUESTs have the same nonce, even when `entropy` repeats itself: each has a boot counter of its own. These
+    are taken from storage in blocks of 256, so that attempts do not wear it: it is written before the first REQUEST of
+    a boot, and of every 256 after that. A boot goes on with another block than the one before, if that was saved.
     """
 
     state = IDLE
@@ -115,7 +119,7 @@ class Registration(coap.Endpoint):
     ) -> None:
         self.entropy = entropy
         self.ack_timeout = ack_timeout
-        self.mid = self.random(0x10000)
+        self.mid = int.from_bytes(entropy(2), "big")
         self.credential = credential
         self.storage = storage
         self.versions = versions
@@ -159,11 +163,12 @@ class Registration(coap.Endpoint):
         if datagram and len(datagram) > 3 and sender == self.peer:
             out, response = self.receive(datagram)
             if response:
-                if self._believe(now, response):
-                    self._request = b""
-                    self._acked = out or self._acked
-                else:
+                if not self._believe(now, response):
                     out = None
+                else:
+                    self._request = b""
+                    if out:
+                        self._acked = out
         if out is None and self.due is not None and now >= self.due:
             if not self._request:
                 if self.state != CONFIRMING:
@@ -181,10 +186,10 @@ class Registration(coap.Endpoint):
             self._asked = self.versions[0]
             self._redirect = ""
             self._private: "Any" = self.suite > 1 and self.entropy(32)
-            if not self._boot & 0xFF:
-                self._save(self._mark, self._session)
-            self._boot += 1
             self.state = REQUESTING  # last: memory may run out before
+        if not self._boot & 0xFF:
+            self._save(self._mark, self._session)
+        self._boot += 1
         nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16]
         public = self.x25519.public(self._private) if self._private else None
         realm = self.credential["realm"]
@@ -264,7 +269,6 @@ class Registration(coap.Endpoint):
         self.due = None
 
     def _save(self, mark: int, session: bytes) -> bool:
-        # Boot counters come in blocks of 256, so that attempts do not wear the storage: this block is used up.
         record = ((self._boot >> 8) + 1).to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
             self.storage.save(record + self._check(record))
@@ -277,14 +281,16 @@ class Registration(coap.Endpoint):
     def _check(self, record: bytes) -> bytes:
         # Tells a record from one that is damaged, or that another credential or another layout of the firmware has
         # left. It need not keep out a forger: who can write to the storage can read the credential.
-        return messages.sha256(b"state 2" + self._key + self.credential["handle"] + record).digest()[:16]
+        hashed = messages.sha256(b"state 2" + self._key + self.credential["handle"])
+        hashed.update(record)
+        return hashed.digest()[:16]
 
     def _fail(self, now: int, least: int) -> None:
-        # Back off, for `least` seconds or more; while CONFIRMING the same SUCCESS is sent again.
+        # Back off, by 0.5 to 1.5 of the time and 1 to 1.5 of `least` seconds; while CONFIRMING, SUCCESS is sent again.
         wait = min(_HOUR * 1000, self.backoff << self._failures)
         self._failures += wait < _HOUR * 1000
-        least *= 1000
-        self.due = now + max(wait // 2 + self.random(wait), least + self.random(least // 2))
+        chance = int.from_bytes(self.entropy(2), "big")
+        self.due = now + max(wait * (chance + 0x8000) >> 16, least * 1000 * (chance + 0x20000) >> 17)
         if self.state == CONFIRMING:
             self._tries -= 1
             if self._tries > 0:

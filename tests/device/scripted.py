@@ -115,14 +115,14 @@ class Server:
         message[6] = dh or None
         message[8] = fields.get("server_uri")
         message[10] = fields.get("retry_after")
-        response = messages.sign(messages.derive(prk2, b"m2\1"), encode(message)[:-16])
+        response = messages.sign(prk2, b"m2\1", encode(message)[:-16])
         self.th2 = sha256(th1 + response).digest()
         self.prk3 = messages.derive(prk2, b"prk3" + self.th2)
         return response
 
     def confirm(self, success: bytes, status: int = 0, lifetime: "int | None" = None) -> bytes:
         """CONFIRM to a SUCCESS, whose MAC is checked."""
-        messages.verify(messages.derive(self.prk3, b"m3\1"), success)
+        messages.verify(self.prk3, b"m3\1", success)
         self.th3 = th3 = sha256(self.th2 + success).digest()
         message = encode({0: 4, 4: status, 9: lifetime, 23: bytes(16)})[:-16]
         return message + messages.hmac(messages.derive(self.prk3, b"m4\1"), th3, message)[:16]

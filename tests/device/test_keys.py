@@ -35,7 +35,7 @@ def test_what_is_derived_has_the_label() -> None:
 
 def verified(key: bytes, data: bytes, prefix: bytes = b"") -> bool:
     try:
-        keys.verify(key, data, prefix)
+        keys.verify(key, b"m2\1", data, prefix)
     except ValueError:
         return False
     return True
@@ -43,18 +43,19 @@ def verified(key: bytes, data: bytes, prefix: bytes = b"") -> bool:
 
 def test_sign_and_verify() -> None:
     key = bytes(32)
-    signed = keys.sign(key, b"message")
+    signed = keys.sign(key, b"m2\1", b"message")
     assert signed[:7] == b"message"
-    assert signed[7:] == keys.hmac(key, b"", b"message")[:16]
+    assert signed[7:] == keys.hmac(keys.derive(key, b"m2\1"), b"", b"message")[:16]
     assert verified(key, signed)
     assert not verified(bytes(31) + b"\1", signed)
+    assert not verified(key, keys.sign(key, b"m3\1", b"message"))
     for at in range(len(signed)):
         assert not verified(key, signed[:at] + bytes((signed[at] ^ 0x80,)) + signed[at + 1 :])
 
 
 def test_the_prefix_is_verified_but_not_part_of_the_message() -> None:
     key = bytes(32)
-    signed = b"message" + keys.hmac(key, b"before", b"message")[:16]
+    signed = b"message" + keys.hmac(keys.derive(key, b"m2\1"), b"before", b"message")[:16]
     assert verified(key, signed, b"before")
     assert not verified(key, signed)
 

@@ -183,6 +183,16 @@ def test_the_boot_counter_is_saved_once_a_boot_and_once_in_256_attempts() -> Non
     assert (bench.storage.record or b"")[:4] == b"\0\0\0\3"
 
 
+def test_weak_entropy_makes_other_nonces_within_an_attempt() -> None:
+    bench = Bench(Chance(octet=0), versions=((2, 0), (1, 0)))
+    first = bench.wait_sent()
+    away = bench.server.response(first.payload, status=6, server_uri="coap://192.0.2.2")
+    second = bench.send(answer(first, away))
+    third = bench.send(answer(second, bench.server.response(second.payload, status=1)))
+    assert bench.entered == ["REQUESTING"]
+    assert len({nonce(request.payload) for request in (first, second, third)}) == 3
+
+
 def test_weak_entropy_makes_other_nonces_though_nothing_can_be_saved() -> None:
     bench = Bench(Chance(octet=0))
     bench.storage.broken = True
