@@ -13,9 +13,7 @@ _MAX_TRANSMISSIONS = const(5)  # MAX_RETRANSMIT + 1
 _PATIENCE = const(32)  # so many ACK_TIMEOUTs more for a separate response
 
 # The first byte: version 1, type, and the length of the CoAP token, which is always 2 in a message for us.
-_CON = const(0x42)
-_NON = const(0x52)
-_ACK = const(0x62)
+_ACK = const(0x62)  # 0x42 is CON, 0x52 NON
 
 _BAD_REQUEST = const(0x80)
 

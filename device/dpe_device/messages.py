@@ -30,6 +30,7 @@ _LABEL_STATUS = const(4)
 _LABEL_SEALED_HANDLE = const(5)
 _LABEL_X25519_KEY = const(6)
 _LABEL_SERVER_URI = const(8)
+_LABEL_LIFETIME = const(9)
 _LABEL_RETRY_AFTER = const(10)
 _LABEL_SECURITY_TOKEN = const(23)
 
@@ -44,15 +45,14 @@ _SIZE_SEALED_HANDLE = const(17)
 _SIZE_LONG_TOKEN = const(32)
 _SIZE_MAC = const(16)
 
-# What a RESPONSE or a CONFIRM may have, as bits: 1 << label.
-_MAY_RESPONSE = const(0x80057D)
-_MAY_CONFIRM = const(0x800211)
-# What it must have: both; a RESPONSE; one with status ok; one that redirects; and what it has or has not.
-_MUST = const(0x800011)
-_MUST_RESPONSE = const(0x800015)
-_MUST_OK = const(0x80003D)
-_MUST_REDIRECT = const(0x800115)
-_OPTIONAL = const(0x640)
+# Labels as bits: what every message for a client must have, what a RESPONSE must, by its status, and what each may.
+_MUST = const(1 << _LABEL_TYPE | 1 << _LABEL_STATUS | 1 << _LABEL_SECURITY_TOKEN)
+_MUST_RESPONSE = const(_MUST | 1 << _LABEL_VERSION)
+_MUST_OK = const(_MUST_RESPONSE | 1 << _LABEL_CLIENT_ID | 1 << _LABEL_SEALED_HANDLE)
+_MUST_REDIRECT = const(_MUST_RESPONSE | 1 << _LABEL_SERVER_URI)
+_OPTIONAL = const(1 << _LABEL_X25519_KEY | 1 << _LABEL_LIFETIME | 1 << _LABEL_RETRY_AFTER)
+_MAY_RESPONSE = const(_MUST_OK | _MUST_REDIRECT | 1 << _LABEL_X25519_KEY | 1 << _LABEL_RETRY_AFTER)
+_MAY_CONFIRM = const(_MUST | 1 << _LABEL_LIFETIME)
 
 
 def item(data: bytes, at: int, nesting: int) -> "tuple[Any, int]":
@@ -174,7 +174,7 @@ def decode(data: bytes, kind: int) -> "Fields":
         if may >> label & 1:
             fields[label] = value
             if label == _LABEL_SECURITY_TOKEN:
-                label = 10 + kind // 2
+                label = 10 + kind // 2  # the last two rules
             major, least, most = rules[3 * label : 3 * label + 3]
             if data[at] >> 5 != major or not least <= end - at <= most:
                 raise ValueError

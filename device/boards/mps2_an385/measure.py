@@ -14,7 +14,7 @@ import time
 from os import urandom
 
 from dpe_device import x25519
-from dpe_device.registration import BACKOFF, REGISTERED, Registration
+from dpe_device.registration import REGISTERED, Registration
 from dpe_device.udp import resolve
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
@@ -23,6 +23,7 @@ if _TYPING:
     from dpe_device._types import Any, Credential
 
 _LONGEST = const(320)
+_PATIENCE = const(5000)  # ms
 
 
 class _Memory:
@@ -72,7 +73,7 @@ def _register(credential: "Credential", suite: int, link: "Any", peer: "Any") ->
         client += _since(start)
         if state == REGISTERED:
             return client, network
-        if state == BACKOFF or wake is None:
+        if wake is None or now > _PATIENCE:
             raise OSError
         if out is not None:
             start = time.ticks_us()
