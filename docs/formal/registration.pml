@@ -32,6 +32,12 @@
 #ifndef REFUSALS
 #define REFUSALS     1    /* whether the policy may refuse */
 #endif
+#ifndef WORKERS
+#define WORKERS      1    /* processes of the server, on one database */
+#endif
+#ifndef CLOCK
+#define CLOCK        0    /* whether ordinals follow a clock that all processes share and that never steps back */
+#endif
 #ifndef BATCH
 #define BATCH        2    /* sessions in one commit; the code has up to 256 */
 #endif
@@ -94,11 +100,12 @@ Record held[DEVICES];                      /* in memory: what the client believe
 
 mtype:transaction = { GONE, ANSWERED, PENDING, COMMITTING, ESTABLISHED, RELEASED, SUPERSEDED };
 mtype:transaction transaction[DRAWS] = GONE;  /* in memory; GONE: not there yet, or forgotten */
+byte worker_of[DRAWS];                     /* in whose memory */
 byte order_of[DRAWS];                      /* its ordinal */
-byte ordinal;                              /* the last one given, in memory */
-chan batch = [BATCH] of { byte };          /* transactions before the commit */
+byte ordinal[WORKERS];                     /* the last one given, in memory; not used with CLOCK */
+chan batch[WORKERS] = [BATCH] of { byte }; /* transactions before the commit */
 mtype:outcome = { COMMITTED, OLDER, TAKEN };  /* TAKEN: another device's session has the Client ID */
-chan decided = [BATCH] of { byte, mtype:outcome };  /* after it */
+chan decided[WORKERS] = [BATCH] of { byte, mtype:outcome };  /* after it */
 
 byte sessions;                             /* on disk: the transactions whose session is live */
 byte ended;                                /* those whose session another has replaced */
@@ -109,7 +116,7 @@ byte last_ordinal;                         /* on disk */
 bool registered_client_has_a_session = true;  /* on disk, of the same transaction: same Client ID, same TH3 */
 bool session_was_accepted = true;          /* no session but for a SUCCESS(ok) of its own: a decline makes none */
 bool one_session_per_device = true;
-bool client_ids_differ = true;             /* of sessions; and a new offer differs from sessions and open offers */
+bool client_ids_differ = true;             /* of sessions; and a new offer differs from them and from open offers */
 bool transactions_are_bounded = true;
 bool same_request_same_response = true;    /* while the transaction lives */
 bool same_success_same_confirm = true;     /* while the session lives, and not longer */
@@ -146,7 +153,7 @@ byte answer;                               /* the transaction of the last RESPON
 #define SERVER_ANSWERS    if :: calm -> mail = TO_CLIENT :: else fi
 #define CLIENT_HEARS      (!calm || mail == TO_CLIENT)
 #define CLIENT_HEARD      mail = NOTHING
-#define TIME_OUT          (!calm || (mail == NOTHING && empty(batch) && empty(decided)))
+#define TIME_OUT          (!calm || (mail == NOTHING && empty(batch[0]) && empty(decided[0])))
 #define CHOOSE(n, set, now)  if :: calm -> n = now :: else -> choose(n, set) fi
 
 proctype Weather() { calm = true }
@@ -301,26 +308,30 @@ end:
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
+/* What a worker has in its memory. */
+#define IN_MEMORY(t)  (transaction[t] != GONE && worker_of[t] == w)
+#define IS(t, state)  (transaction[t] == state && worker_of[t] == w)
+
 /* t: the first transaction in memory for which this holds, or drawn */
-#define FIND(condition)  do :: t == drawn || (transaction[t] != GONE && (condition)) -> break :: else -> t++ od
+#define FIND(condition)  do :: t == drawn || (IN_MEMORY(t) && (condition)) -> break :: else -> t++ od
 
 inline make_room() {           /* the oldest transaction of the device goes when the bound is reached */
     o = drawn;
     do
     :: o == 0 -> break
-    :: else -> o--; if :: o != t && transaction[o] != GONE && DEVICE(o) == DEVICE(t) -> count++; oldest = o :: else fi
+    :: else -> o--; if :: o != t && IN_MEMORY(o) && DEVICE(o) == DEVICE(t) -> count++; oldest = o :: else fi
     od;
     if :: count >= PER_DEVICE -> transaction[oldest] = GONE; count-- :: else fi;
     REQUIRE(transactions_are_bounded, count < PER_DEVICE);
     count = 0; oldest = 0
 }
 
-#define RESERVED(o)  (HAS(sessions, o) || transaction[o] == PENDING || transaction[o] == COMMITTING)
+#define RESERVED(o)  (HAS(sessions, o) || IS(o, PENDING) || IS(o, COMMITTING))
 
 inline check_requests() {
     do
     :: o == drawn -> break
-    :: else -> REQUIRE(same_request_same_response, o == t || transaction[o] == GONE || request_of[o] != r); o++
+    :: else -> REQUIRE(same_request_same_response, o == t || !IN_MEMORY(o) || request_of[o] != r); o++
     od;
     o = 0
 }
@@ -401,7 +412,7 @@ inline send_superseded() {
     ADD(superseded, t)
 }
 
-proctype Server() {
+proctype Server(byte w) {
     byte r, t, o, mine, count, oldest, before; bool lives;  /* scratch: 0 and false between the steps */
     mtype:outcome outcome = COMMITTED;                      /* so between the steps */
 end:
@@ -409,7 +420,7 @@ end:
     /* -- Prepare: messages are decided one by one, until the batch is committed. -- */
 
     /* REQUEST */
-    :: atomic { requests != 0 && empty(decided) && SERVER_HEARS(client[0] == REQUESTING) ->
+    :: atomic { requests != 0 && empty(decided[w]) && SERVER_HEARS(client[0] == REQUESTING) ->
            CHOOSE(r, requests, CURRENT(0));
            SERVER_HEARD;
            before = sessions;
@@ -419,8 +430,9 @@ end:
            :: t == drawn && MAY_DRAW ->
                drawn++;
                request_of[t] = r;
-               ordinal++;
-               order_of[t] = ordinal;
+               worker_of[t] = w;
+               ordinal[w] = (CLOCK -> 0 : ordinal[w] + 1);
+               order_of[t] = (CLOCK -> drawn : ordinal[w]);
                d_step { check_requests() }
                d_step { make_room() }
                if                                                          /* the policy decides */
@@ -445,14 +457,14 @@ end:
        }
 
     /* SUCCESS with status ok */
-    :: atomic { accepts != 0 && empty(decided) && nfull(batch) &&
+    :: atomic { accepts != 0 && empty(decided[w]) && nfull(batch[w]) &&
                 SERVER_HEARS(client[0] == CONFIRMING && !declining[0]) ->
            CHOOSE(t, accepts, accepted[0]);
            SERVER_HEARD;
            if
-           :: transaction[t] == PENDING -> MOVE(transaction[t], PENDING, CONFIRMED, COMMITTING); batch ! t
-           :: transaction[t] == COMMITTING -> skip                         /* the batch's answer is the answer */
-           :: transaction[t] == SUPERSEDED -> send_superseded(); SERVER_ANSWERS
+           :: IS(t, PENDING) -> MOVE(transaction[t], PENDING, CONFIRMED, COMMITTING); batch[w] ! t
+           :: IS(t, COMMITTING) -> skip                                    /* the batch's answer is the answer */
+           :: IS(t, SUPERSEDED) -> send_superseded(); SERVER_ANSWERS
            :: else ->                                                      /* the store alone knows of live sessions */
                if
                :: HAS(sessions, t) -> lives = true; send_confirmed(); SERVER_ANSWERS
@@ -464,54 +476,54 @@ end:
        }
 
     /* SUCCESS with another status */
-    :: atomic { declines != 0 && empty(decided) && SERVER_HEARS(client[0] == CONFIRMING && declining[0]) ->
+    :: atomic { declines != 0 && empty(decided[w]) && SERVER_HEARS(client[0] == CONFIRMING && declining[0]) ->
            CHOOSE(t, declines, accepted[0]);
            SERVER_HEARD;
            if
-           :: transaction[t] == PENDING ->
+           :: IS(t, PENDING) ->
                MOVE(transaction[t], PENDING, DECLINED, RELEASED); ADD(released, t); SERVER_ANSWERS
-           :: transaction[t] == RELEASED -> SERVER_ANSWERS                 /* the same bytes again */
+           :: IS(t, RELEASED) -> SERVER_ANSWERS                            /* the same bytes again */
            :: else -> skip                                                 /* 4.01 */
            fi;
            t = 0
        }
 
     /* The life of a transaction ends. All live equally long, so the oldest goes first. */
-    :: atomic { TURBULENT && empty(batch) && empty(decided) ->
+    :: atomic { TURBULENT && empty(batch[w]) && empty(decided[w]) ->
            d_step { FIND(true) }
            if :: t < drawn -> transaction[t] = GONE :: else fi;
            t = 0
        }
 
     /* -- Commit: one transaction of the database for the whole batch, or nothing of it. -- */
-    :: atomic { nempty(batch) ->
+    :: atomic { nempty(batch[w]) ->
            do
-           :: nempty(batch) -> batch ? t; d_step { commit() } d_step { check_sessions() } decided ! t, outcome
-           :: empty(batch) -> break
+           :: nempty(batch[w]) -> batch[w] ? t; d_step { commit() } d_step { check_sessions() } decided[w] ! t, outcome
+           :: empty(batch[w]) -> break
            od;
            t = 0; outcome = COMMITTED
        }
-    :: atomic { nempty(batch) && faults > 0 && TURBULENT ->
+    :: atomic { nempty(batch[w]) && faults > 0 && TURBULENT ->
            faults--;
            do
-           :: nempty(batch) ->
-               batch ? t;
+           :: nempty(batch[w]) ->
+               batch[w] ? t;
                if
                :: transaction[t] == COMMITTING -> MOVE(transaction[t], COMMITTING, STORE_FAILED, PENDING)
                :: else            /* a bound has evicted it */
                fi
-           :: empty(batch) -> break
+           :: empty(batch[w]) -> break
            od;
            t = 0
        }
 
     /* -- Complete: the transactions move in the batch's order, then all replies leave. -- */
-    :: atomic { nempty(decided) ->
-           count = len(decided);
+    :: atomic { nempty(decided[w]) ->
+           count = len(decided[w]);
            do
            :: count > 0 ->
                count--;
-               decided ? t, outcome;
+               decided[w] ? t, outcome;
                if
                :: transaction[t] != COMMITTING -> skip                     /* a bound has evicted it */
                :: transaction[t] == COMMITTING && outcome == COMMITTED ->
@@ -526,7 +538,7 @@ end:
                    :: o == drawn -> break
                    :: else ->
                        if
-                       :: o != t && transaction[o] == ESTABLISHED && DEVICE(o) == DEVICE(t) ->
+                       :: o != t && IS(o, ESTABLISHED) && DEVICE(o) == DEVICE(t) ->
                            MOVE(transaction[o], ESTABLISHED, NEWER_WON, SUPERSEDED)
                        :: else
                        fi;
@@ -535,12 +547,12 @@ end:
                    o = 0
                :: else
                fi;
-               decided ! t, outcome
+               decided[w] ! t, outcome
            :: count == 0 -> break
            od;
            do
-           :: nempty(decided) ->
-               decided ? t, outcome;
+           :: nempty(decided[w]) ->
+               decided[w] ? t, outcome;
                if
                :: outcome == TAKEN -> skip                                 /* 4.01 */
                :: outcome == COMMITTED && transaction[t] != SUPERSEDED -> send_confirmed()
@@ -549,7 +561,7 @@ end:
 #ifdef CALM
                if :: client[0] == CONFIRMING && !declining[0] && t == accepted[0] -> SERVER_ANSWERS :: else fi
 #endif
-           :: empty(decided) -> break
+           :: empty(decided[w]) -> break
            od;
            t = 0; outcome = COMMITTED
        }
@@ -558,12 +570,12 @@ end:
     :: atomic { faults > 0 && TURBULENT ->
            faults--;
            d_step {
-               do :: t < drawn -> transaction[t] = GONE; t++ :: else -> break od;
-               do :: nempty(batch) -> batch ? t :: empty(batch) -> break od;
-               do :: nempty(decided) -> decided ? t, outcome :: empty(decided) -> break od;
+               do :: t < drawn -> transaction[t] = (worker_of[t] == w -> GONE : transaction[t]); t++ :: else -> break od;
+               do :: nempty(batch[w]) -> batch[w] ? t :: empty(batch[w]) -> break od;
+               do :: nempty(decided[w]) -> decided[w] ? t, outcome :: empty(decided[w]) -> break od;
                t = 0; outcome = COMMITTED
            }
-           ordinal = last_ordinal
+           ordinal[w] = (CLOCK -> 0 : last_ordinal)
        }
     od
 }
@@ -572,7 +584,7 @@ init {
     byte o;
     atomic {
         run Invariants();
-        run Server();
+        for (o : 1 .. WORKERS) { run Server(o - 1) }
         for (o : 1 .. DEVICES) { run Client(o - 1) }
 #ifdef CALM
         run Weather()
