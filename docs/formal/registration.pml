@@ -12,7 +12,7 @@
 
 /* Bounds of the exploration; each may be set with -D. */
 #ifndef DEVICES
-#define DEVICES      1    /* each with a client of its own */
+#define DEVICES      1    /* or 2; each with a client of its own */
 #endif
 #ifndef ASKS
 #define ASKS         3    /* REQUESTs of a device */
@@ -120,7 +120,7 @@ bool client_ids_differ = true;             /* of sessions; and a new offer diffe
 bool transactions_are_bounded = true;
 bool same_request_same_response = true;    /* while the transaction lives */
 bool same_success_same_confirm = true;     /* while the session lives, and not longer */
-bool confirm_means_durable = true;         /* CONFIRM(ok) leaves only when its session is on disk */
+bool confirm_means_durable = true;         /* CONFIRM(ok) leaves only once its session has been on disk */
 bool superseded_by_a_newer_one = true;     /* no registration loses to an older one */
 bool request_leaves_sessions = true;       /* a REQUEST, new or replayed, changes nothing on disk */
 
@@ -570,7 +570,10 @@ end:
     :: atomic { faults > 0 && TURBULENT ->
            faults--;
            d_step {
-               do :: t < drawn -> transaction[t] = (worker_of[t] == w -> GONE : transaction[t]); t++ :: else -> break od;
+               do
+               :: t < drawn -> if :: worker_of[t] == w -> transaction[t] = GONE :: else fi; t++
+               :: else -> break
+               od;
                do :: nempty(batch[w]) -> batch[w] ? t :: empty(batch[w]) -> break od;
                do :: nempty(decided[w]) -> decided[w] ? t, outcome :: empty(decided[w]) -> break od;
                t = 0; outcome = COMMITTED
