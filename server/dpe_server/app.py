@@ -1,12 +1,15 @@
 """The DPE Server as a process: state directory, sockets, signals and housekeeping around the registrar."""
 
 import asyncio
+import gc
 import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,13 +19,15 @@ from dpe_coap.errors import DpeError
 from dpe_server import logs, policy
 from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
+from dpe_server.lane import Lane
 from dpe_server.registrar import Registrar
 from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
 from dpe_server.state import StateDir
 from dpe_server.store import StoreError
-from dpe_server.store.sqlite import SqliteStore
-from dpe_server.udp import listen
+from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
+from dpe_server.udp import UdpSocket, listen
+from dpe_server.workers import Ties, supervise
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
@@ -33,6 +38,15 @@ SWITCH_INTERVAL = 0.0005
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of several processes that are a server together. The first process holds the lock and made the sockets."""
+
+    number: int
+    """From 0; that one keeps house."""
+    sockets: Sequence[UdpSocket]
+
+
 class Server:
     """One running server on the state directory ``path``; ``async with`` starts it and stops it gracefully.
 
@@ -40,9 +54,10 @@ class Server:
     when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad, and so on.
     """
 
-    def __init__(self, path: Path, addresses: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, addresses: Sequence[str] = (), *, worker: Worker | None = None) -> None:
         self._path = path
         self._addresses = addresses
+        self._worker = worker
         self._cleanup = AsyncExitStack()
         self.uris: list[str] = []
         """Where it listens."""
@@ -60,7 +75,8 @@ class Server:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         state = StateDir.open(self._path)
-        stack.enter_context(state.lock())
+        if self._worker is None:
+            stack.enter_context(state.lock())
         self._config = state.config
         self._store = SqliteStore(state.store_path)
         stack.callback(self._store.close)
@@ -74,23 +90,22 @@ class Server:
             random=secrets.token_bytes,
             retry_after=state.config.retry_after,
         )
-        sockets, left_out = listen(self._addresses or state.config.listen)
-        for note in left_out:
-            _log.info(note)
+        sockets = _listen(state, self._addresses) if self._worker is None else self._worker.sockets
         self._batcher = Batcher(
             self._registrar,
             self._store.commit,
             retry_after=state.config.retry_after,
             on_batch=lambda: self._audit.write(self._registrar.take_audit(), time.monotonic(), time.time()),
         )
-        self._coap = CoapServer(sockets, Resources(self._batcher.submit), retry_after=state.config.retry_after)
+        lanes = [Lane(socket, self._batcher.offer) for socket in sockets]
+        self._coap = CoapServer(lanes, Resources(self._batcher.submit), retry_after=state.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)
         housekeeping = asyncio.create_task(self._keep_house())
         stack.callback(housekeeping.cancel)
         self._coap.start()
-        self.uris = [f"coap://{socket.authority}" for socket in sockets]
+        self.uris = [socket.uri for socket in sockets]
 
     async def reload(self) -> None:
         """Read the policy and the keys again, and go on in a new audit log if the old one was moved away.
@@ -109,20 +124,38 @@ class Server:
 
     async def _keep_house(self) -> None:
         while True:
-            try:
-                pruned = await self._batcher.exclusively(self._prune)
-                if pruned:
-                    _log.info("sessions pruned", count=pruned)
-            except StoreError as error:
-                _log.warning("sessions not pruned", reason=str(error))
+            if self._worker is None or self._worker.number == 0:
+                await self._prune()
             self._audit.write((), time.monotonic(), time.time())
             await asyncio.sleep(HOUSEKEEPING)
 
-    def _prune(self) -> int:
-        return self._store.prune(int(time.time()) - self._config.retention)
+    async def _prune(self) -> None:
+        before = int(time.time()) - self._config.retention
+        pruned, more = 0, True
+        try:
+            while more:  # batches have their turn in between
+                count = await self._batcher.exclusively(lambda: self._store.prune(before))
+                pruned, more = pruned + count, count == PRUNE_CHUNK
+        except StoreError as error:
+            _log.warning("sessions not pruned", reason=str(error))
+        if pruned:
+            _log.info("sessions pruned", count=pruned)
 
 
-async def _serve(path: Path, addresses: Sequence[str], announce: Callable[[str], None]) -> None:
+def _listen(state: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:
+    sockets, left_out = listen(addresses or state.config.listen)
+    for note in left_out:
+        _log.info(note)
+    return sockets
+
+
+def _announce(uris: Sequence[str]) -> None:
+    for uri in uris:
+        print(f"listening on {uri}", flush=True)
+
+
+async def _serve(server: Server, ready: Callable[[], None], orphaned: int | None = None) -> None:
+    """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_unhandled)
     stopping = asyncio.Event()
@@ -130,13 +163,17 @@ async def _serve(path: Path, addresses: Sequence[str], announce: Callable[[str],
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up.set)
-    async with Server(path, addresses) as server:
-        for uri in server.uris:
-            announce(f"listening on {uri}")
+    if orphaned is not None:
+        loop.add_reader(orphaned, stopping.set)
+    async with server:
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
+        ready()
         reloading = asyncio.create_task(_reload_on(hang_up, server))
         await stopping.wait()
         reloading.cancel()
-        _log.info("stopping")
+        if orphaned is None:
+            _log.info("stopping")
 
 
 async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:
@@ -154,17 +191,36 @@ def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     logs.log_defect(context["message"].partition("\n")[0], context.get("exception"))
 
 
-def _announce(line: str) -> None:
-    print(line, flush=True)
-
-
-def serve(path: Path, addresses: Sequence[str] = (), *, json_log: bool = False) -> None:
+def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_log: bool = False) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there. The log goes to standard error, as
-    JSON lines if ``json_log``. Raises a DpeError when the server cannot start.
+    JSON lines if ``json_log``. With more than one of ``workers``, so many processes share the addresses and the store.
+    Raises a DpeError when the server cannot start, or when its workers die.
     """
     logs.configure(as_json=json_log)
     # sqlite3 lets go of the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)
-    asyncio.run(_serve(path, addresses, _announce))
+    if workers > 1:
+        _serve_with(workers, path, addresses)
+        return
+    server = Server(path, addresses)
+    asyncio.run(_serve(server, lambda: _announce(server.uris)))
+
+
+def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
+    state = StateDir.open(path)
+    with ExitStack() as stack:
+        stack.enter_context(state.lock())
+        policy.load(state.policy_path)  # what would stop every worker is said once, and here
+        SqliteStore(state.store_path).close()
+        sockets = _listen(state, addresses)
+        sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]
+        for socket in chain.from_iterable(sets):
+            stack.callback(socket.close)
+
+        def run(number: int, ties: Ties) -> None:
+            server = Server(path, worker=Worker(number, sets[number]))
+            asyncio.run(_serve(server, ties.ready, ties.orphaned))
+
+        supervise(workers, run, lambda: _announce([socket.uri for socket in sockets]))

@@ -2,24 +2,17 @@
 
 Two generations stand for a timer on every exchange: an entry lives for one to two exchange lifetimes, and a bound on
 each generation keeps the memory of a flood in bounds. What is forgotten early is decided again, with the same result.
+An entry is one ``bytes``, which the garbage collector has not to look at.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 EXCHANGE_LIFETIME = 247.0
 """Seconds (RFC 7252 section 4.8.2)."""
 GENERATION = 32_768
 """The most exchanges in each of the two generations."""
 
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and the acknowledgement that it got."""
-
-    fingerprint: int
-    reply: bytes | None = None
-    """The datagram sent in answer; None while there is none."""
+_FINGERPRINT = 8  # bytes that stand for the request; behind them is the reply
 
 
 class Duplicates:
@@ -27,30 +20,41 @@ class Duplicates:
 
     def __init__(self, *, generation: int = GENERATION) -> None:
         self._generation = generation
-        self._new: dict[Hashable, Exchange] = {}
-        self._old: dict[Hashable, Exchange] = {}
+        self._new: dict[Hashable, bytes] = {}
+        self._old: dict[Hashable, bytes] = {}
         self._began = 0.0
 
     def __len__(self) -> int:
         """How many exchanges are remembered."""
         return len(self._new) + len(self._old)
 
-    def find(self, key: Hashable) -> Exchange | None:
-        """Return the exchange of this peer and message ID."""
-        return self._new.get(key) or self._old.get(key)
+    def begin(self, key: Hashable, datagram: bytes, now: float) -> bytes | None:
+        """Return the reply to the exchange that ``datagram`` repeats, empty if there is none yet; or begin a new one.
 
-    def begin(self, key: Hashable, datagram: bytes, now: float) -> Exchange | None:
-        """Return the exchange that ``datagram`` repeats; or None, having begun a new one.
-
-        A used message ID on other bytes is no duplicate: its sender has restarted, and must not get the old reply.
+        None: it is new. A used message ID on other bytes is no duplicate: its sender has restarted, and must not get
+        the old reply.
         """
         self._age(now)
-        fingerprint = hash(datagram)
-        known = self.find(key)
-        if known is not None and known.fingerprint == fingerprint:
-            return known
-        self._new[key] = Exchange(fingerprint)
+        fingerprint = hash(datagram).to_bytes(_FINGERPRINT, "big", signed=True)
+        known = self._find(key)
+        if known is not None and known.startswith(fingerprint):
+            return known[_FINGERPRINT:]
+        self._new[key] = fingerprint
         return None
+
+    def reply(self, key: Hashable) -> bytes:
+        """Return the reply to an exchange; empty if there is none."""
+        return (self._find(key) or b"")[_FINGERPRINT:]
+
+    def remember(self, key: Hashable, reply: bytes) -> None:
+        """Keep the reply to an exchange that was begun; if it is forgotten, so is its reply."""
+        for generation in (self._new, self._old):
+            if key in generation:
+                generation[key] = generation[key][:_FINGERPRINT] + reply
+                return
+
+    def _find(self, key: Hashable) -> bytes | None:
+        return self._new.get(key) or self._old.get(key)
 
     def _age(self, now: float) -> None:
         if now - self._began >= 2 * EXCHANGE_LIFETIME:

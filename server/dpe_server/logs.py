@@ -22,6 +22,7 @@ def configure(*, as_json: bool) -> None:
         )
     )
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,  # which worker it is
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
     ]

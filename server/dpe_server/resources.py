@@ -21,7 +21,7 @@ CONTENT_FORMAT_LINKS = 40
 UPLOADS = 256
 """The most block-wise requests under way; the oldest goes first."""
 
-_REGISTER = tuple(segment.encode() for segment in PATH)
+REGISTER = tuple(segment.encode() for segment in PATH)
 _DISCOVERY = (b".well-known", b"core")
 _RESERVED_EXPONENT = 7
 
@@ -74,7 +74,7 @@ class Resources:
                 raise _bad_option(request.unrecognized)
             if request.proxied:
                 raise _refused(Code.PROXYING_NOT_SUPPORTED, "this server is not a proxy")
-            if request.path == _REGISTER:
+            if request.path == REGISTER:
                 return await self._register(request, peer)
             if request.path == _DISCOVERY:
                 return self._discover(request)

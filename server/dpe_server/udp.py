@@ -1,7 +1,6 @@
 """UDP sockets that answer from the address they were asked at, as CoAP wants (RFC 7252 section 5.3.2).
 
-A socket bound to the unspecified address learns each datagram's destination from the kernel (IP_PKTINFO, RFC 3542) and
-puts it on the reply. What was sent to a multicast or broadcast address is dropped here.
+Datagrams come and go in batches. What was sent to a multicast or broadcast address is dropped here.
 """
 
 import asyncio
@@ -9,27 +8,40 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, Protocol
 
 from dpe_coap.binding import DEFAULT_PORT
 from dpe_coap.errors import LocalError
+from dpe_server import mmsg, packet_info
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
 """Where a server listens when it is not told."""
+RECEIVE_BUFFER = 4 * 1024 * 1024
+"""Bytes asked of the kernel for datagrams that wait to be read. It grants no more than net.core.rmem_max."""
 
-_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; Python names it from 3.14 on
-_IN_PKTINFO = struct.Struct("@I4s4s")  # interface, our address, destination (ip(7))
-_IN6_PKTINFO = struct.Struct("@16sI")  # destination, interface (RFC 3542 section 6.1)
-_LINK_LOCAL = b"\xfe\x80"
-_DRAIN = 64  # datagrams read before the event loop turns: they become one batch
+_DRAIN = 64  # datagrams read one by one before the event loop turns: they become one batch
+_ADDRESS = struct.Struct("=16sHII")  # address, port, flow information, scope
+
+Endpoint = bytes
+"""A peer and the address of ours that it uses: opaque, and equal for the same two."""
+Received = Callable[[Sequence[bytes], Sequence[Endpoint]], None]
+"""Called with the datagrams of a batch and the endpoint that each came from."""
 
 
-class Peer(NamedTuple):
-    """The other side of an exchange."""
+class Link(Protocol):
+    """Where datagrams come from and go to: a socket, or what stands before one."""
 
-    address: tuple[str, int] | tuple[str, int, int, int]
-    local: bytes
-    """Our own address that it uses, as the ancillary data of a reply."""
+    def start(self, received: Received) -> None:
+        """Call ``received`` with each batch from now on, in the running event loop."""
+
+    def stop(self) -> None:
+        """Receive no more."""
+
+    def close(self) -> None:
+        """Receive no more, and free the port."""
+
+    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
+        """Send each datagram to its endpoint, as far as the kernel takes them now: the rest is lost like any other."""
 
 
 class ListenError(LocalError):
@@ -53,25 +65,71 @@ def _parse(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+class Drain:
+    """Receives and sends one datagram a system call, where there is no recvmmsg."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        self._socket = bound
+        self._buffer = bytearray(0xFFFF)
+
+    def receive(self) -> tuple[list[bytes], list[Endpoint]]:
+        """See ``Mmsg.receive``."""
+        datagrams: list[bytes] = []
+        endpoints: list[Endpoint] = []
+        for _ in range(_DRAIN):
+            try:
+                size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 128)
+            except OSError:  # drained, or an error that the kernel kept for this socket
+                break
+            for _, _, data in ancillary:
+                info = packet_info.for_reply(self._socket.family, data)
+                if info is not None:
+                    datagrams.append(bytes(memoryview(self._buffer)[:size]))
+                    endpoints.append(self._pack(address) + info)
+        return datagrams, endpoints
+
+    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
+        """See ``Mmsg.send``."""
+        kind = packet_info.KIND[self._socket.family]
+        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
+            try:
+                self._socket.sendmsg(
+                    [datagram], [(*kind, endpoint[_ADDRESS.size :])], 0, self._unpack(endpoint[: _ADDRESS.size])
+                )
+            except OSError:
+                continue
+
+    def _pack(self, address: Any) -> bytes:
+        host, port, flow, scope = (*address, 0, 0)[:4]
+        return _ADDRESS.pack(socket.inet_pton(self._socket.family, host.partition("%")[0]), port, flow, scope)
+
+    def _unpack(self, packed: bytes) -> Any:
+        host, *rest = _ADDRESS.unpack(packed)
+        if self._socket.family == socket.AF_INET6:
+            return socket.inet_ntop(socket.AF_INET6, host), *rest
+        return socket.inet_ntop(socket.AF_INET, host[:4]), rest[0]
+
+
 class UdpSocket:
     """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``."""
 
-    def __init__(self, family: int, address: tuple[str, int] | tuple[str, int, int, int]) -> None:
-        """Bind to ``address``; OSError when that cannot be."""
+    def __init__(self, family: int, address: Any, *, shared: bool = False) -> None:
+        """Bind to ``address``, or beside the socket that ``another`` is called on; OSError when that cannot be."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._buffer = bytearray(0xFFFF)
-        self._received: Callable[[bytes, Peer], None] | None = None
+        self._received: Received | None = None
         try:
             if family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                self._socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            packet_info.enable(self._socket)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             self._socket.setblocking(False)
+            if shared:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             self._socket.bind(address)
         except OSError:
             self._socket.close()
             raise
+        self._batches = mmsg.Mmsg(self._socket.fileno(), family) if mmsg.AVAILABLE else Drain(self._socket)
 
     @property
     def authority(self) -> str:
@@ -79,57 +137,44 @@ class UdpSocket:
         host, port, *_ = self._socket.getsockname()
         return f"[{host}]:{port}" if self._socket.family == socket.AF_INET6 else f"{host}:{port}"
 
-    def start(self, received: Callable[[bytes, Peer], None]) -> None:
-        """Call ``received`` with each datagram from now on, in the running event loop."""
+    @property
+    def uri(self) -> str:
+        """Where the socket answers."""
+        return f"coap://{self.authority}"
+
+    def another(self) -> "UdpSocket":
+        """Return a further socket on the same address, or ListenError. The kernel spreads the peers among them."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not sooner, or a port in use is shared
+            return UdpSocket(self._socket.family, self._socket.getsockname(), shared=True)
+        except OSError as error:
+            raise _explain(self.authority, error) from None
+
+    def start(self, received: Received) -> None:
+        """See ``Link.start``."""
         self._received = received
         asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def stop(self) -> None:
-        """Receive no more."""
+        """See ``Link.stop``."""
         if self._received is not None:
             self._received = None
             asyncio.get_running_loop().remove_reader(self._socket)
 
     def close(self) -> None:
-        """Receive no more, and free the port."""
+        """See ``Link.close``."""
         self.stop()
         self._socket.close()
 
-    def send(self, datagram: bytes, peer: Peer) -> None:
-        """Send if the kernel takes it now. A datagram that it refuses is lost like any other: the peer asks again."""
-        level, kind = (
-            (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
-            if self._socket.family == socket.AF_INET6
-            else (socket.IPPROTO_IP, _IP_PKTINFO)
-        )
-        try:
-            self._socket.sendmsg([datagram], [(level, kind, peer.local)], 0, peer.address)
-        except OSError:
-            return
+    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
+        """See ``Link.send``."""
+        if self._socket.fileno() >= 0:
+            self._batches.send(datagrams, endpoints)
 
     def _read(self) -> None:
-        for _ in range(_DRAIN):
-            if self._received is None:
-                return
-            try:
-                size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 128)
-            except OSError:  # drained, or an error that the kernel kept for this socket
-                return
-            for _level, _kind, data in ancillary:
-                local = self._reply_from(data)
-                if local is not None:
-                    self._received(bytes(memoryview(self._buffer)[:size]), Peer(address, local))
-
-    def _reply_from(self, packet_info: bytes) -> bytes | None:
-        """Return the ancillary data for a reply; None when the destination was not an address of one host."""
-        if self._socket.family == socket.AF_INET6:
-            destination, interface = _IN6_PKTINFO.unpack_from(packet_info)
-            if destination[0] == 0xFF:
-                return None
-            # The routing table chooses the way back, except where the address means nothing without its interface.
-            return _IN6_PKTINFO.pack(destination, interface if destination.startswith(_LINK_LOCAL) else 0)
-        _, own, destination = _IN_PKTINFO.unpack_from(packet_info)
-        return _IN_PKTINFO.pack(0, own, bytes(4)) if own == destination else None
+        datagrams, endpoints = self._batches.receive()
+        if datagrams and self._received is not None:
+            self._received(datagrams, endpoints)
 
 
 def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:
@@ -145,7 +190,7 @@ def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:
             host, port = _parse(text)
             try:
                 for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
-                    sockets.append(UdpSocket(family, address))  # type: ignore[arg-type]
+                    sockets.append(UdpSocket(family, address))
             except ValueError:  # what cannot even be looked up
                 raise _explain(text, socket.gaierror()) from None
             except OSError as error:

@@ -3,12 +3,9 @@
 import json
 import re
 import resource
-import select
 import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,60 +16,7 @@ from dpe_server.state import StateDir
 from tests import coap
 from tests.coap import CON, POST, REGISTER, Client, Message
 from tests.end_to_end.devices import Device, Offer
-
-
-class Process:
-    """``python -m dpe_server``, whose standard error goes to a file."""
-
-    def __init__(self, state: StateDir, log: Path, *addresses: str) -> None:
-        self.log = log
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "default", "-m", "dpe_server", str(state.path), *addresses],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        self.uri = ""
-
-    def started(self) -> str:
-        """Wait until it listens, and return where."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("listening on coap://"), self.log.read_text()
-        self.uri = line.removeprefix("listening on ").strip()
-        return self.uri
-
-    def ended(self) -> int:
-        return self.process.wait(30)
-
-    def logged(self, event: str, times: int = 1) -> str:
-        """Wait until a text was logged so many times; return the log."""
-        while (text := self.log.read_text()).count(event) < times:
-            assert self.process.poll() is None, text
-            select.select([], [], [], 0.01)
-        return text
-
-
-Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start(state: StateDir, tmp_path: Path) -> Iterator[Start]:
-    started: list[Process] = []
-
-    def start(*addresses: str, on: StateDir = state, where: Sequence[str] = ("127.0.0.1:0",)) -> Process:
-        process = Process(on, tmp_path / f"log{len(started)}", *(addresses or where))
-        started.append(process)
-        return process
-
-    yield start
-    for server in started:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
-        assert server.process.stdout is not None
-        server.process.stdout.close()
+from tests.end_to_end.processes import Process, Start
 
 
 def offer_of(client: Client, device: Device) -> Offer:

@@ -1,9 +1,10 @@
 """A store that fails, too much at once, and datagrams from anybody."""
 
+import asyncio
 import random
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from dpe_server.store import Outcome, Session, StoreError
 from dpe_server.store.sqlite import SqliteStore
 from tests import coap
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message
-from tests.end_to_end.devices import Device
+from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.running import Running, running_on
 
 
@@ -23,6 +24,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.full = False
+        self.begun = threading.Event()
         self.ready = threading.Event()
         self.ready.set()
 
@@ -33,6 +35,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     commit = SqliteStore.commit
 
     def try_commit(store: SqliteStore, sessions: Sequence[Session]) -> list[Outcome]:
+        disk.begun.set()
         assert disk.ready.wait(30)
         if disk.full:
             raise StoreError("the disk is full")
@@ -66,30 +69,65 @@ def test_a_store_that_fails_gives_5_03_and_recovers(
     running.logs.clear()
 
 
-def test_overload_is_5_03_and_empty(
-    disk: Disk, state: StateDir, running: Running, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batching, "WAITING", 8)
+@dataclass
+class Slow:
+    disk: Disk
+    client: Client
+    offer: Offer
+    success: bytes
+
+    def finish(self) -> None:
+        """Let the commit end, and verify its CONFIRM: in the acknowledgement, however late."""
+        self.disk.ready.set()
+        answer = self.client.receive()
+        assert answer is not None
+        assert (answer.type, answer.message_id, answer.coap_token) == (ACK, 60_000, b"tt")
+        assert self.offer.confirm(self.success, answer.payload)[0].status == Status.OK
+
+
+@pytest.fixture
+def slow(disk: Disk, state: StateDir, client: Client) -> Iterator[Slow]:
+    """A registration whose commit takes until ``ready`` is set."""
     device = Device(state)
     request = device.request()
     offer = device.read(request, client.post(request).payload)
     success = offer.success()
     disk.ready.clear()
     client.send(bytes(Message(CON, POST, 60_000, b"tt", REGISTER, success)))
-    assert client.receive() == Message(ACK, 0, 60_000)  # the commit takes its time
-    with Client(running.uri) as crowd:
-        for number in range(9):
-            crowd.send(bytes(Message(CON, POST, number, bytes([number]), REGISTER, b"")))
-        response = next(message for message in iter(crowd.receive, None) if message.code)  # others are acknowledged
-        assert (response.message_id, response.dotted, response.uint(coap.MAX_AGE)) == (8, "5.03", 60)
-        assert response.payload == b""
-    with Client(running.uri) as other:
-        assert other.discover().dotted == "2.05"
+    assert disk.begun.wait(10)
+    yield Slow(disk, client, offer, success)
     disk.ready.set()
-    separate = client.receive()
-    assert separate is not None
-    assert offer.confirm(success, separate.payload)[0].status == Status.OK
-    client.send(bytes(Message(ACK, 0, separate.message_id)))
+
+
+def test_discovery_is_answered_while_a_commit_takes_its_time(slow: Slow, running: Running) -> None:
+    with Client(running.uri) as other:
+        for _ in range(100):
+            assert other.discover().dotted == "2.05"
+    slow.finish()
+
+
+def test_overload_is_5_03_and_empty(
+    slow: Slow, state: StateDir, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "WAITING", 8)
+    waiting = [Device(state) for _ in range(8)]
+    with Client(running.uri) as crowd, Client(running.uri) as late:
+        requests = [device.request() for device in waiting]
+        for number, request in enumerate(requests):
+            crowd.send(bytes(Message(CON, POST, number, bytes([number]), REGISTER, request)))
+        assert crowd.discover().dotted == "2.05"  # so the requests before it have been seen
+        request = Device(state).request()
+        late.send(bytes(Message(CON, POST, 100, b"late", REGISTER, request)))
+        assert late.receive() == Message(ACK, 0xA3, 100, b"late", ((coap.MAX_AGE, b"\x3c"),))
+        response = late.request(POST, REGISTER, b"\xff")  # nor is it better to be answered by the site
+        assert (response.dotted, response.uint(coap.MAX_AGE), response.payload) == ("5.03", 60, b"")
+        assert late.discover().dotted == "2.05"
+        slow.finish()
+        for number, device in enumerate(waiting):
+            response = crowd.receive()  # type: ignore[assignment]
+            assert (response.message_id, response.dotted) == (number, "2.04")
+            assert device.read(requests[number], response.payload).response.status == Status.OK
+        assert late.post(request).dotted == "2.04"
 
 
 def test_10_000_random_and_mutated_datagrams_leave_the_server_answering(
@@ -154,12 +192,15 @@ def test_stopping_finishes_the_commit_under_way_and_sends_its_answer(disk: Disk,
         success = offer.success()
         disk.ready.clear()
         client.send(bytes(Message(CON, POST, 60_000, b"tt", REGISTER, success)))
-        assert client.receive() == Message(ACK, 0, 60_000)
-        threading.Timer(0.05, disk.ready.set).start()
-        running.loop.run(running.server.__aexit__())
-        separate = client.receive()
-        assert separate is not None
-        confirm, _ = offer.confirm(success, separate.payload)
+        assert disk.begun.wait(10)
+        stopping = asyncio.run_coroutine_threadsafe(running.server.__aexit__(), running.loop.loop)
+        client.send(bytes(Message(CON, POST, 60_001, b"late", REGISTER, device.request())))
+        disk.ready.set()
+        stopping.result(30)
+        answer = client.receive()
+        assert answer is not None
+        assert (answer.message_id, answer.coap_token) == (60_000, b"tt")
+        confirm, _ = offer.confirm(success, answer.payload)
         assert confirm.status == Status.OK
     with running_on(state) as running, Client(running.uri) as client:
-        assert client.post(success).payload == separate.payload
+        assert client.post(success).payload == answer.payload

@@ -11,12 +11,12 @@ from structlog.testing import capture_logs
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 from dpe_server import app
-from dpe_server.app import Server
+from dpe_server.app import Server, Worker
 from dpe_server.policy import PolicyError
 from dpe_server.state import StateDir, StateError
-from dpe_server.store import Session, StoreError
+from dpe_server.store import Session, StoreError, sqlite
 from dpe_server.store.sqlite import SqliteStore
-from dpe_server.udp import ListenError
+from dpe_server.udp import ListenError, listen
 from tests.coap import Client
 from tests.end_to_end.running import running_on
 
@@ -102,6 +102,43 @@ def test_sessions_past_their_retention_are_pruned(state: StateDir) -> None:
         running.loop.run(asyncio.sleep(0))
     assert running.logs == [{"event": "sessions pruned", "count": 1, "log_level": "info"}]
     assert store.taken(1, 4) == {2, 3, 4}
+    store.close()
+
+
+def test_very_many_sessions_are_pruned_with_batches_in_between(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PRUNE_CHUNK", 2)
+    monkeypatch.setattr(app, "PRUNE_CHUNK", 2)
+    store = SqliteStore(state.store_path)
+    store.commit([session(number, int(time.time()) - 10**8) for number in range(1, 6)])
+    left: list[int] = []
+    with running_on(state) as running:
+        for _ in range(3):
+            running.loop.run(running.server._batcher.exclusively(lambda: left.append(len(store.taken(1, 5)))))
+        running.loop.run(asyncio.sleep(0))
+    assert left == [3, 1, 0]
+    assert running.logs == [{"event": "sessions pruned", "count": 5, "log_level": "info"}]
+    store.close()
+
+
+def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state: StateDir) -> None:
+    store = SqliteStore(state.store_path)
+    store.commit([session(1, int(time.time()) - 10**8)])
+
+    async def run(number: int) -> None:
+        sockets, _ = listen(["127.0.0.1:0"])
+        async with Server(state.path, worker=Worker(number, sockets)) as server:
+            assert server.uris == [socket.uri for socket in sockets]
+            await asyncio.sleep(0)  # housekeeping begins
+            await server._batcher.exclusively(lambda: None)
+
+    with state.lock(), capture_logs() as logs:
+        asyncio.run(run(1))
+        assert store.taken(1, 1) == {1}
+        asyncio.run(run(0))
+        assert store.taken(1, 1) == set()
+    assert [log["event"] for log in logs] == ["sessions pruned"]
     store.close()
 
 

@@ -1,6 +1,7 @@
 """The audit log: one line a decision, bounded for what anybody can cause, and never in the way of the service."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,21 @@ def test_after_reopening_it_goes_on_in_a_new_file(path: Path) -> None:
     assert len(lines(moved)) == 2
     assert len(lines(path)) == 1
     audit.close(WALL)
+
+
+def test_lines_of_several_processes_stay_whole(path: Path) -> None:
+    """Each has its own descriptor, as worker processes have."""
+
+    def write(number: int) -> None:
+        audit = AuditLog(path)
+        for _ in range(50):
+            audit.write([Audit("established", {"worker": number, "text": "x" * 100})] * 200, 0, WALL)
+        audit.close(WALL)
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(write, range(4)))
+    workers_of_lines = [line["worker"] for line in lines(path)]
+    assert [workers_of_lines.count(number) for number in range(4)] == [50 * 200] * 4
 
 
 def test_a_line_that_was_cut_off_is_ended_first(path: Path) -> None:

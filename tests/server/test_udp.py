@@ -4,12 +4,13 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import pytest
 
-from dpe_server import udp
-from dpe_server.udp import LOOPBACK, ListenError, Peer, UdpSocket, listen
+from dpe_server import mmsg, udp
+from dpe_server.udp import LOOPBACK, Endpoint, ListenError, UdpSocket, listen
 from tests.serving import LoopThread, needs_ipv6
 
 
@@ -19,15 +20,21 @@ class Echo:
     def __init__(self, address: str) -> None:
         (self.socket,), self.left_out = listen([address])
         self.heard: list[bytes] = []
+        self.endpoints: list[Endpoint] = []
         self.socket.start(self._received)
 
-    def _received(self, datagram: bytes, peer: Peer) -> None:
-        self.heard.append(datagram)
-        self.socket.send(datagram, peer)
+    def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
+        self.heard += datagrams
+        self.endpoints += endpoints
+        self.socket.send(datagrams, endpoints)
 
 
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
+@pytest.fixture(params=[True, False], ids=["recvmmsg", "recvmsg"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopThread]:
+    """For each way of reading a socket that there is."""
+    if request.param and not mmsg.AVAILABLE:
+        pytest.skip("this machine has no recvmmsg")
+    monkeypatch.setattr(mmsg, "AVAILABLE", request.param)
     with LoopThread() as loop:
         yield loop
 
@@ -63,6 +70,25 @@ def test_several_addresses_and_names_are_listened_on() -> None:
     assert len(sockets) >= 2
     assert len({bound.authority for bound in sockets}) == len(sockets)
     close(sockets)
+
+
+def test_sockets_on_one_address_share_its_peers(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "127.0.0.1:0")
+    further = [echo.socket.another() for _ in range(2)]
+    assert {bound.authority for bound in further} == {echo.socket.authority}
+    with ExitStack() as stack:
+        askers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(60)]
+        for asker in askers:
+            asker.sendto(b"ping", ("127.0.0.1", port(echo.socket)))
+        loop.run(asyncio.sleep(0))
+        heard = [bound._batches.receive()[0] for bound in further]
+        assert all(heard), "one socket heard all"
+        assert sum(map(len, heard)) + len(echo.heard) == len(askers)
+        assert echo.heard
+    with pytest.raises(ListenError, match="the port is in use"):
+        listen([echo.socket.authority])
+    close(further)
+    loop.call(echo.socket.close)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", pytest.param("[::1]:0", marks=needs_ipv6)])
@@ -227,13 +253,81 @@ def test_ipv6_multicast_is_not_heard(loop: LoopThread) -> None:
     loop.call(echo.socket.close)
 
 
-def test_what_the_kernel_will_not_send_is_lost_without_an_error(loop: LoopThread) -> None:
+def ask(echo: Echo, asker: socket.socket, datagram: bytes = b"ping") -> Endpoint:
+    """Have a datagram answered; return its endpoint."""
+    asker.settimeout(10)
+    asker.sendto(datagram, ("127.0.0.1", port(echo.socket)))
+    assert asker.recv(100) == datagram
+    return echo.endpoints[-1]
+
+
+def test_what_the_kernel_will_not_send_is_lost_alone(loop: LoopThread) -> None:
     echo = loop.call(Echo, "127.0.0.1:0")
-    nowhere = Peer(("127.0.0.1", 0), struct.pack("@I4s4s", 0, bytes([127, 0, 0, 1]), bytes(4)))
-    loop.call(echo.socket.send, b"to port 0", nowhere)
-    loop.call(echo.socket.send, bytes(70_000), nowhere._replace(address=("127.0.0.1", 9)))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        endpoint = ask(echo, asker)
+        sent = [b"first", bytes(70_000), b"second", bytes(70_000), bytes(70_000), b"third"]
+        loop.call(echo.socket.send, sent, [endpoint] * len(sent))
+        assert [asker.recv(100) for _ in range(3)] == [b"first", b"second", b"third"]
+        loop.call(echo.socket.close)
+        loop.call(echo.socket.send, [b"after closing"], [endpoint])
+
+
+def test_a_burst_is_received_whole_and_in_order_and_answered_whole(loop: LoopThread) -> None:
+    """More than one system call takes."""
+    echo = loop.call(Echo, "127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        endpoint = ask(echo, asker)
+        asker.settimeout(10)
+        for size in (1, 200, 600):
+            sent = [number.to_bytes(2, "big") + bytes(size) for number in range(100)]
+            echo.heard.clear()
+            for datagram in sent:
+                asker.sendto(datagram, ("127.0.0.1", port(echo.socket)))
+            assert [asker.recv(1_000) for _ in sent] == sent
+            assert echo.heard == sent
+        assert set(echo.endpoints) == {endpoint}
+        many = [bytes([number & 0xFF]) for number in range(2 * mmsg.BATCH + 1)]
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        received = loop.run(_send_and_receive(echo, many, endpoint, asker))
+        assert received == many
     loop.call(echo.socket.close)
-    loop.call(echo.socket.send, b"after closing", nowhere)
+
+
+async def _send_and_receive(
+    echo: Echo, datagrams: list[bytes], endpoint: Endpoint, asker: socket.socket
+) -> list[bytes]:
+    received: list[bytes] = []
+    for start in range(0, len(datagrams), mmsg.BATCH):
+        piece = datagrams[start : start + mmsg.BATCH]
+        echo.socket.send(piece, [endpoint] * len(piece))
+        received += [asker.recv(100) for _ in piece]
+    return received
+
+
+def test_endpoints_tell_peers_and_our_addresses_apart(loop: LoopThread) -> None:
+    echo = loop.call(Echo, "0.0.0.0:0")
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as two,
+    ):
+        for asker in (one, two, one, two):
+            for address in ("127.0.0.1", "127.0.0.9"):
+                asker.settimeout(10)
+                asker.sendto(b"ping", (address, port(echo.socket)))
+                assert asker.recvfrom(100) == (b"ping", (address, port(echo.socket)))
+    assert len(set(echo.endpoints)) == 4
+    loop.call(echo.socket.close)
+
+
+def test_our_addresses_are_remembered_in_bounds(loop: LoopThread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmsg, "_LOCALS", 2)
+    echo = loop.call(Echo, "0.0.0.0:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        for number in [*range(1, 9), *range(1, 9)]:
+            asker.sendto(b"ping", (f"127.0.0.{number}", port(echo.socket)))
+            assert asker.recvfrom(100)[1][0] == f"127.0.0.{number}"
+    loop.call(echo.socket.close)
 
 
 def test_a_peer_that_is_gone_does_not_disturb_the_socket(loop: LoopThread) -> None:
@@ -254,13 +348,11 @@ def test_a_peer_that_is_gone_does_not_disturb_the_socket(loop: LoopThread) -> No
 def test_a_stopped_socket_hears_nothing_but_still_sends(loop: LoopThread) -> None:
     echo = loop.call(Echo, "127.0.0.1:0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.settimeout(10)
-        asker.bind(("127.0.0.1", 0))
+        endpoint = ask(echo, asker)
         loop.call(echo.socket.stop)
-        asker.sendto(b"ping", ("127.0.0.1", port(echo.socket)))
+        asker.sendto(b"another", ("127.0.0.1", port(echo.socket)))
         loop.run(asyncio.sleep(0))
-        peer = Peer(asker.getsockname(), struct.pack("@I4s4s", 0, bytes([127, 0, 0, 1]), bytes(4)))
-        loop.call(echo.socket.send, b"pong", peer)
+        loop.call(echo.socket.send, [b"pong"], [endpoint])
         assert asker.recv(100) == b"pong"
-    assert echo.heard == []
+    assert echo.heard == [b"ping"]
     loop.call(echo.socket.close)

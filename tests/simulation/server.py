@@ -155,8 +155,8 @@ class Server:
             return
         known = self._duplicates.begin((sender, request.message_id), datagram, world.now / 1000)
         if known is not None:
-            if known.reply is not None and request.type is Type.CON:
-                self._send(known.reply, sender)
+            if known and request.type is Type.CON:
+                self._send(known, sender)
             return
         if self.mode == "acknowledging":
             self._acknowledge(request, sender)
@@ -220,8 +220,7 @@ class Server:
             for number, value in ((CONTENT_FORMAT, answer.content_format), (MAX_AGE, answer.max_age))
             if value is not None
         ]
-        exchange = self._duplicates.find((sender, request.message_id))
-        separate = request.type is Type.NON or (exchange is not None and exchange.reply is not None)
+        separate = request.type is Type.NON or self._duplicates.reply((sender, request.message_id)) != b""
         if not separate:
             datagram = bytes(Message(ACK, answer.code, request.message_id, request.coap_token, options, answer.payload))
             self._remember(request, sender, datagram)
@@ -240,9 +239,7 @@ class Server:
                 self._world.after(SEPARATE_TIMEOUT, lambda: self._send_separate(datagram, message_id, sender, left - 1))
 
     def _remember(self, request: Request, sender: Address, datagram: bytes) -> None:
-        exchange = self._duplicates.find((sender, request.message_id))
-        if exchange is not None:
-            exchange.reply = datagram
+        self._duplicates.remember((sender, request.message_id), datagram)
 
     def _send(self, datagram: bytes, receiver: Address) -> None:
         self._world.send(self.address, receiver, datagram)

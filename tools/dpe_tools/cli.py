@@ -27,6 +27,7 @@ COMMANDS = {
     "policy": ("dpe_tools.commands.policy", "Check a policy file or explain its answer."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
     "doctor": ("dpe_tools.commands.doctor", "Check an installation and say what to repair."),
+    "load": ("dpe_tools.commands.load", "Register many simulated devices at once and measure it."),
     "bench": ("dpe_tools.commands.bench", "Measure the device client and the server beside their peers."),
 }
 

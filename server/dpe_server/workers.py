@@ -1,0 +1,146 @@
+"""Several processes for one server: started, told what the first process is told, started again when one dies.
+
+The first process serves nobody. It holds the state directory's lock and all sockets, so that its process ID is the
+server's, and what comes for a worker that died waits for its successor.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+
+from dpe_coap.errors import DpeError
+from dpe_server.logs import log_defect
+
+STEADY = 10.0
+"""Seconds. A worker that dies sooner after its start is not started again: the server ends."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+_log = structlog.get_logger(__name__)
+
+
+class WorkersError(DpeError):
+    """The workers could not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What ties a worker to the first process."""
+
+    ready: Callable[[], None]
+    """To be called when it serves."""
+    orphaned: int
+    """A descriptor that becomes readable when the first process has ended."""
+
+
+Run = Callable[[int, Ties], None]
+"""The work of the worker of this number (from 0), until SIGTERM; DpeError when it cannot be done. SIGHUP reloads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    number: int
+    started: float
+
+
+class _Workers:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._orphaned, self._alive = os.pipe()
+        self._processes: dict[int, _Process] = {}
+
+    def start(self, number: int) -> int:
+        """Start a worker; return a descriptor from which a byte is read when it is ready, and none if it died."""
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            os.close(self._alive)
+            self._work(number, writer)
+        os.close(writer)
+        self._processes[pid] = _Process(number, time.monotonic())
+        return reader
+
+    def _work(self, number: int, writer: int) -> NoReturn:
+        """Be a worker. Nothing of the first process is to run here: not its clean-up, not its exit handlers."""
+        status = 1
+        try:
+            structlog.contextvars.bind_contextvars(worker=number)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            self._run(number, Ties(lambda: _tell(writer), self._orphaned))
+            status = 0
+        except DpeError as error:
+            _log.error("worker cannot start", reason=str(error))
+        except BaseException as error:
+            log_defect("worker failed", error)
+        finally:
+            os._exit(status)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal to all."""
+        for pid in self._processes:
+            os.kill(pid, number)
+
+    def bury(self) -> list[tuple[_Process, int]]:
+        """Return the workers that have died, and how: exit status, or minus the signal."""
+        dead: list[tuple[_Process, int]] = []
+        while self._processes:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            dead.append((self._processes.pop(pid), os.waitstatus_to_exitcode(status)))
+        return dead
+
+    def end(self) -> None:
+        """Have all end what they are doing, and wait for them."""
+        self.tell(signal.SIGTERM)
+        for pid in list(self._processes):
+            os.waitpid(pid, 0)
+            del self._processes[pid]
+        os.close(self._alive)
+        os.close(self._orphaned)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+
+def _tell(writer: int) -> None:
+    with suppress(BrokenPipeError):  # nobody waits for a worker that was started again
+        os.write(writer, b"\1")
+    os.close(writer)
+
+
+def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
+    """Keep ``count`` workers running until SIGTERM or SIGINT; ``ready`` is called once, when all of them serve.
+
+    Raises WorkersError when one dies soon after its start. No thread may be running, as processes are forked.
+    """
+    workers = _Workers(run)
+    try:
+        for reader in [workers.start(number) for number in range(count)]:
+            with open(reader, "rb") as readable:  # noqa: PTH123  # a descriptor
+                if not readable.read(1):
+                    raise WorkersError("a worker ended before it could serve", hint="the log says why")
+        ready()
+        while (received := signal.sigwait(_SIGNALS)) not in (signal.SIGTERM, signal.SIGINT):
+            if received == signal.SIGHUP:
+                workers.tell(signal.SIGHUP)
+            for process, status in workers.bury():
+                _log.error("worker died", worker=process.number, **_describe(status))
+                if time.monotonic() - process.started < STEADY:
+                    raise WorkersError(
+                        f"worker {process.number} died soon after its start", hint="the log says why; start again"
+                    )
+                os.close(workers.start(process.number))
+        _log.info("stopping")
+    finally:
+        workers.end()
+
+
+def _describe(status: int) -> dict[str, int | str]:
+    return {"exit_status": status} if status >= 0 else {"signal": signal.Signals(-status).name}

@@ -1,0 +1,163 @@
+"""The same traffic through two servers, with the lane and without it. All that comes out must be the same bytes.
+
+Both have the same keys, the same randomness and the same clock, and each its own database. Datagrams come one by one,
+as their order is that of the draws. In batches, from many peers, they go to a service that draws nothing.
+A long run: ``python -m tests.differential REQUESTS [SEED]``.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from aiocoap.numbers.constants import TransportTuning
+
+from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
+from dpe_server import policy
+from dpe_server.batching import Batcher, Service
+from dpe_server.key_ring import KeyRing
+from dpe_server.lane import Lane
+from dpe_server.registrar import Prepared, Registrar
+from dpe_server.reply import UNAUTHORIZED, Reply, busy
+from dpe_server.resources import Resources
+from dpe_server.site import TURN, CoapServer
+from dpe_server.store import Outcome
+from dpe_server.store.sqlite import SqliteStore
+from tests.differential.traffic import REALM, Traffic
+from tests.links import FakeLink, settle
+from tests.server.registrar.double import POLICY
+
+WALL = 1_800_000_000.0
+
+
+class _Mirror:
+    """A service that answers each payload by itself, in all the ways there are."""
+
+    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
+        return Prepared(slots=[self._reply(payload) for payload in batch])
+
+    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
+        return [slot for slot in prepared.slots if isinstance(slot, Reply)]
+
+    def _reply(self, payload: bytes) -> Reply:
+        choice = sum(payload) % 5
+        if choice == 0:
+            return UNAUTHORIZED
+        if choice == 1:
+            return busy(len(payload))
+        if choice == 2:
+            return Reply.message(Code.SERVICE_UNAVAILABLE, payload[::-1], max_age=300)
+        if choice == 3:
+            return Reply(Code.BAD_REQUEST, payload[:20], CONTENT_FORMAT_PROBLEM)
+        return Reply.message(Code.CHANGED, payload[::-1])
+
+
+class _Server:
+    """A whole server from its link on."""
+
+    def __init__(self, service: Service, store: SqliteStore, clock: Callable[[], float], *, lane: bool) -> None:
+        self.link = FakeLink()
+        self._batcher = Batcher(service, store.commit, retry_after=60, clock=clock, wall=lambda: WALL + clock())
+        self.by_lane = 0
+        links = [Lane(self.link, self._offer)] if lane else [self.link]
+        self._coap = CoapServer(links, Resources(self._batcher.submit), retry_after=60)
+        for interface in self._coap._interfaces:
+            interface._manager.message_id = 0
+        self._coap.start()
+
+    def _offer(self, payloads: Sequence[bytes], answer: Callable[[Sequence[Reply]], None]) -> None:
+        self.by_lane += len(payloads)
+        self._batcher.offer(payloads, answer)
+
+    async def answer(self, *datagrams: bytes) -> list[tuple[bytes, bytes]]:
+        """Return what is sent for datagrams, each from a peer of its own, and the peers; in the order of these."""
+        self.link.received(datagrams, [bytes([number]) for number in range(len(datagrams))])
+        await settle()
+        await self._batcher._free.wait()
+        return sorted(self.link.taken(), key=itemgetter(1))
+
+    async def close(self) -> None:
+        await self._coap.stop()
+        await self._batcher.close()
+        await self._coap.close()
+
+
+def compare(requests: int, seed: int) -> Counter[str]:
+    """Send so many datagrams one by one; return how many the lane took, and how often each code was answered.
+
+    AssertionError at the first difference.
+    """
+    with tempfile.TemporaryDirectory() as directory, _never_separate():
+        return asyncio.run(_one_by_one(Path(directory), requests, seed))
+
+
+def compare_batches(requests: int, seed: int) -> Counter[str]:
+    """Do as ``compare`` with batches of datagrams."""
+    with tempfile.TemporaryDirectory() as directory, _never_separate():
+        return asyncio.run(_in_batches(Path(directory), requests, seed))
+
+
+def _never_separate() -> Any:
+    """On a slow disk aiocoap would acknowledge first and answer later."""
+    return patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60)
+
+
+def _keys(source: random.Random) -> KeyRing:
+    return KeyRing({1: source.randbytes(32)}, {1: source.randbytes(32)}, source.randbytes(32))
+
+
+def _count(seen: Counter[str], answer: bytes) -> None:
+    seen[f"{answer[1] >> 5}.{answer[1] & 31:02d}"] += 1
+
+
+async def _one_by_one(directory: Path, requests: int, seed: int) -> Counter[str]:
+    keys = _keys(random.Random(seed))
+    now = 0.0
+    servers = []
+    stores = [SqliteStore(directory / name) for name in ("lane.sqlite", "site.sqlite")]
+    for store, lane in zip(stores, (True, False), strict=True):
+        source = random.Random(seed)
+        registrar = Registrar(realm=REALM, keys=keys, policy=policy.parse(POLICY), store=store, random=source.randbytes)
+        servers.append(_Server(registrar, store, lambda: now, lane=lane))
+    traffic = Traffic(seed, keys)
+    seen: Counter[str] = Counter()
+    for number in range(requests):
+        now += 100 / requests  # all within the life of a transaction
+        datagram = traffic.next()
+        answers, expected = [await server.answer(datagram) for server in servers]
+        assert answers == expected, f"datagram {number} of seed {seed}: {datagram.hex()}, {answers} not {expected}"
+        assert len(answers) <= 1
+        for answer, _ in answers:
+            _count(seen, answer)
+            traffic.answered(answer)
+    seen["lane"] = servers[0].by_lane
+    for server, store in zip(servers, stores, strict=True):
+        await server.close()
+        store.close()
+    return seen
+
+
+async def _in_batches(directory: Path, requests: int, seed: int) -> Counter[str]:
+    source = random.Random(seed)
+    traffic = Traffic(seed, _keys(source))
+    store = SqliteStore(directory / "unused.sqlite")
+    servers = [_Server(_Mirror(), store, lambda: 0.0, lane=lane) for lane in (True, False)]
+    seen: Counter[str] = Counter()
+    sent = 0
+    while sent < requests:
+        datagrams = [traffic.next() for _ in range(source.randint(1, TURN))]
+        sent += len(datagrams)
+        answers, expected = [await server.answer(*datagrams) for server in servers]
+        assert answers == expected, f"batch before datagram {sent} of seed {seed}: {[d.hex() for d in datagrams]}"
+        for answer, _ in answers:
+            _count(seen, answer)
+    seen["lane"] = servers[0].by_lane
+    for server in servers:
+        await server.close()
+    store.close()
+    return seen

@@ -1,0 +1,45 @@
+"""A server as a process of its own."""
+
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dpe_server.state import StateDir
+
+
+class Process:
+    """``python -m dpe_server``, whose standard error goes to a file."""
+
+    def __init__(self, state: StateDir, log: Path, addresses: Sequence[str], program: Sequence[str]) -> None:
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "default", *program, str(state.path), *addresses],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self.uri = ""
+
+    def started(self) -> str:
+        """Wait until it listens, and return where."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on coap://"), self.log.read_text()
+        self.uri = line.removeprefix("listening on ").strip()
+        return self.uri
+
+    def ended(self) -> int:
+        return self.process.wait(30)
+
+    def logged(self, event: str, times: int = 1) -> str:
+        """Wait until a text was logged so many times; return the log."""
+        while (text := self.log.read_text()).count(event) < times:
+            assert self.process.poll() is None, text
+            select.select([], [], [], 0.01)
+        return text
+
+
+Start = Callable[..., Process]

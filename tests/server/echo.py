@@ -1,0 +1,107 @@
+"""Stands for the registrar and the store in tests of batches."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from dpe_coap.binding import Code
+from dpe_coap.messages import Version
+from dpe_server.batching import Batcher
+from dpe_server.registrar import Prepared
+from dpe_server.reply import Reply
+from dpe_server.store import Outcome, Session
+
+SECRET = b"payload that no log may hold"
+
+
+def session(payload: bytes) -> Session:
+    return Session(
+        client_id=bytes(7),
+        device=payload,
+        sealed_imei=b"",
+        version=Version(1, 0),
+        firmware=None,
+        suite=1,
+        rule="rule",
+        ordinal=1,
+        established_at=0,
+        expires_at=None,
+        th3=b"",
+        success_hash=b"",
+        confirm=b"",
+        sealed_keys=b"",
+        properties="{}",
+        policies="{}",
+    )
+
+
+@dataclass
+class Echo:
+    """Stands for the registrar and the store: echoes payloads, and commits those that begin with ``!``."""
+
+    batches: list[list[bytes]] = field(default_factory=list)
+    commits: list[int] = field(default_factory=list)
+    completed: list[Sequence[Outcome] | None] = field(default_factory=list)
+    times: list[tuple[float, float]] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    fault: Exception | None = None
+    """Raised by ``prepare``."""
+    store_fault: Exception | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+    """Commits wait for it."""
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
+        self.batches.append(list(batch))
+        self.times.append((now, wall))
+        if self.fault is not None:
+            raise self.fault
+        sessions = [session(payload) for payload in batch if payload.startswith(b"!")]
+        return Prepared(slots=[Reply(Code.CHANGED, payload) for payload in batch], sessions=sessions)
+
+    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
+        self.completed.append(outcomes)
+        return [slot for slot in prepared.slots if isinstance(slot, Reply)]
+
+    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
+        self.threads.add(threading.current_thread().name)
+        assert self.gate.wait(10)
+        if self.store_fault is not None:
+            raise self.store_fault
+        self.commits.append(len(sessions))
+        return [Outcome.COMMITTED] * len(sessions)
+
+
+Test = Callable[[Batcher], Coroutine[Any, Any, None]]
+
+
+def run(echo: Echo, test: Test, **options: Any) -> list[Any]:
+    """Run ``test`` with a batcher that is closed in the end; return what was logged."""
+
+    async def main() -> None:
+        batcher = Batcher(echo, echo.commit, retry_after=60, **options)
+        try:
+            await asyncio.wait_for(test(batcher), 20)
+        finally:
+            echo.gate.set()
+            await batcher.close()
+
+    with capture_logs() as logs:
+        asyncio.run(main())
+    return logs
+
+
+def payloads(count: int, prefix: bytes = b"") -> list[bytes]:
+    return [prefix + str(number).encode() for number in range(count)]
+
+
+async def in_flight(echo: Echo, batches: int) -> None:
+    """Let the event loop turn until so many batches were begun."""
+    while len(echo.batches) < batches:  # noqa: ASYNC110  # a turn is what is waited for
+        await asyncio.sleep(0)

@@ -1,0 +1,248 @@
+"""Offers of whole batches, as the lane makes them: answered in the same call, or after their commit, or refused."""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+
+import pytest
+
+from dpe_coap.binding import Code
+from dpe_server.batching import BATCH, PATIENCE, WAITING, Batcher
+from dpe_server.reply import Reply, busy
+from tests.server.echo import SECRET, Echo, payloads, run
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+class Offered:
+    """Offers groups of payloads and keeps their replies."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.replies: list[Sequence[Reply]] = []
+
+    def offer(self, *payloads: bytes) -> None:
+        self.batcher.offer(payloads, self.replies.append)
+
+    def payloads(self) -> list[list[bytes]]:
+        return [[reply.payload for reply in replies] for replies in self.replies]
+
+    async def all(self, count: int) -> None:
+        while len(self.replies) < count:  # noqa: ASYNC110  # a turn is what is waited for
+            await asyncio.sleep(0)
+
+
+def test_an_offer_with_nothing_to_commit_is_answered_in_the_same_call(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        offered = Offered(batcher)
+        offered.offer(*payloads(5))
+        assert offered.payloads() == [payloads(5)]
+        offered.offer(*payloads(3))
+        assert offered.payloads() == [payloads(5), payloads(3)]
+        assert len(asyncio.all_tasks()) == 2  # the test's and the one that waits for it
+
+    assert run(echo, test) == []
+    assert echo.threads == set()
+
+
+def test_an_offer_is_answered_after_its_commit_and_what_comes_meanwhile_shares_the_next(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"plain", b"!first")
+        for number in range(10):
+            offered.offer(b"!%d" % number, b"plain")
+            await asyncio.sleep(0)
+        assert offered.replies == []
+        assert len(batcher) == 20
+        assert echo.batches == [[b"plain", b"!first"]]
+        echo.gate.set()
+        await offered.all(11)
+        assert offered.payloads()[0] == [b"plain", b"!first"]
+        assert offered.payloads()[1:] == [[b"!%d" % number, b"plain"] for number in range(10)]
+
+    run(echo, test)
+    assert [len(batch) for batch in echo.batches] == [2, 20]
+    assert echo.commits == [1, 10]
+
+
+def test_an_offer_is_never_split_between_batches(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!first")
+        for size in (BATCH - 1, 1, 1, BATCH + 1, 1):
+            offered.offer(*payloads(size))
+        echo.gate.set()
+        await offered.all(6)
+
+    run(echo, test)
+    assert [len(batch) for batch in echo.batches] == [1, BATCH, 1, BATCH + 1, 1]
+
+
+def test_the_event_loop_turns_between_batches(echo: Echo) -> None:
+    """However much waits, the network has its turn after each."""
+
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!first")
+        for _ in range(10):
+            offered.offer(*payloads(BATCH))
+        echo.gate.set()
+        await offered.all(1)
+        while len(batcher):
+            before = len(echo.batches)
+            await asyncio.sleep(0)
+            assert len(echo.batches) - before <= 1
+
+    run(echo, test)
+
+
+def test_the_event_loop_turns_while_a_commit_is_held(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        assert offered.replies == []
+        echo.gate.set()
+        await offered.all(1)
+
+    run(echo, test)
+
+
+def test_an_offer_beyond_the_bound_is_refused_whole_and_at_once(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        for _ in range(WAITING // BATCH):
+            offered.offer(*payloads(BATCH))
+        assert len(batcher) == WAITING
+        for _ in range(1_000):  # a flood
+            offered.offer(*payloads(BATCH))
+            assert offered.replies.pop() == [busy(60)] * BATCH
+        assert len(batcher) == WAITING
+        assert offered.replies == []
+        echo.gate.set()
+        await offered.all(1 + WAITING // BATCH)
+
+    run(echo, test)
+    assert sum(map(len, echo.batches)) == 1 + WAITING
+
+
+def test_when_one_has_waited_too_long_the_next_is_refused(echo: Echo) -> None:
+    """They would wait at least as long, and their clients ask again meanwhile."""
+    now = 0.0
+
+    async def test(batcher: Batcher) -> None:
+        nonlocal now
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        now = 10.0
+        offered.offer(b"first to wait")
+        now = 10.0 + PATIENCE
+        offered.offer(b"in time")
+        assert offered.replies == []
+        now += 0.01
+        offered.offer(b"late")
+        assert offered.replies.pop() == [busy(60)]
+        assert await batcher.submit(b"late too") == busy(60)
+        echo.gate.set()
+        await offered.all(3)
+        offered.offer(b"later")
+        assert offered.payloads() == [[b"!held"], [b"first to wait"], [b"in time"], [b"later"]]
+
+    run(echo, test, clock=lambda: now)
+
+
+def test_an_offer_that_meets_a_defect_is_answered_5_03(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.fault = RuntimeError(SECRET.decode())
+        offered = Offered(batcher)
+        offered.offer(SECRET, SECRET)
+        echo.fault = None
+        offered.offer(b"after")
+        assert offered.replies == [[busy(60)] * 2, [Reply(Code.CHANGED, b"after")]]
+
+    (log,) = run(echo, test)
+    assert SECRET.decode() not in str(log)
+
+
+def test_a_defect_in_an_answer_is_one_log_line_and_the_others_get_theirs(echo: Echo) -> None:
+    def fail(_: Sequence[Reply]) -> None:
+        raise RuntimeError(SECRET.decode())
+
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        batcher.offer([b"defect"], fail)
+        offered.offer(b"other")
+        echo.gate.set()
+        await offered.all(2)
+        assert offered.payloads() == [[b"!held"], [b"other"]]
+
+    (log,) = run(echo, test)
+    assert (log["event"], log["error"]) == ("answer failed", "RuntimeError")
+    assert SECRET.decode() not in str(log)
+
+
+def test_closing_answers_what_was_offered(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        offered.offer(b"waiting")
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        offered.offer(b"late")
+        assert offered.replies == [[busy(60)]]
+        echo.gate.set()
+        await closing
+        assert offered.payloads()[1:] == [[b"!held"], [b"waiting"]]
+
+    run(echo, test)
+
+
+def test_an_exclusive_action_that_is_cancelled_stops_nothing(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        waiting = asyncio.create_task(batcher.exclusively(lambda: None))
+        granted = asyncio.create_task(batcher.exclusively(lambda: None))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        offered.offer(b"next")
+        echo.gate.set()
+        await offered.all(1)
+        granted.cancel()
+        await offered.all(2)
+        assert await batcher.exclusively(lambda: 5) == 5
+
+    assert run(echo, test) == []
+
+
+def test_no_garbage_is_left_for_the_collector(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        offered = Offered(batcher)
+        offered.offer(*payloads(BATCH))
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(100):
+                offered.offer(*payloads(BATCH))
+                offered.replies.clear()
+                echo.batches.clear()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+
+    run(echo, test)

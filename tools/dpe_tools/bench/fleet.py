@@ -1,0 +1,55 @@
+"""The devices of `dpe bench registrations`: provisioned in memory, and looked up in the store afterwards."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+from dpe_coap.imei import Imei
+from dpe_coap.numbers import SIZE_CLIENT_ID
+from dpe_server.at_rest import AtRest
+from dpe_server.key_ring import KeyRing
+from dpe_server.provisioning import credential
+from dpe_server.state import StateDir
+from dpe_server.store.sqlite import SqliteStore
+
+_TAC = "35000000"
+_RECORD = struct.Struct(f"=I{SIZE_CLIENT_ID}s")
+_CHUNK = 500
+
+
+def imei(number: int) -> Imei:
+    """Return the IMEI of a device, numbered 0 to 999,999."""
+    return Imei.parse(f"{_TAC}{number:06d}")
+
+
+def provision(state: StateDir, count: int, path: Path) -> None:
+    """Write handle and device key of ``count`` devices (at most 1,000,000) for native/registration_job.c."""
+    made = (credential(state.keys, state.config, imei(number)) for number in range(count))
+    path.write_bytes(b"".join(part for each in made for part in (each.handle, each.device_key)))
+
+
+def check(store_path: Path, keys: KeyRing, results: Path) -> tuple[int, int]:
+    """Return how many devices say that they are registered, and for how many of them the store says otherwise.
+
+    ``results`` is what native/registration_job.c wrote; a device's last registration is the one that counts.
+    """
+    said = dict(_RECORD.iter_unpack(results.read_bytes()))
+    at_rest = AtRest(keys.at_rest)
+    wrong = 0
+    with closing(SqliteStore(store_path)) as store:
+        for chunk in _chunks(said.items()):
+            devices = {at_rest.device_id(imei(number)): client_id for number, client_id in chunk}
+            sessions = store.sessions_of(devices)
+            wrong += sum(
+                device not in sessions or sessions[device].client_id != client_id
+                for device, client_id in devices.items()
+            )
+    return len(said), wrong
+
+
+def _chunks(items: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    remaining = iter(items)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk

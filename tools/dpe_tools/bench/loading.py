@@ -1,0 +1,44 @@
+"""What both benchmarks of the server do with one: load it fully, then at a part of what it can do."""
+
+from dataclasses import dataclass
+
+from dpe_tools.bench.generator import Generator, Load
+from dpe_tools.bench.process import ServerUnderMeasurement
+
+SHARE = 0.3
+"""Of a server's own capacity: the load at which its response times are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was found. CPU time and memory are the server's."""
+
+    full: Load
+    """The closed loop."""
+    part: Load
+    """The open loop."""
+    offered: float
+    """Runs a second in the open loop."""
+    user: float
+    """Microseconds of CPU time for a run in the closed loop."""
+    kernel: float
+    growth: int
+    """Bytes of memory that it has more than when this began, or when ``load`` was told."""
+
+
+def load(
+    server: ServerUnderMeasurement, generator: Generator, *, seconds: float, window: int, memory: int | None = None
+) -> Loaded:
+    """Load ``server`` for ``seconds`` with ``window`` runs under way, and then as long at 30 % of what it did.
+
+    ``memory`` is what it had (bytes) when its growth began, if that was not now.
+    """
+    memory = server.resident() if memory is None else memory
+    before = server.cpu()
+    full = generator.run(seconds=seconds, window=window)
+    used = server.cpu().since(before)
+    offered = SHARE * full.rate
+    part = generator.run(seconds=seconds, window=window, rate=offered) if offered else full
+    runs = max(1, full.runs)
+    growth = server.resident() - memory
+    return Loaded(full, part, offered, used.user / runs * 1e6, used.kernel / runs * 1e6, growth)

@@ -1,0 +1,49 @@
+/* The transport job from the client's side, and the echo that is compared with it. The argument is the key in hex. */
+#include "transport_job.h"
+
+#include <stdio.h>
+
+#include "hmac.h"
+#include "load.h"
+
+static struct hmac_key key;
+
+static const char *open_job(const char *argument) {
+    uint8_t bytes[32];
+    if (strlen(argument) != 2 * sizeof bytes) return "the key is not 64 hex digits";
+    for (size_t i = 0; i < sizeof bytes; i++)
+        if (sscanf(argument + 2 * i, "%2hhx", bytes + i) != 1) return "the key is not 64 hex digits";
+    hmac_key_set(&key, bytes, sizeof bytes);
+    return NULL;
+}
+
+static size_t begin(struct run *run, uint8_t *request) {
+    uint64_t nonce[2] = {draw(), draw()};
+    /* from 2^16 on, so that it and its successor have four bytes */
+    uint32_t number = 0x10000 + (uint32_t)(run->number % 0xf0000000u);
+    uint8_t mac[SIZE_HASH];
+    transport_write((const uint8_t *)nonce, number, request);
+    hmac_sign(&key, request, AT_MAC, mac);
+    memcpy(request + AT_MAC, mac, SIZE_MAC);
+    memcpy(run->memory, request, SIZE_TRANSPORT);
+    return SIZE_TRANSPORT;
+}
+
+static enum verdict answer(struct run *run, const uint8_t *response, size_t received, uint8_t *request, size_t *size) {
+    (void)request, (void)size;
+    return transport_is_formed(response, received) && hmac_ends(&key, response, received) &&
+                   memcmp(response + AT_NONCE, run->memory + AT_NONCE, SIZE_NONCE) == 0 &&
+                   get_u32(response + AT_NUMBER) == get_u32(run->memory + AT_NUMBER) + 1
+               ? DONE
+               : WRONG;
+}
+
+static enum verdict echoed(struct run *run, const uint8_t *response, size_t received, uint8_t *request, size_t *size) {
+    (void)request, (void)size;
+    return received == SIZE_TRANSPORT && memcmp(response, run->memory, SIZE_TRANSPORT) == 0 ? DONE : WRONG;
+}
+
+static const char *close_job(void) { return NULL; }
+
+const struct job transport_job = {"transport", 1, open_job, begin, answer, close_job};
+const struct job echo_job = {"echo", 1, open_job, begin, echoed, close_job};

@@ -1,0 +1,114 @@
+"""`dpe bench registrations`: complete registrations a second, with all of DPE-1's cryptography."""
+
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from dpe_coap.errors import LocalError
+from dpe_tools import terminal
+from dpe_tools.bench import generator, machine, plot
+from dpe_tools.bench.process import Cores
+from dpe_tools.bench.registration_report import AIOCOAP, Report, draw, stages_table, table
+from dpe_tools.bench.registration_run import Fleet, Profile, Rig, Sample, Settings, measure, profile
+
+SERVERS = {"this server": ("lane", 1), "this server, 2 workers": ("lane", 2), AIOCOAP: ("aiocoap", 1)}
+"""By name: the kind of server and its worker processes."""
+MEMORY = Path("/dev/shm")  # noqa: S108  # Linux's file system in memory; a folder of our own is made there
+IN_MEMORY = ("tmpfs", "ramfs")
+
+
+@click.command()
+@click.option("--server", "names", type=click.Choice(list(SERVERS)), multiple=True, help="Measure these alone.")
+@click.option("--directory", default=".", show_default=True, help="Where the durable store is: on a disk.")
+@click.option("--durable-only", is_flag=True, help="Leave out the store in memory.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The median of them counts.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True, help="Of each measurement.")
+@click.option("--window", type=click.IntRange(1, 4096), default=128, show_default=True, help="Registrations under way.")
+@click.option("--devices", type=click.IntRange(1, 1_000_000), default=200_000, show_default=True)
+@click.option("--stages", is_flag=True, help="Show where this server's CPU time goes.")
+@click.option("--quick", is_flag=True, help="Some hundred registrations each: proves that all works, measures nothing.")
+@click.option("--plot", "picture", metavar="FILE", help="Draw the result as SVG.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
+def registrations(
+    names: tuple[str, ...],
+    directory: str,
+    durable_only: bool,
+    rounds: int,
+    seconds: float,
+    window: int,
+    devices: int,
+    stages: bool,
+    quick: bool,
+    picture: str | None,
+    markdown: bool,
+    as_json: bool,
+) -> int:
+    """Measure complete registrations: this server, and the same registrar behind stock aiocoap.
+
+    Devices with keys of their own send REQUEST, verify RESPONSE, send SUCCESS and verify CONFIRM. In the end each is
+    looked up in the store, which must hold its Client ID. The store is SQLite with synchronous=FULL, once on a disk
+    and once on a file system in memory, which shows what the disk costs.
+
+    Exit status 1: an answer was wrong or missing, or a device is not in the store with its Client ID.
+    """
+    if picture is not None:
+        plot.check()
+    settings = Settings(rounds=rounds, seconds=seconds, window=window, devices=devices)
+    if quick:
+        settings = replace(settings, rounds=1, seconds=0.3, devices=min(devices, 2_000))
+    stores = _stores(Path(directory), durable_only=durable_only)
+    report = _measure(stores, tuple(dict.fromkeys(names)) or tuple(SERVERS), settings, stages=stages)
+    if picture is not None:
+        draw(report, Path(picture))
+    if as_json:
+        terminal.print_json(asdict(report))
+    else:
+        out = terminal.console()
+        out.print(table(report, markdown=markdown))
+        if report.profile is not None:
+            out.print(stages_table(report.profile, markdown=markdown))
+        click.echo(machine.sentence(report.machine))
+    for cell in report.cells:
+        if cell.median.faults:
+            click.echo(f"dpe: error: {cell.server}: {cell.median.faults} registrations went wrong", err=True)
+    return 1 if any(cell.median.faults for cell in report.cells) else 0
+
+
+def _stores(directory: Path, *, durable_only: bool) -> dict[str, Path]:
+    """Return the folders for the store, by what a reader is told of them."""
+    kind = machine.file_system(directory)
+    if kind in IN_MEMORY:
+        raise LocalError(f"{directory} is in memory ({kind}): nothing is durable there", hint="give --directory DIR")
+    stores = {f"durable, on {kind}": directory}
+    if not durable_only and machine.file_system(MEMORY) in IN_MEMORY:
+        stores["in memory"] = MEMORY
+    return stores
+
+
+def _measure(stores: Mapping[str, Path], names: Sequence[str], settings: Settings, *, stages: bool) -> Report:
+    """Do all rounds."""
+    found: Profile | None = None
+    samples: dict[tuple[str, str], list[Sample]] = {}
+    with tempfile.TemporaryDirectory(prefix="dpe-bench-") as scratch_folder:
+        scratch = Path(scratch_folder)
+        made = Fleet.make(scratch, settings.devices)
+        rig = Rig(settings, made, generator.build(scratch), Cores.here(), scratch / "log")
+        for number in range(1, settings.rounds + 1):
+            for store, directory in stores.items():
+                for name in names:
+                    kind, workers = SERVERS[name]
+                    with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=directory) as folder:
+                        sample = measure(rig, Path(folder), kind, workers)
+                    samples.setdefault((store, name), []).append(sample)
+                    rate = f"{sample.rate:,.0f} registrations a second"
+                    print(f"round {number}, {store}, {name}: {rate}", file=sys.stderr, flush=True)
+        if stages:
+            with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=next(iter(stores.values()))) as folder:
+                found = profile(rig, Path(folder))
+    return Report.of({**machine.describe(), "aiocoap": version("aiocoap")}, settings, samples, found)

@@ -1,0 +1,66 @@
+"""A Python server of the transport job: python -m dpe_tools.bench.servers.transport lane|aiocoap PORT KEY.
+
+Prints ``ready``, serves until SIGTERM, and prints its longest garbage collection.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from dpe_server.reply import Reply
+from dpe_tools.bench.servers.pauses import Pauses
+from dpe_tools.bench.transport_job import KINDS, TransportJob
+
+
+@asynccontextmanager
+async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
+    """Serve on this server's lane, as dpe_server.app puts it together."""
+    from dpe_server.batching import Batcher
+    from dpe_server.lane import Lane
+    from dpe_server.resources import Resources
+    from dpe_server.site import CoapServer
+    from dpe_server.udp import listen
+
+    sockets, _ = listen([f"127.0.0.1:{port}"])
+    batcher = Batcher(job, lambda _: [], retry_after=1)
+    lanes = [Lane(socket, batcher.offer, kinds=KINDS) for socket in sockets]
+    server = CoapServer(lanes, Resources(batcher.submit), retry_after=1)
+    server.start()
+    yield
+    await server.stop()
+    await batcher.close()
+    await server.close()
+
+
+@asynccontextmanager
+async def stock_aiocoap(port: int, job: TransportJob) -> AsyncIterator[None]:
+    """Serve on stock aiocoap."""
+    from dpe_tools.bench.servers.stock_aiocoap import start
+
+    async def answer(payload: bytes) -> Reply:
+        (reply,) = job.prepare([payload], 0, 0).slots
+        assert isinstance(reply, Reply)
+        return reply
+
+    context = await start(port, answer)
+    yield
+    await context.shutdown()
+
+
+SERVERS = {"lane": lane, "aiocoap": stock_aiocoap}
+
+
+async def _serve(name: str, port: int, key: bytes) -> None:
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    async with SERVERS[name](port, TransportJob(key)):
+        pauses = Pauses()
+        print("ready", flush=True)
+        await stopping.wait()
+        pauses.report()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3])))

@@ -1,0 +1,91 @@
+"""The measurement of `dpe bench server`: one contender, one number of endpoints, one round."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dpe_tools.bench.contenders import Contender
+from dpe_tools.bench.generator import Generator
+from dpe_tools.bench.loading import load
+from dpe_tools.bench.process import Cores, ServerUnderMeasurement
+from dpe_tools.bench.samples import MOST, SUM
+from dpe_tools.bench.servers.pauses import longest_of
+from dpe_tools.server_process import free_port
+
+KEY = bytes(range(32)).hex()
+"""The HMAC key of the job, which protects nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long to measure."""
+
+    rounds: int
+    seconds: float
+    """Of each closed and of each open loop."""
+    fill_seconds: float
+    """The most to let every endpoint come once before."""
+    window: int
+    """Exchanges under way in the closed loop."""
+    warm_up: int = 20_000
+    """Exchanges before anything counts, for what is loaded, allocated or compiled with the first ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one round found. Times are microseconds."""
+
+    cpu: float
+    """CPU time of the server for one request."""
+    user: float
+    kernel: float
+    rate: float
+    """Requests a second in the closed loop."""
+    p50: float
+    p99: float
+    p999: float
+    offered: float
+    """Requests a second in the open loop that the response times are from."""
+    memory: float
+    """Bytes by which the server grew, for each exchange."""
+    longest_gc: float | None = field(metadata=MOST)
+    """The longest garbage collection in milliseconds; None: not told."""
+    seen: int
+    """Endpoints that had come before the measurement."""
+    requests: int = field(metadata=SUM)
+    """Requests sent in all; each answer was verified."""
+    resent: int = field(metadata=SUM)
+    faults: int = field(metadata=SUM)
+    """Answers that were wrong, refused or missing."""
+
+
+def measure(contender: Contender, endpoints: int, settings: Settings, program: Path, cores: Cores, log: Path) -> Sample:
+    """Start the server, let every endpoint come once, load it fully, then at 30 %, and stop it."""
+    port = free_port()
+    command = [*contender.command, str(port), KEY]
+    with ServerUnderMeasurement(command, log, core=cores.server, cwd=contender.cwd) as server:
+        generator = Generator(program, cores.generator, job=contender.job, argument=KEY, port=port, endpoints=endpoints)
+        warm = generator.run(seconds=max(1.0, settings.seconds / 2), window=settings.window, runs=settings.warm_up)
+        loads = [warm]
+        memory, first = server.resident(), generator.next
+        if generator.next < endpoints:
+            left = endpoints - generator.next
+            loads.append(generator.run(seconds=settings.fill_seconds, window=settings.window, runs=left))
+        seen = min(generator.next, endpoints)
+        found = load(server, generator, seconds=settings.seconds, window=settings.window, memory=memory)
+        loads += [found.full, found.part]
+    return Sample(
+        cpu=found.user + found.kernel,
+        user=found.user,
+        kernel=found.kernel,
+        rate=found.full.rate,
+        p50=found.part.times["p50"],
+        p99=found.part.times["p99"],
+        p999=found.part.times["p99.9"],
+        offered=found.offered,
+        memory=found.growth / (generator.next - first),
+        longest_gc=longest_of(server.last_words),
+        seen=seen,
+        requests=sum(each.verified + each.faults for each in loads),
+        resent=sum(each.resent for each in loads),
+        faults=sum(each.faults for each in loads),
+    )

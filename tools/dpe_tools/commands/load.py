@@ -1,0 +1,185 @@
+"""`dpe load`: many devices at once, each the real client, against a real server."""
+
+import json
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dpe_coap.errors import LocalError
+from dpe_server.provisioning import Credential
+from dpe_server.state import StateDir
+from dpe_tools import credentials
+from dpe_tools.faults import Faults
+from dpe_tools.load.crew import Crew
+from dpe_tools.load.ledger import compare
+from dpe_tools.load.network import Server
+from dpe_tools.load.plan import MOST_DEVICES, Plan
+from dpe_tools.load.progress import Progress
+from dpe_tools.load.report import Report
+from dpe_tools.load.worker import FromFiles, FromKeys, Maker
+from dpe_tools.stage import Stage
+
+DEVICES = 1000
+"""The fleet's size, when nothing else is asked."""
+AT_ONCE = 64
+"""Registrations under way at all times, when nothing else is asked."""
+PROVISION = "make some with: dpe provision STATE --csv FILE --out DIR"
+BACKOFF = 2.5
+"""The device's first back-off, in ACK_TIMEOUTs: 5 s to CoAP's 2 s."""
+PROBABILITY = click.FloatRange(0, 1)
+COUNT = click.IntRange(1)
+SECONDS = click.FloatRange(0, min_open=True)
+
+
+@click.command()
+@click.argument("state", required=False)
+@click.option("--credentials", "directory", metavar="DIR", help="Without STATE: what dpe provision --out DIR made.")
+@click.option("--server", metavar="URI", help="Where the server is, if not where the credentials say.")
+@click.option(
+    "--devices", type=click.IntRange(1, MOST_DEVICES), metavar="N", help=f"The fleet's size. [default: {DEVICES}]"
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="R", help="R arrivals a second, at random.")
+@click.option("--closed", type=COUNT, metavar="N", help=f"N registrations under way at all times. [default: {AT_ONCE}]")
+@click.option("--restart-storm", is_flag=True, help="Register all, reboot all, and let all register anew at once.")
+@click.option("--count", type=COUNT, metavar="N", help="End after N registrations. [default: one of each device]")
+@click.option("--duration", type=SECONDS, metavar="SECONDS", help="End after this time.")
+@click.option(
+    "--timeout", type=SECONDS, default=120, show_default=True, metavar="SECONDS", help="For each registration."
+)
+@click.option("--loss", type=PROBABILITY, default=0, metavar="P", help="Lose this share of the datagrams, 0 to 1.")
+@click.option("--duplicate", type=PROBABILITY, default=0, metavar="P", help="Double this share.")
+@click.option("--reorder", type=PROBABILITY, default=0, metavar="P", help="Delay this share, up to 50 ms.")
+@click.option("--corrupt", type=PROBABILITY, default=0, metavar="P", help="Damage this share.")
+@click.option("--suite", type=click.IntRange(1, 2), default=1, show_default=True, help="1 plain, 2 X25519.")
+@click.option(
+    "--ack-timeout", type=SECONDS, default=2, show_default=True, metavar="SECONDS", help="CoAP's ACK_TIMEOUT."
+)
+@click.option("--seed", default=1, show_default=True, metavar="N", help="Repeats arrivals and faults.")
+@click.option("--processes", type=COUNT, default=1, show_default=True, metavar="N", help="Share the devices out to N.")
+@click.option(
+    "--at-least",
+    type=click.FloatRange(0, 100),
+    default=100,
+    show_default=True,
+    metavar="PERCENT",
+    help="Fail if fewer of the registrations end REGISTERED.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; - for standard output alone.")
+def load(state: str | None, directory: str | None, server: str | None, **options: Any) -> None:
+    """Register many simulated devices with the server of STATE and report rates, latencies and failures.
+
+    Each device runs the code that runs on a board, from an endpoint of its own. Their credentials are made in memory
+    with the keys of STATE, for IMEIs that no real device has; afterwards every device is compared with the store.
+    Without STATE and --credentials it starts a server with throw-away keys.
+
+    Exit status 1 if fewer registrations than --at-least succeeded, or devices and store disagree.
+    """
+    _check(state, directory, options)
+    signal.signal(signal.SIGTERM, _terminated)
+    with ExitStack() as cleanup:
+        if directory is not None:
+            given = _read(Path(directory))
+            report = _run(FromFiles(given), len(given), server or _one_server(given), None, options)
+        else:
+            if state is None:
+                place = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="dpe-load-")))
+                state = str(cleanup.enter_context(Stage(place)).state)
+            opened = StateDir.open(state)
+            make = FromKeys(opened.keys, opened.config)
+            report = _run(make, MOST_DEVICES, server or opened.config.uri, opened, options)
+    _tell(report, options["json_file"])
+    if report.interrupted:
+        sys.exit(130)
+    disagrees = report.agreement is not None and not report.agreement.holds
+    if disagrees or report.succeeded < options["at_least"]:
+        sys.exit(1)
+
+
+def _check(state: str | None, directory: str | None, options: dict[str, Any]) -> None:
+    if state is not None and directory is not None:
+        raise click.UsageError("give STATE or --credentials, not both")
+    if sum((options["rate"] is not None, options["closed"] is not None, options["restart_storm"])) > 1:
+        raise click.UsageError("give one of --rate, --closed and --restart-storm")
+    if options["duration"] is not None and (options["count"] is not None or options["restart_storm"]):
+        raise click.UsageError("--duration goes neither with --count nor with --restart-storm")
+    if options["count"] is not None and options["restart_storm"]:
+        raise click.UsageError("a --restart-storm is one registration of each device: give --devices, not --count")
+
+
+def _run(make: Maker, known: int, uri: str, state: StateDir | None, options: dict[str, Any]) -> Report:
+    """Carry it out: ``make`` knows so many devices; ``state`` is the server's, if it is at hand."""
+    where = Server.at(uri)
+    where.ping()
+    plan = _plan(min(known, DEVICES) if options["devices"] is None else options["devices"], options)
+    if len(plan.devices) > known:
+        raise LocalError(f"there are credentials for {known} devices only", hint="make more, or give less --devices")
+    processes = min(options["processes"], len(plan.devices), plan.at_once or sys.maxsize)
+    with Crew(processes, where, make, keep_ledger=state is not None) as crew:
+        plans = {plan.title: plan}
+        if options["restart_storm"]:
+            plans = {"registering all": replace(plan, at_once=max(AT_ONCE, processes), faults=Faults()), **plans}
+        for title, one in plans.items():
+            if not crew.interrupted:
+                with Progress(title) as progress:
+                    tally = crew.carry_out(one, progress)
+        agreement = None if state is None else compare(crew.ledger(), state)
+        return Report(uri, plan.title, processes, tally, agreement, crew.interrupted)
+
+
+def _plan(devices: int, options: dict[str, Any]) -> Plan:
+    at_once = options["closed"]
+    if options["rate"] is None and not options["restart_storm"]:
+        at_once = min(at_once or AT_ONCE, devices)
+    return Plan(
+        devices=range(devices),
+        registrations=options["count"] or (devices if options["duration"] is None else None),
+        rate=options["rate"],
+        at_once=at_once,
+        duration=options["duration"],
+        timeout=options["timeout"],
+        faults=Faults(options["loss"], options["duplicate"], options["reorder"], options["corrupt"]),
+        seed=str(options["seed"]),
+        suite=options["suite"],
+        ack_timeout=int(options["ack_timeout"] * 1000),
+        backoff=int(options["ack_timeout"] * 1000 * BACKOFF),
+    )
+
+
+def _read(directory: Path) -> list[Credential]:
+    """Read every credential of a directory; LocalError."""
+    if not directory.is_dir():
+        raise LocalError(f"{directory}: there is no such directory", hint=PROVISION)
+    found = [credentials.load(str(path)) for path in sorted(directory.glob("device-*.cbor"))]
+    if not found:
+        raise LocalError(f"{directory}: no credential is there", hint=PROVISION)
+    return found
+
+
+def _one_server(found: list[Credential]) -> str:
+    """Return the server that all credentials name; LocalError."""
+    servers = {one.server for one in found}
+    if len(servers) > 1:
+        raise LocalError("the credentials are for several servers", hint="name the one to load with --server URI")
+    return servers.pop()
+
+
+def _tell(report: Report, json_file: str | None) -> None:
+    if json_file is not None:
+        text = json.dumps(report.json(), indent=2) + "\n"
+        if json_file == "-":
+            click.echo(text, nl=False)
+            return
+        Path(json_file).write_text(text, encoding="utf-8")
+    for line in report.lines():
+        click.echo(line)
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    """End as Ctrl-C does, so that a server of our own is stopped and its directory removed."""
+    sys.exit(143)

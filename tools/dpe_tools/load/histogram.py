@@ -1,0 +1,48 @@
+"""A histogram of latencies: a bounded number of buckets, each at most 0.8 % of its value wide."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_BITS = 7  # of a value that its bucket keeps
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts latencies in µs. Those of several processes add up."""
+
+    buckets: Counter[int] = field(default_factory=Counter)
+    most: int = 0
+    """µs."""
+
+    def add(self, latency: int) -> None:
+        """Count one latency (µs)."""
+        shift = max(0, latency.bit_length() - _BITS - 1)
+        self.buckets[(shift << _BITS) + (latency >> shift)] += 1
+        self.most = max(self.most, latency)
+
+    def merge(self, other: "Histogram") -> None:
+        """Add what another one has counted."""
+        self.buckets.update(other.buckets)
+        self.most = max(self.most, other.most)
+
+    @property
+    def count(self) -> int:
+        """How many were counted."""
+        return self.buckets.total()
+
+    def percentile(self, percent: float) -> int:
+        """Return the µs that ``percent`` of the latencies do not exceed, 0 when there is none."""
+        wanted = self.count * percent / 100
+        for upper, count in self:
+            wanted -= count
+            if wanted <= 0:
+                return upper
+        return self.most
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield each bucket that is not empty, ascending: its greatest latency (µs) and its count."""
+        for bucket, count in sorted(self.buckets.items()):
+            shift = max(0, (bucket >> _BITS) - 1)
+            upper = ((bucket - (shift << _BITS) + 1) << shift) - 1
+            yield min(upper, self.most), count

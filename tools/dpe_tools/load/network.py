@@ -1,0 +1,232 @@
+"""A CoAP endpoint for each registration that is under way, on a few sockets. Linux gives every device its own address.
+
+On Linux all of 127.0.0.0/8 is this machine's. So with a server on the IPv4 loopback each device has an address there,
+and a socket bound to the wildcard address sends from all of them (IP_PKTINFO). Any other server sees one address and a
+port for each registration under way, of which there are then at most ``PORTS`` in a process.
+
+The kernel tells when it received a datagram, so a latency does not hold the time in which a process was busy.
+"""
+
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Self
+
+from dpe_coap.errors import LocalError
+from dpe_device.udp import parse_uri
+
+SOCKETS = 8
+"""Those that the devices of a process share, so that their receive buffers hold a burst."""
+PORTS = 512
+BUFFER = 4 << 20
+"""Bytes of a receive buffer, as far as the system lets us have them."""
+BURST = 64
+"""Datagrams read of a socket before others have their turn."""
+
+# Numbers of Linux that Python does not name, or not in every version.
+_IP_PKTINFO = 8
+_SO_TIMESTAMPNS = 35
+_SO_RXQ_OVFL = 40
+_SOL_IP = (socket.IPPROTO_IP, _IP_PKTINFO)
+
+_PACKET_INFO = struct.Struct("@I4s4s")  # interface, our address, destination (ip(7))
+_TIMESPEC = struct.Struct("@ll")
+_COUNT = struct.Struct("@I")
+_FIRST_ADDRESS = 0x7F010000
+
+Address = tuple[Any, ...]
+
+
+class Endpoint:
+    """Where a device sends from; ``holder`` is what it belongs to now, ``mid`` the last message ID that it has used."""
+
+    __slots__ = ("holder", "info", "mid", "socket")
+
+    def __init__(self, socket: socket.socket, info: list[tuple[int, int, bytes]]) -> None:
+        self.socket = socket
+        self.info = info
+        self.mid: int | None = None
+        self.holder: Any = None
+
+
+class Received(NamedTuple):
+    """A datagram that came for an endpoint."""
+
+    endpoint: Endpoint
+    datagram: bytes
+    sender: Address
+    at: int
+    """When the kernel had it: ns of the monotonic clock."""
+
+
+class Network:
+    """The sockets of one process. ``peer`` is the server's address."""
+
+    due: int | None = None
+    """When there is something to receive though no socket is ready: ns of the monotonic clock."""
+
+    def __init__(self, family: int, peer: Address) -> None:
+        self.peer = peer
+        self.sockets: list[socket.socket] = []
+        self._family = family
+        self._overflowed: dict[socket.socket, int] = {}
+
+    def __enter__(self) -> Self:
+        """Return the network."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the sockets."""
+        for one in self.sockets:
+            one.close()
+
+    @property
+    def overflowed(self) -> int:
+        """How many datagrams the kernel dropped as they were not read in time."""
+        return sum(self._overflowed.values())
+
+    def lease(self, number: int) -> Endpoint | None:
+        """Return an endpoint for the device with this number, or None when there is none just now."""
+        raise NotImplementedError
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Take an endpoint back."""
+        endpoint.holder = None
+
+    def send(self, endpoint: Endpoint, datagram: bytes) -> None:
+        """Send to the server; what the kernel refuses is lost like any other datagram."""
+        try:
+            endpoint.socket.sendmsg([datagram], endpoint.info, 0, self.peer)
+        except OSError:
+            return
+
+    def receive(self, ready: Iterable[socket.socket]) -> Iterator[Received]:
+        """Yield what has come to these sockets."""
+        since_epoch = time.time_ns() - time.monotonic_ns()
+        for one in ready:
+            for _ in range(BURST):
+                try:
+                    datagram, ancillary, _, sender = one.recvmsg(2048, 256, socket.MSG_DONTWAIT)
+                except OSError:  # drained, or a server that is not there
+                    break
+                at = time.monotonic_ns()
+                destination = b""
+                for _, kind, data in ancillary:
+                    if kind == _IP_PKTINFO:
+                        destination = data[8:]
+                    elif kind == _SO_TIMESTAMPNS:
+                        seconds, nanoseconds = _TIMESPEC.unpack(data)
+                        at = seconds * 1_000_000_000 + nanoseconds - since_epoch
+                    elif kind == _SO_RXQ_OVFL:
+                        self._overflowed[one] = _COUNT.unpack(data)[0]
+                endpoint = self._endpoint(one, destination)
+                if endpoint is not None:
+                    yield Received(endpoint, datagram, sender, at)
+
+    def _endpoint(self, at: socket.socket, destination: bytes) -> Endpoint | None:
+        raise NotImplementedError
+
+    def _open(self) -> socket.socket:
+        opened = socket.socket(self._family, socket.SOCK_DGRAM)
+        self.sockets.append(opened)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        if sys.platform == "linux":
+            opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        return opened
+
+
+class Loopback(Network):
+    """Devices with an address each, 127.1.0.0 and up."""
+
+    def __init__(self, family: int, peer: Address) -> None:
+        super().__init__(family, peer)
+        self._endpoints: dict[bytes, Endpoint] = {}
+        for _ in range(SOCKETS):
+            opened = self._open()
+            opened.setsockopt(*_SOL_IP, 1)
+            opened.bind(("0.0.0.0", 0))  # noqa: S104  # what comes from elsewhere is not from the server
+
+    def lease(self, number: int) -> Endpoint:
+        """Return the device's endpoint."""
+        address = (_FIRST_ADDRESS + number).to_bytes(4, "big")
+        endpoint = self._endpoints.get(address)
+        if endpoint is None:
+            info = [(*_SOL_IP, _PACKET_INFO.pack(0, address, address))]
+            endpoint = self._endpoints[address] = Endpoint(self.sockets[number % SOCKETS], info)
+        return endpoint
+
+    def _endpoint(self, at: socket.socket, destination: bytes) -> Endpoint | None:
+        return self._endpoints.get(destination)
+
+
+class Ports(Network):
+    """Devices that take turns on a port each. The one that rested longest is next, so message IDs come back late."""
+
+    def __init__(self, family: int, peer: Address) -> None:
+        super().__init__(family, peer)
+        self._endpoints: dict[socket.socket, Endpoint] = {}
+        for _ in range(PORTS):
+            opened = self._open()
+            opened.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104
+            self._endpoints[opened] = Endpoint(opened, [])
+        self._free = deque(self._endpoints.values())
+
+    def lease(self, number: int) -> Endpoint | None:
+        """Return a free endpoint."""
+        return self._free.popleft() if self._free else None
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Take an endpoint back."""
+        super().release(endpoint)
+        self._free.append(endpoint)
+
+    def _endpoint(self, at: socket.socket, destination: bytes) -> Endpoint | None:
+        return self._endpoints[at]
+
+
+class Server(NamedTuple):
+    """Where a server is."""
+
+    uri: str
+    family: int
+    address: Address
+
+    @classmethod
+    def at(cls, uri: str) -> "Server":
+        """Resolve a URI, ``coap://HOST[:PORT]``; LocalError."""
+        try:
+            host, port = parse_uri(uri)
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        except ValueError:
+            raise LocalError(f"not a server's URI: {uri}", hint="write coap://HOST or coap://HOST:PORT") from None
+        except OSError as error:
+            raise LocalError(f"cannot find {uri}: {error.strerror}", hint="is the host's name right?") from None
+        return cls(uri, family, address)
+
+    def network(self) -> Network:
+        """Return sockets towards it."""
+        on_loopback = self.family == socket.AF_INET and self.address[0].startswith("127.") and sys.platform == "linux"
+        return Loopback(self.family, self.address) if on_loopback else Ports(self.family, self.address)
+
+    def ping(self, seconds: float = 5.0) -> None:
+        """Return when the server answers a CoAP ping (RFC 7252 section 4.3); LocalError when it does not."""
+        with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
+            probe.connect(self.address)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                probe.settimeout(min(1.0, seconds))
+                try:
+                    probe.send(b"\x40\0\0\1")
+                    if probe.recv(16) == b"\x70\0\0\1":
+                        return
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break  # nobody listens there
+        raise LocalError(
+            f"no CoAP server answers at {self.uri}", hint="start it: dpe serve STATE; or name it: --server URI"
+        )

@@ -1,0 +1,67 @@
+"""What a load is: how many devices, how their registrations come, on how bad a link."""
+
+from dataclasses import dataclass, field, replace
+
+from dpe_coap.imei import Imei
+from dpe_tools.faults import Faults
+
+MOST_DEVICES = 10_000_000
+"""More than this would not have a loopback address each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A load, of one process or of all.
+
+    Its registrations come at random times, ``rate`` a second on average; or ``at_once`` are under way at all times; or,
+    with neither, all come at once. They end when ``registrations`` were begun or, if that is None, after ``duration``.
+    The devices take turns. ``seed`` repeats arrivals and faults.
+    """
+
+    devices: range
+    """The numbers of the devices."""
+    registrations: int | None
+    rate: float | None = None
+    at_once: int | None = None
+    duration: float | None = None
+    """Seconds."""
+    timeout: float = 120.0
+    """Seconds after its arrival in which a registration must succeed."""
+    faults: Faults = field(default_factory=Faults)
+    seed: str = "1"
+    suite: int = 1
+    ack_timeout: int = 2000
+    """Of the device client, in ms."""
+    backoff: int = 5000
+    """Of the device client, in ms."""
+
+    @property
+    def title(self) -> str:
+        """The load in a few words."""
+        if self.rate is not None:
+            how = f"{self.rate:g} arrivals a second"
+        elif self.at_once is not None:
+            how = f"{self.at_once} at once"
+        else:
+            how = "all at once after a reboot"
+        return f"{len(self.devices)} devices, {how}"
+
+    def share(self, index: int, processes: int) -> "Plan":
+        """Return the part of one of so many processes: its devices are every so-manyth one."""
+
+        def part(whole: int | None) -> int | None:
+            return None if whole is None else whole // processes + (index < whole % processes)
+
+        return replace(
+            self,
+            devices=self.devices[index::processes],
+            registrations=part(self.registrations),
+            rate=None if self.rate is None else self.rate / processes,
+            at_once=part(self.at_once),
+            seed=f"{self.seed} {index}",
+        )
+
+
+def imei(number: int) -> Imei:
+    """Return the IMEI of a simulated device: one of the reporting body for tests (00), which no device has."""
+    return Imei.parse(f"0010{number:010d}")

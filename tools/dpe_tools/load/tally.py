@@ -1,0 +1,54 @@
+"""What a fleet counts."""
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+from dpe_tools.load.histogram import Histogram
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one process; ``merge`` adds those of the others."""
+
+    begun: int = 0
+    registered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Registrations that did not succeed, by the client's state when they were given up."""
+    under_way: Counter[str] = field(default_factory=Counter)
+    """Registrations that go on, by the client's state."""
+    refusals: Counter[int] = field(default_factory=Counter)
+    """Statuses under a valid security token, other than ok."""
+    errors: Counter[int] = field(default_factory=Counter)
+    """CoAP codes of error responses, authenticated or not."""
+    sent: int = 0
+    received: int = 0
+    retransmissions: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    """What the link did to datagrams, by fault."""
+    overflowed: int = 0
+    """Datagrams that the kernel dropped because this process did not read them in time."""
+    response: Histogram = field(default_factory=Histogram)
+    """From a REQUEST, first sent, to its RESPONSE."""
+    confirm: Histogram = field(default_factory=Histogram)
+    """From a SUCCESS, first sent, to its CONFIRM."""
+    registration: Histogram = field(default_factory=Histogram)
+    """From the arrival of a registration to its CONFIRM."""
+    latest: int = 0
+    """µs by which a registration began later than it should have."""
+    processor: float = 0.0
+    """Seconds of processor time."""
+    seconds: float = 0.0
+    """From the beginning to the end, or to now."""
+
+    def merge(self, other: "Tally") -> None:
+        """Add what another process has counted."""
+        for one in fields(self):
+            mine, theirs = getattr(self, one.name), getattr(other, one.name)
+            if one.name in ("latest", "seconds"):
+                setattr(self, one.name, max(mine, theirs))
+            elif isinstance(mine, Counter):
+                mine.update(theirs)
+            elif isinstance(mine, Histogram):
+                mine.merge(theirs)
+            else:
+                setattr(self, one.name, mine + theirs)
