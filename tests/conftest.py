@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("dpe", deadline=None)  # no test fails for the time that it takes
+settings.load_profile("dpe")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -25,7 +25,7 @@ from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
 from dpe_server.state import StateDir
 from dpe_server.store import StoreError
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
 from dpe_server.udp import UdpSocket, listen
 from dpe_server.workers import Ties, supervise
 
@@ -131,12 +131,15 @@ class Server:
 
     async def _prune(self) -> None:
         before = int(time.time()) - self._config.retention
+        pruned, more = 0, True
         try:
-            pruned = await self._batcher.exclusively(lambda: self._store.prune(before))
-            if pruned:
-                _log.info("sessions pruned", count=pruned)
+            while more:  # batches have their turn in between
+                count = await self._batcher.exclusively(lambda: self._store.prune(before))
+                pruned, more = pruned + count, count == PRUNE_CHUNK
         except StoreError as error:
             _log.warning("sessions not pruned", reason=str(error))
+        if pruned:
+            _log.info("sessions pruned", count=pruned)
 
 
 def _listen(state: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:

@@ -14,7 +14,7 @@ from dpe_server import app
 from dpe_server.app import Server, Worker
 from dpe_server.policy import PolicyError
 from dpe_server.state import StateDir, StateError
-from dpe_server.store import Session, StoreError
+from dpe_server.store import Session, StoreError, sqlite
 from dpe_server.store.sqlite import SqliteStore
 from dpe_server.udp import ListenError, listen
 from tests.coap import Client
@@ -102,6 +102,23 @@ def test_sessions_past_their_retention_are_pruned(state: StateDir) -> None:
         running.loop.run(asyncio.sleep(0))
     assert running.logs == [{"event": "sessions pruned", "count": 1, "log_level": "info"}]
     assert store.taken(1, 4) == {2, 3, 4}
+    store.close()
+
+
+def test_very_many_sessions_are_pruned_with_batches_in_between(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PRUNE_CHUNK", 2)
+    monkeypatch.setattr(app, "PRUNE_CHUNK", 2)
+    store = SqliteStore(state.store_path)
+    store.commit([session(number, int(time.time()) - 10**8) for number in range(1, 6)])
+    left: list[int] = []
+    with running_on(state) as running:
+        for _ in range(3):
+            running.loop.run(running.server._batcher.exclusively(lambda: left.append(len(store.taken(1, 5)))))
+        running.loop.run(asyncio.sleep(0))
+    assert left == [3, 1, 0]
+    assert running.logs == [{"event": "sessions pruned", "count": 5, "log_level": "info"}]
     store.close()
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from dpe_coap.binding import Code
+from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.registrar import Registrar
-from tests.server.registrar.double import POLICY, REALM, Device, Server
+from dpe_server.reply import UNAUTHORIZED
+from tests.server.registrar.double import POLICY, REALM, Device, Server, confirmation
 
 
 class Twins:
@@ -66,3 +68,46 @@ def test_the_registration_that_began_later_wins_wherever_it_was_made(twins: Twin
     assert confirm.verify(reply.payload)
     assert first.events()[-1] == "superseded"
     assert [row.client_id for row in first.rows()] == [newer.client_id]
+
+
+def test_a_success_at_another_worker_starts_over(twins: Twins) -> None:
+    """A NAT gives the device a new address between the exchanges, and the kernel a new worker."""
+    one, two = twins.servers
+    device = Device(one)
+    success, _, _ = device.offered()
+    assert two.send(success) == UNAUTHORIZED
+    assert not two.rows()
+    device.server = two
+    device.register()
+    assert len(one.rows()) == 1
+
+
+def test_a_success_that_one_worker_has_confirmed_is_confirmed_by_all(twins: Twins) -> None:
+    one, two = twins.servers
+    success, last, _ = Device(one).offered()
+    answer = one.send(success)
+    assert confirmation(answer, last).status == Status.OK
+    assert two.send(success) == answer
+
+
+def test_the_newest_wins_at_any_worker_when_the_clock_goes_back(twins: Twins) -> None:
+    one, two = twins.servers
+    device = Device(one)
+    for server in (one, two, one, two):
+        device.server = server
+        newest = device.register().client_id
+        assert [row.client_id for row in one.rows()] == [newest]
+        one.wall -= 1000
+        two.wall -= 1000
+
+
+def test_what_an_operator_does_holds_for_all_workers(twins: Twins) -> None:
+    one, two = twins.servers
+    device = Device(two)
+    device.register()
+    one.store.revoke(one.device_id(device.imei), 0)
+    assert two.send(device.request()) == UNAUTHORIZED
+    one.store.set_minimum_epoch(2)
+    other = Device(two, "35209900176149")
+    request = other.request()
+    assert other.receive(request, two.send(request))[0].status == Status.REPROVISION

@@ -38,7 +38,7 @@ CHECKPOINT = 8_192
 and every page that many batches have changed would be copied for each of them."""
 
 PRUNE_CHUNK = 500
-"""Sessions deleted in one transaction, so that registrations need not wait long."""
+"""The most sessions that are deleted at once, so that registrations need not wait long."""
 
 _FAULTS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "free space on the file system of the state directory"),
@@ -245,14 +245,9 @@ class SqliteStore:
             writer.execute("UPDATE server SET minimum_epoch = ?", (_epoch(minimum_epoch),))
 
     def prune(self, before: int) -> int:
-        """Delete the sessions that ended before ``before`` (Unix seconds), some at a time; return how many."""
-        pruned = 0
-        while True:
-            with self._transaction(BUSY_TIMEOUT) as writer:
-                count = writer.execute(statements.PRUNE, (before, PRUNE_CHUNK)).rowcount
-            pruned += count
-            if count < PRUNE_CHUNK:
-                return pruned
+        """Delete sessions that ended before ``before`` (Unix seconds), PRUNE_CHUNK of them at most; return how many."""
+        with self._transaction(COMMIT_TIMEOUT) as writer:
+            return writer.execute(statements.PRUNE, (before, PRUNE_CHUNK)).rowcount
 
     def integrity_check(self) -> list[str]:
         """Return what is wrong in the file, a line each; empty: nothing. Reads all of it."""

@@ -80,7 +80,8 @@ def test_threads_may_commit_and_prune_at_once(store: SqliteStore, make: Make, no
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(pruned) + store.prune(now) == 20 * BATCH
+    pruned += [store.prune(now), store.prune(now)]
+    assert sum(pruned) == 20 * BATCH
 
 
 def test_writers_on_one_file_wait_for_each_other(make: Make, now: int, path: Path) -> None:
