@@ -315,14 +315,23 @@ end:
 /* t: the first transaction in memory for which this holds, or drawn */
 #define FIND(condition)  do :: t == drawn || (IN_MEMORY(t) && (condition)) -> break :: else -> t++ od
 
-inline make_room() {           /* the oldest transaction of the device goes when the bound is reached */
-    o = drawn;
+inline make_room() {           /* when the bound is reached, the device's oldest transactions go that await no commit */
     do
-    :: o == 0 -> break
-    :: else -> o--; if :: o != t && IN_MEMORY(o) && DEVICE(o) == DEVICE(t) -> count++; oldest = o :: else fi
+    :: o = drawn; oldest = t; count = 0;
+       do
+       :: o == 0 -> break
+       :: else ->
+           o--;
+           if
+           :: o != t && IN_MEMORY(o) && DEVICE(o) == DEVICE(t) ->
+               count++;
+               if :: transaction[o] != COMMITTING -> oldest = o :: else fi
+           :: else
+           fi
+       od;
+       if :: count < PER_DEVICE || oldest == t -> break :: else -> transaction[oldest] = GONE; count-- fi
     od;
-    if :: count >= PER_DEVICE -> transaction[oldest] = GONE; count-- :: else fi;
-    REQUIRE(transactions_are_bounded, count < PER_DEVICE);
+    REQUIRE(transactions_are_bounded, count < PER_DEVICE || oldest == t);
     count = 0; oldest = 0
 }
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from dpe_server import logs, policy
 from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
 from dpe_server.lane import Lane
+from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar
 from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
@@ -45,6 +46,7 @@ class Worker:
     number: int
     """From 0; that one keeps house."""
     sockets: Sequence[UdpSocket]
+    ordinals: Ordinals
 
 
 class Server:
@@ -89,6 +91,7 @@ class Server:
             store=self._store,
             random=secrets.token_bytes,
             retry_after=state.config.retry_after,
+            ordinals=None if self._worker is None else self._worker.ordinals,
         )
         sockets = _listen(state, self._addresses) if self._worker is None else self._worker.sockets
         self._batcher = Batcher(
@@ -213,14 +216,15 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
     with ExitStack() as stack:
         stack.enter_context(state.lock())
         policy.load(state.policy_path)  # what would stop every worker is said once, and here
-        SqliteStore(state.store_path).close()
+        with closing(SqliteStore(state.store_path)) as store:
+            ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
         sockets = _listen(state, addresses)
         sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]
         for socket in chain.from_iterable(sets):
             stack.callback(socket.close)
 
         def run(number: int, ties: Ties) -> None:
-            server = Server(path, worker=Worker(number, sets[number]))
+            server = Server(path, worker=Worker(number, sets[number], ordinals))
             asyncio.run(_serve(server, ties.ready, ties.orphaned))
 
         supervise(workers, run, lambda: _announce([socket.uri for socket in sockets]))

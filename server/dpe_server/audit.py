@@ -4,6 +4,7 @@ What anybody can cause without a key is limited to ten lines a second and counte
 disk. A log that cannot be written never stops the service.
 """
 
+import fcntl
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -68,10 +69,8 @@ class AuditLog:
             return
         try:
             if self._file is None:
-                self._file, lines = _open(self._path, lines)
-            written = self._file.write(lines)
-            if written != len(lines):
-                raise OSError("no space for the whole line")
+                self._file = _open(self._path)
+            _append_whole(self._file, lines)
         except OSError as error:
             self.reopen()
             if not self._fails:
@@ -83,13 +82,21 @@ class AuditLog:
             self._fails = False
 
 
-def _open(path: Path, lines: bytes) -> tuple[FileIO, bytes]:
-    """Open the log for appending. A last line that was cut off (disk full, power lost) is ended first."""
-    file = FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
-    size = os.fstat(file.fileno()).st_size
-    if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-        lines = b"\n" + lines
-    return file, lines
+def _open(path: Path) -> FileIO:
+    return FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+
+
+def _append_whole(file: FileIO, lines: bytes) -> None:
+    """Append lines, alone among the processes. A last line that was cut off (disk full, power lost) is ended first."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        size = os.fstat(file.fileno()).st_size
+        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        if file.write(lines) != len(lines):
+            raise OSError("no space for the whole line")
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _line(time: str, event: str, details: dict[str, str | int]) -> bytes:

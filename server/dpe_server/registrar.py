@@ -12,7 +12,6 @@ it is being committed. The store is read in ``prepare``, never written.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -27,6 +26,7 @@ from dpe_server.admission import Admission, Verdict
 from dpe_server.at_rest import AtRest
 from dpe_server.authentication import Authenticator, Proved, UnprovedError
 from dpe_server.key_ring import KeyRing
+from dpe_server.ordinals import Ordinals
 from dpe_server.policy import Policy
 from dpe_server.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.store import Outcome, Session, Store, StoreError
@@ -63,7 +63,7 @@ class Registrar:
     """The ID Manager's front: decides every REQUEST and SUCCESS.
 
     ``realm`` is the cluster's name; ``random`` gives cryptographically strong bytes; ``retry_after`` (seconds) is what
-    a device is told when the server cannot register it now.
+    a device is told when the server cannot register it now. ``ordinals`` are made on the first use unless given.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Registrar:
         random: Callable[[int], bytes],
         retry_after: int = 60,
         transactions: Transactions | None = None,
+        ordinals: Ordinals | None = None,
     ) -> None:
         self._realm = realm
         self._at_rest = AtRest(keys.at_rest)
@@ -84,7 +85,7 @@ class Registrar:
         self._retry_after = retry_after
         self._transactions = Transactions() if transactions is None else transactions
         self._admission = Admission(store, self._transactions, policy, random)
-        self._ordinal = 0
+        self._ordinals = ordinals
         self._audit: list[Audit] = []
         self.reload(keys=keys, policy=policy)
 
@@ -172,8 +173,11 @@ class Registrar:
 
     def _requests(self, proved: Sequence[Proved], now: float, wall: float) -> dict[bytes, Reply]:
         """Answer the proved REQUESTs of a batch, by their TH1."""
-        with suppress(StoreError):  # which the admission meets too
-            self._ordinal = max(self._ordinal, self._store.last_ordinal())  # other processes count on the same store
+        if self._ordinals is None:
+            try:
+                self._ordinals = Ordinals.after(self._store.last_ordinal(), now, wall)
+            except StoreError:
+                self._admission.store_failed(now)
         replies: dict[bytes, Reply] = {}
         for p, verdict in zip(proved, self._admission.judge(proved, now), strict=True):
             if verdict is None:
@@ -181,12 +185,12 @@ class Registrar:
                 replies[p.th1] = UNAUTHORIZED
             else:
                 try:
-                    replies[p.th1] = self._respond(p, verdict, now, wall)
+                    replies[p.th1] = self._respond(p, verdict, now)
                 except MalformedMessage as error:
                     replies[p.th1] = self._malformed(error)
         return replies
 
-    def _respond(self, p: Proved, verdict: Verdict, now: float, wall: float) -> Reply:
+    def _respond(self, p: Proved, verdict: Verdict, now: float) -> Reply:
         """Answer one proved REQUEST and remember the transaction."""
         request = p.request
         public, dh = self._agree(request)
@@ -207,9 +211,9 @@ class Registrar:
             self._retry_after if verdict.status == Status.UNAVAILABLE else None,
         )
         payload = step.sign(encode(message))
-        self._ordinal = max(self._ordinal + 1, int(wall * 1e6))
+        ordinal = 0 if self._ordinals is None else self._ordinals.next(now)  # without, nothing is offered
         suite = 1 if public is None else 2
-        transaction = Transaction(p.th1, p.device, self._ordinal, now + LIFE, verdict.status, payload)
+        transaction = Transaction(p.th1, p.device, ordinal, now + LIFE, verdict.status, payload)
         if verdict.accept is not None and verdict.client_id is not None:
             transaction.state = State.PENDING
             transaction.offer = Offer(

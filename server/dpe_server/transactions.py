@@ -179,13 +179,18 @@ class Transactions:
         return any(self._records.part(th1)[th1][0] == State.PENDING or th1 in self._committing for th1 in th1s)
 
     def add(self, transaction: Transaction) -> None:
-        """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached."""
+        """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached.
+
+        Of the device's, one that awaits its commit stays.
+        """
         th1 = transaction.th1
         if th1 in self._records.part(th1):  # at the end of its life, and not removed yet
             self._remove(th1)
         mine = self._by_device.get(transaction.device)
         if len(mine) >= PER_DEVICE:
-            self._remove(mine[0])
+            idle = [one for one in mine if one not in self._committing]  # the others need their Client ID until then
+            for one in idle[: len(mine) - PER_DEVICE + 1]:
+                self._remove(one)
         while self._count >= self._total and (oldest := self._by_age.first()):
             self._end(*oldest)
         self._records.part(th1)[th1] = self._pack(transaction)

@@ -12,6 +12,7 @@ from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 from dpe_server import app
 from dpe_server.app import Server, Worker
+from dpe_server.ordinals import Ordinals
 from dpe_server.policy import PolicyError
 from dpe_server.state import StateDir, StateError
 from dpe_server.store import Session, StoreError, sqlite
@@ -128,7 +129,7 @@ def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state:
 
     async def run(number: int) -> None:
         sockets, _ = listen(["127.0.0.1:0"])
-        async with Server(state.path, worker=Worker(number, sockets)) as server:
+        async with Server(state.path, worker=Worker(number, sockets, Ordinals(0))) as server:
             assert server.uris == [socket.uri for socket in sockets]
             await asyncio.sleep(0)  # housekeeping begins
             await server._batcher.exclusively(lambda: None)

@@ -9,6 +9,7 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar
 from dpe_server.reply import UNAUTHORIZED
 from tests.server.registrar.double import POLICY, REALM, Device, Server, confirmation
@@ -27,6 +28,7 @@ class Twins:
                 policy=policy.parse(POLICY),
                 store=server.store,
                 random=random.Random(1).randbytes,
+                ordinals=Ordinals.after(0, server.now, server.wall),
             )
 
 
@@ -59,10 +61,13 @@ def test_a_client_id_that_is_taken_is_not_drawn_by_another(twins: Twins) -> None
     assert len(second.rows()) == 2
 
 
-def test_the_registration_that_began_later_wins_wherever_it_was_made(twins: Twins) -> None:
+@pytest.mark.parametrize("years", [0, 10, -10])
+def test_the_registration_that_began_later_wins_wherever_it_was_made(twins: Twins, years: int) -> None:
+    """However the wall clock was set meanwhile."""
     first, second = twins.servers
     older, confirm, _ = Device(first).offered()
-    second.wall += 1
+    second.now += 1
+    first.wall = second.wall = second.wall + years * 365 * 86400
     newer = Device(second).register()
     reply = first.send(older)
     assert confirm.verify(reply.payload)
@@ -97,8 +102,9 @@ def test_the_newest_wins_at_any_worker_when_the_clock_goes_back(twins: Twins) ->
         device.server = server
         newest = device.register().client_id
         assert [row.client_id for row in one.rows()] == [newest]
-        one.wall -= 1000
-        two.wall -= 1000
+        for each in (one, two):
+            each.now += 1
+            each.wall -= 1000
 
 
 def test_what_an_operator_does_holds_for_all_workers(twins: Twins) -> None:

@@ -113,6 +113,28 @@ def test_a_device_keeps_its_newest() -> None:
     assert len(table) == PER_DEVICE
 
 
+def test_what_awaits_its_commit_does_not_make_room() -> None:
+    table = Transactions()
+    waiting, *others = [pending(b"d" * 16, client_id) for client_id in range(PER_DEVICE)]
+    for transaction in (waiting, *others):
+        table.add(transaction)
+    for transaction in (waiting, others[0], others[1], others[2]):
+        transaction.move(Event.CONFIRMED)
+        table.update(transaction)
+    table.add(pending(b"d" * 16, PER_DEVICE))
+    assert len(table) == PER_DEVICE + 1
+    assert all(table.is_reserved(client_id) for client_id in range(PER_DEVICE + 1))
+    for transaction in others:
+        transaction.move(Event.COMMITTED)
+        table.update(transaction)
+    newest = pending(b"d" * 16, PER_DEVICE + 1)
+    table.add(newest)
+    assert len(table) == PER_DEVICE
+    assert table.of_request(waiting.th1) is waiting
+    assert same(table.of_request(newest.th1), newest)
+    assert table.of_request(others[0].th1) is None
+
+
 def test_the_oldest_makes_room() -> None:
     table = Transactions(total=3)
     several = [pending(client_id=n) for n in range(5)]

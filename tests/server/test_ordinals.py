@@ -1,0 +1,23 @@
+from dpe_server.ordinals import Ordinals
+
+UNIX = 1_800_000_000.0
+
+
+def test_they_rise_with_the_monotonic_clock_and_stay_in_step_in_two_processes() -> None:
+    one = Ordinals.after(0, 1000.0, UNIX)
+    other = Ordinals.after(0, 1000.0, UNIX)
+    assert one.next(1000.0) == UNIX * 1e6
+    assert one.next(1000.0) == UNIX * 1e6 + 1
+    assert other.next(1000.5) == UNIX * 1e6 + 500_000
+    assert one.next(1001.0) == UNIX * 1e6 + 1_000_000
+
+
+def test_they_go_on_after_the_last_one_when_the_wall_clock_was_set_back_and_the_machine_restarted() -> None:
+    last = Ordinals.after(0, 5000.0, UNIX).next(5000.0)
+    assert Ordinals.after(last, 3.0, UNIX - 10 * 365 * 86400).next(3.0) == last + 1
+
+
+def test_they_never_fall_when_the_clock_does_not_move() -> None:
+    ordinals = Ordinals(7)
+    assert [ordinals.next(1.0) for _ in range(3)] == [1_000_007, 1_000_008, 1_000_009]
+    assert ordinals.next(0.5) == 1_000_010
