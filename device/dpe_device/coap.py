@@ -13,9 +13,7 @@ _MAX_TRANSMISSIONS = const(5)  # MAX_RETRANSMIT + 1
 _PATIENCE = const(32)  # so many ACK_TIMEOUTs more for a separate response
 
 # The first byte: version 1, type, and the length of the CoAP token, which is always 2 in a message for us.
-_CON = const(0x42)
-_NON = const(0x52)
-_ACK = const(0x62)
+_ACK = const(0x62)  # 0x42 is CON, 0x52 NON
 
 _BAD_REQUEST = const(0x80)
 
@@ -30,16 +28,14 @@ class Endpoint:
     _request = b""  # the datagram of the open exchange
     _acked = b""  # our last ACK of a separate response
 
-    def random(self, limit: int) -> int:
-        """Return a random number below `limit`."""
-        return limit * int.from_bytes(self.entropy(2), "big") >> 16
-
     def post(self, payload: bytes) -> None:
         """Open an exchange: a new message ID and CoAP token."""
         self.mid = self.mid + 1 & 0xFFFF
         self._left = _MAX_TRANSMISSIONS
-        self._wait = self.ack_timeout + self.random(self.ack_timeout >> 1)
-        header = b"\x42\2" + self.mid.to_bytes(2, "big") + self.entropy(2)
+        coap_token = self.entropy(2)
+        # ACK_RANDOM_FACTOR is 1.5. Nobody can tell the wait from the CoAP token who has not seen the datagram.
+        self._wait = self.ack_timeout + (int.from_bytes(coap_token, "big") * self.ack_timeout >> 17)
+        header = b"\x42\2" + self.mid.to_bytes(2, "big") + coap_token
         self._request = header + b"\xb3dpe\x08register\x11\x3c\xff" + payload  # last: memory may run out before
 
     def transmit(self, now: int) -> bytes:
@@ -68,7 +64,7 @@ class Endpoint:
             if self._left >= 0:
                 self._left = -1  # nothing is sent again
                 self.due += self.ack_timeout * _PATIENCE
-        elif kind[0] in (_CON, _NON, _ACK) and datagram[4:6] == self._request[4:6] and (ours or kind[0] != _ACK):
+        elif kind[0] in b"\x42\x52\x62" and datagram[4:6] == self._request[4:6] and (ours or kind[0] != _ACK):
             response = _parse(datagram)
         if kind[0] >> 4 == 4:
             reply = (b"\x60\0" if response else b"\x70\0") + mid

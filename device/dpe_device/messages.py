@@ -4,7 +4,7 @@ Pure functions of bytes. The encoding is deterministic (RFC 8949 section 4.2.1) 
 that a message does not define are ignored, but what they hold must still be one well-formed, deterministic item.
 """
 
-import hashlib
+from hashlib import sha256 as sha256
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
@@ -16,7 +16,7 @@ _MAX_NESTING = const(4)  # of arrays, maps and tags in the value of a label
 _MAX_VERSION_PART = const(255)
 
 # The major types of CBOR.
-_NEGATIVE = const(1)
+_BYTES = const(2)
 _TEXT = const(3)
 _ARRAY = const(4)
 _MAP = const(5)
@@ -24,101 +24,85 @@ _TAG = const(6)
 _SIMPLE = const(7)
 
 _LABEL_TYPE = const(0)
-_LABEL_IDENTITY = const(1)
 _LABEL_VERSION = const(2)
 _LABEL_CLIENT_ID = const(3)
 _LABEL_STATUS = const(4)
 _LABEL_SEALED_HANDLE = const(5)
 _LABEL_X25519_KEY = const(6)
 _LABEL_SERVER_URI = const(8)
+_LABEL_LIFETIME = const(9)
 _LABEL_RETRY_AFTER = const(10)
 _LABEL_SECURITY_TOKEN = const(23)
 
-_TYPE_REQUEST = const(1)
 _TYPE_RESPONSE = const(2)
 _TYPE_CONFIRM = const(4)
 
 _STATUS_OK = const(0)
 _STATUS_REDIRECT = const(6)
 
-_SIZE_CLEAR_IMEI = const(7)
-_SIZE_SEALED_IMEI = const(17)
+_MAX_FIRMWARE = const(32)
 _SIZE_SEALED_HANDLE = const(17)
 _SIZE_LONG_TOKEN = const(32)
 _SIZE_MAC = const(16)
-_SIZE_BLOCK = const(64)  # of SHA-256
 
-# For each label: which messages must have it (the high half byte) and may have it (the low one; bits 0 REQUEST,
-# 1 RESPONSE, 2 SUCCESS, 3 CONFIRM), its major type, and the least and the most bytes of its value with the head.
-_RULES = (
-    b"\xff\x00\x01\x01"  # type
-    b"\x11\x02\x08\x12"  # identity: 7 or 17 bytes
-    b"\x33\x04\x03\x05"  # version
-    b"\x46\x02\x08\x08"  # Client ID
-    b"\xee\x00\x01\x02"  # status: up to 255
-    b"\x02\x02\x12\x12"  # sealed handle
-    b"\x03\x02\x22\x22"  # X25519 key
-    b"\x01\x03\x02\x22"  # firmware
-    b"\x02\x03\x02\x82"  # server URI
-    b"\x08\x00\x01\x05"  # lifetime: up to 2^32 - 1
-    b"\x02\x00\x01\x05"  # retry after
-    b"\xff\x02\x22\x22"  # security token of REQUEST and RESPONSE
-    b"\xff\x02\x11\x11"  # security token of SUCCESS and CONFIRM
-)
-_RULE_LONG_TOKEN = const(44)
-_RULE_MAC = const(48)
-
-
-def _need(value: object) -> None:
-    if not value:
-        raise ValueError("bad message")
+# Labels as bits: what every message for a client must have, what a RESPONSE must, by its status, and what each may.
+_MUST = const(1 << _LABEL_TYPE | 1 << _LABEL_STATUS | 1 << _LABEL_SECURITY_TOKEN)
+_MUST_RESPONSE = const(_MUST | 1 << _LABEL_VERSION)
+_MUST_OK = const(_MUST_RESPONSE | 1 << _LABEL_CLIENT_ID | 1 << _LABEL_SEALED_HANDLE)
+_MUST_REDIRECT = const(_MUST_RESPONSE | 1 << _LABEL_SERVER_URI)
+_OPTIONAL = const(1 << _LABEL_X25519_KEY | 1 << _LABEL_LIFETIME | 1 << _LABEL_RETRY_AFTER)
+_MAY_RESPONSE = const(_MUST_OK | _MUST_REDIRECT | 1 << _LABEL_X25519_KEY | 1 << _LABEL_RETRY_AFTER)
+_MAY_CONFIRM = const(_MUST | 1 << _LABEL_LIFETIME)
 
 
 def item(data: bytes, at: int, nesting: int) -> "tuple[Any, int]":
     """Return the CBOR item at `at` and where it ends; ValueError if it is not deterministic, or nested deeper.
 
-    A number, bytes or text is itself, an array a tuple, a map a list of tuples: key, where its value begins, the value,
-    where that ends. Any other item is None.
+    A number, bytes or text is itself, an array a tuple; any other item is None. Of a number that is cut short the
+    end is past that of the data: whoever calls compares.
     """
-    _need(at < len(data))
+    if at >= len(data):
+        raise ValueError
     major = data[at] >> 5
     value: "Any" = data[at] & 31
     at += 1
     if value > 23:
-        _need(value < 28)
+        if value > 27:
+            raise ValueError
         size = 1 << value - 24
         value = int.from_bytes(data[at : at + size], "big")
         at += size
         if major == _SIMPLE and size > 1:
-            _need(size == 2 or not _shortens(value, size))
-        else:
-            _need(value >= (1 << 4 * size if size > 1 else 32 if major == _SIMPLE else 24))
-    start = at
-    if major >> 1 == 1:  # bytes or text
-        at += value
-    _need(at <= len(data))
-    if major >> 1 == 1:
-        value = data[start:at]
-    if major == _TEXT:
-        value = _text(value)
-    if major < _ARRAY and major != _NEGATIVE:
+            if size > 2 and _shortens(value, size):
+                raise ValueError
+        elif value < (1 << 4 * size if size > 1 else 32 if major == _SIMPLE else 24):
+            raise ValueError
+    if not major:
         return value, at
-    if major > _TEXT and major < _SIMPLE:
-        _need(nesting)
-        parts: "list[Any]" = []
-        key = last = b""
-        for _ in range(1 if major == _TAG else value):
-            if major == _MAP:
-                start = at
-                key, at = item(data, at, nesting - 1)
-                _need(data[start:at] > last)
-                last = data[start:at]
+    if major >> 1 == 1:  # bytes or text
+        start = at
+        at += value
+        if at > len(data):
+            raise ValueError
+        value = data[start:at]
+        return _text(value) if major == _TEXT else value, at
+    if major < _ARRAY or major == _SIMPLE:
+        return None, at
+    if not nesting:
+        raise ValueError
+    parts: "tuple[Any, ...]" = ()
+    last = b""
+    for _ in range(1 if major == _TAG else value):
+        if major == _MAP:
             start = at
-            value, at = item(data, at, nesting - 1)
-            parts.append(value if major == _ARRAY else (key, start, value, at))
-        if major < _TAG:
-            return (parts if major == _MAP else tuple(parts)), at
-    return None, at
+            _, at = item(data, at, nesting - 1)
+            key = data[start:at]
+            if key <= last:
+                raise ValueError
+            last = key
+        value, at = item(data, at, nesting - 1)
+        parts += (value,)
+    return parts if major == _ARRAY else None, at
 
 
 def _shortens(bits: int, size: int) -> bool:
@@ -139,84 +123,107 @@ def _text(data: bytes) -> str:
     # RFC 3629. MicroPython's decoder does not mind overlong forms, surrogates and points above 10FFFF.
     last = 0
     for octet in data:
-        _need(octet < 0xF5 and octet >> 1 != 0x60)
-        _need((last != 0xE0 or octet > 0x9F) and (last != 0xED or octet < 0xA0))
-        _need((last != 0xF0 or octet > 0x8F) and (last != 0xF4 or octet < 0x90))
+        if (
+            octet > 0xF4
+            or octet >> 1 == 0x60
+            or (last == 0xE0 and octet < 0xA0)
+            or (last == 0xED and octet > 0x9F)
+            or (last == 0xF0 and octet < 0x90)
+            or (last == 0xF4 and octet > 0x8F)
+        ):
+            raise ValueError
         last = octet
-    return str(data, "utf-8")
+    return data.decode()
 
 
 def decode(data: bytes, kind: int) -> "Fields":
-    """Return the fields of a message of this type by label; ValueError if it is none.
+    """Return the fields of a RESPONSE or CONFIRM, as `kind` says, by label; ValueError if it is none.
 
-    A version is a pair of numbers, firmware and server URI are text.
+    A version is a pair of numbers, a server URI is text.
     """
-    parts, end = item(data, 0, _MAX_NESTING + 1)
-    _need(end == len(data) <= _MAX_MESSAGE and isinstance(parts, list))
-    missing = 4 - (kind == _TYPE_CONFIRM)  # fields that a message of this type must have
+    # The head of a map is one byte; or two, if it has all 24 labels.
+    end = 2 if data[:2] == b"\xb8\x18" else 1
+    if not 0 < len(data) <= _MAX_MESSAGE or not 0xA0 <= data[0] < 0xB7 + end:
+        raise ValueError
+    # For each label, what its value must be: the major type, and the least and the most bytes with the head.
+    rules = (
+        b"\0\x01\x01"  # type
+        b"\0\0\0"
+        b"\4\x03\x05"  # version
+        b"\2\x08\x08"  # Client ID
+        b"\0\x01\x02"  # status: up to 255
+        b"\2\x12\x12"  # sealed handle
+        b"\2\x22\x22"  # X25519 key
+        b"\0\0\0"
+        b"\3\x02\x82"  # server URI
+        b"\0\x01\x05"  # lifetime: up to 2^32 - 1
+        b"\0\x01\x05"  # retry after
+        b"\2\x22\x22"  # security token of RESPONSE
+        b"\2\x11\x11"  # security token of CONFIRM
+    )
+    may = _MAY_RESPONSE if kind == _TYPE_RESPONSE else _MAY_CONFIRM
     fields: "Fields" = {}
-    for label, at, value, end in parts:
-        _need(isinstance(label, int) and label <= _LABEL_SECURITY_TOKEN)
-        rule = 4 * label
-        if label == _LABEL_SECURITY_TOKEN:
-            rule = _RULE_LONG_TOKEN if kind <= _TYPE_RESPONSE else _RULE_MAC
-        elif label > _LABEL_RETRY_AFTER:
-            continue
-        types, major, least, most = _RULES[rule : rule + 4]
-        types >>= kind - 1
-        if types & 1:
-            missing -= types >> 4 & 1
-            _need(data[at] >> 5 == major and least <= end - at <= most)
+    has = 0
+    for _ in range(data[0] & 31):
+        at = end + 1
+        value, end = item(data, at, _MAX_NESTING)
+        label = data[at - 1]
+        if label > _LABEL_SECURITY_TOKEN or has >> label:
+            raise ValueError
+        has |= 1 << label
+        if may >> label & 1:
             fields[label] = value
-            if label == _LABEL_VERSION:
-                for part in value:
-                    _need(isinstance(part, int) and part <= _MAX_VERSION_PART and len(value) == 2)
-    _need(not missing and fields[_LABEL_TYPE] == kind)
-    if kind == _TYPE_REQUEST:
-        _need(len(fields[_LABEL_IDENTITY]) in (_SIZE_CLEAR_IMEI, _SIZE_SEALED_IMEI))
+            if label == _LABEL_SECURITY_TOKEN:
+                label = 10 + kind // 2  # the last two rules
+            major, least, most = rules[3 * label : 3 * label + 3]
+            if data[at] >> 5 != major or not least <= end - at <= most:
+                raise ValueError
+    must = _MUST
     if kind == _TYPE_RESPONSE:
-        status = fields[_LABEL_STATUS]
-        _need(
-            (_LABEL_CLIENT_ID in fields, _LABEL_SEALED_HANDLE in fields, _LABEL_SERVER_URI in fields)
-            == (status == _STATUS_OK, status == _STATUS_OK, status == _STATUS_REDIRECT)
-        )
+        status = fields.get(_LABEL_STATUS)
+        must = _MUST_REDIRECT if status == _STATUS_REDIRECT else _MUST_RESPONSE if status else _MUST_OK
+    if end != len(data) or has & may & ~_OPTIONAL != must or fields[_LABEL_TYPE] != kind:
+        raise ValueError
+    if kind == _TYPE_RESPONSE:
+        major, minor = fields[_LABEL_VERSION]
+        if not (isinstance(major, int) and isinstance(minor, int) and major | minor <= _MAX_VERSION_PART):
+            raise ValueError
     return fields
 
 
-def sha256(data: bytes) -> bytes:
-    """Return the SHA-256 digest, 32 bytes."""
-    return hashlib.sha256(data).digest()
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    """Return the exclusive or of two byte strings; of the second, the beginning."""
-    size = len(data)  # as numbers: in a loop each octet costs MicroPython 1,000 instructions
-    return (int.from_bytes(data, "big") ^ int.from_bytes(key[:size], "big")).to_bytes(size, "big")
-
-
-def hmac(key: bytes, data: bytes) -> bytes:
-    """Return HMAC-SHA-256 (RFC 2104), 32 bytes; the key has at most 64."""
-    for octet in (b"6", b"\\"):  # the inner and the outer pad
-        pad = octet * _SIZE_BLOCK
-        hashed = hashlib.sha256(xor(key, pad) + pad[len(key) :])
+def hmac(key: bytes, prefix: bytes, data: bytes) -> bytes:
+    """Return HMAC-SHA-256 (RFC 2104) of `prefix` and `data`, 32 bytes; the key has 32, too."""
+    number = int.from_bytes(key, "big")  # in a loop each octet costs MicroPython 1,000 instructions
+    pads = (
+        b"66666666666666666666666666666666",  # the inner, for half a block: the key, or the zeros after it
+        b"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\",  # the outer
+    )
+    for pad in pads:
+        hashed = sha256((number ^ int.from_bytes(pad, "big")).to_bytes(32, "big"))
+        hashed.update(pad)
+        hashed.update(prefix)  # takes less memory and time than to join them
         hashed.update(data)
+        prefix = b""
         data = hashed.digest()
     return data
 
 
 def derive(key: bytes, data: bytes) -> bytes:
     """Return HMAC(key, "DPE-1/1 " || data); with a \\1 at the end that is HKDF-Expand (RFC 5869) to 32 bytes."""
-    return hmac(key, b"DPE-1/1 " + data)
+    return hmac(key, b"DPE-1/1 ", data)
 
 
-def sign(key: bytes, data: bytes, prefix: bytes = b"") -> bytes:
-    """Return `data` with its MAC (16 bytes), which covers `prefix`, too."""
-    return data + hmac(key, prefix + data)[:_SIZE_MAC]
+def sign(key: bytes, label: bytes, data: bytes) -> bytes:
+    """Return `data` with its MAC (16 bytes), by the key that is derived with `label`."""
+    return data + hmac(derive(key, label), b"", data)[:_SIZE_MAC]
 
 
-def verify(key: bytes, data: bytes, prefix: bytes = b"") -> bool:
-    """Tell, in constant time, whether `sign` made this."""
-    return len(data) >= _SIZE_MAC and not sum(xor(data[-_SIZE_MAC:], hmac(key, prefix + data[:-_SIZE_MAC])))
+def verify(key: bytes, label: bytes, data: bytes, prefix: bytes = b"") -> None:
+    """Raise ValueError unless the MAC of `data` is right; it covers `prefix`, too."""
+    mac = hmac(derive(key, label), prefix, data[:-_SIZE_MAC])[:_SIZE_MAC]
+    # As numbers: the comparison does not end at the first octet that is wrong.
+    if int.from_bytes(data[-_SIZE_MAC:], "big") ^ int.from_bytes(mac, "big"):
+        raise ValueError
 
 
 def _head(kind: int, value: int) -> bytes:
@@ -229,27 +236,24 @@ def make_request(
     identity: bytes,
     version: "Version",
     nonce: bytes,
-    x25519_key: "bytes | None" = None,
-    firmware: "str | None" = None,
+    public: "bytes | None",
+    firmware: "str | None",
 ) -> bytes:
     """Return REQUEST; `key` is the device key, `identity` the handle, `nonce` 16 bytes. ValueError if one is bad."""
-    count = 0xA4
-    more = _head(0, version[0]) + _head(0, version[1])
-    if x25519_key:
-        count += 1
-        more += b"\6\x58\x20" + x25519_key
-    if firmware:
-        count += 1
-        text = firmware.encode()
-        more += b"\7" + _head(0x60, len(text)) + text
-    request = bytes((count, 0, 1, 1, 0x40 | len(identity))) + identity + b"\2\x82" + more + b"\x17\x58\x20" + nonce
-    request = sign(derive(key, b"m1" + sha256(realm.encode()) + b"\1"), request)
-    decode(request, _TYPE_REQUEST)
-    return request
+    text = (firmware or "").encode()
+    if len(text) > _MAX_FIRMWARE:
+        raise ValueError("firmware: more than 32 bytes")
+    request = bytes((0xA4 + bool(public) + bool(text), 0, 1, 1, 0x40 | len(identity))) + identity
+    request += b"\2\x82" + _head(0, version[0]) + _head(0, version[1])
+    if public:
+        request += b"\6\x58\x20" + public
+    if text:
+        request += b"\7" + _head(0x60, len(text)) + text
+    return sign(key, b"m1" + sha256(realm.encode()).digest() + b"\1", request + b"\x17\x58\x20" + nonce)
 
 
 def open_response(
-    key: bytes, request: bytes, response: bytes, x25519: "Any" = None, private: bytes = b""
+    key: bytes, request: bytes, response: bytes, x25519: "Any", private: bytes
 ) -> "tuple[Fields, bytes, bytes]":
     """Return the fields of the RESPONSE to a REQUEST, PRK3 and TH2; ValueError if it is malformed or its MAC is bad.
 
@@ -258,26 +262,29 @@ def open_response(
     """
     fields = decode(response, _TYPE_RESPONSE)
     dh = fields.get(_LABEL_X25519_KEY, b"")
-    _need((not dh) == (not private))
+    if (not dh) != (not private):
+        raise ValueError
     if dh:
         dh += x25519.shared(private, dh)
-    th = sha256(request)
+    th = sha256(request).digest()
     prk = derive(key, b"prk2" + th + response[-_SIZE_LONG_TOKEN:-_SIZE_MAC] + dh)
-    _need(verify(derive(prk, b"m2\1"), response))
-    th = sha256(th + response)
-    fields[_LABEL_SEALED_HANDLE] = xor(fields.get(_LABEL_SEALED_HANDLE, b""), derive(prk, b"seal\1"))
+    verify(prk, b"m2\1", response)
+    th = sha256(th + response).digest()
+    sealed = fields.get(_LABEL_SEALED_HANDLE)
+    if sealed:
+        seal = int.from_bytes(derive(prk, b"seal\1")[:_SIZE_SEALED_HANDLE], "big")
+        fields[_LABEL_SEALED_HANDLE] = (int.from_bytes(sealed, "big") ^ seal).to_bytes(_SIZE_SEALED_HANDLE, "big")
     return fields, derive(prk, b"prk3" + th), th
 
 
 def make_success(prk3: bytes, client_id: bytes, status: int) -> bytes:
     """Return SUCCESS, the same bytes each time."""
-    success = b"\xa4\0\3\3\x47" + client_id + b"\4" + _head(0, status) + b"\x17\x50"
-    return sign(derive(prk3, b"m3\1"), success)
+    return sign(prk3, b"m3\1", b"\xa4\0\3\3\x47" + client_id + b"\4" + _head(0, status) + b"\x17\x50")
 
 
 def open_confirm(prk3: bytes, th3: bytes, confirm: bytes) -> "Fields":
     """Return the fields of the CONFIRM to a SUCCESS, TH3 being SHA-256(TH2 || SUCCESS); ValueError as above."""
-    _need(verify(derive(prk3, b"m4\1"), confirm, th3))
+    verify(prk3, b"m4\1", confirm, th3)
     return decode(confirm, _TYPE_CONFIRM)
 
 

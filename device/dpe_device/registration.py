@@ -60,10 +60,9 @@ _STATUS_STORAGE_FAILURE = const(18)
 _EXCHANGES = const(3)  # with the same SUCCESS
 _HOUR = const(3600)  # the longest back-off, and the most that an unauthenticated Max-Age is worth
 
-# What is saved: boot counter (4 bytes), mark (5), session, MAC (16). The mark is 0 without a session, one of these or,
-# when confirmed with a lifetime, that and the last of these. The session: next handle (17), Client ID (7), version (2),
-# PRK3 (32), TH2 (32) and, after a redirect, the server's URI; without one, the handle. The MAC covers the provisioned
-# handle and the layout's name: a record that another credential or another layout of the firmware left is not read.
+# What is saved: the next block of boot counters (4 bytes), mark (5), session, check (16). The mark is 0 without a
+# session, one of these or, when confirmed with a lifetime, that and the last of these. The session: next handle (17),
+# Client ID (7), version (2), PRK3 (32), TH2 (32) and, after a redirect, the server's URI; without one, the handle.
 _UNCONFIRMED = const(1)
 _UNLIMITED = const(2)
 _LIMITED = const(3)
@@ -74,6 +73,7 @@ _VERSION = const(24)
 _PRK3 = const(26)
 _TH2 = const(58)
 _SERVER = const(90)
+_CHECK = const(-16)
 
 
 class Registration(coap.Endpoint):
@@ -89,6 +89,10 @@ class Registration(coap.Endpoint):
     comes from elsewhere is dropped. `status` is the last that came under a valid security token, `version` the one that
     the server selected, or the highest it supports. `client_id` (7 bytes), `lifetime` (s, None is without end) and
     `oscore` (master secret and salt) are those of the last confirmed session.
+
+    No two REQUESTs have the same nonce, even when `entropy` repeats itself: each has a boot counter of its own. These
+    are taken from storage in blocks of 256, so that attempts do not wear it: it is written before the first REQUEST of
+    a boot, and of every 256 after that. A boot goes on with another block than the one before, if that was saved.
     """
 
     state = IDLE
@@ -115,7 +119,7 @@ class Registration(coap.Endpoint):
     ) -> None:
         self.entropy = entropy
         self.ack_timeout = ack_timeout
-        self.mid = self.random(0x10000)
+        self.mid = int.from_bytes(entropy(2), "big")
         self.credential = credential
         self.storage = storage
         self.versions = versions
@@ -128,10 +132,10 @@ class Registration(coap.Endpoint):
         self._key: bytes = credential["device_key"]
         self._session: bytes = credential["handle"]
         record = storage.load()
-        if record and messages.verify(self._key, record, b"state 1" + self._session):
-            self._boot = int.from_bytes(record[:_MARK], "big")
+        if record and record[_CHECK:] == self._check(record[:_CHECK]):
+            self._boot = int.from_bytes(record[:_MARK], "big") << 8
             self._mark = int.from_bytes(record[_MARK:_SESSION], "big")
-            self._session = session = record[_SESSION:-16]
+            self._session = session = record[_SESSION:_CHECK]
             if self._mark:
                 self._prk3 = session[_PRK3:_TH2]
                 self._th = session[_TH2:_SERVER]
@@ -159,11 +163,12 @@ class Registration(coap.Endpoint):
         if datagram and len(datagram) > 3 and sender == self.peer:
             out, response = self.receive(datagram)
             if response:
-                if self._believe(now, response):
-                    self._request = b""
-                    self._acked = out or self._acked
-                else:
+                if not self._believe(now, response):
                     out = None
+                else:
+                    self._request = b""
+                    if out:
+                        self._acked = out
         if out is None and self.due is not None and now >= self.due:
             if not self._request:
                 if self.state != CONFIRMING:
@@ -181,9 +186,10 @@ class Registration(coap.Endpoint):
             self._asked = self.versions[0]
             self._redirect = ""
             self._private: "Any" = self.suite > 1 and self.entropy(32)
-            self._boot += 1
-            self._save(self._mark, self._session)
             self.state = REQUESTING  # last: memory may run out before
+        if not self._boot & 0xFF:
+            self._save(self._mark, self._session)
+        self._boot += 1
         nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16]
         public = self.x25519.public(self._private) if self._private else None
         realm = self.credential["realm"]
@@ -210,7 +216,8 @@ class Registration(coap.Endpoint):
         self.status = status = fields[_LABEL_STATUS]
         if self.state == CONFIRMING:
             if self._declining:
-                self._end(IDLE)
+                self.state = IDLE
+                self.due = None
             elif status != _STATUS_OK:
                 self._tries = 0
                 self._fail(now, 0)
@@ -242,16 +249,13 @@ class Registration(coap.Endpoint):
         elif status == _STATUS_VERSION_NOT_SUPPORTED and self._asked == self.versions[0] != version in self.versions:
             self._asked = version
         else:
-            self._end(REFUSED)
+            self.state = REFUSED
+            self.due = None
         return True
-
-    def _end(self, state: str) -> None:
-        self.state = state
-        self.due = None
 
     def _answer(self, client_id: bytes, status: int) -> None:
         message = messages.make_success(self._prk3, client_id, status)
-        self._th = messages.sha256(self._th + message)
+        self._th = messages.sha256(self._th + message).digest()
         self._message = message
         self._declining = status
         self._tries = _EXCHANGES
@@ -261,24 +265,32 @@ class Registration(coap.Endpoint):
         self.client_id = self._session[_CLIENT_ID:_VERSION]
         self.lifetime = self._mark - _LIMITED if self._mark > _UNLIMITED else None
         self.oscore = messages.export(self._prk3, self._th)
-        self._end(REGISTERED)
+        self.state = REGISTERED
+        self.due = None
 
     def _save(self, mark: int, session: bytes) -> bool:
-        record = self._boot.to_bytes(4, "big") + mark.to_bytes(5, "big") + session
+        record = ((self._boot >> 8) + 1).to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
-            self.storage.save(messages.sign(self._key, record, b"state 1" + self.credential["handle"]))
+            self.storage.save(record + self._check(record))
         except OSError:
             return False
         self._mark = mark
         self._session = session
         return True
 
+    def _check(self, record: bytes) -> bytes:
+        # Tells a record from one that is damaged, or that another credential or another layout of the firmware has
+        # left. It need not keep out a forger: who can write to the storage can read the credential.
+        hashed = messages.sha256(b"state 2" + self._key + self.credential["handle"])
+        hashed.update(record)
+        return hashed.digest()[:16]
+
     def _fail(self, now: int, least: int) -> None:
-        # Back off, for `least` seconds or more; while CONFIRMING the same SUCCESS is sent again.
+        # Back off, by 0.5 to 1.5 of the time and 1 to 1.5 of `least` seconds; while CONFIRMING, SUCCESS is sent again.
         wait = min(_HOUR * 1000, self.backoff << self._failures)
         self._failures += wait < _HOUR * 1000
-        least *= 1000
-        self.due = now + max(wait // 2 + self.random(wait), least + self.random(least // 2))
+        chance = int.from_bytes(self.entropy(2), "big")
+        self.due = now + max(wait * (chance + 0x8000) >> 16, least * 1000 * (chance + 0x20000) >> 17)
         if self.state == CONFIRMING:
             self._tries -= 1
             if self._tries > 0:

@@ -39,7 +39,7 @@ class FileStore:
         with open(slot, "wb") as file:
             if hasattr(os, "chmod"):
                 os.chmod(slot, 0o600)
-            file.write(data + messages.sha256(data)[:8])
+            file.write(data + messages.sha256(data).digest()[:8])
             file.flush()  # on MicroPython this reaches the disk
             if hasattr(os, "fsync"):
                 os.fsync(file.fileno())
@@ -60,7 +60,7 @@ class FileStore:
             except OSError:
                 continue
             counted = int.from_bytes(data[:4], "big")
-            if counted > count and messages.sha256(data[:-8])[:8] == data[-8:]:
+            if counted > count and messages.sha256(data[:-8]).digest()[:8] == data[-8:]:
                 count, record, spare = counted, data[4:-8], self._slots[slot == self._slots[0]]
         return count, record, spare
 

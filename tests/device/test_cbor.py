@@ -5,10 +5,8 @@ from binascii import unhexlify
 from dpe_device import messages
 from tests.device.scripted import encode
 
-REQUEST = {0: 1, 1: bytes(17), 2: (1, 0), 23: bytes(32)}
 RESPONSE = {0: 2, 2: (1, 0), 3: bytes(7), 4: 0, 5: bytes(17), 23: bytes(32)}
 REFUSAL = {0: 2, 2: (1, 0), 4: 2, 23: bytes(32)}
-SUCCESS = {0: 3, 3: bytes(7), 4: 0, 23: bytes(16)}
 CONFIRM = {0: 4, 4: 0, 23: bytes(16)}
 
 TYPE_CHECKING = False
@@ -25,9 +23,9 @@ def changed(message: "dict[int, Any]", **fields: "Any") -> "dict[int, Any]":
 
 
 def decode(data: bytes) -> "dict[int, Any] | None":
-    """The fields of a message, whatever its type, or None if it is refused; two types never take the same message."""
+    """The fields of a RESPONSE or a CONFIRM, or None if it is refused as either; they never take the same message."""
     found = None
-    for kind in (1, 2, 3, 4):
+    for kind in (2, 4):
         try:
             fields = messages.decode(data, kind)
         except ValueError:
@@ -49,20 +47,16 @@ def with_value(item: str, label: int = 11) -> bytes:
 
 def test_what_is_encoded_is_decoded() -> None:
     for fields in (
-        REQUEST,
-        changed(REQUEST, _1=bytes(7)),
-        changed(REQUEST, _6=bytes(32), _7="firmware 1.0 \u00e9"),
-        changed(REQUEST, _7="x" * 32),
-        changed(REQUEST, _2=(255, 24)),
         RESPONSE,
+        changed(RESPONSE, _2=(255, 24)),
         changed(RESPONSE, _6=bytes(32), _10=4294967295),
         REFUSAL,
         changed(REFUSAL, _4=255, _10=65536),
         changed(REFUSAL, _4=6, _8="coap://[::1]:1"),
         changed(REFUSAL, _4=6, _8="x" * 128),
-        SUCCESS,
-        changed(SUCCESS, _4=255),
+        changed(REFUSAL, _4=6, _8="coap://\u00e9"),
         CONFIRM,
+        changed(CONFIRM, _4=255),
         changed(CONFIRM, _9=0),
         changed(CONFIRM, _9=23),
         changed(CONFIRM, _9=24),
@@ -76,21 +70,19 @@ def test_what_is_encoded_is_decoded() -> None:
 
 def test_refuses_fields_out_of_range() -> None:
     for fields in (
-        changed(REQUEST, _0=0),
-        changed(REQUEST, _0=5),
-        changed(REQUEST, _1=bytes(16)),
-        changed(REQUEST, _1=bytes(8)),
-        changed(REQUEST, _1="x" * 17),
-        changed(REQUEST, _2=(256, 0)),
-        changed(REQUEST, _2=(0, 65536)),
-        changed(REQUEST, _2=1),
-        changed(REQUEST, _6=bytes(31)),
-        changed(REQUEST, _7=""),
-        changed(REQUEST, _7="x" * 33),
-        changed(REQUEST, _7="\u00e9" * 17),
-        changed(REQUEST, _7=b"x"),
-        changed(REQUEST, _23=bytes(16)),
-        changed(REQUEST, _23=bytes(31)),
+        changed(RESPONSE, _0=0),
+        changed(RESPONSE, _0=5),
+        changed(RESPONSE, _2=(256, 0)),
+        changed(RESPONSE, _2=(0, 65536)),
+        changed(RESPONSE, _2=(1, -1)),
+        changed(RESPONSE, _2=(b"", 0)),
+        changed(RESPONSE, _2=(1,)),
+        changed(RESPONSE, _2=(1, 0, 0)),
+        changed(RESPONSE, _2=()),
+        changed(RESPONSE, _2=1),
+        changed(RESPONSE, _6=bytes(31)),
+        changed(RESPONSE, _6="x" * 32),
+        changed(RESPONSE, _23=bytes(31)),
         changed(RESPONSE, _3=bytes(8)),
         changed(RESPONSE, _4=256),
         changed(RESPONSE, _5=bytes(16)),
@@ -99,15 +91,19 @@ def test_refuses_fields_out_of_range() -> None:
         changed(RESPONSE, _23=bytes(16)),
         changed(REFUSAL, _4=6, _8=""),
         changed(REFUSAL, _4=6, _8="x" * 129),
-        changed(SUCCESS, _23=bytes(32)),
-        changed(SUCCESS, _23=bytes(17)),
+        changed(REFUSAL, _4=6, _8="\u00e9" * 65),
+        changed(REFUSAL, _4=6, _8=b"x"),
+        changed(CONFIRM, _4=256),
+        changed(CONFIRM, _4=()),
+        changed(CONFIRM, _23=bytes(32)),
+        changed(CONFIRM, _23=bytes(17)),
         changed(CONFIRM, _9=-1),
     ):
         assert refuses(encode(fields)), fields
 
 
 def test_refuses_a_message_without_a_field_that_it_needs() -> None:
-    for fields in (REQUEST, RESPONSE, REFUSAL, SUCCESS, CONFIRM):
+    for fields in (RESPONSE, REFUSAL, CONFIRM):
         for label in fields:
             assert refuses(encode(changed(fields, **{f"_{label}": None}))), (fields, label)
 
@@ -133,8 +129,14 @@ def test_ignores_labels_that_the_type_does_not_define() -> None:
         for label in (1, 2, 3, 5, 6, 7, 8, 10, 11, 22):
             if label > 4:
                 assert decode(with_value(item, label)) == CONFIRM
-    other = b"\xa5\0\1\1\x51" + bytes(17) + b"\2\x82\1\0\3\xf6\x17\x58\x20" + bytes(32)
-    assert decode(other) == REQUEST
+    assert decode(encode(changed(REFUSAL, _1=bytes(17), _7="1", _9=1, _22=()))) == REFUSAL
+    every = b"".join([bytes((label, {0: 4}.get(label, 0))) for label in range(23)])
+    assert decode(b"\xb8\x18" + every + b"\x17\x50" + bytes(16)) == changed(CONFIRM, _9=0)
+
+
+def test_the_messages_of_a_client_are_not_for_a_client() -> None:
+    for fields in ({0: 1, 1: bytes(17), 2: (1, 0), 23: bytes(32)}, {0: 3, 3: bytes(7), 4: 0, 23: bytes(16)}):
+        assert refuses(encode(fields))
 
 
 def test_accepts_deterministic_items_in_what_it_ignores() -> None:
@@ -276,6 +278,11 @@ def test_refuses_what_is_not_one_map() -> None:
     good = encode(CONFIRM)
     for data in (
         b"",
+        b"\xb8",
+        b"\xb8" + good[1:],
+        b"\xb8\3" + good[1:],
+        b"\xb7" + good[1:],
+        b"\xa0",
         good + b"\0",
         good[:-1],
         b"\x80",

@@ -1,8 +1,7 @@
 """What survives a reboot of the device, and what does not."""
 
-from dpe_device.messages import sign
 from dpe_device.registration import Registration
-from tests.device.scripted import CLIENT_ID, CREDENTIAL, DEVICE_KEY, HANDLE, NEXT_HANDLE, Bench, Chance, answer
+from tests.device.scripted import CLIENT_ID, CREDENTIAL, HANDLE, NEXT_HANDLE, Bench, Chance, answer, sealed
 
 
 def nonce(payload: bytes) -> bytes:
@@ -160,9 +159,45 @@ def test_a_storage_that_fails_does_not_keep_it_from_asking() -> None:
 def test_a_record_of_another_layout_is_not_read() -> None:
     bench = Bench()
     bench.registered()
-    body = (bench.storage.record or b"")[:30]
-    for layout in (b"state", b"state 0", b"state 2"):
-        bench.storage.record = sign(DEVICE_KEY, body, layout + HANDLE)
+    record = bench.storage.record or b""
+    assert record == sealed(record[:-16])
+    for layout in (b"state", b"state 1", b"state 3"):
+        bench.storage.record = sealed(record[:-16], layout=layout)
         bench.boot()
         assert bench.state == "IDLE"
         assert bench.wait_sent().payload[5:22] == HANDLE
+
+
+def test_the_boot_counter_is_saved_once_a_boot_and_once_in_256_attempts() -> None:
+    bench = Bench(Chance(octet=0))
+    seen = set()
+    for saves in (1, 2):
+        for _ in range(256):
+            seen.add(nonce(bench.wait_sent().payload))
+            bench.exhausted()
+            assert bench.storage.saves == saves
+    bench.boot()
+    seen.add(nonce(bench.wait_sent().payload))
+    assert bench.storage.saves == 3
+    assert len(seen) == 513
+    assert (bench.storage.record or b"")[:4] == b"\0\0\0\3"
+
+
+def test_weak_entropy_makes_other_nonces_within_an_attempt() -> None:
+    bench = Bench(Chance(octet=0), versions=((2, 0), (1, 0)))
+    first = bench.wait_sent()
+    away = bench.server.response(first.payload, status=6, server_uri="coap://192.0.2.2")
+    second = bench.send(answer(first, away))
+    third = bench.send(answer(second, bench.server.response(second.payload, status=1)))
+    assert bench.entered == ["REQUESTING"]
+    assert len({nonce(request.payload) for request in (first, second, third)}) == 3
+
+
+def test_weak_entropy_makes_other_nonces_though_nothing_can_be_saved() -> None:
+    bench = Bench(Chance(octet=0))
+    bench.storage.broken = True
+    seen = set()
+    for _ in range(5):
+        seen.add(nonce(bench.wait_sent().payload))
+        bench.exhausted()
+    assert len(seen) == 5

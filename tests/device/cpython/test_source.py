@@ -26,8 +26,8 @@ def constants(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """The `_NAME = const(..)` of a module."""
     for node in tree.body:
         match node:
-            case ast.Assign([ast.Name(name)], ast.Call(ast.Name("const"), [value])):
-                yield name, ast.literal_eval(value)
+            case ast.Assign([ast.Name(name)], ast.Call(ast.Name("const"), [ast.Constant(int(value))])):
+                yield name, value
 
 
 def registered(name: str) -> int | None:

@@ -147,7 +147,7 @@ def _forged(ground: Ground, contender: Contender, kind: str, count: int) -> Forg
 
 def _readers(interpreter: Interpreter, peers: Peers, not_measured: dict[str, str]) -> list[Reader]:
     code = contenders.messages_code(interpreter)
-    scope = "strict reader, schema and writer of the four messages, key schedule, security tokens"
+    scope = "strict reader of what a client receives, writer of what it sends, key schedule, security tokens"
     found = [codecs.measure(interpreter, "dpe", "dpe-coap", "messages.py", code, scope)]
     if peers.cbor2:
         version, code = contenders.cbor2(interpreter, peers.cbor2)

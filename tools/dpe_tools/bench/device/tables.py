@@ -93,7 +93,7 @@ def _readers(report: Report) -> Table:
             accepts += ": " + ", ".join(reader.accepts)
         rows.append([name, f"{reader.code:,}", reader.scope, counted, accepts])
     columns = ["reader", "code", "what that is", "instructions", "faulty encodings accepted"]
-    return Table("CBOR", columns, rows, "Instructions are those to read the four messages, once each.")
+    return Table("CBOR", columns, rows, "Instructions are those to read what a client receives, RESPONSE and CONFIRM.")
 
 
 def heading(report: Report) -> str:

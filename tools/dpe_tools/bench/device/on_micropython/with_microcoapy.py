@@ -84,13 +84,13 @@ def _register(
 
 
 def _exchange(client: Client, realm: str, handle: bytes, key: bytes) -> "bytes | None":
-    request = messages.make_request(key, realm, handle, (1, 0), os.urandom(16))
-    offered = client.ask(request, lambda payload: messages.open_response(key, request, payload))
+    request = messages.make_request(key, realm, handle, (1, 0), os.urandom(16), None, None)
+    offered = client.ask(request, lambda payload: messages.open_response(key, request, payload, None, b""))
     if not offered or offered[0][_LABEL_STATUS]:
         return None
     fields, prk3, th = offered
     success = messages.make_success(prk3, fields[_LABEL_CLIENT_ID], 0)
-    th = messages.sha256(th + success)
+    th = messages.sha256(th + success).digest()
     confirmed = client.ask(success, lambda payload: messages.open_confirm(prk3, th, payload))
     return fields[_LABEL_CLIENT_ID] if confirmed and not confirmed[_LABEL_STATUS] else None
 

@@ -1,0 +1,83 @@
+"""The Spin model moves as the tables in the code do, and within bounds that are the code's or smaller."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from dpe_server import batching, transactions
+from dpe_server.transactions import State
+from tests.formal.spin import MODEL
+
+Table = set[tuple[str, str, str]]
+
+TEXT = MODEL.read_text(encoding="utf-8")
+
+
+def moves(model: str, machine: str) -> Table:
+    """Return the transitions that a model makes: state, event, next state."""
+    return set(re.findall(rf"\bMOVE\({machine}\[\w\], (\w+), (\w+), (\w+)\)", model))
+
+
+def assigned(model: str, machine: str) -> set[str]:
+    """Return the states that a model sets beside its transitions."""
+    return set(re.findall(rf"\b{machine}\[\w+\] = (\w+)", model))
+
+
+@pytest.fixture(scope="module")
+def client(root: Path) -> Table:
+    """The table in the docstring of dpe_device.registration; a test of the device holds it against what happens."""
+    table: list[tuple[str, str, str]] = runpy.run_path(str(root / "tools" / "generate.py"))["client_transitions"]()
+    return set(table)
+
+
+@pytest.fixture(scope="module")
+def server() -> Table:
+    return {
+        (state.name, event.name, following.name)
+        for (state, event), following in transactions.TRANSITIONS.items()
+    }  # fmt: skip
+
+
+def test_the_client_moves_as_its_table(client: Table) -> None:
+    assert len(client) == 14
+    assert moves(TEXT, "client") == client
+
+
+def test_a_transaction_moves_as_its_table(server: Table) -> None:
+    assert len(server) == 6
+    assert moves(TEXT, "transaction") == server
+
+
+def test_beside_them_the_model_only_begins_forgets_and_boots() -> None:
+    assert assigned(TEXT, "client") == {"IDLE", "CONFIRMING", "REGISTERED"}  # a reboot
+    assert assigned(TEXT, "transaction") == {"ANSWERED", "PENDING", "GONE"}
+
+
+def test_the_model_has_the_states_of_the_code(client: Table) -> None:
+    declared = dict(re.findall(r"^mtype:(\w+) = \{ (.*?) \};$", TEXT, re.MULTILINE))
+    assert set(declared["client"].split(", ")) == {state for row in client for state in (row[0], row[2])}
+    assert set(declared["transaction"].split(", ")) == {state.name for state in State} | {"GONE"}
+
+
+@pytest.mark.parametrize("machine", ["client", "transaction"])
+def test_a_difference_is_found(machine: str) -> None:
+    written = re.findall(rf"\bMOVE\({machine}\[\w\], \w+, \w+, \w+\)", TEXT)
+    table = moves(TEXT, machine)
+    for move in set(written):
+        state, event, following = re.findall(r"\w+", move.split(",", 1)[1])
+        assert moves(TEXT.replace(move, "skip"), machine) == table - {(state, event, following)}
+        other = move.replace(f", {following})", ", ELSEWHERE)")
+        assert (state, event, "ELSEWHERE") in moves(TEXT.replace(move, other), machine)
+    assert len(assigned(TEXT + f"{machine}[t] = LOST;", machine)) > len(assigned(TEXT, machine))
+
+
+def test_bounds_that_the_model_shares_with_the_code(root: Path) -> None:
+    registration = (root / "device" / "dpe_device" / "registration.py").read_text(encoding="utf-8")
+    defined = dict(re.findall(r"#define (\w+) +(\d+)", TEXT))
+    assert re.findall(r"_EXCHANGES = const\((\d+)\)", registration) == [defined["EXCHANGES"]]
+    assert int(defined["PER_DEVICE"]) <= transactions.PER_DEVICE
+    assert f"the code has {transactions.PER_DEVICE} */" in TEXT
+    assert int(defined["BATCH"]) <= batching.BATCH
+    assert f"the code has up to {batching.BATCH} */" in TEXT
