@@ -181,19 +181,18 @@ class Transactions:
     def add(self, transaction: Transaction) -> None:
         """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached."""
         th1 = transaction.th1
-        if th1 in self._records.part(th1):  # at the end of its life, and not removed yet
+        part = self._records.part(th1)
+        if th1 in part:  # at the end of its life, and not removed yet
             self._remove(th1)
-        mine = self._by_device.get(transaction.device)
-        if len(mine) >= PER_DEVICE:
-            self._remove(mine[0])
-        while self._count >= self._total and (oldest := self._by_age.first()):
-            self._end(*oldest)
-        self._records.part(th1)[th1] = self._pack(transaction)
-        self._by_device.add(transaction.device, th1)
+        part[th1] = self._pack(transaction)
         if transaction.offer is not None:
             self._by_client_id.add(transaction.offer.client_id, th1)
         self._by_age.append(th1, transaction.ends)
         self._count += 1
+        if self._by_device.add(transaction.device, th1) > PER_DEVICE:
+            self._remove(self._by_device.get(transaction.device)[0])
+        while self._count > self._total and (oldest := self._by_age.first()):
+            self._end(*oldest)
 
     def update(self, transaction: Transaction) -> None:
         """Keep what has become of a transaction, unless it had to go meanwhile."""
