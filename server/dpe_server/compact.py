@@ -34,11 +34,14 @@ class Index(Map[Key]):
             return [th1s]
         return [th1s[n : n + SIZE_TH1] for n in range(0, len(th1s), SIZE_TH1)]
 
-    def add(self, key: Key, th1: bytes) -> None:
-        """Put ``th1`` behind those of ``key``."""
+    def add(self, key: Key, th1: bytes) -> int:
+        """Put ``th1`` behind those of ``key``; return how many there are now."""
         part = self.part(key)
-        before = part.get(key)
-        part[key] = th1 if before is None else before + th1
+        if key not in part:
+            part[key] = th1
+            return 1
+        part[key] += th1
+        return len(part[key]) // SIZE_TH1
 
     def discard(self, key: Key, th1: bytes) -> None:
         """Take ``th1`` from those of ``key``, which has it."""

@@ -184,21 +184,22 @@ class Transactions:
         Of the device's, one that awaits its commit stays.
         """
         th1 = transaction.th1
-        if th1 in self._records.part(th1):  # at the end of its life, and not removed yet
+        part = self._records.part(th1)
+        if th1 in part:  # at the end of its life, and not removed yet
             self._remove(th1)
-        mine = self._by_device.get(transaction.device)
-        if len(mine) >= PER_DEVICE:
-            idle = [one for one in mine if one not in self._committing]  # the others need their Client ID until then
-            for one in idle[: len(mine) - PER_DEVICE + 1]:
-                self._remove(one)
-        while self._count >= self._total and (oldest := self._by_age.first()):
-            self._end(*oldest)
-        self._records.part(th1)[th1] = self._pack(transaction)
-        self._by_device.add(transaction.device, th1)
+        part[th1] = self._pack(transaction)
         if transaction.offer is not None:
             self._by_client_id.add(transaction.offer.client_id, th1)
         self._by_age.append(th1, transaction.ends)
         self._count += 1
+        excess = self._by_device.add(transaction.device, th1) - PER_DEVICE
+        if excess > 0:
+            *mine, _ = self._by_device.get(transaction.device)
+            idle = [one for one in mine if one not in self._committing]  # the others need their Client ID until then
+            for one in idle[:excess]:
+                self._remove(one)
+        while self._count > self._total and (oldest := self._by_age.first()):
+            self._end(*oldest)
 
     def update(self, transaction: Transaction) -> None:
         """Keep what has become of a transaction, unless it had to go meanwhile."""
