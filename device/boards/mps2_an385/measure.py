@@ -6,8 +6,7 @@ On QEMU with `-icount shift=0` the clock counts instructions: 1,000 in a microse
 import gc
 import socket
 import time
-
-from entropy import urandom
+from os import urandom
 
 from dpe_device import x25519
 from dpe_device.registration import REGISTERED, Registration
