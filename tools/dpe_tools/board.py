@@ -230,11 +230,12 @@ def main(firmware: Path, measuring: bool, resets: int, seed: int) -> None:
                         for suite in (1, 2):
                             cost = measure(stage, suite)
                             click.echo(f"suite {suite}: {cost.instructions:,} instructions, {cost.heap} bytes of heap")
-                        for suite in (1, 2):
-                            click.echo(f"suite {suite}: the whole board in a heap of {least_heap(stage, suite)} bytes")
                     if resets:
                         middle = reset_at_random(stage, resets, seed)
                         click.echo(f"{resets} resets, {middle} of them with an open session: registered after each")
+                    if measuring:
+                        for suite in (1, 2):
+                            click.echo(f"suite {suite}: the whole board in a heap of {least_heap(stage, suite)} bytes")
             else:
                 Show(directory, firmware).run()
     finally:
