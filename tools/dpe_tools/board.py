@@ -141,6 +141,8 @@ def reset_at_random(stage: BoardStage, times: int, seed: int) -> int:
     """
     draw = random.Random(seed)  # noqa: S311  # it must repeat
     in_the_middle = 0
+    stage.board.type("register")  # whoever measured has left the server with another session
+    stage.registered()
     for number in range(times):
         stage.board.type("register")
         time.sleep(draw.uniform(0, LONGEST_PAUSE))
