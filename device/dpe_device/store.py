@@ -68,7 +68,11 @@ class FileStore:
 def load_credential(path: str) -> "Credential":
     """Read a credential, CBOR or JSON; OSError if there is no such file, ValueError names what is wrong in it."""
     with open(path, "rb") as file:
-        data = file.read()
+        return parse_credential(file.read())
+
+
+def parse_credential(data: bytes) -> "Credential":
+    """Read a credential, CBOR or JSON, that is not in a file; ValueError names what is wrong in it."""
     is_json = data[:1] == b"{"
     try:
         found = _from_json(data) if is_json else _from_cbor(data)

@@ -54,7 +54,7 @@ class Clock:
 def resolve(uri: str) -> "Any":
     """Return what the name service gives for a server's URI, of `getaddrinfo`; OSError or ValueError."""
     host, port = parse_uri(uri)
-    return socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
+    return socket.getaddrinfo(host, port)[0]  # with more arguments lwIP's boards print a warning
 
 
 class Link:

@@ -1,4 +1,4 @@
-"""Fixtures: the firmware of the emulated board, and a board with a server and a relay."""
+"""Fixtures: the firmware of the emulated boards, and a board with a server and a relay."""
 
 import shutil
 import subprocess
@@ -10,6 +10,7 @@ import pytest
 
 from dpe_tools.board_stage import BoardStage
 from dpe_tools.emulator import PROGRAM
+from dpe_tools.faults import Faults
 from tests.conftest import missing
 
 IMEI = "00101700000001"
@@ -17,14 +18,20 @@ IMEI = "00101700000001"
 
 
 @pytest.fixture(scope="session")
-def firmware(root: Path) -> Path:
-    """The firmware, built from what is in this checkout: within seconds, or within a minute the first time."""
+def built(root: Path) -> Path:
+    """The folder of the firmware, built from what is in this checkout: within seconds, or minutes the first time."""
     if shutil.which(PROGRAM) is None:
         missing(f"{PROGRAM} is not installed")
     built = subprocess.run([root / "tools" / "build_board"], capture_output=True, text=True, check=False)
     if built.returncode:
         missing(built.stderr.strip())
-    return root / ".cache" / "board" / "firmware.elf"
+    return root / ".cache" / "board"
+
+
+@pytest.fixture(scope="session")
+def firmware(built: Path) -> Path:
+    """The firmware of the Cortex-M3 board."""
+    return built / "firmware.elf"
 
 
 @pytest.fixture
@@ -32,8 +39,8 @@ def new_stage(firmware: Path, tmp_path: Path) -> Iterator[Callable[..., BoardSta
     """A function that makes a stage, whose board has said all that is in ``said``."""
     with ExitStack() as cleanup:
 
-        def make(*, count_instructions: bool = False) -> BoardStage:
-            stage = BoardStage(tmp_path, firmware, count_instructions=count_instructions)
+        def make(*, count_instructions: bool = False, faults: Faults | None = None) -> BoardStage:
+            stage = BoardStage(tmp_path, firmware, count_instructions=count_instructions, faults=faults)
             return cleanup.enter_context(stage)
 
         yield make

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-with open(__file__.rsplit("/", 1)[0] + "/../vectors/dpe1-vectors.json") as file:  # noqa: PTH123  # MicroPython has no pathlib
+with open(__file__.rsplit("/", 2)[0] + "/vectors/dpe1-vectors.json") as file:  # noqa: PTH123  # MicroPython has no pathlib
     VECTORS = json.load(file)
 
 

@@ -14,6 +14,7 @@ from dpe_coap.errors import LocalError
 from dpe_tools import terminal
 from dpe_tools.board_stage import BoardStage
 from dpe_tools.cli import boundary
+from dpe_tools.emulator import HEAP, HEAP_X25519
 
 IMEI = "00101700000001"
 """A TAC of the reporting body for tests (00): this IMEI belongs to no device that was sold."""
@@ -24,6 +25,8 @@ HEAP_STEP = 32
 """Bytes to which the least heap is measured."""
 HEAP_TRIES = 3
 """With little more than the least, success depends on how the random bytes lie and what looks like a pointer."""
+REGISTRATIONS = 20
+"""One after the other, which a heap must do for, to be enough for the whole."""
 INSTRUCTIONS_PER_US = 1000
 LONGEST_PAUSE = 0.03
 """Seconds between the command to register and the reset: a registration takes about as long."""
@@ -41,7 +44,8 @@ class Show:
     def run(self) -> None:
         """Play all scenes."""
         start = time.monotonic()
-        self._out.print("The DPE Client on an emulated board: Arm Cortex-M3 (MPS2-AN385), MicroPython", style="bold")
+        self._out.print("The DPE Client on an emulated board: Arm Cortex-M3 (MPS2-AN385)", style="bold")
+        self._print(f"MicroPython's heap there has {HEAP} bytes, {HEAP_X25519} for X25519.")
         with self._stage:
             self._new_board()
             self._reboots()
@@ -73,7 +77,11 @@ class Show:
         self._check("it has sent nothing for that", self._stage.passed == [])
 
     def _x25519(self) -> None:
-        self._scene("3. It registers anew, with X25519")
+        self._scene("3. With more heap it registers anew, with X25519")
+        self._stage.board.power_off()
+        self._stage.board.heap = HEAP_X25519
+        self._stage.board.power_on()
+        self._stage.registered()
         self._stage.board.type("register 2")
         client_id = self._stage.registered()
         self._messages()
@@ -83,6 +91,10 @@ class Show:
 
     def _cut_before_confirm(self) -> None:
         self._scene("4. Its power is cut when the server has committed the session, and CONFIRM is on its way")
+        self._stage.board.power_off()
+        self._stage.board.heap = HEAP
+        self._stage.board.power_on()
+        self._stage.registered()
         self._stage.passed.clear()
         self._stage.cut_power_at("CONFIRM")
         self._stage.board.type("register")
@@ -129,6 +141,8 @@ def reset_at_random(stage: BoardStage, times: int, seed: int) -> int:
     """
     draw = random.Random(seed)  # noqa: S311  # it must repeat
     in_the_middle = 0
+    stage.board.type("register")  # whoever measured has left the server with another session
+    stage.registered()
     for number in range(times):
         stage.board.type("register")
         time.sleep(draw.uniform(0, LONGEST_PAUSE))
@@ -180,6 +194,32 @@ def _try(stage: BoardStage, suite: int, heap: int) -> Cost | None:
     return Cost(client * INSTRUCTIONS_PER_US, network * INSTRUCTIONS_PER_US, free)
 
 
+def least_heap(stage: BoardStage, suite: int) -> int:
+    """Return the bytes of heap, to HEAP_STEP, in which a provisioned board starts and registers again and again."""
+    too_little, enough = 4096, 2 * HEAP
+    while enough - too_little > HEAP_STEP:
+        heap = (too_little + enough) // 2
+        if _registers(stage, suite, heap):
+            enough = heap
+        else:
+            too_little = heap
+    return enough
+
+
+def _registers(stage: BoardStage, suite: int, heap: int) -> bool:
+    stage.board.power_off()
+    stage.board.heap = heap
+    stage.board.power_on()
+    try:
+        stage.registered()
+        for _ in range(REGISTRATIONS):
+            stage.board.type(f"register {suite}")
+            stage.registered()
+    except LocalError:
+        return False
+    return True
+
+
 @click.command()
 @click.argument("firmware", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--measure", "measuring", is_flag=True, help="Count the instructions of a registration, and its heap.")
@@ -204,6 +244,9 @@ def main(firmware: Path, measuring: bool, resets: int, seed: int) -> None:
                     if resets:
                         middle = reset_at_random(stage, resets, seed)
                         click.echo(f"{resets} resets, {middle} of them with an open session: registered after each")
+                    if measuring:
+                        for suite in (1, 2):
+                            click.echo(f"suite {suite}: the whole board in a heap of {least_heap(stage, suite)} bytes")
             else:
                 Show(directory, firmware).run()
     finally:

@@ -1,6 +1,5 @@
 """A server with throw-away secrets, and an emulated board that reaches it through a tapped UDP relay."""
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from dpe_server.provisioning import Credential
 from dpe_tools.annotate import name_of
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.emulator import HOST, SAYS_SECONDS, Board
+from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
 from dpe_tools.stage import Stage
 
@@ -42,7 +42,7 @@ class BoardStage:
     """A board, its relay and its server, in ``directory``, while the ``with`` block runs.
 
     ``passed`` has the datagrams so far; whoever wants the next ones alone clears it. ``says`` is called with every line
-    of the board's console.
+    of the board's console. ``faults`` are those of the relay.
     """
 
     def __init__(
@@ -52,10 +52,12 @@ class BoardStage:
         says: Callable[[str], object] = lambda line: None,
         *,
         count_instructions: bool = False,
+        faults: Faults | None = None,
     ) -> None:
         self.passed: list[Passed] = []
         self._stage = Stage(directory)
         self.board = Board(firmware, says, count_instructions=count_instructions)
+        self._faults = faults
         self._cleanup = ExitStack()
         self._cut_at: str | None = None
         self._is_cut = threading.Event()
@@ -64,7 +66,7 @@ class BoardStage:
         """Start the server and the relay; the board is off."""
         with self._cleanup as cleanup:
             cleanup.enter_context(self._stage)
-            self._relay = cleanup.enter_context(Relay(self._stage.server.address, tap=self._tap))
+            self._relay = cleanup.enter_context(Relay(self._stage.server.address, self._faults, tap=self._tap))
             cleanup.enter_context(self.board)
             self._cleanup = cleanup.pop_all()
         return self
@@ -78,7 +80,7 @@ class BoardStage:
         self.board.power_on()
         self.board.wait_for("no credential")
         made = replace(self._stage.provision(imei), server=f"coap://{HOST}:{self._relay.address[1]}")
-        self.board.type(f"provision {made.to_cbor().hex()} {os.urandom(32).hex()}")
+        self.board.type(f"provision {made.to_cbor().hex()}")
         return made
 
     def registered(self) -> str:

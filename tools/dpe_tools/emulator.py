@@ -1,6 +1,7 @@
 """The emulated Cortex-M3 board (device/boards/mps2_an385): its power, its reset line and its console."""
 
 import json
+import os
 import queue
 import shutil
 import socket
@@ -20,6 +21,14 @@ HOST = "10.0.2.2"
 """The address at which the board finds this machine's loopback: QEMU's user network."""
 MEMORY_SIZE = 16 * 1024 * 1024
 """Bytes of the board's non-volatile memory, as the machine has it; the file for it is sparse."""
+SEED_OFFSET = 0x800
+"""Where in that memory is the seed of the random numbers (device/boards/mps2_an385/urandom.c)."""
+HEAP = 8192
+"""Bytes of MicroPython's heap, with its own tables, for which the firmware is made."""
+HEAP_X25519 = 10240
+"""The same for a registration with X25519."""
+HEAP_ADDRESS = 0x20000000
+"""Where the firmware looks for another size of its heap (device/boards/mps2_an385/board.c)."""
 PREFIX = "board: "
 SAYS_SECONDS = 30
 STOP_SECONDS = 5
@@ -29,7 +38,9 @@ class Board:
     """A board with a firmware; it is off when the ``with`` block ends, and its memory is gone.
 
     ``says`` is called, in another thread, with every line of its console. With ``count_instructions`` its clock goes on
-    by 1 ns with each instruction, whatever this machine's speed.
+    by 1 ns with each instruction, whatever this machine's speed. ``memory`` is the file of its non-volatile memory, and
+    ``heap`` the bytes of MicroPython's heap, from the next time that it is switched on; where instructions are counted
+    there is room for what measures.
     """
 
     def __init__(
@@ -39,18 +50,21 @@ class Board:
         *,
         count_instructions: bool = False,
     ) -> None:
+        self.heap = 2 * HEAP if count_instructions else HEAP
         self._firmware = firmware
         self._says = says
         self._clock = ["-icount", "shift=0,sleep=on"] if count_instructions else []
         self._qemu: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        """Make the board's memory, which is blank."""
+        """Make the board's memory, which is blank but for the seed of its random numbers."""
         self._directory = Path(tempfile.mkdtemp(prefix="dpe-board-"))
-        self._memory = self._directory / "memory"
-        self._memory.touch(0o600)
-        with self._memory.open("r+b") as memory:
+        self.memory = self._directory / "memory"
+        self.memory.touch(0o600)
+        with self.memory.open("r+b") as memory:
             memory.truncate(MEMORY_SIZE)
+            memory.seek(SEED_OFFSET)
+            memory.write(os.urandom(32))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,8 +78,9 @@ class Board:
         command = [
             PROGRAM, "-nodefaults", "-nographic", "-semihosting", "-kernel", str(self._firmware),
             "-machine", "mps2-an385,memory-backend=memory",
-            "-object", f"memory-backend-file,id=memory,size={MEMORY_SIZE},mem-path={self._memory},share=on",
+            "-object", f"memory-backend-file,id=memory,size={MEMORY_SIZE},mem-path={self.memory},share=on",
             "-nic", "user,model=lan9118",
+            "-device", f"loader,addr={HEAP_ADDRESS:#x},data={self.heap},data-len=4",
             "-serial", "stdio",
             "-chardev", f"socket,id=control,fd={theirs.fileno()}", "-qmp", "chardev:control", *self._clock,
         ]  # fmt: skip

@@ -1,8 +1,9 @@
-// Starts the board: a heap, a clock, and the frozen main.py. When that ends, so does the emulation.
+// Starts the board: a heap, a clock, the network, and the frozen main.py. When that ends, so does the emulation.
 
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "board.h"
 #include "py/gc.h"
 #include "py/mphal.h"
 #include "py/runtime.h"
@@ -22,16 +23,23 @@
 #define SYST_CSR_ENABLE_INT_CPU_CLOCK (7)
 #define SYST_RVR (*(volatile uint32_t *)0xe000e014)
 
-static uint32_t heap[MICROPY_HEAP_SIZE / sizeof(uint32_t)];
+// The emulator may put another size of the heap here: -device loader,addr=0x20000000,data=BYTES,data-len=4.
+#define WANTED_HEAP_SIZE (*(volatile uint32_t *)0x20000000)
+#define MAX_HEAP_SIZE (32768)
+
+static uint32_t heap[MAX_HEAP_SIZE / sizeof(uint32_t)];
 
 int main(int argc, char **argv) {
     FPGAIO_PRESCALE = 25 - 1;
     __asm volatile ("cpsid i");
     SYST_RVR = 25000 - 1;
     SYST_CSR = SYST_CSR_ENABLE_INT_CPU_CLOCK;
+    urandom_start();
+    lan9118_start();
     mp_stack_ctrl_init();
     mp_stack_set_limit(STACK_SIZE);
-    gc_init(heap, (char *)heap + sizeof(heap));
+    size_t heap_size = WANTED_HEAP_SIZE ? MIN(WANTED_HEAP_SIZE, MAX_HEAP_SIZE) : MICROPY_HEAP_SIZE;
+    gc_init(heap, (char *)heap + heap_size);
     mp_init();
     exit(pyexec_frozen_module("main.py", false) == 1 ? 0 : 1);
 }
@@ -62,11 +70,14 @@ void mp_hal_delay_us(mp_uint_t us) {
     }
 }
 
-// Sleeps between the milliseconds. The timer's exception ends the sleep, is masked, and so needs no handler.
+// The timer's exception ends the sleep, is masked, and so needs no handler.
+void board_sleep(void) {
+    ICSR = ICSR_PENDSTCLR;
+    __asm volatile ("wfi");
+}
+
 void mp_hal_delay_ms(mp_uint_t ms) {
     for (mp_uint_t start = mp_hal_ticks_ms(); mp_hal_ticks_ms() - start < ms;) {
-        ICSR = ICSR_PENDSTCLR;
-        __asm volatile ("wfi");
-        mp_handle_pending(true);
+        mp_event_wait_ms(1);
     }
 }

@@ -1,34 +1,30 @@
 """The board's application: it registers when it starts, if it is not registered yet, and then obeys its console.
 
-The console takes lines: `provision CREDENTIAL SEED`, both in hex, the credential in CBOR; `register` or `register 2`,
-anew and with that suite; `measure SUITE HEAP`, see measure.py.
+The console takes lines: `provision CREDENTIAL`, the credential in CBOR and then in hex; `register` or `register 2`,
+anew and with that suite; `measure SUITE HEAP`, see measure.py. Any other line asks for the state.
+
+It is written for a small heap: what is needed once is not kept, no caller keeps a registration, and garbage is
+collected before it spreads what is kept all over the heap.
 """
 
 import gc
-import socket
+import os
 import sys
 from binascii import hexlify, unhexlify
 
-import entropy
-import vfs
-from ipv4 import Host
-from lan9118 import Lan9118
-from nonvolatile import NonVolatile
+import nonvolatile
 
-from dpe_device import x25519
+# The modules by their full names: a name that is in the firmware takes no room in the heap.
+import dpe_device.coap
+import dpe_device.messages
+import dpe_device.udp
 from dpe_device.registration import REGISTERED, Registration
-from dpe_device.store import FileStore, load_credential
-from dpe_device.udp import register
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
+_COLLECT_AFTER = const(1536)  # bytes
 _TYPING = const(0)
 if _TYPING:
     from dpe_device._types import Credential
-
-_LAN9118 = const(0x40200000)
-_CREDENTIAL = "credential.cbor"
-_SEED = FileStore("seed")
-_STATE = FileStore("state")
 
 
 def say(text: str) -> None:
@@ -41,64 +37,68 @@ def trace(direction: str, datagram: bytes) -> None:
     say("%s %d bytes" % (direction, len(datagram)))
 
 
-def mount() -> None:
-    """Mount the file system of the non-volatile memory, and make it first if there is none."""
-    device = NonVolatile()
-    sizes = {"readsize": 16, "progsize": 16, "lookahead": 16}  # littlefs has buffers of a few times that
-    try:
-        file_system = vfs.VfsLfs2(device, **sizes)
-    except OSError:
-        vfs.VfsLfs2.mkfs(device, **sizes)
-        file_system = vfs.VfsLfs2(device, **sizes)
-        say("the memory was blank, and has a file system now")
-    vfs.mount(file_system, "/")
-
-
 def read_credential() -> "Credential":
     """Return the credential, which comes over the console first if the board has none."""
+    from dpe_device.store import parse_credential
+
     while True:
+        data = nonvolatile.load_credential()
+        why = "waiting for one on the console"
         try:
-            return load_credential(_CREDENTIAL)
-        except OSError:
-            say("no credential: waiting for one on the console")
+            if data:
+                return parse_credential(data)
         except ValueError as error:
-            say("no credential: %s" % error)
+            why = str(error)
+        say("no credential: " + why)
         try:
-            _, credential, seed = sys.stdin.readline().split()
-            _SEED.save(unhexlify(seed))
-            with open(_CREDENTIAL, "wb") as file:
-                file.write(unhexlify(credential))
+            _, credential = sys.stdin.readline().split()
+            nonvolatile.save_credential(unhexlify(credential))
         except ValueError:
-            say("wanted: provision CREDENTIAL SEED, both in hex")
+            say("wanted: provision CREDENTIAL, in hex")
+
+
+def tell(registration: "Registration") -> None:
+    """Say how a registration is."""
+    if registration.state == REGISTERED:
+        say("REGISTERED, Client ID " + str(hexlify(registration.client_id), "ascii"))
+    else:
+        say("%s, status %s" % (registration.state, registration.status))
+
+
+def obey(command: str, argument: str, credential: "Credential") -> None:
+    """Do what a line of the console wants."""
+    gc.collect()
+    if command == "register":
+        x25519 = None
+        if argument == "2":
+            from dpe_device import x25519
+        tell(dpe_device.udp.register(credential, nonvolatile, x25519=x25519, suite=2 if x25519 else 1, trace=trace))
+    elif command == "measure":
+        from measure import measure
+
+        gc.threshold(-1)  # only when the heap is full
+        suite, _, heap = argument.partition(" ")
+        say("measured " + measure(credential, int(suite), int(heap)))
+        gc.threshold(_COLLECT_AFTER)
+    else:
+        tell(Registration(credential, nonvolatile, os.urandom))
 
 
 def main() -> None:
     """Run until the power is cut."""
     print()  # ends the line that a reset has cut off
-    mount()
     credential = read_credential()
-    entropy.start(_SEED)
-    socket.host = Host(Lan9118(_LAN9118), b"\x0a\0\2\x0f", b"\x0a\0\2\2")  # as QEMU's user network has it
-    registration = Registration(credential, _STATE, entropy.urandom)
-    say("started, " + registration.state)
-    wanted = registration.state != REGISTERED
-    suite = 1
+    del sys.modules["dpe_device.store"], dpe_device.store
+    gc.collect()
+    gc.threshold(_COLLECT_AFTER)
+    say("heap: %d bytes, %d of them free" % (gc.mem_alloc() + gc.mem_free(), gc.mem_free()))
+    state = Registration(credential, nonvolatile, os.urandom).state
+    say("started, " + state)
+    line = "" if state == REGISTERED else "register"
     while True:
-        if wanted:
-            registration = None
-            gc.collect()
-            registration = register(credential, _STATE, x25519=x25519, suite=suite, trace=trace)
-        if registration.state == REGISTERED:
-            say("REGISTERED, Client ID " + str(hexlify(registration.client_id), "ascii"))
-        else:
-            say("%s, status %s" % (registration.state, registration.status))
-        words = sys.stdin.readline().split()
-        wanted = words[:1] == ["register"]
-        suite = 2 if words[1:2] == ["2"] else 1
-        if words[:1] == ["measure"]:
-            from measure import measure
-
-            say("measured " + measure(credential, suite, int(words[2])))
+        command, _, argument = line.partition(" ")
+        obey(command, argument, credential)
+        line = sys.stdin.readline().strip()
 
 
 main()

@@ -2,4 +2,4 @@
 
 # ruff: noqa: F821  # makemanifest.py defines these functions
 include("../../manifest.py", x25519=True)
-freeze(".", ("entropy.py", "ipv4.py", "lan9118.py", "main.py", "measure.py", "nonvolatile.py", "os.py", "socket.py"))
+freeze(".", ("main.py", "measure.py"))

@@ -15,5 +15,5 @@ LDSCRIPT = $(BOARD_DIR)/board.ld
 SRC_BOARD_O = shared/runtime/gchelper_native.o shared/runtime/gchelper_thumb2.o
 MPY_CROSS_FLAGS += -march=armv7m
 
-MICROPY_HEAP_SIZE ?= 16384
-MICROPY_VFS_LFS2 = 1
+MICROPY_HEAP_SIZE = 8192
+MICROPY_PY_LWIP = 1
