@@ -19,7 +19,7 @@ from dpe_server.store import schema
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import terminal
 
-LIBRARIES = ("aiocoap", "cbor2", "click", "cryptography", "rich", "structlog")
+LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 38, 0)
 PROBE_SECONDS = 3.0
