@@ -171,15 +171,15 @@ def test_a_record_of_another_layout_is_not_read() -> None:
 def test_the_boot_counter_is_saved_once_a_boot_and_once_in_256_attempts() -> None:
     bench = Bench(Chance(octet=0))
     seen = set()
-    for saves in (1, 2):
-        for _ in range(256):
-            seen.add(nonce(bench.wait_sent().payload))
-            bench.exhausted()
-            assert bench.storage.saves == saves
+    for attempt in range(258):
+        seen.add(nonce(bench.wait_sent().payload))
+        bench.exhausted()
+        bench.entered.clear()  # a small board has no room for all of it
+        assert bench.storage.saves == 1 + attempt // 256
     bench.boot()
     seen.add(nonce(bench.wait_sent().payload))
     assert bench.storage.saves == 3
-    assert len(seen) == 513
+    assert len(seen) == 259
     assert (bench.storage.record or b"")[:4] == b"\0\0\0\3"
 
 

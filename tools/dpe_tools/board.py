@@ -172,20 +172,21 @@ class Cost:
 
 def measure(stage: BoardStage, suite: int) -> Cost:
     """Return what a registration of a provisioned board costs; its instructions must be counted."""
-    ample = _try(stage, suite, AMPLE_HEAP)
+    ample = try_to_register(stage, suite, AMPLE_HEAP)
     if ample is None:
         raise LocalError(f"the board cannot register with {AMPLE_HEAP} bytes of its heap free")
     too_little, enough = 1000, ample.heap
     while enough - too_little > HEAP_STEP:
         heap = (too_little + enough) // 2
-        if any(_try(stage, suite, heap) for _ in range(HEAP_TRIES)):
+        if any(try_to_register(stage, suite, heap) for _ in range(HEAP_TRIES)):
             enough = heap
         else:
             too_little = heap
     return replace(ample, heap=enough)
 
 
-def _try(stage: BoardStage, suite: int, heap: int) -> Cost | None:
+def try_to_register(stage: BoardStage, suite: int, heap: int) -> Cost | None:
+    """Return what a registration costs with about ``heap`` bytes free, those included; None if it cannot be done."""
     stage.board.type(f"measure {suite} {heap}")
     took = re.match(r"(\d+) us, and (\d+) us for the network, with a heap of (\d+) ", stage.board.wait_for("measured "))
     if took is None:

@@ -27,6 +27,8 @@ HEAP = 8192
 """Bytes of MicroPython's heap, with its own tables, for which the firmware is made."""
 HEAP_X25519 = 10240
 """The same for a registration with X25519."""
+MAX_HEAP = 2 * 1024 * 1024
+"""The most that the firmware takes (device/boards/mps2_an385/board.c)."""
 HEAP_ADDRESS = 0x20000000
 """Where the firmware looks for another size of its heap (device/boards/mps2_an385/board.c)."""
 PREFIX = "board: "

@@ -25,7 +25,7 @@
 
 // The emulator may put another size of the heap here: -device loader,addr=0x20000000,data=BYTES,data-len=4.
 #define WANTED_HEAP_SIZE (*(volatile uint32_t *)0x20000000)
-#define MAX_HEAP_SIZE (32768)
+#define MAX_HEAP_SIZE (2 * 1024 * 1024) // to see what the processor does without collections of garbage
 
 static uint32_t heap[MAX_HEAP_SIZE / sizeof(uint32_t)];
 
