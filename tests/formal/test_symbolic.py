@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from dpe_coap import keys
+from dpe_coap.imei import Imei
 from tests.formal.symbolic import Functions, bindings, evaluate, process, replaced, variants
 
 VARIANTS = variants()
@@ -101,7 +102,8 @@ Steps = tuple[keys.RequestStep, keys.ResponseStep, keys.SuccessStep, keys.Confir
 def steps(v: Mapping[str, Any]) -> Steps:
     """Walk the steps of dpe_coap over the vector's messages."""
     request, response, success, _ = messages(v)
-    kd = keys.device_key(keys.master_secret(bytes.fromhex(v["k_master"])), v["epoch"], bytes.fromhex(v["imei"]))
+    imei = Imei(bytes.fromhex(v["imei"]))
+    kd = keys.MasterKey(v["epoch"], bytes.fromhex(v["k_master"])).device_key(imei)
     dh = b""
     if v["suite"] == 2:
         dh = bytes.fromhex(v["eph_s"]) + keys.agree(bytes.fromhex(v["eph_s_private"]), bytes.fromhex(v["eph_c"]))
