@@ -26,7 +26,7 @@ FORMS = 1_024
 """The most byte strings of options that are remembered."""
 LONGEST_FORM = 256
 """Bytes; with longer options a request is the site's."""
-KINDS = frozenset({bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageType.SUCCESS])})
+KINDS = (bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageType.SUCCESS]))
 """The bytes behind the first one of the messages that a server takes: the first entry of the map."""
 
 Offer = Callable[[Sequence[bytes], Callable[[Sequence[Reply]], None]], None]
@@ -39,7 +39,8 @@ _POSTS = {bytes([0x40 | length, Code.POST]): 4 + length for length in range(9)}
 class Lane:
     """Stands before ``link`` and is a link itself, for the datagrams that it does not take.
 
-    ``offer`` has payloads decided. ``kinds`` are what may follow the first byte of a payload, two bytes each.
+    ``offer`` has payloads decided, those of one kind together. ``kinds`` are what may follow the first byte of a
+    payload, two bytes each.
     """
 
     def __init__(self, link: Link, offer: Offer, *, kinds: Collection[bytes] = KINDS) -> None:
@@ -58,29 +59,31 @@ class Lane:
         self._link.start(self._received)
 
     def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
-        payloads: list[bytes] = []
-        echoes: list[bytes] = []
-        askers: list[Endpoint] = []
+        groups: dict[bytes, tuple[list[bytes], list[bytes], list[Endpoint]]]
+        groups = {kind: ([], [], []) for kind in self._kinds}
         others: list[bytes] = []
         senders: list[Endpoint] = []
-        forms, kinds = self._forms, self._kinds
+        forms = self._forms
         for datagram, endpoint in zip(datagrams, endpoints, strict=True):
             start = _POSTS.get(datagram[:2])
             if start is not None:
                 marker = datagram.find(b"\xff", start)
+                group = groups.get(datagram[marker + 2 : marker + 4])
                 if (
-                    0 < marker < len(datagram) - 1 <= marker + MAX_PAYLOAD
-                    and datagram[marker + 2 : marker + 4] in kinds
+                    group is not None
+                    and 0 < marker < len(datagram) - 1 <= marker + MAX_PAYLOAD
                     and (datagram[start:marker] in forms or self._learn(datagram, start, marker))
                 ):
+                    payloads, echoes, askers = group
                     payloads.append(datagram[marker + 1 :])
                     echoes.append(datagram[2:start])
                     askers.append(endpoint)
                     continue
             others.append(datagram)
             senders.append(endpoint)
-        if payloads:
-            self._offer(payloads, partial(self._answer, echoes, askers))
+        for payloads, echoes, askers in groups.values():  # apart: a REQUEST need not wait for the commit of a SUCCESS
+            if payloads:
+                self._offer(payloads, partial(self._answer, echoes, askers))
         if others and self._others is not None:
             self._others(others, senders)
 

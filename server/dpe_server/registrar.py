@@ -7,8 +7,8 @@ commit for the whole batch, which the caller makes:
     outcomes = store.commit(prepared.sessions)         # or None when the store failed
     replies = registrar.complete(prepared, outcomes, now)
 
-Batches are committed and completed in the order in which they were prepared; one may be prepared while the one before
-it is being committed. The store is read in ``prepare``, never written.
+Batches are completed in the order in which they were prepared, but those that wait for no commit at once; any number
+may be prepared before the first of them is committed. The store is read in ``prepare``, never written.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,6 +54,8 @@ class Prepared:
     sessions: list[Session] = field(default_factory=list)
     committing: list[Transaction] = field(default_factory=list)
     """The transaction of each session."""
+    awaiting: bool = False
+    """Whether a reply waits for the commit of an earlier batch: a SUCCESS came again meanwhile."""
 
 
 _NAMES = {status: status.name.lower() for status in Status}
@@ -256,6 +258,7 @@ class Registrar:
                     return self._confirm(transaction, step.next(payload), message, payload, prepared, wall)
             elif transaction.state != State.ESTABLISHED and compare_digest(step.next(payload).th3, transaction.th3):
                 if transaction.state == State.COMMITTING:
+                    prepared.awaiting = True
                     return transaction
                 released = transaction.state == State.RELEASED
                 return _confirmation(step.next(payload), Status.RELEASED if released else Status.SUPERSEDED)

@@ -78,7 +78,7 @@ class _Server:
         """Return what is sent for datagrams, each from a peer of its own, and the peers; in the order of these."""
         self.link.received(datagrams, [bytes([number]) for number in range(len(datagrams))])
         await settle()
-        await self._batcher._free.wait()
+        await self._batcher._idle.wait()
         return sorted(self.link.taken(), key=itemgetter(1))
 
     async def close(self) -> None:

@@ -41,7 +41,10 @@ def session(payload: bytes) -> Session:
 
 @dataclass
 class Echo:
-    """Stands for the registrar and the store: echoes payloads, and commits those that begin with ``!``."""
+    """Stands for the registrar and the store: echoes payloads, and commits those that begin with ``!``.
+
+    One that begins with ``?`` waits for the commit of an earlier one.
+    """
 
     batches: list[list[bytes]] = field(default_factory=list)
     commits: list[int] = field(default_factory=list)
@@ -63,7 +66,8 @@ class Echo:
         if self.fault is not None:
             raise self.fault
         sessions = [session(payload) for payload in batch if payload.startswith(b"!")]
-        return Prepared(slots=[Reply(Code.CHANGED, payload) for payload in batch], sessions=sessions)
+        awaiting = any(payload.startswith(b"?") for payload in batch)
+        return Prepared([Reply(Code.CHANGED, payload) for payload in batch], sessions, awaiting=awaiting)
 
     def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
         self.completed.append(outcomes)

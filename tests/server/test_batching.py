@@ -46,21 +46,22 @@ def test_the_sessions_of_a_batch_are_committed_at_once_and_off_the_event_loop(ec
     assert threading.current_thread().name not in echo.threads
 
 
-def test_what_comes_during_a_commit_waits_and_shares_the_next_batch(echo: Echo) -> None:
+def test_what_comes_during_a_commit_is_decided_at_once_and_shares_the_next(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
         first = asyncio.create_task(batcher.submit(b"!first"))
         await in_flight(echo, 1)
+        second = asyncio.create_task(batcher.submit(b"!second"))
+        await in_flight(echo, 2)
         rest = [asyncio.create_task(batcher.submit(payload)) for payload in payloads(20, b"!")]
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert echo.batches == [[b"!first"]]
+        await in_flight(echo, 3)
         assert not first.done()
         echo.gate.set()
-        await asyncio.gather(first, *rest)
+        await asyncio.gather(first, second, *rest)
 
     run(echo, test)
-    assert echo.batches == [[b"!first"], payloads(20, b"!")]
+    assert echo.batches == [[b"!first"], [b"!second"], payloads(20, b"!")]
+    assert echo.commits == [1, 21]
 
 
 def test_on_batch_is_called_before_the_replies_go_out(echo: Echo) -> None:
@@ -122,16 +123,16 @@ def test_too_many_waiting_requests_get_5_03_at_once_and_the_others_their_reply(e
         echo.gate.clear()
         first = asyncio.create_task(batcher.submit(b"!first"))
         await in_flight(echo, 1)
-        waiting = [asyncio.create_task(batcher.submit(b"waiting")) for _ in range(WAITING)]
+        waiting = [asyncio.create_task(batcher.submit(b"!waiting")) for _ in range(WAITING - 1)]
         await asyncio.sleep(0)
         for _ in range(3):
             assert await batcher.submit(b"one too many") == Reply(Code.SERVICE_UNAVAILABLE, max_age=60)
         assert not first.done()
         echo.gate.set()
-        assert {reply.payload for reply in await asyncio.gather(*waiting)} == {b"waiting"}
+        assert {reply.payload for reply in await asyncio.gather(*waiting)} == {b"!waiting"}
 
     run(echo, test)
-    assert sum(map(len, echo.batches)) == 1 + WAITING
+    assert sum(map(len, echo.batches)) == WAITING
 
 
 def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> None:
@@ -139,6 +140,8 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> 
         echo.gate.clear()
         first = asyncio.create_task(batcher.submit(b"!first"))
         await in_flight(echo, 1)
+        action = asyncio.create_task(batcher.exclusively(lambda: None))
+        await asyncio.sleep(0)
         lost = asyncio.create_task(batcher.submit(b"lost"))
         kept = asyncio.create_task(batcher.submit(b"kept"))
         await asyncio.sleep(0)
@@ -147,6 +150,8 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> 
         await asyncio.sleep(0)
         echo.gate.set()
         assert (await kept).payload == b"kept"
+        await action
+        assert len(batcher) == 0
 
     assert run(echo, test) == []
     assert echo.batches == [[b"!first"], [b"kept"]]

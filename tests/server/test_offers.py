@@ -57,49 +57,100 @@ def test_an_offer_is_answered_after_its_commit_and_what_comes_meanwhile_shares_t
             offered.offer(b"!%d" % number, b"plain")
             await asyncio.sleep(0)
         assert offered.replies == []
-        assert len(batcher) == 20
-        assert echo.batches == [[b"plain", b"!first"]]
+        assert len(batcher) == 22
         echo.gate.set()
         await offered.all(11)
-        assert offered.payloads()[0] == [b"plain", b"!first"]
-        assert offered.payloads()[1:] == [[b"!%d" % number, b"plain"] for number in range(10)]
+        assert offered.payloads() == [[b"plain", b"!first"], *([b"!%d" % number, b"plain"] for number in range(10))]
 
     run(echo, test)
-    assert [len(batch) for batch in echo.batches] == [2, 20]
+    assert [len(batch) for batch in echo.batches] == [2] * 11
     assert echo.commits == [1, 10]
 
 
+def test_an_offer_with_nothing_to_commit_does_not_wait_for_the_commit_of_others(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        offered.offer(*payloads(5))
+        assert offered.payloads() == [payloads(5)]
+        echo.gate.set()
+        await offered.all(2)
+
+    run(echo, test)
+
+
+def test_an_offer_that_waits_for_the_commit_of_another_is_answered_after_it(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        offered = Offered(batcher)
+        offered.offer(b"!held")
+        offered.offer(b"?again")
+        await asyncio.sleep(0)
+        assert offered.replies == []
+        echo.gate.set()
+        await offered.all(2)
+        assert offered.payloads() == [[b"!held"], [b"?again"]]
+        offered.offer(b"?with nothing to wait for")
+        assert len(offered.replies) == 3
+
+    run(echo, test)
+    assert echo.commits == [1]
+
+
+async def held(echo: Echo, batcher: Batcher) -> "asyncio.Task[bool]":
+    """Have offers wait to be decided until the gate opens."""
+    echo.gate.clear()
+    action = asyncio.create_task(batcher.exclusively(lambda: echo.gate.wait(10)))
+    await asyncio.sleep(0)
+    return action
+
+
 def test_an_offer_is_never_split_between_batches(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        action = await held(echo, batcher)
+        offered = Offered(batcher)
+        for size in (BATCH - 1, 1, 1, BATCH + 1, 1):
+            offered.offer(*payloads(size))
+        echo.gate.set()
+        await action
+        await offered.all(5)
+
+    run(echo, test)
+    assert [len(batch) for batch in echo.batches] == [BATCH, 1, BATCH + 1, 1]
+
+
+def test_an_offer_is_never_split_between_commits(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
         offered = Offered(batcher)
         offered.offer(b"!first")
         for size in (BATCH - 1, 1, 1, BATCH + 1, 1):
-            offered.offer(*payloads(size))
+            offered.offer(*payloads(size, b"!"))
         echo.gate.set()
         await offered.all(6)
 
     run(echo, test)
-    assert [len(batch) for batch in echo.batches] == [1, BATCH, 1, BATCH + 1, 1]
+    assert echo.commits == [1, BATCH, 1, BATCH + 1, 1]
 
 
 def test_the_event_loop_turns_between_batches(echo: Echo) -> None:
     """However much waits, the network has its turn after each."""
 
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
+        action = await held(echo, batcher)
         offered = Offered(batcher)
-        offered.offer(b"!first")
         for _ in range(10):
             offered.offer(*payloads(BATCH))
         echo.gate.set()
-        await offered.all(1)
         while len(batcher):
             before = len(echo.batches)
             await asyncio.sleep(0)
             assert len(echo.batches) - before <= 1
+        await action
 
     run(echo, test)
+    assert len(echo.batches) == 10
 
 
 def test_the_event_loop_turns_while_a_commit_is_held(echo: Echo) -> None:
@@ -122,12 +173,12 @@ def test_an_offer_beyond_the_bound_is_refused_whole_and_at_once(echo: Echo) -> N
         offered = Offered(batcher)
         offered.offer(b"!held")
         for _ in range(WAITING // BATCH):
-            offered.offer(*payloads(BATCH))
-        assert len(batcher) == WAITING
+            offered.offer(*payloads(BATCH, b"!"))
+        assert len(batcher) == 1 + WAITING
         for _ in range(1_000):  # a flood
             offered.offer(*payloads(BATCH))
             assert offered.replies.pop() == [busy(60)] * BATCH
-        assert len(batcher) == WAITING
+        assert len(batcher) == 1 + WAITING
         assert offered.replies == []
         echo.gate.set()
         await offered.all(1 + WAITING // BATCH)
@@ -144,20 +195,19 @@ def test_when_one_has_waited_too_long_the_next_is_refused(echo: Echo) -> None:
         nonlocal now
         echo.gate.clear()
         offered = Offered(batcher)
-        offered.offer(b"!held")
         now = 10.0
-        offered.offer(b"first to wait")
+        offered.offer(b"!held")
         now = 10.0 + PATIENCE
-        offered.offer(b"in time")
+        offered.offer(b"!in time")
         assert offered.replies == []
         now += 0.01
         offered.offer(b"late")
         assert offered.replies.pop() == [busy(60)]
         assert await batcher.submit(b"late too") == busy(60)
         echo.gate.set()
-        await offered.all(3)
+        await offered.all(2)
         offered.offer(b"later")
-        assert offered.payloads() == [[b"!held"], [b"first to wait"], [b"in time"], [b"later"]]
+        assert offered.payloads() == [[b"!held"], [b"!in time"], [b"later"]]
 
     run(echo, test, clock=lambda: now)
 
@@ -183,11 +233,11 @@ def test_a_defect_in_an_answer_is_one_log_line_and_the_others_get_theirs(echo: E
         echo.gate.clear()
         offered = Offered(batcher)
         offered.offer(b"!held")
-        batcher.offer([b"defect"], fail)
-        offered.offer(b"other")
+        batcher.offer([b"!defect"], fail)
+        offered.offer(b"!other")
         echo.gate.set()
         await offered.all(2)
-        assert offered.payloads() == [[b"!held"], [b"other"]]
+        assert offered.payloads() == [[b"!held"], [b"!other"]]
 
     (log,) = run(echo, test)
     assert (log["event"], log["error"]) == ("answer failed", "RuntimeError")
@@ -199,14 +249,14 @@ def test_closing_answers_what_was_offered(echo: Echo) -> None:
         echo.gate.clear()
         offered = Offered(batcher)
         offered.offer(b"!held")
-        offered.offer(b"waiting")
+        offered.offer(b"!waiting")
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
         offered.offer(b"late")
         assert offered.replies == [[busy(60)]]
         echo.gate.set()
         await closing
-        assert offered.payloads()[1:] == [[b"!held"], [b"waiting"]]
+        assert offered.payloads()[1:] == [[b"!held"], [b"!waiting"]]
 
     run(echo, test)
 
