@@ -1,4 +1,4 @@
-"""What a proved REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
+"""What a REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
-from dpe_server.authentication import Proved
+from dpe_server.authentication import Proved, Sender
 from dpe_server.id_manager import IdManager
 from dpe_server.policy import Accept, Policy, Redirect, Refuse, RequireX25519, VersionNotSupported
 from dpe_server.store import Restriction, Session, Store, StoreError
@@ -31,7 +31,7 @@ class Verdict:
 
 
 class Admission:
-    """Judges the proved REQUESTs of a batch together, with a few looks at the store for all."""
+    """Judges the REQUESTs of a batch together, with a few looks at the store for all."""
 
     def __init__(
         self, store: Store, transactions: Transactions, policy: Policy, random: Callable[[int], bytes]
@@ -50,8 +50,12 @@ class Admission:
         """Offer Client IDs again."""
         self._failed_at = None
 
-    def judge(self, batch: Sequence[Proved], now: float) -> list[Verdict | None]:
-        """Return the verdict on each REQUEST; None on a revoked device, which must not learn that it is."""
+    def judge(self, batch: Sequence[Sender], now: float) -> list[Verdict | None]:
+        """Return the verdict on each REQUEST; None on one that is not proved, and on a revoked device's alike.
+
+        The device must not learn that it is revoked, nor anybody who replays what it has sent. So the store is asked
+        for the others too.
+        """
         try:
             minimum_epoch = self._store.minimum_epoch()
             restrictions = self._store.restrictions({p.device for p in batch})
@@ -60,15 +64,15 @@ class Admission:
                 self._verdict(p, restrictions.get(p.device, UNRESTRICTED), minimum_epoch, paused) for p in batch
             ]
             pairs = zip(batch, verdicts, strict=True)
-            self._give_client_ids([(p, v, v.accept) for p, v in pairs if v is not None and v.accept is not None])
+            self._give_client_ids([(p, v, v.accept) for p, v in pairs if v and v.accept and isinstance(p, Proved)])
         except StoreError:
             self.store_failed(now)
-            return [_unavailable(p) for p in batch]
+            return [_unavailable(p) if isinstance(p, Proved) else None for p in batch]
         return verdicts
 
-    def _verdict(self, p: Proved, restriction: Restriction, minimum_epoch: int, paused: bool) -> Verdict | None:
+    def _verdict(self, p: Sender, restriction: Restriction, minimum_epoch: int, paused: bool) -> Verdict | None:
         """Judge by all but the Client IDs that are free."""
-        if restriction.revoked:
+        if restriction.revoked | (not isinstance(p, Proved)):  # without a shortcut
             return None
         if paused:
             return _unavailable(p)
@@ -115,5 +119,5 @@ class Admission:
         return next((client_id for client_id in reversed(held) if accept.first <= client_id <= accept.last), None)
 
 
-def _unavailable(p: Proved) -> Verdict:
+def _unavailable(p: Sender) -> Verdict:
     return Verdict(Status.UNAVAILABLE, p.request.version, "store failure")

@@ -30,8 +30,8 @@ class Index(Map[Key]):
     def get(self, key: Key) -> list[bytes]:
         """Return the TH1s of ``key``."""
         th1s = self.part(key).get(key, b"")
-        if len(th1s) == SIZE_TH1:
-            return [th1s]
+        if len(th1s) <= SIZE_TH1:
+            return [th1s] if th1s else []
         return [th1s[n : n + SIZE_TH1] for n in range(0, len(th1s), SIZE_TH1)]
 
     def add(self, key: Key, th1: bytes) -> int:

@@ -11,6 +11,8 @@ maps of nothing but strings and numbers: the garbage collector has nothing to go
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import inf
+from os import urandom
 from struct import Struct
 
 from dpe_coap.keys import ConfirmStep, SuccessStep
@@ -30,6 +32,7 @@ REMOVED_AT_ONCE = 1_024
 """The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
 
 _NOTHING = bytes(32)
+"""The hash of no message."""
 
 
 class _Named(IntEnum):
@@ -152,6 +155,7 @@ class Transactions:
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
+        self._records.part(_NOTHING)[_NOTHING] = self._pack(_nobodys())  # in no index
 
     def __len__(self) -> int:
         """How many transactions there are."""
@@ -166,8 +170,11 @@ class Transactions:
         return found if found.ends > self._now else None
 
     def of_client_id(self, client_id: int) -> list[Transaction]:
-        """Return the transactions in which this Client ID was offered."""
-        return self._all(self._by_client_id.get(client_id))
+        """Return the transactions in which this Client ID was offered.
+
+        If there is none, one that no SUCCESS fits: then there is as much to do, and it takes as long.
+        """
+        return self._all(self._by_client_id.get(client_id) or (_NOTHING,))
 
     def of_device(self, device: bytes) -> list[Transaction]:
         """Return the transactions of one device, the oldest first."""
@@ -275,6 +282,11 @@ class Transactions:
         firmware = record[at : at + size].decode() or None
         offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
         return Transaction(th1, device, ordinal, ends, status, record[at + size :], offer, _STATES[state], th3)
+
+
+def _nobodys() -> Transaction:
+    offer = Offer(0, bytes(7), Version(0, 0), None, 1, Terms("", None, "{}", "{}"), urandom(32))
+    return Transaction(_NOTHING, bytes(16), 0, inf, Status.OK, bytes(72), offer, State.SUPERSEDED, th3=urandom(32))
 
 
 _STATES = tuple(State)

@@ -45,6 +45,11 @@ def same(one: Transaction | None, other: Transaction) -> bool:
     return one is not None and all(getattr(one, name) == getattr(other, name) for name in Transaction.__slots__)
 
 
+def offered(table: Transactions, client_id: int) -> list[Transaction]:
+    """Return the transactions of a Client ID, without the one that stands for none."""
+    return [t for t in table.of_client_id(client_id) if t.th1 != bytes(32)]
+
+
 firmwares = st.none() | st.text(min_size=1, max_size=8)
 
 
@@ -173,12 +178,26 @@ def test_the_end_of_many_is_work_for_several_batches(monkeypatch: pytest.MonkeyP
     table.expire(LIFE)
     assert len(table) == 25
     assert not any(table.of_request(t.th1) for t in several), "none is returned, removed or not"
-    assert not any(table.of_client_id(n) for n in range(35))
+    assert not any(offered(table, n) for n in range(35))
     several[30].ends = 2 * LIFE
     table.add(several[30])
     for _ in range(4):
         table.expire(LIFE)
     assert [t.th1 for t in several if table.of_request(t.th1)] == [several[30].th1]
+
+
+def test_where_there_is_none_stands_one_that_no_success_fits() -> None:
+    table = Transactions()
+    table.expire(1e9)
+    (nobodys,) = table.of_client_id(7)
+    (elsewhere,) = Transactions().of_client_id(7)
+    assert (nobodys.state, len(nobodys.response)) == (State.SUPERSEDED, 72)
+    assert nobodys.th3 != elsewhere.th3
+    assert nobodys.success_step.prk3 != elsewhere.success_step.prk3
+    assert len(table) == 0
+    assert not table.of_device(nobodys.device)
+    assert not table.is_reserved(7)
+    assert not table.is_reserved(0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -214,9 +233,9 @@ def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
         for n in range(6):
             mine = [t for t in plain.values() if t.device == bytes([n]) * 16]
             assert [t.th1 for t in table.of_device(bytes([n]) * 16)] == [t.th1 for t in mine]
-            offered = [t for t in plain.values() if t.offer and t.offer.client_id == n]
-            assert {t.th1 for t in table.of_client_id(n)} == {t.th1 for t in offered}
-            assert table.is_reserved(n) == any(t.state == State.PENDING for t in offered)
+            mine = [t for t in plain.values() if t.offer and t.offer.client_id == n]
+            assert {t.th1 for t in offered(table, n)} == {t.th1 for t in mine}
+            assert table.is_reserved(n) == any(t.state == State.PENDING for t in mine)
 
 
 def test_a_transaction_is_small_and_nothing_to_the_garbage_collector() -> None:

@@ -12,7 +12,7 @@ from dpe_server.key_ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.reply import Reply
 from dpe_server.resources import Answer, Resources
-from dpe_server.store import Outcome, Restriction, Session, StoreError
+from dpe_server.store import Confirmed, Outcome, Restriction, Session, StoreError
 from dpe_server.store.sqlite import SqliteStore
 from tests.coap import ACK, CON, CONTENT_FORMAT, MAX_AGE, NON, Message
 from tests.simulation.world import WALL, Address, World
@@ -48,6 +48,9 @@ class Store(SqliteStore):
 
 class NoStore:
     """The store of a server that must never come to commit anything."""
+
+    def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
+        return {client_id: Confirmed(bytes(32), None, b"") for client_id in client_ids}
 
     def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
         return {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpe_coap.errors import LocalError
-from dpe_server.store import Restriction, Session, statements
+from dpe_server.store import Confirmed, Restriction, Session, statements
 from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
 
 Make = Callable[..., Session]
@@ -16,6 +16,7 @@ Make = Callable[..., Session]
 
 def test_looking_for_nothing_finds_nothing(store: SqliteStore) -> None:
     assert store.sessions([]) == {}
+    assert store.confirmed([]) == {}
     assert store.sessions_of([]) == {}
     assert store.restrictions([]) == {}
 
@@ -26,8 +27,21 @@ def test_looking_for_very_many_is_one_look(store: SqliteStore, make: Make) -> No
     store.restrict(session.device, 4)
     strangers = [os.urandom(16) for _ in range(300_000)]  # above any limit on the variables of a statement
     assert store.sessions([*(d[:7] for d in strangers), session.client_id]) == {session.client_id: session}
+    assert store.confirmed([*(d[:7] for d in strangers), session.client_id])[session.client_id] == Confirmed(
+        session.success_hash, session.expires_at, session.confirm
+    )
     assert store.sessions_of([*strangers, session.device]) == {session.device: session}
     assert store.restrictions([*strangers, session.device]) == {session.device: Restriction(False, 4)}
+
+
+def test_what_confirmed_no_session_fits_no_message(store: SqliteStore, make: Make) -> None:
+    session = make()
+    store.commit([session])
+    found = store.confirmed([session.client_id, bytes(7)])
+    assert found == {
+        session.client_id: Confirmed(session.success_hash, session.expires_at, session.confirm),
+        bytes(7): Confirmed(bytes(32), None, bytes(23)),
+    }
 
 
 def test_taken_has_both_ends_of_the_range(store: SqliteStore, make: Make) -> None:
@@ -72,7 +86,7 @@ def test_an_epoch_that_is_none_is_refused(store: SqliteStore, epoch: int) -> Non
     with pytest.raises(LocalError, match=f"not a key epoch: {epoch}"):
         store.restrict(bytes(16), epoch)
     assert store.minimum_epoch() == 0
-    assert store.restrictions([bytes(16)]) == {}
+    assert store.restrictions([bytes(16)]) == {bytes(16): Restriction(False, 0)}, "the one of no device"
 
 
 def test_live_sessions_are_those_not_over(store: SqliteStore, make: Make, now: int) -> None:
@@ -107,6 +121,7 @@ def test_pruning_keeps_what_has_not_ended_long_enough(store: SqliteStore, make: 
 
 LOOKUPS: dict[str, tuple[str, Any]] = {
     "sessions": (statements.SESSIONS, {"client_ids": "[1]"}),
+    "confirmed": (statements.CONFIRMED, {"client_ids": "[1]"}),
     "sessions of devices": (statements.SESSIONS_OF, {"devices": bytes(16)}),
     "held": (statements.HELD_OF, {"client_ids": "[1]"}),
     "taken": (statements.TAKEN, {"first": 1, "last": 2}),
@@ -160,6 +175,7 @@ def test_the_work_does_not_grow_with_the_size(store: SqliteStore, make: Make, no
             "commit": operations(store, lambda: store.commit(batch)),
             "commit again": operations(store, lambda: store.commit([make(device=device) for device in devices])),
             "sessions": operations(store, lambda: store.sessions(keys)),
+            "confirmed": operations(store, lambda: store.confirmed(keys)),
             "sessions of": operations(store, lambda: store.sessions_of(devices)),
             "held": operations(store, lambda: store.held(numbers)),
             "taken": operations(store, lambda: store.taken(numbers[0], numbers[0] + 1000)),
