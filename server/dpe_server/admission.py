@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
-from dpe_server.authentication import Proved, Sender
+from dpe_server.authentication import Sender
 from dpe_server.id_manager import IdManager
 from dpe_server.policy import Accept, Policy, Redirect, Refuse, RequireX25519, VersionNotSupported
 from dpe_server.store import Restriction, Session, Store, StoreError
@@ -64,15 +64,15 @@ class Admission:
                 self._verdict(p, restrictions.get(p.device, UNRESTRICTED), minimum_epoch, paused) for p in batch
             ]
             pairs = zip(batch, verdicts, strict=True)
-            self._give_client_ids([(p, v, v.accept) for p, v in pairs if v and v.accept and isinstance(p, Proved)])
+            self._give_client_ids([(p, v, v.accept) for p, v in pairs if v is not None and v.accept is not None])
         except StoreError:
             self.store_failed(now)
-            return [_unavailable(p) if isinstance(p, Proved) else None for p in batch]
+            return [_unavailable(p) if p.proved else None for p in batch]
         return verdicts
 
     def _verdict(self, p: Sender, restriction: Restriction, minimum_epoch: int, paused: bool) -> Verdict | None:
         """Judge by all but the Client IDs that are free."""
-        if restriction.revoked | (not isinstance(p, Proved)):  # without a shortcut
+        if restriction.revoked | (not p.proved):  # without a shortcut
             return None
         if paused:
             return _unavailable(p)
@@ -92,7 +92,7 @@ class Admission:
             case Refuse():
                 return Verdict(Status.REFUSED, request.version, decision.rule)
 
-    def _give_client_ids(self, accepted: Sequence[tuple[Proved, Verdict, Accept]]) -> None:
+    def _give_client_ids(self, accepted: Sequence[tuple[Sender, Verdict, Accept]]) -> None:
         """Give each its Client ID, or the status unavailable where the range is exhausted."""
         stable = {p.device for p, _, accept in accepted if accept.stable}
         sessions = self._store.sessions_of(stable) if stable else {}

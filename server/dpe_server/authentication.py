@@ -20,8 +20,10 @@ _NO_HANDLE = bytes(SIZE_SEALED_IMEI)
 
 @dataclass(slots=True)
 class Sender:
-    """A REQUEST, and whose it is said to be."""
+    """A REQUEST, and whose it is: but for what is the message's own, only if ``proved``."""
 
+    proved: bool
+    """Whether its security token is valid."""
     request: Request
     payload: bytes = field(repr=False)
     th1: bytes = field(repr=False)
@@ -33,18 +35,6 @@ class Sender:
     """Keyed hash of the IMEI (16 bytes), to be looked up in the store."""
     refusal: str
     """Why it gets 4.01, if it does. For the audit log alone: every sender hears the same."""
-
-
-class Proved(Sender):
-    """Its security token is valid."""
-
-    __slots__ = ()
-
-
-class Unproved(Sender):
-    """The sender has not proved a key. All but the refusal is made up, or not theirs."""
-
-    __slots__ = ()
 
 
 class Authenticator:
@@ -59,14 +49,14 @@ class Authenticator:
     def prove(self, request: Request, payload: bytes, th1: bytes) -> Sender:
         """Verify the security token of a REQUEST, received as ``payload``."""
         claims, fault = self._claims(request.identity)
-        for claim in claims:
-            step = RequestStep.of(claim.key, self._realm)
-            proved = step.verify(payload) & claim.genuine
-            device = self._at_rest.device_id(claim.imei)
+        for epoch, imei, key, genuine in claims:
+            step = RequestStep.of(key, self._realm)
+            proved = step.verify(payload) & genuine
+            device = self._at_rest.device_id(imei)
             if proved:
-                return Proved(request, payload, th1, step, claim.epoch, claim.imei, device, "revoked device")
-        fault = "bad security token" if claim.genuine else fault
-        return Unproved(request, payload, th1, step, claim.epoch, claim.imei, _NO_DEVICE, fault)
+                return Sender(True, request, payload, th1, step, epoch, imei, device, "revoked device")
+        fault = "bad security token" if genuine else fault
+        return Sender(False, request, payload, th1, step, epoch, imei, _NO_DEVICE, fault)
 
     def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
         """Return who the sender may be, and what is wrong if that is nobody."""

@@ -12,16 +12,10 @@ FIRST_GENERATION = 1
 LAST_GENERATION = 255
 
 
-@dataclass(slots=True)
-class Claim:
-    """Who the sender of a REQUEST claims to be."""
+Claim = tuple[int, Imei, bytes, bool]
+"""Who the sender of a REQUEST claims to be: epoch, IMEI, K_dev (32 bytes); and whether the ring has such a device.
 
-    epoch: int
-    imei: Imei
-    key: bytes = field(repr=False)
-    """K_dev (32 bytes)."""
-    genuine: bool
-    """Whether the ring has such a device. If not, the rest is made up."""
+If it has none, the rest is made up."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +70,9 @@ class KeyRing:
         no_master, no_handle = self._nobodys
         epoch, imei, opens = self._handles.get(handle[0], no_handle).open(handle)
         key = self._masters.get(epoch, no_master).device_key(imei)
-        return Claim(epoch, imei, key, opens & (handle[0] in self.handle) & (epoch in self.master))
+        return epoch, imei, key, opens & (handle[0] in self.handle) & (epoch in self.master)
 
     def claims_of(self, imei: Imei) -> list[Claim]:
         """Return what an IMEI in clear claims. It does not say its epoch: all, the newest first."""
         masters = sorted(self._masters.items(), reverse=True)
-        return [Claim(epoch, imei, master.device_key(imei), True) for epoch, master in masters]
+        return [(epoch, imei, master.device_key(imei), True) for epoch, master in masters]

@@ -24,7 +24,7 @@ from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, d
 from dpe_coap.numbers import SIZE_CLIENT_ID, SIZE_MAC, Status
 from dpe_server.admission import Admission, Verdict
 from dpe_server.at_rest import AtRest
-from dpe_server.authentication import Authenticator, Proved, Sender
+from dpe_server.authentication import Authenticator, Sender
 from dpe_server.key_ring import KeyRing
 from dpe_server.ordinals import Ordinals
 from dpe_server.policy import Policy
@@ -180,7 +180,7 @@ class Registrar:
                 self._admission.store_failed(now)
         replies: dict[bytes, Reply] = {}
         for p, verdict in zip(senders, self._admission.judge(senders, now), strict=True):
-            if verdict is None or not isinstance(p, Proved):
+            if verdict is None:
                 self._log("unauthenticated", reason=p.refusal)
                 replies[p.th1] = UNAUTHORIZED
             else:
@@ -190,7 +190,7 @@ class Registrar:
                     replies[p.th1] = self._malformed(error)
         return replies
 
-    def _respond(self, p: Proved, verdict: Verdict, now: float) -> Reply:
+    def _respond(self, p: Sender, verdict: Verdict, now: float) -> Reply:
         """Answer one proved REQUEST and remember the transaction."""
         request = p.request
         public, dh = self._agree(request)

@@ -31,8 +31,10 @@ TOTAL = 1 << 20
 REMOVED_AT_ONCE = 1_024
 """The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
 
+NOBODYS = 256
+"""Transactions of nobody: so many that they lie about in memory as those of devices do."""
+
 _NOTHING = bytes(32)
-"""The hash of no message."""
 
 
 class _Named(IntEnum):
@@ -155,7 +157,9 @@ class Transactions:
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
-        self._records.part(_NOTHING)[_NOTHING] = self._pack(_nobodys())  # in no index
+        self._nobodys = [urandom(len(_NOTHING)) for _ in range(NOBODYS)]
+        for th1 in self._nobodys:  # in no index
+            self._records.part(th1)[th1] = self._pack(_nobodys(th1))
 
     def __len__(self) -> int:
         """How many transactions there are."""
@@ -174,7 +178,7 @@ class Transactions:
 
         If there is none, one that no SUCCESS fits: then there is as much to do, and it takes as long.
         """
-        return self._all(self._by_client_id.get(client_id) or (_NOTHING,))
+        return self._all(self._by_client_id.get(client_id) or (self._nobodys[client_id % NOBODYS],))
 
     def of_device(self, device: bytes) -> list[Transaction]:
         """Return the transactions of one device, the oldest first."""
@@ -284,9 +288,9 @@ class Transactions:
         return Transaction(th1, device, ordinal, ends, status, record[at + size :], offer, _STATES[state], th3)
 
 
-def _nobodys() -> Transaction:
+def _nobodys(th1: bytes) -> Transaction:
     offer = Offer(0, bytes(7), Version(0, 0), None, 1, Terms("", None, "{}", "{}"), urandom(32))
-    return Transaction(_NOTHING, bytes(16), 0, inf, Status.OK, bytes(72), offer, State.SUPERSEDED, th3=urandom(32))
+    return Transaction(th1, bytes(16), 0, inf, Status.OK, bytes(72), offer, State.SUPERSEDED, th3=urandom(32))
 
 
 _STATES = tuple(State)

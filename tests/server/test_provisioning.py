@@ -17,7 +17,7 @@ from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_server.at_rest import AtRest
 from dpe_server.config import Config
-from dpe_server.key_ring import Claim, KeyRing
+from dpe_server.key_ring import KeyRing
 from dpe_server.provisioning import Credential, CredentialError, Row, credential, read_imeis, write_credentials
 
 DIGITS = "35209900176148"
@@ -48,7 +48,7 @@ def test_a_credential_is_of_the_newest_keys_and_the_server_can_read_it() -> None
     assert (one.server, one.realm, one.epoch) == (CONFIG.uri, CONFIG.realm, 3)
     assert one.device_key == KEYS.device_key(3, IMEI)
     assert one.handle[0] == 9
-    assert KEYS.claim(one.handle) == Claim(3, IMEI, one.device_key, True)
+    assert KEYS.claim(one.handle) == (3, IMEI, one.device_key, True)
 
 
 def test_a_device_provisioned_twice_has_another_handle_and_the_same_key() -> None:
@@ -270,7 +270,7 @@ def test_files_are_whole_and_for_their_owner_only(tmp_path: Path) -> None:
         assert path.name == f"device-{AT_REST.device_id(imei).hex()[:16]}.cbor"
         one = Credential.read(path.read_bytes())
         assert Credential.read(path.with_suffix(".json").read_bytes()) == one
-        assert KEYS.claim(one.handle) == Claim(3, imei, one.device_key, True)
+        assert KEYS.claim(one.handle) == (3, imei, one.device_key, True)
         assert replace(one, handle=b"") == replace(made(imei), handle=b"")
     everything = b"".join(file.name.encode() + file.read_bytes() for file in out.iterdir())
     assert not any(form in everything for _, imei in devices(30) for form in (imei.digits.encode(), imei.packed))

@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from math import inf
 from os import urandom
 from random import Random
 
@@ -47,7 +48,7 @@ def same(one: Transaction | None, other: Transaction) -> bool:
 
 def offered(table: Transactions, client_id: int) -> list[Transaction]:
     """Return the transactions of a Client ID, without the one that stands for none."""
-    return [t for t in table.of_client_id(client_id) if t.th1 != bytes(32)]
+    return [t for t in table.of_client_id(client_id) if t.ends < inf]
 
 
 firmwares = st.none() | st.text(min_size=1, max_size=8)

@@ -63,7 +63,7 @@ class Confirmed(NamedTuple):
     """What was answered to the SUCCESS that established a session, to be answered again."""
 
     success_hash: bytes
-    """SHA-256 of the SUCCESS message, 32 bytes; of no session, zeros."""
+    """SHA-256 of the SUCCESS message, 32 bytes; zeros when there is no session. Then the rest means nothing."""
     expires_at: int | None
     """The session is over from this second on; None: it has no end."""
     confirm: bytes

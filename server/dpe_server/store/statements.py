@@ -30,10 +30,11 @@ _RESTRICTIONS_OF_EACH = _EACH_DEVICE.format("restriction")
 
 SESSIONS = f"{_SESSION} {_EACH_CLIENT_ID}"
 CONFIRMED = (
-    "SELECT value, coalesce(success_hash, zeroblob(32)), expires_at, coalesce(confirm, zeroblob(23))"
-    " FROM json_each(:client_ids) LEFT JOIN session ON client_id = value"
+    "SELECT value, iif(client_id = value, success_hash, zeroblob(32)), expires_at, coalesce(confirm, x'')"
+    " FROM json_each(:client_ids) LEFT JOIN session ON session.rowid ="
+    " (SELECT rowid FROM session WHERE client_id >= value ORDER BY client_id LIMIT 1)"
 )
-"""With a row for what is not there, too: finding nothing must not be quicker."""
+"""Where no session has the Client ID, the next one's row is read: finding nothing must not be quicker."""
 SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSIONS_OF_EACH}"
 HELD_OF = f"SELECT client_id FROM {_EACH_CLIENT_ID}"
 TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN :first AND :last"

@@ -11,7 +11,6 @@ from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import Claim
 from dpe_server.reply import UNAUTHORIZED
 from dpe_server.transactions import LIFE, PER_DEVICE
 from tests.server.registrar.double import FIRST, LAST, WALL, Device, Server, confirmation
@@ -27,7 +26,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert response.client_id is not None
     assert FIRST <= int.from_bytes(response.client_id, "big") <= LAST
     assert response.sealed_handle is not None
-    assert server.keys.claim(step.mask(response.sealed_handle)) == Claim(1, device.imei, device.key, True)
+    assert server.keys.claim(step.mask(response.sealed_handle)) == (1, device.imei, device.key, True)
     assert not server.rows(), "nothing is written before SUCCESS"
 
     success, last = device.success(step, reply)
