@@ -49,14 +49,14 @@ class Authenticator:
     def prove(self, request: Request, payload: bytes, th1: bytes) -> Sender:
         """Verify the security token of a REQUEST, received as ``payload``."""
         claims, fault = self._claims(request.identity)
-        for epoch, imei, key, genuine in claims:
+        for epoch, imei, key, genuine in claims:  # noqa: B007  # of the last one all is used below
             step = RequestStep.of(key, self._realm)
             proved = step.verify(payload) & genuine
             device = self._at_rest.device_id(imei)
             if proved:
-                return Sender(True, request, payload, th1, step, epoch, imei, device, "revoked device")
-        fault = "bad security token" if genuine else fault
-        return Sender(False, request, payload, th1, step, epoch, imei, _NO_DEVICE, fault)
+                break
+        refusal = "revoked device" if proved else "bad security token" if genuine else fault
+        return Sender(proved, request, payload, th1, step, epoch, imei, device if proved else _NO_DEVICE, refusal)
 
     def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
         """Return who the sender may be, and what is wrong if that is nobody."""
