@@ -16,7 +16,7 @@ from typing import Any, Self
 import structlog
 
 from dpe_coap.errors import DpeError
-from dpe_server import logs, policy
+from dpe_server import logs, policy, process_memory
 from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
 from dpe_server.lane import Lane
@@ -202,6 +202,7 @@ def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_l
     Raises a DpeError when the server cannot start, or when its workers die.
     """
     logs.configure(as_json=json_log)
+    process_memory.keep_private()
     # sqlite3 lets go of the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)
     if workers > 1:
