@@ -112,26 +112,31 @@ def withdrawn(lock: Path, *options: str) -> Iterator[str]:
 
 
 def vulnerable(report: str) -> Iterator[str]:
-    """Yield what pip-audit's report (JSON) says of each package that is vulnerable or could not be asked for."""
+    """Yield what pip-audit's report (JSON) says: the vulnerabilities, and which packages could not be asked for."""
+    skipped = []
     for package in json.loads(report)["dependencies"]:
         if "skip_reason" in package:
-            yield f"{package['name']} could not be asked for: {package['skip_reason']}"
+            skipped.append(package["name"])
         for one in package.get("vulns", []):
             fixed = ", ".join(one["fix_versions"]) or "nothing yet"
             yield f"{package['name']} {package['version']}: {one['id']}, mended by {fixed}"
+    if skipped:
+        yield f"could not be asked for {len(skipped)}: {', '.join(skipped)}"
 
 
 def audit(lock: Path) -> Iterator[str]:
     """Yield what pip-audit finds in a lock file. It is installed first, from its own."""
     folder = ROOT / ".cache" / "venv-audit"
-    subprocess.run([ROOT / "tools" / "venv", folder, "build", "audit"], check=True)
+    if subprocess.run([ROOT / "tools" / "venv", folder, "build", "audit"], check=False).returncode:
+        yield f"{lock.name}: could not be asked for: pip-audit could not be installed"
+        return
     command = [str(folder / "bin" / "pip-audit"), "--requirement", str(lock), "--require-hashes", "--disable-pip"]
     command += ["--format", "json", "--progress-spinner", "off"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_MINUTES, check=False)
     try:
-        yield from vulnerable(done.stdout)
+        yield from (f"{lock.name}: {line}" for line in vulnerable(done.stdout))
     except (ValueError, KeyError):
-        yield f"{lock.name} could not be asked for: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
+        yield f"{lock.name}: could not be asked for: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -119,10 +119,11 @@ def test_what_pip_audit_says_is_read() -> None:
             {"name": "bad", "version": "2", "vulns": [{"id": "X-1", "fix_versions": ["3"], "aliases": []}]},
             {"name": "worse", "version": "2", "vulns": [{"id": "X-2", "fix_versions": [], "aliases": []}]},
             {"name": "unknown", "skip_reason": "not found"},
+            {"name": "another", "skip_reason": "not found"},
         ]
     }
     assert list(vulnerable(json.dumps(report))) == [
         "bad 2: X-1, mended by 3",
         "worse 2: X-2, mended by nothing yet",
-        "unknown could not be asked for: not found",
+        "could not be asked for 2: unknown, another",
     ]

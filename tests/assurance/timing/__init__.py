@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=40_000, help="observations of each class (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the classes (default: %(default)s)")
     parser.add_argument("--where", choices=("process", "loopback", "both"), default="both")
+    parser.add_argument("--pin", action="store_true", help="client and server on a core each: for a quiet machine")
     parser.add_argument("--no-wait", action="store_true", help="leave out transactions that expire after five minutes")
     given = parser.parse_args(arguments)
     if given.rounds < 2 * BLOCK:
@@ -37,7 +38,9 @@ def main(arguments: Sequence[str]) -> int:
             found += _judge("In process", in_process(refusals, given.rounds, given.seed), MARGIN)
         if given.where != "process":
             refusals = Refusals(Path(directory) / "loopback")
-            measured = over_loopback(refusals, given.rounds, given.seed, Path(directory), wait=not given.no_wait)
+            measured = over_loopback(
+                refusals, given.rounds, given.seed, Path(directory), pin=given.pin, wait=not given.no_wait
+            )
             found += _judge("Over loopback", measured, None)
     for line in found:
         print(f"found: {line}")

@@ -84,15 +84,18 @@ class InProcess:
 
 
 class OverLoopback:
-    """A client of a server that runs in another process; each has a core of its own where there are two."""
+    """A client of a server that runs in another process. ``pin``: each on a core of its own."""
 
-    def __init__(self, refusals: Refusals, log: Path, program: Sequence[str] = ("-m", "dpe_server")) -> None:
+    def __init__(
+        self, refusals: Refusals, log: Path, program: Sequence[str] = ("-m", "dpe_server"), *, pin: bool = False
+    ) -> None:
         self._process = Process(refusals.state, log, ["127.0.0.1:0"], program)
         self._client = Client(self._process.started())
         self._before = os.sched_getaffinity(0)
-        mine, *others = sorted(self._before)
-        os.sched_setaffinity(0, {mine})
-        os.sched_setaffinity(self._process.process.pid, {others[0] if others else mine})
+        if pin:
+            mine, *others = sorted(self._before)
+            os.sched_setaffinity(0, {mine})
+            os.sched_setaffinity(self._process.process.pid, {others[0] if others else mine})
 
     def ask(self, payload: bytes) -> bytes:
         """Have a message answered."""
@@ -201,9 +204,9 @@ def in_process(refusals: Refusals, rounds: int, seed: int) -> Iterator[Times]:
         slow.close()
 
 
-def over_loopback(refusals: Refusals, rounds: int, seed: int, logs: Path, *, wait: bool) -> Iterator[Times]:
+def over_loopback(refusals: Refusals, rounds: int, seed: int, logs: Path, *, pin: bool, wait: bool) -> Iterator[Times]:
     """Yield the same over loopback. ``wait``: until transactions have expired, which takes five minutes."""
-    server = OverLoopback(refusals, logs / "server.log")
+    server = OverLoopback(refusals, logs / "server.log", pin=pin)
     try:
         expired = refusals.begin_expiring(server.ask) if wait else []
         begun = time.monotonic()
@@ -216,7 +219,7 @@ def over_loopback(refusals: Refusals, rounds: int, seed: int, logs: Path, *, wai
         yield measure("over loopback, SUCCESS", server.exchange, successes, rounds, source)
     finally:
         server.close()
-    slow = OverLoopback(refusals, logs / "planted.log", PLANTED_PROGRAM)
+    slow = OverLoopback(refusals, logs / "planted.log", PLANTED_PROGRAM, pin=pin)
     try:
         yield measure("over loopback, planted", slow.exchange, lambda: planted(refusals), rounds, source)
     finally:

@@ -1,7 +1,7 @@
 """Whether response times of two classes can be told apart, and how small a difference would have been found.
 
 An observer's best way is to trust the quick answers: load and scheduling only add. So observations are taken in blocks,
-in the order of time; a block gives the difference between the means of each class's quickest quarter; Student's t over
+in the order of time; a block gives the difference between the means of each class's quickest tenth; Student's t over
 the blocks says whether it is there. As a second opinion, without any choice of what to trust, the rank test of Mann and
 Whitney over all observations. Both must stay below 4.5 standard errors, the threshold of dudect (Reparaz and others,
 2017).
@@ -15,7 +15,7 @@ from statistics import NormalDist, fmean, stdev
 
 BLOCK = 100
 """Observations of each class in a block."""
-QUICK = 0.25
+QUICK = 0.1
 THRESHOLD = 4.5
 SURELY = 0.99
 """With this probability a difference that counts as detectable is found; also the confidence of an equivalence."""
@@ -28,7 +28,7 @@ class Comparison:
     """One class compared with the reference. Times are nanoseconds."""
 
     difference: float
-    """Of the means of the quickest quarter."""
+    """Of the means of the quickest tenth."""
     error: float
     """The standard error of the difference."""
     rank: float
@@ -73,7 +73,7 @@ def share_found(reference: Sequence[int], other: Sequence[int], observations: in
 
 
 def quick(times: Sequence[int]) -> float:
-    """Return the mean over the blocks of the mean of the quickest quarter."""
+    """Return the mean over the blocks of the mean of the quickest tenth."""
     return fmean(_quick(times[at : at + BLOCK]) for at in _blocks(times))
 
 
