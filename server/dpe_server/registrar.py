@@ -284,13 +284,12 @@ class Registrar:
             return
         for place, client_id, payload in strangers:
             session = sessions[client_id]
-            if not compare_digest(session.success_hash, sha256(payload).digest()):
-                self._log("unauthenticated", reason="unknown transaction")
-            elif session.expires_at is not None and session.expires_at <= wall:
-                self._log("unauthenticated", reason="expired session")
-            else:
+            same = compare_digest(session.success_hash, sha256(payload).digest())
+            if same and (session.expires_at is None or session.expires_at > wall):
                 self._log("confirm-repeated", client_id=client_id.hex())
                 prepared.slots[place] = Reply.message(Code.CHANGED, session.confirm)
+            else:
+                self._log("unauthenticated", reason="expired session" if same else "unknown transaction")
 
     def _confirm(
         self,
