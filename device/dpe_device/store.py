@@ -76,7 +76,7 @@ def parse_credential(data: bytes) -> "Credential":
     is_json = data[:1] == b"{"
     try:
         found = _from_json(data) if is_json else _from_cbor(data)
-    except ValueError:
+    except (ValueError, RuntimeError):  # RuntimeError: nested too deeply
         found = None
     if found is None:
         raise ValueError("the credential is not %s; provision the device again" % ("JSON" if is_json else "a CBOR map"))

@@ -151,5 +151,7 @@ def test_what_is_no_credential_is_refused() -> None:
         b"{",
         b"{}",
         b'{"a":',
+        b'{"a":' * 2000,
+        b'{"a":' + b"[" * 2000,
     ):
         assert "credential" in refusal(content)
