@@ -73,7 +73,7 @@ def load_credential(path: str) -> "Credential":
 
 def parse_credential(data: bytes) -> "Credential":
     """Read a credential, CBOR or JSON, that is not in a file; ValueError names what is wrong in it."""
-    is_json = data[:1] == b"{"
+    is_json = data.lstrip()[:1] == b"{"
     try:
         found = _from_json(data) if is_json else _from_cbor(data)
     except (ValueError, RuntimeError):  # RuntimeError: nested too deeply

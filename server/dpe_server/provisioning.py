@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+from binascii import unhexlify
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -122,7 +123,7 @@ def _read_json(data: bytes) -> dict[str, Any]:
     for key in ("handle", "device_key"):
         if isinstance(values.get(key), str):
             try:
-                values[key] = bytes.fromhex(values[key])
+                values[key] = unhexlify(values[key])  # no blanks, as on the device
             except ValueError:
                 raise CredentialError("expected hex", key=key) from None
     return values
