@@ -5,6 +5,7 @@ atheris brings libFuzzer, which ends the process by itself: with 0, or with what
 
 import argparse
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from random import Random
@@ -25,11 +26,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--merge", type=Path)
     parser.add_argument("--unguided", action="store_true")
-    arguments = parser.parse_args()
+    arguments, inner = parser.parse_known_args()
     if arguments.unguided:
         _unguided(load(arguments.target), arguments.folder, arguments.executions, arguments.seed)
     else:
-        _guided(arguments.target, arguments.folder, arguments.executions, arguments.seed, arguments.merge)
+        _guided(arguments, inner)
 
 
 def _unguided(target: Target, folder: Path, executions: int, seed: int) -> None:
@@ -43,28 +44,23 @@ def _unguided(target: Target, folder: Path, executions: int, seed: int) -> None:
     print(f"Done {executions} runs", file=sys.stderr)
 
 
-def _guided(name: str, folder: Path, executions: int, seed: int, merge: Path | None) -> None:
+def _guided(arguments: argparse.Namespace, inner: list[str]) -> None:
+    """Run libFuzzer. For a merge this runs the program again, by the command in ``argv[0]``, with its own options."""
     import atheris
 
-    with contextlib.redirect_stdout(sys.stderr), atheris.instrument_imports(include=UNDER_TEST[name]):
-        target = load(name)
-    kept, new = folder / "kept", folder / "new"
-    for number, data in enumerate([*corpus.read(name), *target.seeds()]):
-        kept.mkdir(exist_ok=True)
-        (kept / f"{number:05}").write_bytes(data)
-    new.mkdir(exist_ok=True)
-    dictionary = folder / "words"
-    dictionary.write_text(
-        "".join('"{}"\n'.format("".join(f"\\x{octet:02x}" for octet in word)) for word in target.words)
-    )
-    options = [
-        sys.argv[0], f"-seed={seed}", f"-max_len={target.longest}", f"-timeout={TIMEOUT}",
-        f"-report_slow_units={TIMEOUT}", f"-artifact_prefix={folder}/", "-print_final_stats=1",
-    ]  # fmt: skip
-    if merge is None:
-        options += [f"-runs={executions}", f"-dict={dictionary}", str(new), str(kept)]
-    else:
-        options += ["-set_cover_merge=1", str(merge), str(kept), str(new)]
+    with contextlib.redirect_stdout(sys.stderr), atheris.instrument_imports(include=UNDER_TEST[arguments.target]):
+        target = load(arguments.target)
+    folder: Path = arguments.folder
+    options = inner or [f"-seed={arguments.seed}", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
+    options += [f"-max_len={target.longest}", f"-timeout={TIMEOUT}", f"-report_slow_units={TIMEOUT}"]
+    if not inner:
+        new, kept = _write_corpus(target, folder)
+        if arguments.merge is None:
+            options += [f"-runs={arguments.executions}", f"-dict={_write_words(target, folder)}", str(new), str(kept)]
+        else:
+            options += ["-set_cover_merge=1", str(arguments.merge), str(kept), str(new)]
+    program = [sys.executable, "-P", "-m", __spec__.name, target.name, str(folder), "--executions=1", "--seed=1"]
+    options.insert(0, shlex.join(program))
     repair = target.repair
 
     def mutated(data: bytes, longest: int, seed: int) -> bytes:
@@ -78,6 +74,24 @@ def _guided(name: str, folder: Path, executions: int, seed: int, merge: Path | N
     else:
         atheris.Setup(options, target.check, custom_mutator=mutated)
     atheris.Fuzz()
+
+
+def _write_corpus(target: Target, folder: Path) -> tuple[Path, Path]:
+    """Write the kept inputs and the seeds as files; return the folders for new ones and of those."""
+    new, kept = folder / "new", folder / "kept"
+    for path in (new, kept):
+        path.mkdir(exist_ok=True)
+    for number, data in enumerate([*corpus.read(target.name), *target.seeds()]):
+        (kept / f"{number:05}").write_bytes(data)
+    return new, kept
+
+
+def _write_words(target: Target, folder: Path) -> Path:
+    """Write libFuzzer's dictionary."""
+    lines = ['"{}"\n'.format("".join(f"\\x{octet:02x}" for octet in word)) for word in target.words]
+    path = folder / "words"
+    path.write_text("".join(lines))
+    return path
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import asyncio
 import platform
 import sys
-from itertools import islice
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,11 +37,19 @@ UNGUIDED = 1_500
 each_target = pytest.mark.parametrize("name", UNDER_TEST)
 
 
-def everything(name: str, mutations: int = UNGUIDED) -> list[bytes]:
+def needs_atheris() -> None:
+    """Skip where there is none; in continuous integration, only on machines that it has no package for."""
+    if not has_atheris():
+        if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+            missing("atheris is not installed")
+        pytest.skip("atheris has no package for this machine")
+
+
+def everything(name: str) -> list[bytes]:
     """The seeds, the kept inputs and some mutations."""
     target = load(name)
     kept = [*target.seeds(), *corpus.read(name)]
-    return list(islice(seeded.inputs(target, kept, 1), len(kept) + mutations))
+    return list(islice(seeded.inputs(target, kept, 1), len(kept) + UNGUIDED))
 
 
 @each_target
@@ -54,15 +63,23 @@ def test_what_is_kept_and_what_is_made_of_it(name: str) -> None:
 @each_target
 @pytest.mark.timeout(900)
 def test_a_short_run_that_is_guided(name: str) -> None:
-    if not has_atheris():
-        if (sys.platform, platform.machine()) == ("linux", "x86_64"):
-            missing("atheris is not installed")
-        pytest.skip("atheris has no package for this machine")
+    needs_atheris()
     result = Run(name, SHORT[name], 1, guided=True).result(Progress(quiet=True))
     assert not result.report, f"{result.report}\n{result.found and result.found.hex()}"
     assert result.executions == SHORT[name]
     assert result.edges
     assert result.features
+
+
+@pytest.mark.timeout(300)
+def test_inputs_that_cover_something_new_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    needs_atheris()
+    before = corpus.read("device_cbor")
+    monkeypatch.setattr(corpus, "FOLDER", tmp_path)
+    result = Run("device_cbor", 500, 1, guided=True, keep=True).result(Progress(quiet=True))
+    assert not result.report, result.report
+    kept = corpus.read("device_cbor")
+    assert 20 < len(kept) <= len(before) + result.inputs + len(load("device_cbor").seeds())
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:
@@ -101,7 +118,8 @@ def test_the_whole_server_is_alike_with_the_lane_and_without_it() -> None:
 def broken(name: str) -> bytes:
     """An input that breaks the invariant; fails when there is none."""
     target = load(name)
-    found = next((data for data in everything(name, 4_000) if breaks(target, data) is not None), None)
+    made = islice(seeded.inputs(target, target.seeds(), 1), 6_000)
+    found = next((data for data in chain(made, corpus.read(name)) if breaks(target, data) is not None), None)
     assert found is not None, "the fault was not found"
     return found
 

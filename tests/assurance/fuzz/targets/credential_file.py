@@ -26,7 +26,8 @@ _parts = {key[at : at + 6] for key in _keys for at in range(len(key) - 5)}
 SECRETS = [part.hex() for part in _parts] + [repr(part)[2:-1] for part in _parts]
 """Every six bytes of the seeds' keys, as text may show them."""
 WORDS = (
-    b"{", b"}", b'"', b'":"', b",", b"\\u0041", b"\\ud800", b"null", b"true", b"1e999", b"-1", b"NaN", b"[[[[[[[[",
+    b" ", b"{",
+    b"}", b'"', b'":"', b",", b"\\u0041", b"\\ud800", b"null", b"true", b"1e999", b"-1", b"NaN", b"[[[[[[[[",
     b'{"a":' * 8, b'"epoch"', b'"server"', b'"realm"', b'"handle"', b'"device_key"', b'"master"', b'"at_rest"',
     b'"255"',
     b"\xa5", b"\x66server", b"\x65realm", b"\x66handle", b"\x51", b"\x6adevice_key", b"\x58\x20", b"\x65epoch", b"\xbf",
@@ -43,6 +44,8 @@ def seeds() -> list[bytes]:
     return [
         made.to_cbor(),
         made.to_json().encode(),
+        b"\n " + made.to_json().encode() + b"\n",
+        json.dumps(values | {"handle": made.handle.hex(" ")}).encode(),
         json.dumps(values, indent=2).encode(),
         *(json.dumps(values | {key: None}).encode() for key in values),
         *(json.dumps(values | {key: f"{values[key]}00"}).encode() for key in ("handle", "device_key")),
