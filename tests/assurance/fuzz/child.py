@@ -15,6 +15,8 @@ from tests.assurance.fuzz.targets import UNDER_TEST, Target, load
 
 TIMEOUT = 600
 """Seconds of an execution that count as a hang: a process that yields to all others may have to wait for minutes."""
+PULSE = 1 << 18
+"""Executions between two signs of life, without atheris."""
 
 
 def main() -> None:
@@ -35,7 +37,9 @@ def main() -> None:
 
 def _unguided(target: Target, folder: Path, executions: int, seed: int) -> None:
     kept = [*corpus.read(target.name), *target.seeds()]
-    for data, _ in zip(seeded.inputs(target, kept, seed), range(executions), strict=False):
+    for data, count in zip(seeded.inputs(target, kept, seed), range(executions), strict=False):
+        if count and count % PULSE == 0:
+            print(f"#{count}\tpulse ", file=sys.stderr, flush=True)
         try:
             target.check(data)
         except BaseException:

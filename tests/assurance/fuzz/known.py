@@ -7,11 +7,12 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep, SuccessStep
 from dpe_coap.messages import Request, Response, Success, Version, decode, encode
 from dpe_server import policy
+from dpe_server.compact import Queue
 from dpe_server.key_ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.reply import Reply
 from dpe_server.store import Outcome, Restriction, Session
-from dpe_server.transactions import Transactions
+from dpe_server.transactions import LIFE, Transactions
 from tests.server.registrar.double import POLICY, REALM, WALL
 
 NOW = 1000.0
@@ -26,19 +27,19 @@ class Store:
 
     def __init__(self) -> None:
         self.commits = 0
-        self._sessions: dict[bytes, Session] = {}
+        self.held_sessions: dict[bytes, Session] = {}
 
     def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
-        return {client_id: self._sessions[client_id] for client_id in client_ids if client_id in self._sessions}
+        return {client_id: self.held_sessions[client_id] for client_id in client_ids if client_id in self.held_sessions}
 
     def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
-        return {session.device: session for session in self._sessions.values() if session.device in devices}
+        return {session.device: session for session in self.held_sessions.values() if session.device in devices}
 
     def held(self, client_ids: Collection[int]) -> set[int]:
-        return set(client_ids) & {int.from_bytes(client_id, "big") for client_id in self._sessions}
+        return set(client_ids) & {int.from_bytes(client_id, "big") for client_id in self.held_sessions}
 
     def taken(self, first: int, last: int) -> set[int]:
-        held = {int.from_bytes(client_id, "big") for client_id in self._sessions}
+        held = {int.from_bytes(client_id, "big") for client_id in self.held_sessions}
         return {client_id for client_id in held if first <= client_id <= last}
 
     def restrictions(self, devices: Collection[bytes]) -> dict[bytes, Restriction]:
@@ -52,7 +53,7 @@ class Store:
 
     def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
         self.commits += 1
-        self._sessions.update((session.client_id, session) for session in sessions)
+        self.held_sessions.update((session.client_id, session) for session in sessions)
         return [Outcome.COMMITTED] * len(sessions)
 
     def close(self) -> None:
@@ -77,12 +78,12 @@ class Known:
         self.waiting, self.redirected = self._request("1.0"), self._request("4.0")
         self._others = [self._request("1.1"), self._request("1.3")]
         self._policy = policy.parse(POLICY)
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget everything but the messages."""
         self._chance = Random(3)
         self.store = Store()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the registrar have heard of all but ``request``."""
         self._start()
         self.stranger = self._succeed(self._others[0])[1]
         self.handle([self.stranger])
@@ -92,6 +93,25 @@ class Known:
         self._due, self.success = self._succeed(self.waiting)
         self.handle([self.redirected])
         self.registrar.take_audit()
+        table = self._transactions
+        th1s = table._by_device.get(next(iter(self.store.held_sessions.values())).device)
+        self._records = {th1: table._records.part(th1)[th1] for th1 in th1s}
+        self._sessions, self._commits = dict(self.store.held_sessions), self.store.commits
+        self._state = self._chance.getstate()
+
+    def restore(self) -> None:
+        """Go back to the beginning, without making everything anew."""
+        table = self._transactions
+        device = next(iter(self._sessions.values())).device
+        for transaction in table.of_device(device):
+            if transaction.th1 not in self._records:
+                table.remove(transaction)
+        table._by_age = Queue()
+        for th1, record in self._records.items():
+            table._records.part(th1)[th1] = record
+            table._by_age.append(th1, NOW + LIFE)
+        self.store.held_sessions, self.store.commits = dict(self._sessions), self._commits
+        self._chance.setstate(self._state)
 
     def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
         """Have payloads decided."""

@@ -154,7 +154,7 @@ def test_a_server_that_keeps_what_is_not_proved_is_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(Authenticator, "prove", lenient)
     found = broken("lane")
     monkeypatch.undo()
-    lane._known.begin()
+    lane._known.restore()
     assert breaks(load("lane"), found) is None
 
 

@@ -4,6 +4,7 @@ the device takes each credential that the tools take."""
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 from typing import TypeVar
 
 from dpe_coap.errors import LocalError
@@ -90,5 +91,6 @@ def _read(read: Callable[[Content], Found], content: Content) -> Found | None:
         return None
 
 
+@lru_cache(10_000)
 def _shows(text: str) -> bool:
     return any(secret in text for secret in SECRETS)

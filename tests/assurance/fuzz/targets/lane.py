@@ -168,7 +168,7 @@ def _check_state(data: bytes, before: object) -> None:
     _known.check_audit()
     if _known.state() != before:
         assert any(_known.proves(data[at + 1 :]) for at in range(4, len(data)) if data[at] == 0xFF)
-        _known.begin()
+        _known.restore()
 
 
 def _check_refusal(data: bytes) -> None:
