@@ -6,8 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from dpe_coap.numbers import Status
+from dpe_coap.binding import Code
+from dpe_coap.messages import Request, Response, Version, encode
+from dpe_coap.numbers import MAX_SERVER_URI, Status
 from dpe_server.at_rest import AtRest
+from dpe_server.piggyback import piggybacked
+from dpe_server.reply import Reply
 from dpe_server.resources import UPLOADS
 from dpe_server.state import StateDir
 from tests.assurance.fuzz.published import (
@@ -144,6 +148,17 @@ def test_an_answer_to_nobody_known_is_small(running: Running, client: Client) ->
         response = client.receive()
         assert response is not None
         assert len(bytes(response)) <= SMALL
+
+
+@pytest.mark.parametrize(("longest", "size"), [(27, 83), (MAX_SERVER_URI, 184)])
+def test_the_answer_to_a_replayed_request_is_longer_only_when_it_redirects_far(longest: int, size: int) -> None:
+    """SECURITY.md, on amplification: who has overheard a REQUEST of 83 bytes can have it answered again."""
+    request = Request(bytes(17), Version(1, 0), bytes(32))
+    asked = Message(CON, POST, 1, b"tt", REGISTER, encode(request))
+    assert len(bytes(asked)) == 83
+    redirect = Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="coap://" + "h" * (longest - 7))
+    answer = piggybacked(bytes(asked)[2:6], Reply.message(Code.FORBIDDEN, encode(redirect)))
+    assert len(answer) == size
 
 
 def test_what_is_not_proved_moves_no_state_and_what_is_replayed_no_session(
