@@ -23,14 +23,14 @@ from tests.assurance.fuzz.targets import UNDER_TEST, lane, load
 from tests.conftest import missing
 from tests.differential.pair import Server, never_separate
 
-# So many executions take some ten seconds of a processor.
+# So many executions of each take some ten seconds of a processor.
 SHORT = {
-    "message_decoder": 60_000,
-    "lane": 25_000,
-    "policy_file": 12_000,
-    "credential_file": 15_000,
-    "device_coap": 25_000,
-    "device_cbor": 60_000,
+    "message_decoder": 120_000,
+    "lane": 50_000,
+    "policy_file": 30_000,
+    "credential_file": 50_000,
+    "device_coap": 50_000,
+    "device_cbor": 120_000,
 }
 UNGUIDED = 1_500
 
@@ -80,6 +80,30 @@ def test_inputs_that_cover_something_new_are_kept(monkeypatch: pytest.MonkeyPatc
     assert not result.report, result.report
     kept = corpus.read("device_cbor")
     assert 20 < len(kept) <= len(before) + result.inputs + len(load("device_cbor").seeds())
+
+
+@pytest.mark.parametrize(("name", "each"), [("message_decoder", 12), ("device_cbor", 12), ("lane", 20)])
+def test_the_work_grows_with_the_input_and_no_faster(name: str, each: int) -> None:
+    """Calls of functions are counted, not seconds: so many for an octet, and some for what is done once."""
+    target = load(name)
+    deep = b"\xa4\0\4\4\0\x0b" + (b"\xa1" + b"\x81" * 2 + b"\0") * 60
+    wide = b"\xa4\0\4\4\0\x0b" + b"\x98\xe0" + b"\0" * 224 + b"\x17\x50" + bytes(16)
+    flat = b"\xa4\0\4\4\0\x0b" + b"\xb8\x60" + bytes(range(24)) * 8
+    options = b"\x40\x02\0\1" + b"\x0d\0" * 200
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    for data in (*corpus.read(name), *target.seeds(), deep, wide, flat, options):
+        calls = 0
+        sys.setprofile(count)
+        try:
+            target.check(data)
+        finally:
+            sys.setprofile(None)
+        assert calls <= 600 + each * len(data), data.hex()
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:
