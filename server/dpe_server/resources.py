@@ -104,7 +104,8 @@ class Resources:
             if len(request.payload) > MAX_PAYLOAD:
                 raise _too_large()
             return Answer.of(await self._submit(request.payload))
-        payload = self._assemble(request, request.block1, (peer, request.request_tag))
+        # The tags, of which a datagram may have thousands, are not kept; a peer can only make its own collide.
+        payload = self._assemble(request, request.block1, (peer, hash(request.request_tag)))
         if payload is None:
             return Answer(CONTINUE, block1=request.block1)
         return replace(Answer.of(await self._submit(payload)), block1=request.block1)
