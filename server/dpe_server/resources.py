@@ -104,8 +104,7 @@ class Resources:
             if len(request.payload) > MAX_PAYLOAD:
                 raise _too_large()
             return Answer.of(await self._submit(request.payload))
-        # The tags, of which a datagram may have thousands, are not kept; a peer can only make its own collide.
-        payload = self._assemble(request, request.block1, (peer, hash(request.request_tag)))
+        payload = self._assemble(request, request.block1, (peer, request.request_tag))
         if payload is None:
             return Answer(CONTINUE, block1=request.block1)
         return replace(Answer.of(await self._submit(payload)), block1=request.block1)

@@ -135,15 +135,6 @@ class TestBlockwiseUpload:
         assert upload(resources, 1, False, b"1", peer="one").payload == b"1" + PAYLOAD[31::-1]
         assert upload(resources, 1, False, b"2", peer="two").payload == b"2" + PAYLOAD[63:31:-1]
 
-    def test_no_request_tag_is_kept(self, resources: Resources) -> None:
-        tags = [(292, number.to_bytes(8, "big")) for number in range(5_000)]
-        for peer in ("one", "two"):
-            answer = ask(resources, POST, [*REGISTER, (27, block(0, True, 1)), *tags], PAYLOAD[:32], peer=peer)
-            assert dotted(answer) == "2.31"
-        assert len(repr(resources._uploads)) < 2 * 200
-        ending = [*REGISTER, (27, block(1, False, 1)), *tags]
-        assert ask(resources, POST, ending, b"1", peer="one").payload == b"1" + PAYLOAD[31::-1]
-
     def test_a_missing_block_is_4_08(self, resources: Resources) -> None:
         assert dotted(upload(resources, 1, False, b"x")) == "4.08"
         upload(resources, 0, True, bytes(32))

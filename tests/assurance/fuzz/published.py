@@ -58,7 +58,7 @@ TO_SERVER = (
     ToServer("length of 65,804 bytes", EXTENDED, "CVE-2020-10063, Zephyr", _POST + b"\xbe\xff\xff" + b"x" * 40, RESET),
     ToServer("option number wraps", EXTENDED, "CVE-2020-12887, Mbed OS", _POST + b"\xe0\xff\xff\xb3dpe" * 2, RESET),
     ToServer(
-        "options of no length without end", EXTENDED, "CVE-2020-12885, Mbed OS", _POST + b"\x0d\x00" * 400, "4.04"
+        "options of no length without end", EXTENDED, "CVE-2020-12885, Mbed OS", _POST + b"\x0d\x00" * 30_000, RESET
     ),
     ToServer("empty Uri-Path", EXTENDED, "CVE-2019-12101, LibNyoci", _POST + b"\xb0", "4.04"),
     ToServer("Uri-Path of 270 bytes", EXTENDED, "CVE-2019-12101, LibNyoci", _POST + b"\xbe\0\1" + b"x" * 270, "4.02"),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dpe_coap import messages as server
 from dpe_device import messages as device
-from tests.device.cpython.codecs import alike, as_fields, of_device, of_server
+from tests.device.cpython.codecs import alike, as_fields, of_server
 from tests.device.scripted import encode
+from tests.device.test_cbor import decode as of_device
 
 EXAMPLES = int(os.environ.get("DPE_EXAMPLES", "300"))
 

@@ -137,7 +137,7 @@ def _by_site(data: bytes) -> Answer | None:
     assert isinstance(answer, Answer)
     uploads = resources._uploads
     assert len(uploads) <= min(1, UPLOADS)
-    assert all(len(repr(key)) < 60 and len(upload) < MAX_PAYLOAD for key, upload in uploads.items())
+    assert all(len(repr(key)) < LONGEST and len(upload) < MAX_PAYLOAD for key, upload in uploads.items())
     size = HEAD + len(request.coap_token) + OPTIONS + len(answer.payload)
     if answer.content_format == CONTENT_FORMAT_CBOR:
         assert len(answer.payload) <= MAX_PAYLOAD
