@@ -73,6 +73,8 @@ def parse(text: str, source: str = "config.toml") -> Config:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}", source=source) from None
+    except (RecursionError, ValueError):
+        raise ConfigError("not TOML: nested too deeply, or a number too long", source=source) from None
     for key, value in values.items():
         line = lines_of(text).get((key,))
         if key not in _CHECKS:
