@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -123,6 +124,22 @@ def test_a_seed_that_fails_says_how_to_run_it_again() -> None:
     assert told.exit_code == as_json.exit_code == 1
     assert failures[0].replay in told.stdout
     assert json.loads(as_json.stdout)["failures"][0]["replay"] == failures[0].replay
+
+
+@pytest.mark.parametrize("what", [["--seeds", "1000000"], ["--mutants", "--seeds", "1000000"]])
+def test_ctrl_c_ends_it_and_leaves_nothing(what: list[str]) -> None:
+    command = [sys.executable, "-m", "dpe_tools", "simulate", "--jobs", "2", *what]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stderr is not None
+        line = running.stderr.readline()
+        os.killpg(running.pid, signal.SIGINT)
+        told, said = running.communicate()  # until the last process that could write has ended
+    assert line.split(" of ")[0].isdigit()
+    assert running.returncode == 130
+    assert "Traceback" not in said
+    assert ("seeds, 0 failed" in told) == ("--mutants" not in what)
 
 
 def test_the_command(seeds: list[int]) -> None:

@@ -1,9 +1,10 @@
 """`dpe simulate`: the server and the client under one virtual clock, and everything that can go wrong, by seeds."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -41,6 +42,7 @@ def simulate(**options: Any) -> None:
         raise click.UsageError("--trace is for one seed: give --seed S")
     if options["mutants"] and options["seed"] is not None:
         raise click.UsageError("give --mutants or --seed, not both")
+    signal.signal(signal.SIGTERM, _terminated)
     if options["mutants"]:
         _mutants(options)
         return
@@ -58,7 +60,13 @@ def simulate(**options: Any) -> None:
 
 
 def _watch(line: ProgressLine, seeds: int) -> Callable[[Result], None]:
+    told: set[int] = set()
+
     def watch(result: Result) -> None:
+        for failure in result.failures:
+            if failure.seed not in told:
+                told.add(failure.seed)
+                click.echo(f"seed {failure.seed} failed: {failure.invariant}; again: {failure.replay}", err=True)
         rate = result.seeds / result.seconds if result.seconds else 0
         left = (seeds - result.seeds) / rate if rate else 0
         text = f"{result.seeds} of {seeds} seeds ({rate:.0f}/s), {len(result.failures)} failed, {left:.0f} s to go"
@@ -100,3 +108,8 @@ def _mutants(options: dict[str, Any]) -> None:
             click.echo(text)
     if not all(one.is_caught for one in findings):
         sys.exit(1)
+
+
+def _terminated(_number: int, _frame: object) -> NoReturn:
+    """End as Ctrl-C does, so that no process is left."""
+    sys.exit(143)

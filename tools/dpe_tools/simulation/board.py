@@ -101,6 +101,7 @@ class Board:
         self._options = options
         self._keeps_port = world.chance(0.5)
         self._generation = 0
+        self._whole: bytes | None = None
 
     @property
     def state(self) -> str:
@@ -159,6 +160,9 @@ class Board:
         registration, world = self.registration, self._world
         if registration is None:
             return
+        if world.chance(self.power_cuts):
+            self.off()
+            return
         before = registration.state
         now = self._clock.now()
         idle = registration.due is None or now < registration.due
@@ -198,10 +202,13 @@ class Board:
     def record_is_whole(self) -> bool:
         """Say whether what is stored is absent or whole."""
         record = self.flash.record
-        if record is None:
+        if record is self._whole:
             return True
         seed = b"state 2" + self.credential["device_key"] + self.credential["handle"]
-        return sha256(seed + record[:-16]).digest()[:16] == record[-16:]
+        if record is not None and sha256(seed + record[:-16]).digest()[:16] != record[-16:]:
+            return False
+        self._whole = record
+        return True
 
     def _check(self, before: str) -> None:
         self._invariants.stepped(self, before)

@@ -94,8 +94,8 @@ def run(seeds: range, jobs: int, show: Callable[[str, float], None] = lambda _, 
     """Hunt every mutant, in ``jobs`` processes. ``show`` is called with a line and the seconds since the beginning."""
     begun = time.monotonic()
     found: dict[str, Finding] = {}
-    with workers(jobs) as pool:
-        hunting = [pool.submit(hunt, mutant, seeds) for mutant in MUTANTS]
+    with workers(jobs) as submit:
+        hunting = [submit(hunt, mutant, seeds) for mutant in MUTANTS]
         for done in as_completed(hunting):
             finding = done.result()
             found[finding.mutant] = finding

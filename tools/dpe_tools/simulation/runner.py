@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from dpe_tools.simulation.simulation import Simulation
 from dpe_tools.simulation.world import Violation
@@ -82,11 +83,11 @@ def run(seeds: range, jobs: int, watch: Callable[[Result], None] = lambda _: Non
     size = max(1, min(CHUNK, len(seeds) // (4 * jobs)))
     chunks = iter([seeds[start : start + size] for start in range(0, len(seeds), size)])
     waiting: set[Future[Result]] = set()
-    with workers(jobs) as pool:
+    with workers(jobs) as submit:
         try:
             while True:
                 while len(waiting) < 2 * jobs and (chunk := next(chunks, None)) is not None:
-                    waiting.add(pool.submit(run_some, chunk))
+                    waiting.add(submit(run_some, chunk))
                 if not waiting:
                     break
                 done, waiting = wait(waiting, LOOK_EVERY, FIRST_COMPLETED)
@@ -96,20 +97,32 @@ def run(seeds: range, jobs: int, watch: Callable[[Result], None] = lambda _: Non
                 watch(total)
         except KeyboardInterrupt:
             total.interrupted = True
-            for future in waiting:
-                future.cancel()
     total.seconds = time.monotonic() - begun
     return total
 
 
 @contextmanager
-def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that run seeds, and leave Ctrl-C to this one."""
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start) as pool:
-        yield pool
+def workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
+    """Give a function that has another called in one of ``jobs`` processes. They leave Ctrl-C to this one."""
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start)
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the process that may be started
+        try:
+            return pool.submit(function, *arguments)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    try:
+        yield submit
+    except (KeyboardInterrupt, SystemExit):
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which then gives out no more seeds
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # what is there now stays: the collector need not look at it again
