@@ -40,6 +40,7 @@ class Host:
         keys: KeyRing,
         realm: str,
         rules: str,
+        terms: str = "",
         *,
         workers: int = 1,
         lane: bool = True,
@@ -51,7 +52,8 @@ class Host:
         self.address = address
         self.keys = keys
         self.realm = realm
-        self.policy = parse_policy(rules)
+        self._rules = rules
+        self.policy = parse_policy(rules + terms)
         self.lane = lane
         self.total = total
         self.fault = ""
@@ -124,6 +126,14 @@ class Host:
         self._store.close()
 
     # its processes
+
+    def reload(self, terms: str) -> None:
+        """Go on with another policy, whose last rule grants other terms."""
+        self.world.note(f"{self.address[0]} gets another policy")
+        self.policy = parse_policy(self._rules + terms)
+        for process in self.processes:
+            if process.is_alive:
+                process.reload()
 
     def boot(self) -> None:
         """Start all processes, which know nothing of each other but an ordinal."""

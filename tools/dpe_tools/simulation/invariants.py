@@ -135,11 +135,14 @@ class Invariants:
         registration = board.registration
         assert registration is not None
         made = self._made.get(payload)
+        again = registration._left < MOST_SENDS - 1  # not the first datagram of its exchange
         if payload[2] == MessageType.REQUEST:
             if made is None:
                 self.request_made(board.device, datagram, payload)
+            elif not again:
+                self._world.fail(RETRANSMISSION, "a REQUEST in another exchange")
             else:
-                self._sent_again(board, made, datagram)
+                self._sent_again(made, datagram)
         elif made is None:
             status = payload[13] if payload[13] < 24 else payload[14]  # a4 00 03 03 47 client-id 04 status
             made = Made(board.device, datagram, status, registration._prk3, registration._th, payload[5:12])
@@ -149,11 +152,9 @@ class Invariants:
                 self._world.fail(TOKENS, "SUCCESS")
             if status == Status.OK and (board.flash.record or b"")[26:33] != made.client_id:
                 self._world.fail(PERSISTED, board.name)
-        elif made.datagram == datagram:
-            self._sent_again(board, made, datagram)
+        elif again:
+            self._sent_again(made, datagram)
         else:
-            if not board.weak and made.datagram[4:6] == datagram[4:6] and made.datagram[2:4] != datagram[2:4]:
-                self._world.fail(RETRANSMISSION, "another message ID on the same CoAP token")
             made.datagram, made.sends = datagram, 1
 
     def request_made(self, device: bytes, datagram: bytes, payload: bytes) -> None:
@@ -164,11 +165,11 @@ class Invariants:
         if not tokens.request_is_valid(*self._keys[device], payload):
             self._world.fail(TOKENS, "REQUEST")
 
-    def _sent_again(self, board: "Board", made: Made, datagram: bytes) -> None:
+    def _sent_again(self, made: Made, datagram: bytes) -> None:
         made.sends += 1
         if made.datagram != datagram:
             self._world.fail(RETRANSMISSION, "other bytes")
-        elif made.sends > MOST_SENDS and not board.weak:  # that one begins with the same message ID at each boot
+        elif made.sends > MOST_SENDS:
             self._world.fail(RETRANSMISSION, f"sent {made.sends} times")
 
     def _fresh(self, owner: bytes, payload: bytes) -> None:
@@ -335,7 +336,8 @@ class Invariants:
             name = sha256(payload).digest()
             if reply.content_format == CONTENT_FORMAT_CBOR:
                 self._confirmed(payload, name, reply.payload)
-            elif reply.code == Code.UNAUTHORIZED and name in live and live & self.live(process.host, [payload]):
+            lives = name in live and self.live(process.host, [payload])
+            if lives and reply.code != Code.SERVICE_UNAVAILABLE and reply.payload != self._committed[name].confirm:
                 self._world.fail(SAME_REPLY, "no CONFIRM to the SUCCESS of a live session")
 
     def _confirmed(self, success: bytes, name: bytes, confirm: bytes) -> None:

@@ -31,7 +31,8 @@ from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board, ticks_of
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.invariants import LAST_WORD, NO_DEFECT, Invariants
-from dpe_tools.simulation.trouble import AT_SECOND, CIRCLE, RULES, WIDE, Trouble
+from dpe_tools.simulation.process import WAKE
+from dpe_tools.simulation.trouble import AT_SECOND, CIRCLE, RULES, WIDE, Trouble, terms
 from dpe_tools.simulation.world import HOUR, MINUTE, SECOND, Address, World
 
 REALM = "simulated"
@@ -39,6 +40,8 @@ HOME: Address = ("home.example", 5683)
 AWAY: Address = ("second.example", 5684)
 POINTS = ("await", "send", "write", "before the commit", "after the commit")
 YEARS = 3 * 365 * 86400.0
+FAST = (1, 3)
+"""Milliseconds of a commit when all is well."""
 PATIENCE = 8 * HOUR
 """In which every board registers once the trouble is over."""
 EXPECTED = ("store not writable", "store writable again")
@@ -59,6 +62,7 @@ class Simulation:
         at_rest = AtRest(self._keys.at_rest)
         self._invariants = Invariants(world, at_rest)
         self._device_id = at_rest.device_id
+        self._commits = trouble.commits
         self._hosts: list[Host] = []
         self._others: list[Host] = []
 
@@ -94,13 +98,12 @@ class Simulation:
 
     def _set_up(self, folder: Path | None) -> None:
         world, trouble, chance = self._world, self._trouble, self._world.random
-        rules = RULES + trouble.terms
-        self._home = self._host(HOME, rules, folder)
+        self._home = self._host(HOME, RULES, folder)
         imeis = [Imei.parse(f"00101700{number:06d}") for number in range(trouble.boards)]
         self._boards = [self._board(f"board {number}", imei) for number, imei in enumerate(imeis)]
         self._invariants.boards = self._boards
         if any(board.moves for board in self._boards) or chance.random() < 0.1:
-            self._host(AWAY, AT_SECOND + trouble.terms, folder)
+            self._host(AWAY, AT_SECOND, folder)
         imei = Imei.parse("00101709000000")
         key = self._know(imei)
         insider = Insider(self._device_id(imei), key, self._keys.seal_handle(1, imei, world.random_bytes), REALM)
@@ -138,6 +141,7 @@ class Simulation:
             self._keys,
             REALM,
             rules,
+            trouble.terms,
             workers=trouble.workers,
             lane=trouble.lane,
             total=trouble.total,
@@ -158,7 +162,7 @@ class Simulation:
         options: dict[str, Any] = {"firmware": firmware, "suite": chance.choice((1, 1, 1, 2))}
         if chance.random() < 0.2:
             options["versions"] = ((2, 0), (1, 4))
-        weak = chance.random() < 0.1
+        weak = chance.random() < 0.1 and not trouble.flash_fails  # counters that cannot be saved begin again
         board = Board(world, self._invariants, name, self._device_id(imei), credential, weak=weak, **options)
         board.moves = firmware == "moved 1"
         board.flash.fails, board.roams = trouble.flash_fails, trouble.roams
@@ -224,12 +228,11 @@ class Simulation:
 
     def _slow_down(self) -> None:
         host = self._one()
-        before = host.commits, host.wakes
         host.commits, host.wakes = (500, 60_000), self._world.random.choice((1, 2000))
         self._world.note(f"{host.address[0]} turns slow")
 
         def recover() -> None:
-            host.commits, host.wakes = before
+            host.commits, host.wakes = self._commits, WAKE
 
         self._world.after(self._world.random.randint(1, 300) * SECOND, recover)
 
@@ -238,9 +241,7 @@ class Simulation:
         self._one().set_clock(jump)
 
     def _reload(self) -> None:
-        for process in self._one().processes:
-            if process.is_alive:
-                process.reload()
+        self._one().reload(terms(self._world.random))
 
     def _prune(self) -> None:
         host = self._one()
@@ -298,9 +299,10 @@ class Simulation:
     def _calm(self) -> None:
         world = self._world
         world.note("all is well now")
+        self._commits = FAST
         world.calm()
         for host in self._hosts:
-            host.fault, host.crashes, host.crash_at, host.commits, host.wakes = "", 0.0, "", (1, 3), 1
+            host.fault, host.crashes, host.crash_at, host.commits, host.wakes = "", 0.0, "", self._commits, WAKE
             world.endpoints[host.address] = host.receive
         for board in self._boards:
             board.flash.fails = board.roams = board.exhaustion = board.power_cuts = board.declines = 0.0

@@ -39,6 +39,12 @@ NARROW = 'range = ["10000000000000", "10000000000005"]\n'
 SHORT = "lifetime = 90\n"
 
 
+def terms(chance: random.Random) -> str:
+    """Draw what the last rule of a policy grants."""
+    pick = chance.choice
+    return pick((WIDE, WIDE, NARROW)) + pick(("", "", 'client_id = "stable"\n')) + pick(("", "", SHORT))
+
+
 @dataclass(frozen=True)
 class Trouble:
     """How bad it is: probabilities, counts and times in ms."""
@@ -103,6 +109,6 @@ class Trouble:
             lane=chance.random() < 0.8,
             commits=pick(((1, 3), (1, 3), (1, 60), (60, 3000))),
             total=pick((1 << 20, 1 << 20, 4, 12)),
-            terms=pick((WIDE, WIDE, NARROW)) + pick(("", "", 'client_id = "stable"\n')) + pick(("", "", SHORT)),
+            terms=terms(chance),
             sqlite=chance.random() < 0.01,
         )
