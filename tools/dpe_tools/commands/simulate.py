@@ -111,5 +111,5 @@ def _mutants(options: dict[str, Any]) -> None:
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:
-    """End as Ctrl-C does, so that no process is left."""
-    sys.exit(143)
+    """End as Ctrl-C does: with what was found, and no process left."""
+    raise KeyboardInterrupt

@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from dpe_coap.errors import LocalError
 from dpe_tools.simulation.simulation import Simulation
 from dpe_tools.simulation.world import Violation
 
@@ -115,10 +117,12 @@ def workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
 
     try:
         yield submit
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         for process in multiprocessing.active_children():
             process.terminate()
         raise
+    except BrokenProcessPool:
+        raise LocalError("a process of the simulation has ended early", hint="what it said last is above") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
