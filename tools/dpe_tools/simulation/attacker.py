@@ -48,11 +48,16 @@ class Attacker:
     replays: float
     reflects: float
     mixes: float
+    withholds: float
     insider: Insider
+    _withheld: set[bytes] = field(default_factory=set)
+    _let_through: set[bytes] = field(default_factory=set)
 
-    def hear(self, source: Address, destination: Address, datagram: bytes) -> None:
-        """Take note of a datagram on its way."""
+    def hear(self, source: Address, destination: Address, datagram: bytes) -> bool:
+        """Take note of a datagram on its way; return whether it is withheld."""
         world = self.world
+        if destination in self.servers and self._withhold(source, destination, datagram):
+            return True
         if world.chance(self.reflects):
             world.note(f"a reflection of {len(datagram)} bytes to {source[0]}")
             world.inject(destination, source, datagram, world.random.randint(1, 60))
@@ -69,6 +74,7 @@ class Attacker:
         elif world.chance(self.replays):
             sender, receiver, old = world.random.choice(world.overheard)
             world.inject(sender, receiver, old, world.random.randint(0, world.random.choice(LATE)))
+        return False
 
     def flood(self) -> None:
         """Send many REQUESTs that look good to a server, or are."""
@@ -88,6 +94,21 @@ class Attacker:
             if genuine:
                 self.invariants.request_made(self.insider.device, bytes(message), payload)
             world.inject(self._stranger(), server, bytes(message), number // 8)
+
+    def _withhold(self, source: Address, destination: Address, datagram: bytes) -> bool:
+        """Keep a SUCCESS and answer in the server's place until the client gives up; deliver it when that is past."""
+        world, payload = self.world, datagram[HEADER:]
+        if not self.withholds or payload[1:3] != b"\x00\x03" or payload in self._let_through:
+            return False
+        if payload not in self._withheld:
+            if not world.chance(self.withholds):
+                self._let_through.add(payload)
+                return False
+            self._withheld.add(payload)
+            world.inject(source, destination, datagram, world.random.randint(10_000, 250_000))
+        world.note(f"a SUCCESS of {source[0]} is withheld")
+        world.inject(destination, source, bytes([0x62, 0x81]) + datagram[2:6], 20)
+        return True
 
     def _stranger(self) -> Address:
         return STRANGER, self.world.random.randint(4000, 4007)

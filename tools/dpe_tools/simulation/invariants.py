@@ -45,7 +45,7 @@ BOUNDED = "pending is bounded, per device and in total"
 REVOKED = "a revoked device gets nothing"
 NONCES_DIFFER = "no nonce is used twice"
 TOKENS = "the security tokens are those of the protocol"
-NEWER_WINS = "superseded is who has a newer registration"
+NEWER_WINS = "of two registrations the newer wins"
 HEEDED = "only an answer to the open request is heeded"
 CLIENT_RAISES = "nothing but MemoryError leaves the client"
 NO_DEFECT = "nothing fails inside the server"
@@ -312,6 +312,7 @@ class Invariants:
             if row.success_hash not in self._committed:
                 self._explained(row)
                 self._committed[row.success_hash] = row
+                self._replaces(row)
                 self._of_device[row.device].append(row)
                 self._world.counts["commits"] += 1
                 if row.device in host.revoked:
@@ -320,6 +321,15 @@ class Invariants:
             registration = board.registration
             if registration is not None and registration.state == client.REGISTERED:
                 self._registered(board, registration)
+
+    def _replaces(self, row: Session) -> None:
+        """Look at a new row and at the one before it of the same device, by the order of their RESPONSEs."""
+        rows = [row, *self._of_device[row.device][-1:]]
+        made = [self._successes[one.success_hash] for one in rows if one.success_hash in self._successes]
+        if len(made) == 2:
+            new, old = (self._answers[one.request] for one in made)
+            if new and old and max(new) < min(old):
+                self._world.fail(NEWER_WINS, "an older registration has replaced a newer one")
 
     def ended(self, process: "Process", sessions: Sequence[Session], outcomes: Sequence[Outcome]) -> None:
         """Take note of the transactions that end with a commit which did not take them."""

@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     _one(
         "the store does not look which registration is newer",
-        it.REGISTERED_IS_DURABLE,
+        it.NEWER_WINS,
         _DECIDE,
         "if mine and mine.ordinal >= session.ordinal:",
         "if False:",

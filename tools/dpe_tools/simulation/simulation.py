@@ -116,9 +116,10 @@ class Simulation:
             trouble.replays,
             trouble.reflects,
             trouble.mixes,
+            trouble.withholds,
             insider,
         )
-        if trouble.forges or trouble.replays or trouble.reflects or trouble.mixes:
+        if trouble.forges or trouble.replays or trouble.reflects or trouble.mixes or trouble.withholds:
             world.on_sent.append(self._attacker.hear)
 
     def _ring(self) -> KeyRing:

@@ -34,8 +34,8 @@ action = "accept"
 AT_SECOND = RULES.replace('firmware = "moved*"', 'firmware = "nobody"')
 CIRCLE = '[[rule]]\nname = "round"\naction = "redirect"\nserver = "coap://%s:%d"\n'
 WIDE = 'range = ["10000000000000", "1fffffffffffff"]\n'
-NARROW = 'range = ["10000000000000", "10000000000005"]\n'
-"""Six Client IDs, which devices and their transactions must share."""
+NARROW = 'range = ["10000000000000", "10000000000003"]\n'
+"""Four Client IDs, which devices and their transactions must share."""
 SHORT = "lifetime = 90\n"
 
 
@@ -54,6 +54,7 @@ class Trouble:
     replays: float
     reflects: float
     mixes: float
+    withholds: float
     floods: int
     exhaustion: float
     power_cuts: float
@@ -93,6 +94,7 @@ class Trouble:
             replays=pick((0, 0, 0.1, 0.2)),
             reflects=pick((0, 0, 0, 0.2)),
             mixes=pick((0, 0, 0, 0.2, 0.5)),
+            withholds=pick((0, 0, 0, 0.4)),
             floods=pick((0, 0, 0, 0, 1, 3)),
             exhaustion=pick((0, 0, 0, 0.02, 0.1)),
             power_cuts=pick((0, 0, 0, 0.03)),

@@ -38,7 +38,8 @@ class World:
         self.random = random.Random(f"world {seed}")  # noqa: S311  # a simulation must repeat
         self.endpoints: dict[Address, Receive] = {}
         self.overheard: deque[tuple[Address, Address, bytes]] = deque(maxlen=OVERHEARD)
-        self.on_sent: list[Callable[[Address, Address, bytes], None]] = []
+        self.on_sent: list[Callable[[Address, Address, bytes], bool]] = []
+        """Called with each datagram on its way; whoever returns True keeps it."""
         self.counts: Counter[str] = Counter()
         """What happened how often."""
         self._violation: Violation | None = None
@@ -88,17 +89,16 @@ class World:
 
     def send(self, source: Address, destination: Address, datagram: bytes) -> None:
         """Send a datagram over the bad network."""
-        copies = self._link.carry(datagram)
         self.counts["datagrams"] += 1
+        self.overheard.append((source, destination, datagram))
+        kept = any(heard(source, destination, datagram) for heard in self.on_sent)
+        copies = [] if kept else self._link.carry(datagram)
         if self._trace is not None:
             fate = _fate(datagram, [copy.datagram for copy in copies])
             what = f"{len(datagram)} bytes ({zlib.crc32(datagram):08x}), {fate}"
             self.note(f"{source[0]}:{source[1]} -> {destination[0]}:{destination[1]}  {what}")
-        self.overheard.append((source, destination, datagram))
         for copy in copies:
             self.inject(source, destination, copy.datagram, LATENCY + int(copy.delay * 1000))
-        for heard in self.on_sent:
-            heard(source, destination, datagram)
 
     def inject(self, source: Address, destination: Address, datagram: bytes, delay: int = LATENCY) -> None:
         """Let a datagram arrive that claims to be from ``source``."""
