@@ -1,11 +1,11 @@
 """What a REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from dpe_coap.messages import Version
-from dpe_coap.numbers import Status
+from dpe_coap.numbers import SIZE_CLIENT_ID, Status
 from dpe_server.authentication import Sender
 from dpe_server.id_manager import IdManager
 from dpe_server.policy import Accept, Policy, Redirect, Refuse, RequireX25519, VersionNotSupported
@@ -96,10 +96,13 @@ class Admission:
         """Give each its Client ID, or the status unavailable where the range is exhausted."""
         stable = {p.device for p, _, accept in accepted if accept.stable}
         sessions = self._store.sessions_of(stable) if stable else {}
+        offered = {device: self._offered(device) for device in stable}
+        holders = self._holders(chain.from_iterable(offered.values()))
         wanted: dict[tuple[int, int], dict[bytes, list[Verdict]]] = {}
         for p, verdict, accept in accepted:
             if accept.stable:
-                verdict.client_id = self._held(p.device, accept, sessions.get(p.device))
+                mine = [n for n in offered[p.device] if holders.get(n, p.device) == p.device]
+                verdict.client_id = _held(mine, accept, sessions.get(p.device))
             if verdict.client_id is None:
                 sharing = p.device if accept.stable else p.th1
                 wanted.setdefault((accept.first, accept.last), {}).setdefault(sharing, []).append(verdict)
@@ -111,12 +114,24 @@ class Admission:
                     if client_id is None:
                         verdict.status = Status.UNAVAILABLE
 
-    def _held(self, device: bytes, accept: Accept, session: Session | None) -> int | None:
-        """Return the Client ID in the rule's range that a device has, or has been offered."""
-        held = [t.offer.client_id for t in self._transactions.of_device(device) if t.offer and t.state == State.PENDING]
-        if session is not None:
-            held.append(int.from_bytes(session.client_id, "big"))
-        return next((client_id for client_id in reversed(held) if accept.first <= client_id <= accept.last), None)
+    def _offered(self, device: bytes) -> list[int]:
+        """Return the Client IDs that a device has been offered and may still confirm, the oldest first."""
+        pending = (t for t in self._transactions.of_device(device) if t.state == State.PENDING)
+        return [t.offer.client_id for t in pending if t.offer]
+
+    def _holders(self, client_ids: Iterable[int]) -> dict[int, bytes]:
+        """Return the devices that have these Client IDs: another worker may have given them to others meanwhile."""
+        names = {client_id.to_bytes(SIZE_CLIENT_ID, "big") for client_id in client_ids}
+        held = self._store.sessions(names) if names else {}
+        return {int.from_bytes(name, "big"): session.device for name, session in held.items()}
+
+
+def _held(offered: Sequence[int], accept: Accept, session: Session | None) -> int | None:
+    """Return the Client ID in the rule's range that a device has, or has been offered."""
+    held = list(offered)
+    if session is not None:
+        held.append(int.from_bytes(session.client_id, "big"))
+    return next((client_id for client_id in reversed(held) if accept.first <= client_id <= accept.last), None)
 
 
 def _unavailable(p: Sender) -> Verdict:

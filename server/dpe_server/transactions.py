@@ -215,18 +215,17 @@ class Transactions:
     def update(self, transaction: Transaction) -> None:
         """Keep what has become of a transaction, unless it had to go meanwhile."""
         th1 = transaction.th1
-        part = self._records.part(th1)
-        if th1 not in part:
+        if not self._has(th1, transaction.ends):
             return
         if transaction.state == State.COMMITTING:
             self._committing[th1] = transaction
         else:
             self._committing.pop(th1, None)
-            part[th1] = self._pack(transaction)
+            self._records.part(th1)[th1] = self._pack(transaction)
 
     def remove(self, transaction: Transaction) -> None:
         """Forget a transaction, if it is still there."""
-        if transaction.th1 in self._records.part(transaction.th1):
+        if self._has(transaction.th1, transaction.ends):
             self._remove(transaction.th1)
 
     def expire(self, now: float) -> None:
@@ -241,9 +240,13 @@ class Transactions:
     def _end(self, th1: bytes, ends: float) -> None:
         """Take the first of the queue, and its transaction if it is still there and the one that was meant."""
         self._by_age.pop()
-        record = self._records.part(th1).get(th1)
-        if record is not None and self._HEAD.unpack_from(record)[3] == ends:
+        if self._has(th1, ends):
             self._remove(th1)
+
+    def _has(self, th1: bytes, ends: float) -> bool:
+        """Say whether a transaction is still there: its REQUEST may have come again and begun another meanwhile."""
+        record = self._records.part(th1).get(th1)
+        return record is not None and self._HEAD.unpack_from(record)[3] == ends
 
     def _remove(self, th1: bytes) -> None:
         record = self._records.part(th1).pop(th1)

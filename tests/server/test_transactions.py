@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from dataclasses import replace
 from math import inf
 from os import urandom
 from random import Random
@@ -139,6 +140,31 @@ def test_what_awaits_its_commit_does_not_make_room() -> None:
     assert table.of_request(waiting.th1) is waiting
     assert same(table.of_request(newest.th1), newest)
     assert table.of_request(others[0].th1) is None
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_request_that_begins_another_transaction_while_the_first_awaits_its_commit(removed: bool) -> None:
+    """The first has had to go: what becomes of it is not written over the second, under whose Client ID that lies."""
+    table = Transactions(total=1)
+    first = pending(client_id=1)
+    table.add(first)
+    first.move(Event.CONFIRMED)
+    table.update(first)
+    table.add(pending(client_id=2))  # the first makes room
+    second = replace(pending(first.device, client_id=3, ends=LIFE + 1), th1=first.th1)
+    table.add(second)
+    if removed:
+        table.remove(first)
+    else:
+        first.move(Event.COMMITTED)
+        table.update(first)
+    assert same(table.of_request(first.th1), second)
+    assert table.of_client_id(1) == []
+    table.add(pending(client_id=4))  # the second makes room
+    assert table.of_request(first.th1) is None
+    assert len(table) == 1
+    table.expire(LIFE + 2)
+    assert len(table) == 0
 
 
 def test_the_oldest_makes_room() -> None:

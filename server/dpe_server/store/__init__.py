@@ -84,6 +84,9 @@ class Store(Protocol):
     Every method raises StoreError when the store does not answer.
     """
 
+    def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
+        """Return the sessions that hold these Client IDs, by Client ID; those past their end too, until pruned."""
+
     def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
         """Return how each of these Client IDs was confirmed; of sessions past their end too, until pruned.
 

@@ -149,6 +149,11 @@ class SqliteStore:
 
     # -- the contract --
 
+    def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
+        """See ``Store.sessions``."""
+        found = map(_session, self._read(statements.SESSIONS, client_ids=_json_ids(client_ids)))
+        return {session.client_id: session for session in found}
+
     def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
         """See ``Store.confirmed``."""
         found = self._read(statements.CONFIRMED, client_ids=_json_ids(client_ids))
@@ -210,11 +215,6 @@ class SqliteStore:
             self._writer.close()
 
     # -- for operators --
-
-    def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
-        """Return the sessions that hold these Client IDs, by Client ID; those past their end too, until pruned."""
-        found = map(_session, self._read(statements.SESSIONS, client_ids=_json_ids(client_ids)))
-        return {session.client_id: session for session in found}
 
     @property
     def schema_version(self) -> int:

@@ -1,6 +1,6 @@
 """A registrar that knows one device, with a transaction in every state that a SUCCESS can meet; always the same."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from dpe_coap.imei import Imei
@@ -11,8 +11,8 @@ from dpe_server.compact import Queue
 from dpe_server.key_ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.reply import Reply
-from dpe_server.store import Outcome, Restriction, Session
 from dpe_server.transactions import LIFE, Transactions
+from dpe_tools.simulation.memory_store import Disk, MemoryStore
 from tests.server.registrar.double import POLICY, REALM, WALL
 
 NOW = 1000.0
@@ -20,44 +20,6 @@ REDIRECTED = "redirected"
 _keys_of = Random(1)
 KEYS = KeyRing({1: _keys_of.randbytes(32)}, {1: _keys_of.randbytes(32)}, _keys_of.randbytes(32))
 IMEI = Imei.parse("35209900176148")
-
-
-class Store:
-    """A store in memory, which counts its commits."""
-
-    def __init__(self) -> None:
-        self.commits = 0
-        self.held_sessions: dict[bytes, Session] = {}
-
-    def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
-        return {client_id: self.held_sessions[client_id] for client_id in client_ids if client_id in self.held_sessions}
-
-    def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
-        return {session.device: session for session in self.held_sessions.values() if session.device in devices}
-
-    def held(self, client_ids: Collection[int]) -> set[int]:
-        return set(client_ids) & {int.from_bytes(client_id, "big") for client_id in self.held_sessions}
-
-    def taken(self, first: int, last: int) -> set[int]:
-        held = {int.from_bytes(client_id, "big") for client_id in self.held_sessions}
-        return {client_id for client_id in held if first <= client_id <= last}
-
-    def restrictions(self, devices: Collection[bytes]) -> dict[bytes, Restriction]:
-        return {}
-
-    def minimum_epoch(self) -> int:
-        return 0
-
-    def last_ordinal(self) -> int:
-        return 0
-
-    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
-        self.commits += 1
-        self.held_sessions.update((session.client_id, session) for session in sessions)
-        return [Outcome.COMMITTED] * len(sessions)
-
-    def close(self) -> None:
-        """Nothing to release."""
 
 
 class Known:
@@ -79,7 +41,9 @@ class Known:
         self._others = [self._request("1.1"), self._request("1.3")]
         self._policy = policy.parse(POLICY)
         self._chance = Random(3)
-        self.store = Store()
+        self._disk = Disk()
+        self._commits = 0
+        self._store = MemoryStore(self._disk, self._count)
         self._begin()
 
     def _begin(self) -> None:
@@ -94,15 +58,15 @@ class Known:
         self.handle([self.redirected])
         self.registrar.take_audit()
         table = self._transactions
-        th1s = table._by_device.get(next(iter(self.store.held_sessions.values())).device)
+        th1s = table._by_device.get(self._disk.sessions[0].device)
         self._records = {th1: table._records.part(th1)[th1] for th1 in th1s}
-        self._sessions, self._commits = dict(self.store.held_sessions), self.store.commits
+        self._sessions, self._commits = self._disk.sessions, 0
         self._state = self._chance.getstate()
 
     def restore(self) -> None:
         """Go back to the beginning, without making everything anew."""
         table = self._transactions
-        device = next(iter(self._sessions.values())).device
+        device = self._sessions[0].device
         for transaction in table.of_device(device):
             if transaction.th1 not in self._records:
                 table.remove(transaction)
@@ -110,7 +74,7 @@ class Known:
         for th1, record in self._records.items():
             table._records.part(th1)[th1] = record
             table._by_age.append(th1, NOW + LIFE)
-        self.store.held_sessions, self.store.commits = dict(self._sessions), self._commits
+        self._disk.sessions, self._commits = self._sessions, 0
         self._chance.setstate(self._state)
 
     def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
@@ -120,7 +84,7 @@ class Known:
     def state(self) -> tuple[int, int, object]:
         """Return what changes when the registrar has kept something."""
         transaction = self._transactions._records.part(self._waiting_th1)[self._waiting_th1]
-        return len(self._transactions), self.store.commits, transaction
+        return len(self._transactions), self._commits, transaction
 
     def signed(self, payload: bytes) -> bytes:
         """Return the payload with the right MAC, by its type."""
@@ -141,10 +105,13 @@ class Known:
                 assert value not in (IMEI.digits, self._handle.hex())
                 assert len(str(value)) <= 80
 
+    def _count(self, point: str) -> None:
+        self._commits += point == "before the commit"
+
     def _start(self) -> None:
         self._transactions = Transactions()
         self.registrar = Registrar(
-            realm=REALM, keys=KEYS, policy=self._policy, store=self.store, random=self._chance.randbytes,
+            realm=REALM, keys=KEYS, policy=self._policy, store=self._store, random=self._chance.randbytes,
             transactions=self._transactions,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from dpe_device import messages as device_messages
 from dpe_device.coap import Endpoint
 from dpe_server import lane as server_lane
 from dpe_server import provisioning
-from dpe_server.authentication import Authenticator, Proved
+from dpe_server.authentication import Authenticator, Sender
 from dpe_server.policy import fields
 from tests.assurance import fuzz
 from tests.assurance.fuzz import corpus, seeded
@@ -172,7 +172,7 @@ def test_a_lane_that_takes_too_much_is_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_server_that_keeps_what_is_not_proved_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     prove = Authenticator.prove
 
-    def lenient(self: Authenticator, request: Any, payload: bytes, th1: bytes) -> Proved:
+    def lenient(self: Authenticator, request: Any, payload: bytes, th1: bytes) -> Sender:
         return prove(self, request, lane._known.signed(payload), th1)
 
     monkeypatch.setattr(Authenticator, "prove", lenient)
