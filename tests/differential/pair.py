@@ -12,10 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
-
-from aiocoap.numbers.constants import TransportTuning
 
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
@@ -29,7 +25,7 @@ from dpe_server.site import TURN, CoapServer
 from dpe_server.store import Outcome, Session
 from dpe_server.store.sqlite import SqliteStore
 from tests.differential.traffic import REALM, Traffic
-from tests.links import FakeLink, settle
+from tests.links import FakeLink, never_separate, settle
 from tests.server.registrar.double import POLICY
 
 WALL = 1_800_000_000.0
@@ -102,11 +98,6 @@ def compare_batches(requests: int, seed: int) -> Counter[str]:
     """Do as ``compare`` with batches of datagrams."""
     with tempfile.TemporaryDirectory() as directory, never_separate():
         return asyncio.run(_in_batches(Path(directory), requests, seed))
-
-
-def never_separate() -> Any:
-    """On a slow disk aiocoap would acknowledge first and answer later."""
-    return patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60)
 
 
 def _keys(source: random.Random) -> KeyRing:

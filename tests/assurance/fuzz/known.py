@@ -43,7 +43,7 @@ class Known:
         self._chance = Random(3)
         self._disk = Disk()
         self._commits = 0
-        self._store = MemoryStore(self._disk, self._count)
+        self.store = MemoryStore(self._disk, self._count)
         self._begin()
 
     def _begin(self) -> None:
@@ -111,7 +111,7 @@ class Known:
     def _start(self) -> None:
         self._transactions = Transactions()
         self.registrar = Registrar(
-            realm=REALM, keys=KEYS, policy=self._policy, store=self._store, random=self._chance.randbytes,
+            realm=REALM, keys=KEYS, policy=self._policy, store=self.store, random=self._chance.randbytes,
             transactions=self._transactions,
         )  # fmt: skip
 

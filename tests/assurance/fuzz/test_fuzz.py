@@ -21,7 +21,8 @@ from tests.assurance.fuzz.known import NOW, Known
 from tests.assurance.fuzz.runs import Progress, Run, breaks, has_atheris, minimized
 from tests.assurance.fuzz.targets import UNDER_TEST, lane, load
 from tests.conftest import missing
-from tests.differential.pair import Server, never_separate
+from tests.differential.pair import Server
+from tests.links import never_separate
 
 # So many executions of each take some ten seconds of a processor.
 SHORT = {

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-from aiocoap.numbers.constants import TransportTuning
 
 from dpe_server.lane import LONGEST_FORM
 from tests.assurance.timing.refusals import Refusals
 from tests.coap import ACK, CON, NON, POST, REGISTER, Client, Message, Options
 from tests.end_to_end.running import Running, running_on
+from tests.links import never_separate
 
 WAYS: dict[str, tuple[int, Options]] = {
     "the lane": (CON, REGISTER),
@@ -28,7 +27,7 @@ def refusals(tmp_path: Path) -> Refusals:
 @pytest.fixture
 def running(refusals: Refusals) -> Iterator[Running]:
     # On a busy machine aiocoap would acknowledge first and answer later.
-    with patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60), running_on(refusals.state) as running:
+    with never_separate(), running_on(refusals.state) as running:
         yield running
 
 

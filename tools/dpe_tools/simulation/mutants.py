@@ -217,8 +217,8 @@ MUTANTS = (
         "a resent SUCCESS is looked up in memory only",
         it.SAME_REPLY,
         _REGISTRAR + "_strangers",
-        "if session is None or",
-        "if True or",
+        "same = compare_digest(",
+        "same = False and compare_digest(",
     ),
     _one(
         "the message layer does not remember duplicates",
@@ -239,8 +239,8 @@ MUTANTS = (
         "a REQUEST is answered without a look at the revocation list",
         it.REVOKED,
         "dpe_server.admission:Admission._verdict",
-        "if restriction.revoked:",
-        "if False:",
+        "restriction.revoked | (not p.proved)",
+        "(not p.proved)",
     ),
     _one(
         "a session is stored without a look at the revocation list",
