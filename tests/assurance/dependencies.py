@@ -12,8 +12,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LOCKS = ("run", "lowest", "build", "test", "audit", "stubs")
-"""Files in requirements/, the first for those who install the product."""
+LOCKS = tuple(sorted(path.stem for path in (ROOT / "requirements").glob("*.txt")))
+"""The files in requirements/; ``run`` is for those who install the product."""
 
 LICENCES = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"}
 """SPDX names of licences under which what is installed with the product may be."""

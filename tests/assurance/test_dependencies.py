@@ -10,7 +10,6 @@ import pytest
 
 from tests.assurance import dependencies
 from tests.assurance.dependencies import (
-    LOCKS,
     ROOT,
     Pin,
     is_allowed,
@@ -26,9 +25,9 @@ from tests.assurance.dependencies import (
 HASH = "--hash=sha256:" + "0" * 64
 
 
-def test_every_lock_file_is_known_and_every_pin_has_its_hashes() -> None:
-    assert {path.stem for path in (ROOT / "requirements").iterdir()} == set(LOCKS)
+def test_every_pin_has_its_hashes() -> None:
     locks = read_locks()
+    assert {"run", "lowest", "build", "test", "audit"} <= locks.keys()
     assert list(unhashed(locks)) == []
     assert {"aiocoap", "cryptography"} <= {pin.name for pin in locks["run"]}
 
