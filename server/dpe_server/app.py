@@ -27,6 +27,7 @@ from dpe_server.site import CoapServer
 from dpe_server.state import StateDir
 from dpe_server.store import StoreError
 from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
+from dpe_server.transactions import LIFE
 from dpe_server.udp import UdpSocket, listen
 from dpe_server.workers import Ties, supervise
 
@@ -133,7 +134,8 @@ class Server:
             await asyncio.sleep(HOUSEKEEPING)
 
     async def _prune(self) -> None:
-        before = int(time.time()) - self._config.retention
+        # A SUCCESS that is older than the session may still come, and must find that out.
+        before = int(time.time()) - max(self._config.retention, int(LIFE))
         pruned, more = 0, True
         try:
             while more:  # batches have their turn in between

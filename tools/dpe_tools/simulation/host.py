@@ -110,6 +110,8 @@ class Host:
     def prune(self, before: int) -> int:
         """Delete sessions that ended before ``before``; return how many."""
         self.wall()
+        over = [row.device for row in self.rows() if row.expires_at is not None and row.expires_at < before]
+        self.invariants.pruned(self, over)
         return self._store.prune(before)
 
     def revoke(self, device: bytes) -> None:

@@ -5,7 +5,7 @@ a server believes, answers or makes durable is held against that.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -118,6 +118,7 @@ class Invariants:
         self._last_request: dict[bytes, bytes] = {}
         self._answers: defaultdict[bytes, list[int]] = defaultdict(list)
         """By REQUEST, the places of its RESPONSEs among all."""
+        self._pruned: set[bytes] = set()
         self._nonces: set[tuple[bytes, bytes]] = set()
         self._memories: dict[Process, Memory] = defaultdict(Memory)
 
@@ -195,16 +196,15 @@ class Invariants:
         """Look at a board in REGISTERED; return its row."""
         host = self.host_of(registration)
         client_id = registration.client_id
-        for row in host.rows():
-            if row.device == board.device:
-                if row.client_id == client_id and row.th3 == registration._th:
-                    return row
-                self._world.fail(REGISTERED_IS_DURABLE, f"{board.name}: the row is of another registration")
-                return None
+        rows = [row for row in host.rows() if row.device == board.device]
+        for row in rows:
+            if row.client_id == client_id and row.th3 == registration._th:
+                return row
         was = [s for s in self._of_device[board.device] if s.client_id == client_id and s.th3 == registration._th]
         over = [s for s in was if s.expires_at is not None and s.expires_at <= host.latest_wall]
         if not over and not (was and board.device in host.revoked):
-            self._world.fail(REGISTERED_IS_DURABLE, f"{board.name}: there is no row")
+            what = "the row is of another registration" if rows else "there is no row"
+            self._world.fail(REGISTERED_IS_DURABLE, f"{board.name}: {what}")
         return None
 
     def host_of(self, registration: Registration) -> "Host":
@@ -324,12 +324,16 @@ class Invariants:
 
     def _replaces(self, row: Session) -> None:
         """Look at a new row and at the one before it of the same device, by the order of their RESPONSEs."""
-        rows = [row, *self._of_device[row.device][-1:]]
+        rows = [row, *[one for one in self._of_device[row.device][-1:] if one.success_hash not in self._pruned]]
         made = [self._successes[one.success_hash] for one in rows if one.success_hash in self._successes]
         if len(made) == 2:
             new, old = (self._answers[one.request] for one in made)
             if new and old and max(new) < min(old):
                 self._world.fail(NEWER_WINS, "an older registration has replaced a newer one")
+
+    def pruned(self, host: "Host", devices: Collection[bytes]) -> None:
+        """Take note of sessions that are over and about to be forgotten."""
+        self._pruned.update(row.success_hash for row in host.rows() if row.device in devices)
 
     def ended(self, process: "Process", sessions: Sequence[Session], outcomes: Sequence[Outcome]) -> None:
         """Take note of the transactions that end with a commit which did not take them."""
