@@ -1,0 +1,271 @@
+"""Devices that register with a real server without end, and what they must find there whatever has happened to it.
+
+They are the fleet of `dpe load`: the device client's own core, each with storage and an address of its own. What each
+of them knows is noted beside it: the Client ID and keys of its registration, the bytes of SUCCESS and CONFIRM, and the
+Client IDs that it has tried to confirm since.
+"""
+
+import random
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+from dpe_coap.numbers import SIZE_CLIENT_ID
+from dpe_server.at_rest import AtRest
+from dpe_server.state import StateDir
+from dpe_server.store.sqlite import SqliteStore
+from dpe_tools import credentials
+from dpe_tools.faults import Faults
+from dpe_tools.load.bad_link import BadLink
+from dpe_tools.load.fleet import Fleet
+from dpe_tools.load.ledger import Ledger
+from dpe_tools.load.network import Address, Endpoint, Network, Received, Server
+from dpe_tools.load.plan import Plan, imei
+from dpe_tools.load.tally import Tally
+from dpe_tools.load.worker import FromKeys
+from tests import coap
+
+ACK_TIMEOUT, BACKOFF = 100, 200
+"""Of the devices, in ms: a twentieth of CoAP's, so that they are back soon after the server is."""
+SUCCESS = b"\xa4\x00\x03\x03\x47"
+"""What a SUCCESS begins with; the Client ID is next, and it has 32 bytes."""
+SIZE_SUCCESS = 32
+ASKED_AGAIN = 64
+"""The most devices whose SUCCESS is sent again in one check."""
+FIRST_EPHEMERAL = 32_768
+PATIENCE = 20
+"""How often a SUCCESS that gets 5.03 is sent again."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What a device knows that was REGISTERED once."""
+
+    client_id: bytes
+    keys: tuple[bytes, bytes] = field(repr=False)
+    success: bytes = field(repr=False)
+    confirm: bytes = field(repr=False)
+    since: set[bytes] = field(default_factory=set)
+    """The Client IDs of each SUCCESS that it has sent after that: the server may have taken them."""
+
+
+class Witness(Ledger):
+    """What every device knows, by its number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[int, Known] = {}
+        self._said: dict[int, bytes] = {}
+        self._heard: dict[int, bytes] = {}
+
+    def said(self, number: int, datagram: bytes) -> None:
+        """Note what a device sends."""
+        payload = datagram[-SIZE_SUCCESS:]
+        if payload.startswith(SUCCESS):
+            self._said[number] = payload
+            if number in self.known:
+                self.known[number].since.add(payload[len(SUCCESS) :][:SIZE_CLIENT_ID])
+
+    def heard(self, number: int, datagram: bytes) -> None:
+        """Note what a device receives."""
+        self._heard[number] = datagram
+
+    def registered(self, number: int, client_id: bytes, keys: tuple[bytes, bytes]) -> None:
+        """See ``Ledger.registered``: the last datagram was CONFIRM, and the last SUCCESS is what it answers."""
+        confirm = coap.Message.parse(self._heard[number]).payload
+        self.known[number] = Known(client_id, keys, self._said[number], confirm)
+
+    def failed(self, number: int) -> None:
+        """See ``Ledger.failed``: the device still knows what it knew."""
+
+
+class _Overheard:
+    """A network whose datagrams the witness sees as the devices do."""
+
+    def __init__(self, network: Network | BadLink, witness: Witness) -> None:
+        self._network = network
+        self._witness = witness
+        self.lease = network.lease
+        self.release = network.release
+
+    @property
+    def peer(self) -> Address:
+        return self._network.peer
+
+    @property
+    def due(self) -> int | None:
+        return self._network.due
+
+    def send(self, endpoint: Endpoint, datagram: bytes) -> None:
+        self._witness.said(endpoint.holder.device.number, datagram)
+        self._network.send(endpoint, datagram)
+
+    def receive(self, ready: Iterable[socket.socket]) -> Iterator[Received]:
+        for received in self._network.receive(ready):
+            if received.endpoint.holder is not None:
+                self._witness.heard(received.endpoint.holder.device.number, received.datagram)
+            yield received
+
+
+class Crowd:
+    """``devices`` that take turns to register, ``at_once`` of them, with the server of ``state`` at 127.0.0.1:``port``.
+
+    On a bad link, if there are ``faults``.
+    """
+
+    def __init__(
+        self, state: StateDir, port: int, *, devices: int, at_once: int, seed: int, faults: Faults | None = None
+    ) -> None:
+        self.state = state
+        self.uri = f"coap://127.0.0.1:{port}"
+        self.tally = Tally()
+        self._seed = seed
+        self._plan = Plan(
+            devices=range(devices),
+            registrations=None,
+            at_once=at_once,
+            timeout=600.0,
+            seed=str(seed),
+            faults=faults or Faults(),
+            ack_timeout=ACK_TIMEOUT,
+            backoff=BACKOFF,
+        )
+        self._random = random.Random(seed)
+        self._witness = Witness()
+        make = FromKeys(state.keys, state.config)
+        self._fleet = Fleet(lambda number: credentials.for_device(make(number)), time.monotonic_ns, self._witness)
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the sockets, and let registrations come from now on."""
+        network = self._cleanup.enter_context(Server.at(self.uri).network())
+        self._sockets = network.sockets
+        self._selector = self._cleanup.enter_context(selectors.SelectSelector())
+        for one in self._sockets:
+            self._selector.register(one, selectors.EVENT_READ)
+        bad = self._plan.faults != Faults()
+        self._wire = _Overheard(BadLink(network, self._plan.faults, str(self._seed)) if bad else network, self._witness)
+        self._begin(self._plan)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the sockets."""
+        self._cleanup.close()
+
+    @property
+    def registered(self) -> int:
+        """How many registrations have ended REGISTERED."""
+        return self.tally.registered + self._fleet.tally.registered
+
+    def _begin(self, plan: Plan) -> None:
+        self._fleet.begin(plan, self._wire)
+        self._due = self._fleet.step()
+
+    def work(self, seconds: float) -> None:
+        """Register for so long."""
+        self._step_until(time.monotonic() + seconds)
+
+    def work_until_registered(self, count: int) -> None:
+        """Register until so many more have succeeded."""
+        wanted = self.registered + count
+        while self.registered < wanted:
+            self._step()
+
+    def all_register(self) -> list[str]:
+        """Have every device register once more, with no new trouble; return what is wrong: none may fail."""
+        self._fleet.stop()
+        self._count()
+        devices = len(self._plan.devices)
+        self._begin(replace(self._plan, registrations=devices))
+        while self._due is not None:
+            self._step()
+        failed = self._fleet.tally.failed.total()
+        self._count()
+        self._begin(self._plan)
+        return [f"{failed} of {devices} devices did not register in the end"] if failed else []
+
+    def _count(self) -> None:
+        self.tally.merge(self._fleet.tally)
+
+    def _step_until(self, end: float) -> None:
+        while time.monotonic() < end:
+            self._step(end)
+
+    def _step(self, end: float = float("inf")) -> None:
+        dues = [due for due in (self._due, self._wire.due) if due is not None]
+        wait = min(min(dues, default=0) / 1e9, end) - time.monotonic()
+        ready = {key.fileobj for key, _ in self._selector.select(max(0.0, wait))}
+        self._due = self._fleet.step(self._wire.receive(one for one in self._sockets if one in ready))
+
+    # -- what must hold --
+
+    def compare(self, *, whole: bool = True) -> tuple[int, list[str]]:
+        """Look up each device that was ever REGISTERED; return how many, and where the store is against what it knows.
+
+        With ``whole``, every row and page is looked at, too.
+        """
+        at_rest = AtRest(self.state.keys.at_rest)
+        names = {number: at_rest.device_id(imei(number)) for number in self._witness.known}
+        wrong = []
+        with closing(SqliteStore(self.state.store_path)) as store:
+            sessions = store.sessions_of(names.values())
+            for number, known in self._witness.known.items():
+                session = sessions.get(names[number])
+                if session is None:
+                    wrong.append(f"device {number} is REGISTERED, and the server has no row for it")
+                elif session.client_id not in {known.client_id, *known.since}:
+                    wrong.append(f"device {number} is REGISTERED, and its row has another Client ID")
+                elif session.client_id == known.client_id and (
+                    at_rest.open_keys(session.sealed_keys, session.client_id) != b"".join(known.keys)
+                    or session.confirm != known.confirm
+                ):
+                    wrong.append(f"device {number} is REGISTERED, and its row has other keys or another CONFIRM")
+            if whole:
+                rows = Counter(session.device for session in store.live(0))
+                wrong += [f"a device has {count} rows" for count in rows.values() if count > 1]
+                wrong += [f"the database is damaged: {line}" for line in store.integrity_check()]
+        return len(names), wrong
+
+    def ask_again(self, most: int = ASKED_AGAIN) -> tuple[int, list[str]]:
+        """Send again the SUCCESS of devices at rest; return of how many, and who did not get the very same CONFIRM."""
+        resting = [number for number, known in self._witness.known.items() if not known.since]
+        asked = self._random.sample(resting, min(most, len(resting)))
+        wrong = []
+        with coap.Client(self.uri) as client:
+            for number in asked:
+                known = self._witness.known[number]
+                for _ in range(PATIENCE):
+                    answer = client.post(known.success)
+                    if answer.dotted != "5.03":
+                        break
+                if (answer.dotted, answer.payload) != ("2.04", known.confirm):
+                    wrong.append(f"the SUCCESS of device {number}, sent again, got {answer.dotted} and other bytes")
+        return len(asked), wrong
+
+    def rows(self) -> int:
+        """Return how many sessions the store has."""
+        with closing(SqliteStore(self.state.store_path)) as store:
+            return store.count(0)
+
+
+def steady_port() -> int:
+    """Return a free UDP port that the kernel gives to nobody who does not ask for it: a server may come back to it."""
+    while True:
+        port = random.randrange(20_000, FIRST_EPHEMERAL)  # not from the seed: two runs may be side by side
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def open_state(folder: Path, policy: str | None = None) -> StateDir:
+    """Make a state directory in ``folder``, with this policy if not the default one."""
+    state = StateDir.create(folder / "state", "assurance", "coap://127.0.0.1")
+    if policy is not None:
+        state.policy_path.write_text(policy, encoding="utf-8")
+    return state
