@@ -6,17 +6,18 @@ Client IDs that it has tried to confirm since.
 """
 
 import random
+import re
 import selectors
 import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from dpe_coap.numbers import SIZE_CLIENT_ID
+from dpe_coap.numbers import SIZE_CLIENT_ID, Status
 from dpe_server.at_rest import AtRest
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
@@ -163,6 +164,17 @@ class Crowd:
         """How many registrations have ended REGISTERED."""
         return self.tally.registered + self._fleet.tally.registered
 
+    @property
+    def unavailable(self) -> int:
+        """How many RESPONSEs have said, under a valid security token, that the server cannot register anybody now."""
+        return self.tally.refusals[Status.UNAVAILABLE] + self._fleet.tally.refusals[Status.UNAVAILABLE]
+
+    @property
+    def errors(self) -> Counter[str]:
+        """How many error responses have come, by CoAP code."""
+        codes = self.tally.errors + self._fleet.tally.errors
+        return Counter({f"{code >> 5}.{code & 31:02d}": count for code, count in codes.items()})
+
     def _begin(self, plan: Plan) -> None:
         self._fleet.begin(plan, self._wire)
         self._due = self._fleet.step()
@@ -177,20 +189,38 @@ class Crowd:
         while self.registered < wanted:
             self._step()
 
+    def work_until_refused(self, count: int, seconds: float) -> list[str]:
+        """Register until so many more were told that the server is not available; that takes too long: say so."""
+        end = time.monotonic() + seconds
+        wanted = self.unavailable + count
+        while self.unavailable < wanted:
+            if time.monotonic() >= end:
+                return [f"{count - wanted + self.unavailable} devices of {count} were told to come back later"]
+            self._step(end)
+        return []
+
     def all_register(self) -> list[str]:
-        """Have every device register once more, with no new trouble; return what is wrong: none may fail."""
-        self._fleet.stop()
-        self._count()
+        """Have what is under way succeed, and every device register once more; return what is wrong: none may fail."""
+        self._fleet.begin_no_more()
+        self._finish()
         devices = len(self._plan.devices)
         self._begin(replace(self._plan, registrations=devices))
+        self._finish()
+        failed, self.tally.failed = self.tally.failed.total(), Counter()
+        self._begin(self._plan)
+        return [f"{failed} registrations did not succeed in the end"] if failed else []
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Have nothing under way meanwhile."""
+        self._fleet.begin_no_more()
+        self._finish()
+        yield
+        self._begin(self._plan)
+
+    def _finish(self) -> None:
         while self._due is not None:
             self._step()
-        failed = self._fleet.tally.failed.total()
-        self._count()
-        self._begin(self._plan)
-        return [f"{failed} of {devices} devices did not register in the end"] if failed else []
-
-    def _count(self) -> None:
         self.tally.merge(self._fleet.tally)
 
     def _step_until(self, end: float) -> None:
@@ -263,9 +293,13 @@ def steady_port() -> int:
             return port
 
 
-def open_state(folder: Path, policy: str | None = None) -> StateDir:
-    """Make a state directory in ``folder``, with this policy if not the default one."""
+def open_state(folder: Path, *, policy: str | None = None, retry_after: int | None = None) -> StateDir:
+    """Make a state directory in ``folder``, with this policy and ``retry_after`` (seconds) if not the usual ones."""
     state = StateDir.create(folder / "state", "assurance", "coap://127.0.0.1")
     if policy is not None:
         state.policy_path.write_text(policy, encoding="utf-8")
+    if retry_after is not None:
+        config = state.path / "config.toml"
+        text = re.sub(r"(?m)^retry_after = \d+$", f"retry_after = {retry_after}", config.read_text(encoding="utf-8"))
+        config.write_text(text, encoding="utf-8")
     return state

@@ -21,6 +21,7 @@ from typing import Any
 
 from dpe_coap.errors import LocalError
 from dpe_tools.server_process import ServerProcess
+from tests.assurance.administration import call
 from tests.assurance.crowd import open_state
 
 LOSSES = (0.0, 0.1, 0.2, 0.4)
@@ -54,20 +55,6 @@ class Hosts:
         return f"two network namespaces, faults {'by netem' if self.netem else 'drawn by dpe load'}"
 
 
-def _ip(*arguments: str) -> None:
-    _call("ip", *arguments)
-
-
-def _call(*command: str) -> None:
-    """Carry out a command of the network's administration; LocalError."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise LocalError(f"{command[0]}: {error.strerror}") from None
-    if done.returncode:
-        raise LocalError(f"{' '.join(command)}: {done.stderr.strip()}")
-
-
 @contextmanager
 def namespaces() -> Iterator[Hosts]:
     """Make two network namespaces with a link between them; LocalError where that cannot be."""
@@ -75,16 +62,16 @@ def namespaces() -> Iterator[Hosts]:
     spaces = [f"{name}-s", f"{name}-d"]
     with ExitStack() as undo:
         for space in spaces:
-            _ip("netns", "add", space)
-            undo.callback(_ip, "netns", "delete", space)
-        _ip("-n", spaces[0], "link", "add", "dpe0", "type", "veth", "peer", "name", "dpe0", "netns", spaces[1])
+            call("ip", "netns", "add", space)
+            undo.callback(call, "ip", "netns", "delete", space)
+        call("ip", "-n", spaces[0], "link", "add", "dpe0", "type", "veth", "peer", "name", "dpe0", "netns", spaces[1])
         for space, address in zip(spaces, HOSTS, strict=True):
-            _ip("-n", space, "address", "add", f"{address}/30", "dev", "dpe0")
+            call("ip", "-n", space, "address", "add", f"{address}/30", "dev", "dpe0")
             for link in ("lo", "dpe0"):
-                _ip("-n", space, "link", "set", link, "up")
+                call("ip", "-n", space, "link", "set", link, "up")
         server, devices = ([*_inside(space)] for space in spaces)
         try:
-            _call(*server, "tc", "qdisc", "replace", "dev", "dpe0", "root", "netem", "loss", "0%")
+            call(*server, "tc", "qdisc", "replace", "dev", "dpe0", "root", "netem", "loss", "0%")
         except LocalError:
             netem = False
         else:
@@ -104,7 +91,7 @@ def make_bad(hosts: Hosts, loss: float) -> list[str]:
     shares = ["loss", f"{loss:%}", "duplicate", f"{DUPLICATION:%}", "corrupt", f"{CORRUPTION:%}"]
     for within in (hosts.server, hosts.devices):
         late = ["delay", "10ms", "reorder", f"{1 - REORDERING:%}"]  # netem: what is not delayed overtakes what is
-        _call(*within, "tc", "qdisc", "replace", "dev", "dpe0", "root", "netem", *shares, *late)
+        call(*within, "tc", "qdisc", "replace", "dev", "dpe0", "root", "netem", *shares, *late)
     return []
 
 

@@ -144,9 +144,13 @@ class Fleet:
         if plan.rate is not None:
             self._arrival += self._interval()
 
+    def begin_no_more(self) -> None:
+        """Let only what is under way go on."""
+        self._to_begin = 0
+
     def stop(self) -> None:
         """Begin nothing more, and give up what is under way."""
-        self._to_begin = 0
+        self.begin_no_more()
         for attempt in list(self._attempts.values()):
             self._fail(attempt, GIVEN_UP)
 
