@@ -11,12 +11,13 @@ import selectors
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from dpe_coap.messages import Confirm, decode
 from dpe_coap.numbers import SIZE_CLIENT_ID, Status
 from dpe_server.at_rest import AtRest
 from dpe_server.state import StateDir
@@ -52,6 +53,8 @@ class Known:
     keys: tuple[bytes, bytes] = field(repr=False)
     success: bytes = field(repr=False)
     confirm: bytes = field(repr=False)
+    between: tuple[float, float]
+    """When it was established, by the server's wall clock: between sending SUCCESS and receiving CONFIRM."""
     since: set[bytes] = field(default_factory=set)
     """The Client IDs of each SUCCESS that it has sent after that: the server may have taken them."""
 
@@ -59,17 +62,19 @@ class Known:
 class Witness(Ledger):
     """What every device knows, by its number."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float]) -> None:
         super().__init__()
         self.known: dict[int, Known] = {}
-        self._said: dict[int, bytes] = {}
+        self._wall = wall
+        self._said: dict[int, tuple[bytes, float]] = {}
         self._heard: dict[int, bytes] = {}
 
     def said(self, number: int, datagram: bytes) -> None:
         """Note what a device sends."""
         payload = datagram[-SIZE_SUCCESS:]
         if payload.startswith(SUCCESS):
-            self._said[number] = payload
+            if self._said.get(number, (b"", 0.0))[0] != payload:
+                self._said[number] = payload, self._wall()
             if number in self.known:
                 self.known[number].since.add(payload[len(SUCCESS) :][:SIZE_CLIENT_ID])
 
@@ -79,8 +84,9 @@ class Witness(Ledger):
 
     def registered(self, number: int, client_id: bytes, keys: tuple[bytes, bytes]) -> None:
         """See ``Ledger.registered``: the last datagram was CONFIRM, and the last SUCCESS is what it answers."""
+        success, sent = self._said[number]
         confirm = coap.Message.parse(self._heard[number]).payload
-        self.known[number] = Known(client_id, keys, self._said[number], confirm)
+        self.known[number] = Known(client_id, keys, success, confirm, (sent, self._wall()))
 
     def failed(self, number: int) -> None:
         """See ``Ledger.failed``: the device still knows what it knew."""
@@ -117,16 +123,30 @@ class _Overheard:
 class Crowd:
     """``devices`` that take turns to register, ``at_once`` of them, with the server of ``state`` at 127.0.0.1:``port``.
 
-    On a bad link, if there are ``faults``.
+    On a bad link, if there are ``faults``. The server's sessions live for ``lifetime`` (seconds; None: without end) by
+    its clock, which shows ``wall``.
     """
 
     def __init__(
-        self, state: StateDir, port: int, *, devices: int, at_once: int, seed: int, faults: Faults | None = None
+        self,
+        state: StateDir,
+        port: int,
+        *,
+        devices: int,
+        at_once: int,
+        seed: int,
+        faults: Faults | None = None,
+        lifetime: int | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.state = state
         self.uri = f"coap://127.0.0.1:{port}"
         self.tally = Tally()
+        self.ended = 0
+        """How often a SUCCESS that was sent again was that of a session that had ended."""
         self._seed = seed
+        self._lifetime = lifetime
+        self._wall = wall
         self._plan = Plan(
             devices=range(devices),
             registrations=None,
@@ -138,7 +158,7 @@ class Crowd:
             backoff=BACKOFF,
         )
         self._random = random.Random(seed)
-        self._witness = Witness()
+        self._witness = Witness(wall)
         make = FromKeys(state.keys, state.config)
         self._fleet = Fleet(lambda number: credentials.for_device(make(number)), time.monotonic_ns, self._witness)
         self._cleanup = ExitStack()
@@ -168,6 +188,11 @@ class Crowd:
     def unavailable(self) -> int:
         """How many RESPONSEs have said, under a valid security token, that the server cannot register anybody now."""
         return self.tally.refusals[Status.UNAVAILABLE] + self._fleet.tally.refusals[Status.UNAVAILABLE]
+
+    @property
+    def superseded(self) -> int:
+        """How many CONFIRMs have said that a newer registration won."""
+        return self.tally.refusals[Status.SUPERSEDED] + self._fleet.tally.refusals[Status.SUPERSEDED]
 
     @property
     def errors(self) -> Counter[str]:
@@ -248,6 +273,8 @@ class Crowd:
             for number, known in self._witness.known.items():
                 session = sessions.get(names[number])
                 if session is None:
+                    if any(self._ended(known)):
+                        continue
                     wrong.append(f"device {number} is REGISTERED, and the server has no row for it")
                 elif session.client_id not in {known.client_id, *known.since}:
                     wrong.append(f"device {number} is REGISTERED, and its row has another Client ID")
@@ -274,9 +301,26 @@ class Crowd:
                     answer = client.post(known.success)
                     if answer.dotted != "5.03":
                         break
-                if (answer.dotted, answer.payload) != ("2.04", known.confirm):
+                expected = {(b"", "4.01") if ended else (known.confirm, "2.04") for ended in self._ended(known)}
+                self.ended += answer.dotted == "4.01"
+                if (answer.payload, answer.dotted) not in expected:
                     wrong.append(f"the SUCCESS of device {number}, sent again, got {answer.dotted} and other bytes")
         return len(asked), wrong
+
+    def _ended(self, known: Known) -> tuple[bool, bool]:
+        """Say whether the device's session has ended, if it was established first and if last it can have been."""
+        if self._lifetime is None:
+            return False, False
+        first, last = known.between
+        now = self._wall()
+        return first + self._lifetime <= now, last + self._lifetime <= now
+
+    def confirms(self) -> Iterator[Confirm]:
+        """Yield the last CONFIRM of each device."""
+        for known in self._witness.known.values():
+            confirm = decode(known.confirm)
+            assert isinstance(confirm, Confirm)
+            yield confirm
 
     def rows(self) -> int:
         """Return how many sessions the store has."""

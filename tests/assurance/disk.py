@@ -39,17 +39,15 @@ class Report:
 
     trouble: str
     rounds: int = 0
-    registrations: int = 0
-    unavailable: int = 0
-    """RESPONSEs with this status, under a valid security token."""
-    errors: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Of registrations that succeeded, of RESPONSEs that said unavailable, and of error responses by CoAP code."""
     compared: int = 0
     asked_again: int = 0
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """A line of the table."""
-        numbers = (self.rounds, self.registrations, self.unavailable, self.errors["5.03"], self.compared)
+        numbers = (self.rounds, *(self.counts[name] for name in ("registered", "unavailable", "5.03")), self.compared)
         return f"{self.trouble:<22}" + "".join(
             f"{number:>14}" for number in (*numbers, self.asked_again, len(self.faults))
         )
@@ -79,6 +77,7 @@ class _Trial:
     def __init__(self, report: Report, state: StateDir, log: Path, devices: int, seed: int) -> None:
         self.report = report
         self.server = ServerProcess(state.path, log, port=steady_port())
+        self._counted: Counter[str] = Counter()
         self.crowd = Crowd(state, self.server.address[1], devices=devices, at_once=48, seed=seed)
 
     def warm_up(self) -> None:
@@ -105,7 +104,9 @@ class _Trial:
         report, crowd = self.report, self.crowd
         report.faults += crowd.all_register()
         self.compare()
-        report.registrations, report.unavailable, report.errors = crowd.registered, crowd.unavailable, crowd.errors
+        now = Counter(registered=crowd.registered, unavailable=crowd.unavailable, **crowd.errors)
+        report.counts += now - self._counted
+        self._counted = now
         others = {
             code: count for code, count in report.errors.items() if code not in EXPECTED | ({"4.01"} if anew else set())
         }

@@ -21,5 +21,5 @@ def test_a_disk_in_trouble_loses_nothing(
     except LocalError as error:
         missing(f"nothing can be mounted here: {error}")
     assert report.faults == [], f"\n{disk.HEAD}\n{report}"
-    assert report.unavailable >= 5
+    assert report.counts["unavailable"] >= 5
     assert report.asked_again > 0
