@@ -192,13 +192,19 @@ class Crowd:
     @property
     def superseded(self) -> int:
         """How many CONFIRMs have said that a newer registration won."""
-        return self.tally.refusals[Status.SUPERSEDED] + self._fleet.tally.refusals[Status.SUPERSEDED]
+        return self.whole().refusals[Status.SUPERSEDED]
 
     @property
     def errors(self) -> Counter[str]:
         """How many error responses have come, by CoAP code."""
-        codes = self.tally.errors + self._fleet.tally.errors
-        return Counter({f"{code >> 5}.{code & 31:02d}": count for code, count in codes.items()})
+        return Counter({f"{code >> 5}.{code & 31:02d}": count for code, count in self.whole().errors.items()})
+
+    def whole(self) -> Tally:
+        """Return what was counted from the start on."""
+        whole = Tally()
+        for part in (self.tally, self._fleet.tally):
+            whole.merge(part)
+        return whole
 
     def _begin(self, plan: Plan) -> None:
         self._fleet.begin(plan, self._wire)
@@ -217,10 +223,10 @@ class Crowd:
     def work_until_refused(self, count: int, seconds: float) -> list[str]:
         """Register until so many more were told that the server is not available; that takes too long: say so."""
         end = time.monotonic() + seconds
-        wanted = self.unavailable + count
-        while self.unavailable < wanted:
+        before = self.unavailable
+        while self.unavailable < before + count:
             if time.monotonic() >= end:
-                return [f"{count - wanted + self.unavailable} devices of {count} were told to come back later"]
+                return [f"{self.unavailable - before} devices of {count} were told to come back later"]
             self._step(end)
         return []
 

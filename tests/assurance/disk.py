@@ -107,9 +107,8 @@ class _Trial:
         now = Counter(registered=crowd.registered, unavailable=crowd.unavailable, **crowd.errors)
         report.counts += now - self._counted
         self._counted = now
-        others = {
-            code: count for code, count in report.errors.items() if code not in EXPECTED | ({"4.01"} if anew else set())
-        }
+        expected = {*EXPECTED, "4.01"} if anew else EXPECTED
+        others = {code: count for code, count in crowd.errors.items() if code not in expected}
         report.faults += [f"{count} answers were {code}" for code, count in others.items()]
 
 

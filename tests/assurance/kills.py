@@ -31,6 +31,8 @@ START = 0.4
 """Seconds: while it starts, a server is killed within this time."""
 STARTING = 0.1
 """The share of kills that come so early."""
+MOMENT = 0.02
+"""Seconds: about two commits."""
 MANY_ROWS = 10_000
 """With more, every row is looked at in the end alone."""
 LOOK = 0.005
@@ -38,7 +40,7 @@ LOOK = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to do. ``load`` is within how many seconds after its start a serving server is killed."""
+    """What to do. A server that serves is killed within so many registrations as ``load`` says, and some ms."""
 
     kills: int = 300
     seed: int = 1
@@ -48,7 +50,7 @@ class Settings:
     devices: int = 300
     at_once: int = 48
     rows: int = 0
-    load: float = 0.6
+    load: int = 100
 
 
 @dataclass(slots=True)
@@ -138,7 +140,8 @@ class _Run:
         self.report.starts.append(time.monotonic() - began)
 
     def _kill_one(self, server: ServerProcess, crowd: Crowd) -> None:
-        crowd.work(self._random.uniform(0, self._settings.load))
+        crowd.work_until_registered(self._random.randrange(self._settings.load))
+        crowd.work(self._random.uniform(0, MOMENT))
         kinds = ["serving"] if self._settings.workers == 1 else ["all processes", "first process", "one worker"]
         self._kill(server, self._random.choice(kinds))
 
@@ -215,12 +218,10 @@ def main(arguments: Sequence[str]) -> int:
         ("devices", "that take turns to register"),
         ("at-once", "registrations under way at all times"),
         ("rows", "that the database is filled with before"),
+        ("load", "within how many registrations a serving server is killed"),
     ):
         default = getattr(usual, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=f"{text} [{default}]")
-    parser.add_argument(
-        "--load", type=float, metavar="S", default=usual.load, help=f"kill within S seconds of load [{usual.load}]"
-    )
     given = parser.parse_args(arguments)
     if given.replaced and given.workers < 2:
         parser.error("--replaced needs --workers 2 or more")

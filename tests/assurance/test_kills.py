@@ -11,7 +11,7 @@ from dpe_tools.server_process import ServerProcess
 from tests.assurance.crowd import Crowd, open_state, steady_port
 from tests.assurance.kills import Settings, run
 
-SHORT = Settings(kills=6, devices=60, at_once=16, load=0.2)
+SHORT = Settings(kills=6, devices=60, at_once=16, load=40)
 HARM = [
     ("DELETE FROM session WHERE rowid = (SELECT min(rowid) FROM session)", "has no row for it"),
     ("UPDATE session SET client_id = 0 WHERE rowid = (SELECT min(rowid) FROM session)", "another Client ID"),
@@ -19,6 +19,7 @@ HARM = [
 ]
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_is_killed_keeps_every_promise(tmp_path: Path, workers: int) -> None:
     report = run(replace(SHORT, workers=workers), tmp_path)
