@@ -65,12 +65,15 @@ class Witness(Ledger):
     def __init__(self, wall: Callable[[], float]) -> None:
         super().__init__()
         self.known: dict[int, Known] = {}
+        self.sent: dict[int, dict[int, bytes]] = {}
+        """The last datagram of each device by its size, which is another for a REQUEST and for a SUCCESS."""
         self._wall = wall
         self._said: dict[int, tuple[bytes, float]] = {}
         self._heard: dict[int, bytes] = {}
 
     def said(self, number: int, datagram: bytes) -> None:
         """Note what a device sends."""
+        self.sent.setdefault(number, {})[len(datagram)] = datagram
         payload = datagram[-SIZE_SUCCESS:]
         if payload.startswith(SUCCESS):
             if self._said.get(number, (b"", 0.0))[0] != payload:
@@ -121,8 +124,9 @@ class _Overheard:
 
 
 class Crowd:
-    """``devices`` that take turns to register, ``at_once`` of them, with the server of ``state`` at 127.0.0.1:``port``.
+    """``devices`` that take turns to register with the server of ``state`` at 127.0.0.1:``port``.
 
+    So many ``at_once``, or at random times, ``rate`` a second. ``ack_timeout`` and ``backoff`` are theirs, in ms.
     On a bad link, if there are ``faults``. The server's sessions live for ``lifetime`` (seconds; None: without end) by
     its clock, which shows ``wall``.
     """
@@ -133,11 +137,14 @@ class Crowd:
         port: int,
         *,
         devices: int,
-        at_once: int,
+        at_once: int | None = None,
+        rate: float | None = None,
         seed: int,
         faults: Faults | None = None,
         lifetime: int | None = None,
         wall: Callable[[], float] = time.time,
+        ack_timeout: int = ACK_TIMEOUT,
+        backoff: int = BACKOFF,
     ) -> None:
         self.state = state
         self.uri = f"coap://127.0.0.1:{port}"
@@ -151,11 +158,12 @@ class Crowd:
             devices=range(devices),
             registrations=None,
             at_once=at_once,
+            rate=rate,
             timeout=600.0,
             seed=str(seed),
             faults=faults or Faults(),
-            ack_timeout=ACK_TIMEOUT,
-            backoff=BACKOFF,
+            ack_timeout=ack_timeout,
+            backoff=backoff,
         )
         self._random = random.Random(seed)
         self._witness = Witness(wall)
@@ -198,6 +206,12 @@ class Crowd:
     def errors(self) -> Counter[str]:
         """How many error responses have come, by CoAP code."""
         return Counter({f"{code >> 5}.{code & 31:02d}": count for code, count in self.whole().errors.items()})
+
+    def count_anew(self) -> Tally:
+        """Return a tally of what happens from now on."""
+        self.tally.merge(self._fleet.tally)
+        self._fleet.tally = Tally()
+        return self._fleet.tally
 
     def whole(self) -> Tally:
         """Return what was counted from the start on."""
@@ -320,6 +334,14 @@ class Crowd:
         first, last = known.between
         now = self._wall()
         return first + self._lifetime <= now, last + self._lifetime <= now
+
+    def recorded(self) -> Iterator[bytes]:
+        """Yield the last REQUEST and SUCCESS of each device, as somebody has them who has listened."""
+        for sent in self._witness.sent.values():
+            for datagram in sent.values():
+                payload = coap.Message.parse(datagram).payload
+                if payload:
+                    yield payload
 
     def confirms(self) -> Iterator[Confirm]:
         """Yield the last CONFIRM of each device."""
