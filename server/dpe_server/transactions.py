@@ -148,7 +148,7 @@ class Transactions:
         self._records = Map[bytes]()
         self._by_client_id = Index[int]()
         self._by_device = Index[bytes]()
-        self._by_age = Queue()
+        self._by_age = Queue(self._is_of_age)
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
@@ -190,7 +190,7 @@ class Transactions:
         part[th1] = self._pack(transaction)
         if transaction.offer is not None:
             self._by_client_id.add(transaction.offer.client_id, th1)
-        self._by_age.append(th1, transaction.ends)
+        a_piece = self._by_age.append(th1, transaction.ends)
         self._count += 1
         excess = self._by_device.add(transaction.device, th1) - PER_DEVICE
         if excess > 0:
@@ -200,6 +200,8 @@ class Transactions:
                 self._remove(one)
         while self._count > self._total and (oldest := self._by_age.first()):
             self._end(*oldest)
+        if a_piece and len(self._by_age) > 2 * (self._count + Queue.PIECE):  # one device has made many, and has few
+            self._by_age.sift()
 
     def update(self, transaction: Transaction) -> None:
         """Keep what has become of a transaction, unless it had to go meanwhile."""
@@ -230,9 +232,13 @@ class Transactions:
     def _end(self, th1: bytes, ends: float) -> None:
         """Take the first of the queue, and its transaction if it is still there and the one that was meant."""
         self._by_age.pop()
-        record = self._records.part(th1).get(th1)
-        if record is not None and self._HEAD.unpack_from(record)[3] == ends:
+        if self._is_of_age(th1, ends):
             self._remove(th1)
+
+    def _is_of_age(self, th1: bytes, ends: float) -> bool:
+        """Say whether a transaction is still there, and the one that was meant."""
+        record = self._records.part(th1).get(th1)
+        return record is not None and self._HEAD.unpack_from(record)[3] == ends
 
     def _remove(self, th1: bytes) -> None:
         record = self._records.part(th1).pop(th1)
