@@ -71,6 +71,8 @@ class Measured:
     """Milliseconds from the arrival of a device to CONFIRM."""
     dropped: int
     """Datagrams that the kernel did not put into the server's socket, as it was full."""
+    errors: int
+    """Error responses that devices got: 5.03, and no other there should be."""
     resident: list[int] = field(default_factory=list)
     """Bytes of the server's memory, second by second."""
 
@@ -83,10 +85,10 @@ class Measured:
         """A line of the table."""
         first, last = (self.resident[at] / 1e6 for at in (0, -1))
         rates = f"{self.arrived / self.seconds:>12.1f}{self.completed / self.seconds:>14.1f}{self.share:>10.1%}"
-        return f"{rates}{self.p50:>10.0f}{self.p99:>10.0f}{self.dropped:>12}{first:>10.1f}{last:>8.1f}"
+        return f"{rates}{self.p50:>10.0f}{self.p99:>10.0f}{self.dropped:>12}{self.errors:>8}{first:>10.1f}{last:>8.1f}"
 
 
-COLUMNS = f"{'p50 ms':>10}{'p99 ms':>10}{'dropped':>12}{'MB from':>10}{'to':>8}"
+COLUMNS = f"{'p50 ms':>10}{'p99 ms':>10}{'dropped':>12}{'5.03':>8}{'MB from':>10}{'to':>8}"
 HEAD = f"{'':<16}{'arrivals/s':>12}{'completed/s':>14}{'share':>10}{COLUMNS}"
 
 
@@ -170,6 +172,8 @@ def run(settings: Settings, folder: Path) -> Report:
             done = json.loads(told)
             report.offered = sum(done[kind] for kind in KINDS) / done["seconds"]
             report.compared, report.faults = crowd.compare()
+            others = {code: count for code, count in crowd.errors.items() if code != "5.03"}
+            report.faults += [f"devices got {count} answers {code}" for code, count in others.items()]
     return report
 
 
@@ -201,6 +205,7 @@ def _measure(crowd: Crowd, server: ServerProcess, seconds: float) -> Measured:
         p50=times.percentile(50) / 1000,
         p99=times.percentile(99) / 1000,
         dropped=_dropped(server.address[1]) - dropped,
+        errors=counted.errors.total(),
         resident=resident,
     )
 
