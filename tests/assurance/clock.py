@@ -62,6 +62,12 @@ class FakeClock:
         """Return what it shows: Unix time in seconds."""
         return time.time() + self.offset
 
+    @staticmethod
+    def clean_up_after(pid: int) -> None:
+        """Remove what the library leaves of a process that was killed."""
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (Path("/dev/shm") / name).unlink(missing_ok=True)
+
     def check(self) -> None:
         """See that a program sees this time of day, and the true monotonic clock; LocalError."""
         look = "import time; print(time.time(), time.monotonic())"
@@ -129,6 +135,7 @@ def run(lifetime: int | None, jumps: int, seed: int, folder: Path) -> Report:
             if source.random() < KILLED:
                 server.process.kill()
                 server.stop()
+                clock.clean_up_after(server.process.pid)
                 server.begin()
                 server.await_ready()
                 report.kills += 1
