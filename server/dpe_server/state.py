@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -145,8 +145,14 @@ class StateDir:
                     ) from None
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                held.callback(os.ftruncate, descriptor, 0)
+                held.callback(_empty, descriptor)
             yield
+
+
+def _empty(descriptor: int) -> None:
+    """Empty a file, if its file system still takes that: what it says is of no use any more, but does no harm."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
 
 
 def _new_key() -> bytes:

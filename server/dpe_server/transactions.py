@@ -153,7 +153,7 @@ class Transactions:
         self._records = Map[bytes]()
         self._by_client_id = Index[int]()
         self._by_device = Index[bytes]()
-        self._by_age = Queue()
+        self._by_age = Queue(self._has)
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
@@ -201,7 +201,7 @@ class Transactions:
         part[th1] = self._pack(transaction)
         if transaction.offer is not None:
             self._by_client_id.add(transaction.offer.client_id, th1)
-        self._by_age.append(th1, transaction.ends)
+        a_piece = self._by_age.append(th1, transaction.ends)
         self._count += 1
         excess = self._by_device.add(transaction.device, th1) - PER_DEVICE
         if excess > 0:
@@ -211,6 +211,8 @@ class Transactions:
                 self._remove(one)
         while self._count > self._total and (oldest := self._by_age.first()):
             self._end(*oldest)
+        if a_piece and len(self._by_age) > 2 * (self._count + Queue.PIECE):  # one device has made many, and has few
+            self._by_age.sift()
 
     def update(self, transaction: Transaction) -> None:
         """Keep what has become of a transaction, unless it had to go meanwhile."""

@@ -1,5 +1,6 @@
 """The state directory."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -246,6 +247,17 @@ def test_a_second_server_is_told_of_the_first(path: Path, opened: StateDir) -> N
         assert (path / "serve.lock").read_text() == f"{os.getpid()}\n"
         assert StateDir.open(path).rotate("master") == 2  # what a running server does not hinder
     assert (path / "serve.lock").read_text() == ""
+    with opened.lock():
+        pass
+
+
+def test_a_lock_is_let_go_on_a_disk_that_has_failed(opened: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int, _size: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with opened.lock():
+        monkeypatch.setattr(os, "ftruncate", fail)
+    monkeypatch.undo()
     with opened.lock():
         pass
 

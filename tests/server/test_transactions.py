@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
 from dpe_server import transactions as module
+from dpe_server.compact import Queue
 from dpe_server.policy import Terms
 from dpe_server.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
 
@@ -176,6 +177,23 @@ def test_the_oldest_makes_room() -> None:
     for transaction in several[3:]:
         table.add(transaction)
     assert [table.of_request(t.th1) is not None for t in several] == [False, False, True, True, True]
+
+
+def test_a_device_that_asks_without_end_leaves_no_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds one key may make a REQUEST after the other, of which four are kept."""
+    monkeypatch.setattr(Queue, "PIECE", 16)
+    table = Transactions()
+    others = [pending(client_id=number) for number in range(40)]
+    for number in range(5_000):
+        table.add(pending(bytes(16), client_id=1_000 + number))
+        if number % 100 == 0 and number < 4_000:
+            table.add(others[number // 100])
+        assert len(table._by_age) <= 2 * (len(table) + 16) + 16
+    assert len(table) == 44
+    for other in others:
+        assert same(table.of_request(other.th1), other)
+    table.expire(LIFE)
+    assert len(table) == len(table._by_age) == 0
 
 
 def test_what_came_again_is_as_young_as_it_came() -> None:
