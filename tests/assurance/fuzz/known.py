@@ -70,7 +70,7 @@ class Known:
         for transaction in table.of_device(device):
             if transaction.th1 not in self._records:
                 table.remove(transaction)
-        table._by_age = Queue()
+        table._by_age = Queue(table._has)
         for th1, record in self._records.items():
             table._records.part(th1)[th1] = record
             table._by_age.append(th1, NOW + LIFE)
