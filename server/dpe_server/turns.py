@@ -9,8 +9,8 @@ else wants. Nothing is remembered of any source.
 from collections import deque
 from collections.abc import Sequence
 
-SHARE = 2
-"""Datagrams of one source in a full batch that are decided now: a device has one under way, and maybe its duplicate."""
+SHARE = 1
+"""Datagrams of one source in a full batch that are decided now: a device has one under way."""
 WAITING = 8_192
 """The most datagrams that wait; more are lost like any other datagram."""
 LONGEST = 1_280
