@@ -49,11 +49,11 @@ EXPECTED = ("store not writable", "store writable again")
 
 
 class Simulation:
-    """One run. ``trace`` is told what happens."""
+    """One run. ``trace`` is told what happens; ``trouble`` is what goes wrong, if not what the seed draws."""
 
-    def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None, trouble: Trouble | None = None) -> None:
         self._seed = seed
-        self._trouble = trouble = Trouble.draw(seed)
+        self._trouble = trouble = Trouble.draw(seed) if trouble is None else trouble
         self._world = world = World(seed, trouble.faults, trace)
         world.note(str(trouble))
         kinds = {"sqlite": trouble.sqlite, "workers": trouble.workers > 1, "aiocoap alone": not trouble.lane}
