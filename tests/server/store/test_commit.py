@@ -140,6 +140,16 @@ def test_the_sessions_of_a_batch_see_each_other_in_order(store: SqliteStore, mak
     assert store.sessions_of([first.device, heir.device]) == {first.device: second, heir.device: heir}
 
 
+def test_an_ordinal_counts_though_its_session_is_over_within_the_batch(
+    store: SqliteStore, make: Make, now: int
+) -> None:
+    over = make(expires_at=now, ordinal=9)
+    heir = make(client_id=over.client_id, ordinal=5)
+    assert store.commit([over, heir]) == [Outcome.COMMITTED] * 2
+    assert store.sessions_of([over.device, heir.device]) == {heir.device: heir}
+    assert store.last_ordinal() == 9
+
+
 def test_a_revoked_device_gets_no_session(store: SqliteStore, make: Make, now: int) -> None:
     session = make()
     store.commit([session])
