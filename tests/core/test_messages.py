@@ -307,6 +307,84 @@ def test_a_short_end_is_a_typed_error(payload: str) -> None:
         decode(bytes.fromhex(payload))
 
 
+@pytest.mark.parametrize(
+    ("payload", "fault", "offset", "key"),
+    [
+        ("a10400", "message type missing", 0, 0),
+        ("a10041ff", "message type is of a wrong type, not an unsigned number", 2, 0),
+        ("a10000", "unknown message type", 2, 0),
+        ("a10005", "unknown message type", 2, 0),
+        ("a1001818", "unknown message type", 2, 0),
+        ("a30001 0141ff 02820100", "identity length is 1, not 17 or 7 bytes", 4, 1),
+        ("a30001 010a 02820100", "identity is of a wrong type, not a byte string", 4, 1),
+        ("a20001 02820100", "identity missing", 7, 1),
+        ("a20002 02820118ff", "status missing", 8, 4),
+        ("a20002 028101", "version is not two numbers of 0 to 255", 6, 2),
+        ("a20002 0280", "version is not two numbers of 0 to 255", 5, 2),
+        ("a20002 0283010000", "version is not two numbers of 0 to 255", 7, 2),
+        ("a20002 028201190100", "version is not two numbers of 0 to 255", 6, 2),
+        ("a20002 02820120", "version is not two numbers of 0 to 255", 6, 2),
+        ("a20002 0200", "version is of a wrong type, not an array", 4, 2),
+        ("a20002 02 80", "version is not two numbers of 0 to 255", 5, 2),
+        ("a30002 02820100 04190100", "status is 256, not 0 to 255", 8, 4),
+        ("a40002 02820100 0402 0860", "server URI length is 0, not 1 to 128 bytes", 10, 8),
+        ("a40002 02820100 0402 0841ff", "server URI is of a wrong type, not text", 10, 8),
+        ("a20004 0400", "security token missing", 5, 23),
+        ("a30004 0400 1740", "security token length is 0, not 16 bytes", 6, 23),
+        ("a40002 02820100 0402", "truncated", 9, None),
+        ("", "no item: the message is empty", 0, None),
+        ("80", "not a map", 0, None),
+        ("a10400ff", "bytes after the map", 3, None),
+        ("a14100", "a key is not an unsigned number up to 23", 1, None),
+        ("a1181800", "a key is not an unsigned number up to 23", 1, None),
+        ("a1f600", "a key is not an unsigned number up to 23", 1, None),
+        ("a204000400", "duplicate or unordered key", 3, 4),
+        ("a204000300", "duplicate or unordered key", 3, 3),
+        ("a1041c", "reserved additional information", 2, None),
+        ("a1041f", "indefinite length", 2, None),
+        ("a1041817", "non-shortest head", 2, None),
+        ("bf0400ff", "indefinite length", 0, None),
+        ("a104f817", "non-shortest head", 2, None),
+        ("a104fa3f800000", "non-shortest float", 2, None),
+        ("a1046261ff", "text is not UTF-8", 4, None),
+        ("a104818181818100", "nested deeper than 4", 6, None),
+        ("a104a200000000", "duplicate or unordered key", 5, None),
+    ],
+)
+def test_what_is_wrong_where_is_said(payload: str, fault: str, offset: int, key: int | None) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        decode(bytes.fromhex(payload))
+    assert (caught.value.fault, caught.value.offset, caught.value.key) == (fault, offset, key)
+
+
+def test_a_text_of_another_length_than_its_head_says() -> None:
+    """The quick way's pattern takes it for text at first."""
+    good = encode(Request(bytes(17), Version(1, 0), bytes(32), firmware="1.2"))
+    for head in (b"\x62", b"\x64"):
+        payload = good.replace(b"\x07\x63", b"\x07" + head)
+        assert payload != good
+        with pytest.raises(MalformedMessage):
+            decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        (Response(Version(1, 0), 2, bytes(32), client_id=bytes(7)), "Client ID is there exactly when the status is 0"),
+        (Response(Version(1, 0), 0, bytes(32), bytes(7)), "sealed handle is there exactly when the status is 0"),
+        (Response(Version(1, 0), 2, bytes(32), server_uri="x"), "server URI is there exactly when the status is 6"),
+        (Response(Version(1, 0), 6, bytes(32)), "server URI is there exactly when the status is 6"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_with_the_status_is_said(message: Response, fault: str) -> None:
+    with pytest.raises(LocalError, match=f"cannot encode this Response: {fault}") as caught:
+        encode(message)
+    error = caught.value.__cause__
+    assert isinstance(error, MalformedMessage)
+    assert error.fault == fault
+
+
 def test_longer_than_any_message() -> None:
     payload = CONFIRM + bytes.fromhex("58ff") + bytes(255) + bytes.fromhex("1750") + bytes(16)
     with pytest.raises(MalformedMessage, match="longer than 256 bytes"):

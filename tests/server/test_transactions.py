@@ -135,6 +135,19 @@ def test_what_awaits_its_commit_does_not_make_room() -> None:
     assert table.of_request(others[0].th1) is None
 
 
+def test_what_had_to_go_meanwhile_stays_away() -> None:
+    table = Transactions()
+    transaction = pending()
+    table.add(transaction)
+    table.remove(transaction)
+    table.remove(transaction)
+    transaction.move(Event.CONFIRMED)
+    table.update(transaction)
+    assert len(table) == 0
+    assert table.of_request(transaction.th1) is None
+    assert not table.is_reserved(7)
+
+
 def test_the_oldest_makes_room() -> None:
     table = Transactions(total=3)
     several = [pending(client_id=n) for n in range(5)]

@@ -1,11 +1,14 @@
 """The ends of a transaction and a session, the bounds of the table and the range, and a store that fails."""
 
+import pytest
+
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server.admission import STORE_PAUSE
 from dpe_server.reply import UNAUTHORIZED
+from dpe_server.store import StoreError
 from dpe_server.transactions import LIFE, PER_DEVICE
-from tests.server.registrar.double import Device, Server, confirmation
+from tests.server.registrar.double import WALL, Device, Server, confirmation
 
 
 def test_success_of_a_lost_transaction(server: Server, device: Device) -> None:
@@ -71,6 +74,20 @@ def test_unreadable_store(server: Server, device: Device) -> None:
     server.now += LIFE + 1
     assert server.send(success).code == Code.SERVICE_UNAVAILABLE
     server.start()
+
+
+def test_a_store_that_is_unreadable_at_first(server: Server, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(sql: str, **parameters: object) -> list[object]:
+        raise StoreError("made to fail")
+
+    request = device.request()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "_read", fail)
+        response, _ = device.receive(request, server.send(request))
+    assert (response.status, response.client_id, response.retry_after) == (Status.UNAVAILABLE, None, 30)
+    server.now += STORE_PAUSE
+    device.register()
+    assert server.rows()[0].ordinal == WALL * 1e6
 
 
 def test_a_device_has_at_most_four_transactions(server: Server, device: Device) -> None:
