@@ -7,6 +7,7 @@ notice most.
 _MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_messages.py")
 _REGISTRAR = (
     "tests/server/registrar/test_registration.py",
+    "tests/server/registrar/test_audit_records.py",
     "tests/server/registrar/test_refusals.py",
     "tests/server/registrar/test_limits.py",
     "tests/server/registrar/test_overload.py",
