@@ -186,7 +186,16 @@ CONFIRM = bytes.fromhex("a40004040016")  # ... then the value of label 22, then 
         ("81818181 00", None),
         ("8181818181 00", "nested deeper"),
         ("c1c1c1c1c1 00", "nested deeper"),
+        ("a181818100 00", None),
+        ("a18181818100 00", "nested deeper"),
         ("1817", "non-shortest"),
+        ("1818", None),
+        ("1900ff", "non-shortest"),
+        ("190100", None),
+        ("1a0000ffff", "non-shortest"),
+        ("1a00010000", None),
+        ("1b00000000ffffffff", "non-shortest"),
+        ("1b0000000100000000", None),
         ("5801 00", "non-shortest"),
         ("9801 00", "non-shortest"),
         ("b801 0000", "non-shortest"),
@@ -221,6 +230,19 @@ CONFIRM = bytes.fromhex("a40004040016")  # ... then the value of label 22, then 
         ("fa33800001", None),
         ("fb36a0000000000000", "float"),
         ("fb36a0000000000001", None),
+        ("fa33000000", None),
+        ("fa38002000", None),
+        ("fa38004000", "float"),
+        ("fa3f801000", None),
+        ("fa3f802000", "float"),
+        ("fa47000000", "float"),
+        ("fa47800000", None),
+        ("fb3690000000000000", None),
+        ("fb3800000010000000", None),
+        ("fb3ff0000010000000", None),
+        ("fb3ff0000020000000", "float"),
+        ("fb47e0000000000000", "float"),
+        ("fb47f0000000000000", None),
         ("fa00000001", None),
         ("fa00000000", "float"),
         ("fb0000000000000001", None),
@@ -332,6 +354,10 @@ def test_a_short_end_is_a_typed_error(payload: str) -> None:
         ("a20004 0400", "security token missing", 5, 23),
         ("a30004 0400 1740", "security token length is 0, not 16 bytes", 6, 23),
         ("a40002 02820100 0402", "truncated", 9, None),
+        ("a10418", "truncated", 3, None),
+        ("a10419", "truncated", 3, None),
+        ("a1041901", "truncated", 4, None),
+        ("a1041bff", "truncated", 4, None),
         ("", "no item: the message is empty", 0, None),
         ("80", "not a map", 0, None),
         ("a10400ff", "bytes after the map", 3, None),
@@ -385,10 +411,14 @@ def test_what_does_not_go_with_the_status_is_said(message: Response, fault: str)
     assert error.fault == fault
 
 
-def test_longer_than_any_message() -> None:
-    payload = CONFIRM + bytes.fromhex("58ff") + bytes(255) + bytes.fromhex("1750") + bytes(16)
-    with pytest.raises(MalformedMessage, match="longer than 256 bytes"):
-        decode(payload)
+def test_256_bytes_and_no_more() -> None:
+    end = bytes.fromhex("1750") + bytes(16)
+    longest = CONFIRM + b"\x58" + bytes([256 - len(CONFIRM) - 2 - len(end)])
+    assert decode(longest.ljust(256 - len(end), b"\0") + end) == Confirm(0, bytes(16))
+    longer = CONFIRM + b"\x58" + bytes([257 - len(CONFIRM) - 2 - len(end)])
+    with pytest.raises(MalformedMessage, match="longer than 256 bytes") as caught:
+        decode(longer.ljust(257 - len(end), b"\0") + end)
+    assert caught.value.offset == 256
 
 
 @pytest.mark.parametrize(("text", "version"), [("1.0", (1, 0)), ("255.255", (255, 255)), ("0.1", (0, 1))])
