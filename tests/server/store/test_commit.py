@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpe_server.store import Outcome, Session
+from dpe_server.store.batch import decide
 from dpe_server.store.sqlite import SqliteStore
 
 Make = Callable[..., Session]
@@ -148,6 +149,34 @@ def test_an_ordinal_counts_though_its_session_is_over_within_the_batch(
     assert store.commit([over, heir]) == [Outcome.COMMITTED] * 2
     assert store.sessions_of([over.device, heir.device]) == {heir.device: heir}
     assert store.last_ordinal() == 9
+
+
+def test_the_lowest_ordinal_counts_as_what_it_is(store: SqliteStore, make: Make) -> None:
+    assert store.commit([make(ordinal=0)]) == [Outcome.COMMITTED]
+    assert store.last_ordinal() == 0
+
+
+def test_a_device_whose_newer_session_is_over_within_the_batch_has_none(
+    store: SqliteStore, make: Make, now: int
+) -> None:
+    """Also not its old one again."""
+    old = make()
+    store.commit([old])
+    over = make(device=old.device, expires_at=now)
+    heir = make(client_id=over.client_id)
+    assert store.commit([over, heir]) == [Outcome.COMMITTED] * 2
+    assert list(store.live(now)) == [heir]
+
+
+def test_only_what_lasts_is_written(make: Make, now: int) -> None:
+    first = make(expires_at=now)
+    second = make(device=first.device)
+    heir = make(client_id=second.client_id, device=first.device)
+    other = make(client_id=first.client_id)
+    verdict = decide([first, second, heir, other], [], set())
+    assert verdict.outcomes == [Outcome.COMMITTED] * 4
+    assert (verdict.ended, verdict.started) == ([], [heir, other])
+    assert verdict.newest == other.ordinal
 
 
 def test_a_revoked_device_gets_no_session(store: SqliteStore, make: Make, now: int) -> None:
