@@ -58,15 +58,15 @@ class Trials:
     tests: Sequence[str]
     jobs: int = 1
     """How many run at a time."""
-    processor_time: int = 20
-    """Seconds after which a trial has failed: ten times what the slowest tests take."""
+    processor_time: int = 60
+    """Seconds after which a trial has failed; once the tests have run without any change, five times what they took."""
     failed: Counter[str] = field(default_factory=Counter)
     """How often each test has failed: who fails most is asked first."""
 
     def run(self, sources: Sequence[str], tell: Tell) -> None:
         """Try each source, and tell of each what failed: a test, ``import`` or ``time``; nothing if all passed.
 
-        RuntimeError if the tests cannot run.
+        RuntimeError if the tests cannot run, or one fails without any change.
         """
         sys.dont_write_bytecode = False  # or every fork would compile what it imports
         survived = []
@@ -85,7 +85,7 @@ class Trials:
         for name in list(sys.modules):
             if name.partition(".")[0] in _OURS and name != "tests" and not name.startswith("tests.assurance"):
                 del sys.modules[name]
-        for source, failed in self.forks((source, self._imported(source)) for source in [*loop.left, *survived]):
+        for source, failed, _ in self.forks((source, self._imported(source)) for source in [*loop.left, *survived]):
             tell(source, failed)
 
     @property
@@ -105,8 +105,8 @@ class Trials:
 
         return trial
 
-    def forks(self, trials: Iterable[tuple[str, Callable[["_Watch"], int]]]) -> Iterator[tuple[str, str]]:
-        """Run each in a fork, and yield of each, as they end, what failed."""
+    def forks(self, trials: Iterable[tuple[str, Callable[["_Watch"], int]]]) -> Iterator[tuple[str, str, float]]:
+        """Run each in a fork, and yield of each, as they end, what failed, and the seconds of processor time."""
         trials = iter(trials)
         running: dict[int, tuple[str, int]] = {}
         memory = Path("/dev/shm")  # the databases of the tests need not survive
@@ -118,12 +118,12 @@ class Trials:
                         running[pid] = trial[0], pipe
                     if not running:
                         return
-                    pid, status = os.wait()
+                    pid, status, used = os.wait4(-1, 0)
                     source, pipe = running.pop(pid)
                     with os.fdopen(pipe) as said:
                         failed = _failed(status, said.read())
                     self.failed[failed] += 1
-                    yield source, failed
+                    yield source, failed, used.ru_utime + used.ru_stime
             finally:
                 for pid in running:
                     os.kill(pid, signal.SIGKILL)
@@ -204,7 +204,11 @@ class _Loop:
                 else:
                     yield source, self._swapped(session, swap)
 
-        for source, failed in self._trials.forks(swaps()):
+        for _, failed, seconds in self._trials.forks([("", self._swapped(session, []))]):
+            if failed:
+                raise RuntimeError(f"without any change of {self._trials.file}, this fails: {failed}")
+            self._trials.processor_time = min(self._trials.processor_time, 2 + int(5 * seconds))
+        for source, failed, _ in self._trials.forks(swaps()):
             self._tell(source, failed)
         gc.unfreeze()
         return True
