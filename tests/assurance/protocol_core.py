@@ -9,6 +9,7 @@ _REGISTRAR = (
     "tests/server/registrar/test_registration.py",
     "tests/server/registrar/test_audit_records.py",
     "tests/server/registrar/test_refusals.py",
+    "tests/server/registrar/test_client_ids.py",
     "tests/server/registrar/test_limits.py",
     "tests/server/registrar/test_overload.py",
     "tests/server/registrar/test_store_failure.py",

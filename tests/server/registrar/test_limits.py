@@ -59,9 +59,27 @@ def test_recovery_without_a_waiting_success(server: Server, device: Device) -> N
     server.store.broken = True
     server.send(success)
     server.store.broken = False
+    server.now += 4.9
     request = device.request()
     assert server.send(request).code == Code.SERVICE_UNAVAILABLE
-    server.now += STORE_PAUSE
+    server.now += 0.1
+    device.register()
+    assert STORE_PAUSE == 5.0
+
+
+def test_nothing_is_offered_for_a_while_after_the_store_was_unreadable(
+    server: Server, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(sql: str, **parameters: object) -> list[object]:
+        raise StoreError("made to fail")
+
+    device.register()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "_read", fail)
+        assert server.send(device.request()).code == Code.SERVICE_UNAVAILABLE
+    server.now += 4.9
+    assert server.send(device.request()).code == Code.SERVICE_UNAVAILABLE
+    server.now += 0.1
     device.register()
 
 
