@@ -5,13 +5,14 @@ not assigned. Where mutmut itself changes functions only, here the whole module 
 what has a decorator; and a statement may be missing. Texts get something before and behind them, no other letters.
 """
 
-import difflib
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import libcst as cst
-from libcst.metadata import MetadataWrapper, ParentNodeProvider
+from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import mutation_operators, operator_string
 from mutmut.mutation.pragma_handling import IgnoredCode
@@ -32,9 +33,17 @@ def mutants(root: Path, file: str) -> Iterator[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(source))
     visitor = _Visitor()
     wrapper.visit(visitor)
+    starts = [0, *accumulate(len(line) for line in source.splitlines(keepends=True))]
+    places = wrapper.resolve(PositionProvider)
+    module = wrapper.module
     seen = {source}
     for mutation, scope in zip(visitor.mutations, visitor.scopes, strict=True):
-        changed = wrapper.module.deep_replace(mutation.original_node, mutation.mutated_node).code
+        old, new = mutation.original_node, mutation.mutated_node
+        start, end = (starts[at.line - 1] + at.column for at in (places[old].start, places[old].end))
+        if source[start:end] == module.code_for_node(old):
+            changed = source[:start] + module.code_for_node(new) + source[end:]
+        else:  # indented, or in parentheses: the slow way
+            changed = module.deep_replace(old, new).code
         if changed not in seen:
             seen.add(changed)
             before, after = _difference(source, changed)
@@ -42,10 +51,11 @@ def mutants(root: Path, file: str) -> Iterator[Mutant]:
 
 
 def _difference(before: str, after: str) -> tuple[str, str]:
-    """Return the lines of each that the other has not, without their indentation."""
-    lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
-    removed, added = ("\n".join(line[2:].strip() for line in lines if line[0] == sign) for sign in "-+")
-    return removed, added
+    """Return the lines that differ, from the first to the last, without their indentation."""
+    old, new = ([line.strip() for line in text.splitlines()] for text in (before, after))
+    steps = [step for step in SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if step[0] != "equal"]
+    (_, old_start, _, new_start, _), (_, _, old_end, _, new_end) = steps[0], steps[-1]
+    return "\n".join(old[old_start:old_end]), "\n".join(new[new_start:new_end])
 
 
 def _first_of_string(node: cst.BaseString) -> Iterable[cst.BaseString]:
