@@ -1,9 +1,9 @@
 """Trials of a changed file: its tests run in forks of this process, and the first that fails ends the trial.
 
 The file itself is never written. Where only functions differ, a fork of a process that has the file and its tests
-loaded gets the code of the changed ones: that takes hundredths of a second. Where that cannot be, and where no test
-failed, as a function may have done its work on import, a fork imports the changed source and the tests anew. A trial
-ends after so much processor time, whatever else the machine does meanwhile.
+loaded gets the code of the changed ones: that takes hundredths of a second. Where that cannot be, or one of them has
+done its work on import, a fork imports the changed source and the tests anew. A trial ends after so much processor
+time, whatever else the machine does meanwhile.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -69,23 +69,17 @@ class Trials:
         RuntimeError if the tests cannot run, or one fails without any change.
         """
         sys.dont_write_bytecode = False  # or every fork would compile what it imports
-        survived = []
-
-        def try_swapped(source: str, failed: str) -> None:
-            if failed:
-                tell(source, failed)
-            else:
-                survived.append(source)
-
-        loop = _Loop(self, sources, try_swapped)
+        loop = _Loop(self, sources, tell)
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            sys.setprofile(loop.note)
             status = pytest.main([*_OPTIONS, *self._paths], plugins=[loop])
+        sys.setprofile(None)
         if status != pytest.ExitCode.OK:
             raise RuntimeError(f"the tests of {self.file} cannot be collected: {status!r}")
         for name in list(sys.modules):
             if name.partition(".")[0] in _OURS and name != "tests" and not name.startswith("tests.assurance"):
                 del sys.modules[name]
-        for source, failed, _ in self.forks((source, self._imported(source)) for source in [*loop.left, *survived]):
+        for source, failed, _ in self.forks((source, self._imported(source)) for source in loop.left):
             tell(source, failed)
 
     @property
@@ -101,7 +95,10 @@ class Trials:
     def _imported(self, source: str) -> Callable[["_Watch"], int]:
         def trial(watch: _Watch) -> int:
             sys.meta_path.insert(0, _Finder(self.module, source))
-            return int(pytest.main([*_OPTIONS, *self._paths], plugins=[watch]))
+            for path in self._paths:
+                if status := int(pytest.main([*_OPTIONS, path], plugins=[watch])):
+                    return status
+            return 0
 
         return trial
 
@@ -179,9 +176,16 @@ class _Loop:
         self._sources = sources
         self._tell = tell
         self.left: list[str] = []
-        """Sources in which more than functions differ."""
+        """Sources of which a test that has been loaded already may not see the change."""
+        self._ran: set[CodeType] = set()
+
+    def note(self, frame: FrameType, event: str, argument: object) -> None:
+        """Take down which functions of the file run before the tests do: a profiler (``sys.setprofile``)."""
+        if event == "call" and frame.f_code.co_filename.endswith(self._trials.file):
+            self._ran.add(frame.f_code)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        sys.setprofile(None)
         path = self._trials.root / self._trials.file
         module = sys.modules.get(self._trials.module)
         if module is None or module.__file__ is None:
@@ -199,6 +203,8 @@ class _Loop:
                 try:
                     changes = list(_changes(old, compile(source, module.__file__ or "", "exec", dont_inherit=True)))
                     swap = [(function, new) for before, new in changes for function in functions[before]]
+                    if any(before in self._ran for before, _ in changes):
+                        raise ValueError
                 except (KeyError, SyntaxError, ValueError):
                     self.left.append(source)
                 else:
