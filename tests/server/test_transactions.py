@@ -136,6 +136,12 @@ def test_what_awaits_its_commit_does_not_make_room() -> None:
     assert table.of_request(others[0].th1) is None
 
 
+def test_the_bounds_of_the_protocol() -> None:
+    """As docs/protocol.md has them, and 600 MB and a few milliseconds allow."""
+    assert (LIFE, PER_DEVICE) == (300.0, 4)
+    assert (module.TOTAL, module.REMOVED_AT_ONCE) == (1_048_576, 1_024)
+
+
 def test_no_secret_in_a_repr() -> None:
     transaction = pending()
     transaction.answer = UNAUTHORIZED
