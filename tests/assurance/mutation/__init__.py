@@ -42,7 +42,11 @@ def main(arguments: Sequence[str]) -> int:
         print(f"listed in {LIST.relative_to(ROOT)}, but their lines are not there any more:")
         print("\n".join(map(str, gone)))
         return 1
-    return _run(files, options)
+    try:
+        return _run(files, options)
+    except RuntimeError as error:
+        print(f"{error}\nhint: run these tests alone, with ./tools/test TEST", file=sys.stderr)
+        return 1
 
 
 def _in_its_environment(arguments: Sequence[str]) -> int:

@@ -55,6 +55,15 @@ def test_a_fault_is_told_by_the_test_that_sees_it() -> None:
     assert {test.partition("[")[0] for test in told.values()} == {"tests/core/test_imei.py::test_forms_of_one_imei"}
 
 
+def test_tests_that_fail_without_a_fault_are_no_trial(tmp_path: Path) -> None:
+    wrong = tmp_path / "test_wrong.py"
+    wrong.write_text("from dpe_coap import imei\n\n\ndef test_wrong():\n    assert not imei\n")
+    command = [sys.executable, "-P", "-c", PROGRAM, json.dumps([FILE, [str(wrong)], CHANGES])]
+    done = subprocess.run(command, cwd=mutation.ROOT, capture_output=True, text=True)
+    assert "RuntimeError: without any change of dpe_coap/imei.py, this fails: " in done.stderr
+    assert "test_wrong.py::test_wrong" in done.stderr.splitlines()[-1]
+
+
 def test_every_listed_survivor_is_a_line_of_the_core() -> None:
     """One whose line has changed is another mutant, and must be tried again."""
     assert {fault.file for fault in explained()} <= set(TESTS)

@@ -74,8 +74,8 @@ class Trials:
             sys.setprofile(loop.note)
             status = pytest.main([*_OPTIONS, *self._paths], plugins=[loop])
         sys.setprofile(None)
-        if status != pytest.ExitCode.OK:
-            raise RuntimeError(f"the tests of {self.file} cannot be collected: {status!r}")
+        if status != pytest.ExitCode.OK or loop.fault:
+            raise RuntimeError(loop.fault or f"the tests of {self.file} cannot be collected: {status!r}")
         for name in list(sys.modules):
             if name.partition(".")[0] in _OURS and name != "tests" and not name.startswith("tests.assurance"):
                 del sys.modules[name]
@@ -177,6 +177,8 @@ class _Loop:
         self._tell = tell
         self.left: list[str] = []
         """Sources of which a test that has been loaded already may not see the change."""
+        self.fault = ""
+        """Why there was no trial."""
         self._ran: set[CodeType] = set()
 
     def note(self, frame: FrameType, event: str, argument: object) -> None:
@@ -189,7 +191,8 @@ class _Loop:
         path = self._trials.root / self._trials.file
         module = sys.modules.get(self._trials.module)
         if module is None or module.__file__ is None:
-            raise RuntimeError(f"no test imports {path}")
+            self.fault = f"no test imports {path}"
+            return True
         functions: dict[CodeType, list[FunctionType]] = {}
         for thing in gc.get_objects():
             if type(thing) is FunctionType and thing.__code__.co_filename == module.__file__:
@@ -212,7 +215,8 @@ class _Loop:
 
         for _, failed, seconds in self._trials.forks([("", self._swapped(session, []))]):
             if failed:
-                raise RuntimeError(f"without any change of {self._trials.file}, this fails: {failed}")
+                self.fault = f"without any change of {self._trials.file}, this fails: {failed}"
+                return True
             self._trials.processor_time = min(self._trials.processor_time, 2 + int(5 * seconds))
         for source, failed, _ in self._trials.forks(swaps()):
             self._tell(source, failed)
