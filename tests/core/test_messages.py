@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 import dpe_coap
 from dpe_coap import cbor
+from dpe_coap import messages as messages_module
 from dpe_coap.errors import LocalError, MalformedMessage
-from dpe_coap.messages import Confirm, Message, Request, Response, Success, Version, decode, decode_strictly, encode
+from dpe_coap.messages import (
+    SIZE_NONCE,
+    Confirm,
+    Message,
+    Request,
+    Response,
+    Success,
+    Version,
+    decode,
+    decode_strictly,
+    encode,
+)
 from dpe_coap.numbers import MAX_SECONDS, Status
 
 SCHEMA = pycddl.Schema((Path(dpe_coap.__file__).parent / "dpe1.cddl").read_text(encoding="utf-8"))
@@ -323,10 +335,49 @@ def test_no_secret_in_a_repr(message: Message) -> None:
         assert value is None or repr(value) not in shown
 
 
+def test_no_secret_in_the_repr_of_a_whole_message() -> None:
+    key, token, mac = b"k" * 32, b"t" * 32, b"m" * 16
+    assert repr(Request(b"i" * 17, Version(1, 0), token, key, "fw")) == (
+        "Request(version=Version(major=1, minor=0), firmware='fw')"
+    )
+    assert repr(Response(Version(1, 0), 0, token, b"c" * 7, b"h" * 17, key, None, 5)) == (
+        "Response(version=Version(major=1, minor=0), status=0, client_id=b'ccccccc', server_uri=None, retry_after=5)"
+    )
+    assert repr(Success(b"c" * 7, 0, mac)) == "Success(client_id=b'ccccccc', status=0)"
+    assert repr(Confirm(0, mac, 60)) == "Confirm(status=0, lifetime=60)"
+
+
+def test_the_longest_texts() -> None:
+    for text in ("x", "x" * 32, "\u00fc" * 16):
+        request = Request(bytes(17), Version(1, 0), bytes(32), firmware=text)
+        assert decode(encode(request)) == decode_strictly(encode(request)) == request
+    for text in ("x", "x" * 128):
+        redirect = Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri=text)
+        assert decode(encode(redirect)) == decode_strictly(encode(redirect)) == redirect
+    with pytest.raises(LocalError, match="firmware length is 33, not 1 to 32 bytes"):
+        encode(Request(bytes(17), Version(1, 0), bytes(32), firmware="x" * 33))
+    with pytest.raises(LocalError, match="server URI length is 129, not 1 to 128 bytes"):
+        encode(Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="x" * 129))
+
+
+def test_what_is_remembered_of_a_stranger_s_bytes_is_bounded() -> None:
+    readers = [read for shape in messages_module._SHAPES.values() for _, read in shape._readers]
+    sizes = [read.cache_parameters()["maxsize"] for read in readers if hasattr(read, "cache_parameters")]
+    assert sizes == [1_024] * 9
+
+
+def test_a_nonce_is_what_a_long_token_has_before_its_mac() -> None:
+    assert SIZE_NONCE == 16
+
+
 @pytest.mark.parametrize("payload", ["a1006161", "a2000102826158", "a200010282615b00", "a2000102825b5b"])
 def test_a_short_end_is_a_typed_error(payload: str) -> None:
     with pytest.raises(MalformedMessage):
         decode(bytes.fromhex(payload))
+
+
+ZEROS = "00" * 32
+WITH = "is there exactly when the status is"
 
 
 @pytest.mark.parametrize(
@@ -334,6 +385,7 @@ def test_a_short_end_is_a_typed_error(payload: str) -> None:
     [
         ("a10400", "message type missing", 0, 0),
         ("a10041ff", "message type is of a wrong type, not an unsigned number", 2, 0),
+        ("a10020", "message type is of a wrong type, not an unsigned number", 2, 0),
         ("a10000", "unknown message type", 2, 0),
         ("a10005", "unknown message type", 2, 0),
         ("a1001818", "unknown message type", 2, 0),
@@ -341,6 +393,15 @@ def test_a_short_end_is_a_typed_error(payload: str) -> None:
         ("a30001 010a 02820100", "identity is of a wrong type, not a byte string", 4, 1),
         ("a20001 02820100", "identity missing", 7, 1),
         ("a20002 02820118ff", "status missing", 8, 4),
+        ("a20002 0402", "version missing", 5, 2),
+        ("a40002 02820100 0402 0640", "X25519 key length is 0, not 32 bytes", 10, 6),
+        ("a40002 02820100 0402 0a20", "retry after is of a wrong type, not an unsigned number", 10, 10),
+        ("a20003 0340", "Client ID length is 0, not 7 bytes", 4, 3),
+        ("a20003 0402", "Client ID missing", 5, 3),
+        ("a30004 0400 0940", "lifetime is of a wrong type, not an unsigned number", 6, 9),
+        (f"a50002 02820100 0347{'00' * 7} 0402 175820{ZEROS}", f"Client ID {WITH} 0", 8, 3),
+        (f"a40002 02820100 0400 175820{ZEROS}", f"Client ID {WITH} 0", 44, 3),
+        (f"a40002 02820100 0406 175820{ZEROS}", f"server URI {WITH} 6", 44, 8),
         ("a20002 028101", "version is not two numbers of 0 to 255", 6, 2),
         ("a20002 0280", "version is not two numbers of 0 to 255", 5, 2),
         ("a20002 0283010000", "version is not two numbers of 0 to 255", 7, 2),
@@ -427,8 +488,11 @@ def test_version_text(text: str, version: tuple[int, int]) -> None:
     assert str(Version(*version)) == text
 
 
-@pytest.mark.parametrize("text", ["", "1", "1.", ".1", "1.256", "1.0.0", "-1.0", "1.x", "1 .0", "٣.0", "1000.0"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.", ".1", "1.256", "1.0.0", "-1.0", "1.x", "1 .0", "٣.0", "1000.0", "0001.0", "1.0" * 9]
+)
 def test_not_a_version(text: str) -> None:
-    with pytest.raises(LocalError, match="not a DPE version") as caught:
+    with pytest.raises(LocalError) as caught:
         Version.parse(text)
-    assert "major.minor" in caught.value.hint
+    assert str(caught.value) == f"not a DPE version: {text[:16]!r}"
+    assert caught.value.hint == "write major.minor, each 0 to 255, as in 1.0"
