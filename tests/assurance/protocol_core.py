@@ -15,6 +15,7 @@ _REGISTRAR = (
     "tests/server/registrar/test_store_failure.py",
 )
 _DEVICE = (
+    "tests/device/test_details.py",
     "tests/device/test_registration.py",
     "tests/device/test_answers.py",
     "tests/device/test_hints.py",
