@@ -310,3 +310,28 @@ def test_huge_lengths_are_refused_at_once() -> None:
         assert refuses(unhexlify(head + "ffffffffffffffff"))
     assert refuses(b"\x81" * 400)
     assert refuses(with_value("81" * 200))
+
+
+def test_what_is_made_is_deterministic() -> None:
+    for version in ((0, 23), (24, 255), (1, 0)):
+        for public in (None, bytes(range(32))):
+            for firmware in (None, "x", "x" * 23, "x" * 24, "\u00e9" * 16):
+                for identity in (bytes(range(17)), bytes(range(7))):
+                    made = messages.make_request(bytes(32), "r\u00e9", identity, version, bytes(16), public, firmware)
+                    fields = {0: 1, 1: identity, 2: version, 6: public, 7: firmware, 23: bytes(32)}
+                    assert made[:-16] == encode(fields)[:-16]
+                    messages.verify(bytes(32), b"m1" + messages.sha256("r\u00e9".encode()).digest() + b"\1", made)
+    for status in (0, 23, 24, 255):
+        made = messages.make_success(bytes(32), bytes(range(7)), status)
+        assert made[:-16] == encode({0: 3, 3: bytes(range(7)), 4: status, 23: bytes(16)})[:-16]
+        messages.verify(bytes(32), b"m3\1", made)
+
+
+def test_a_firmware_that_is_too_long_is_refused_by_name() -> None:
+    for firmware in ("x" * 33, "\u00e9" * 17):
+        try:
+            messages.make_request(bytes(32), "realm", bytes(17), (1, 0), bytes(16), None, firmware)
+        except ValueError as error:
+            assert str(error) == "firmware: more than 32 bytes"
+            continue
+        raise AssertionError(firmware)

@@ -1,14 +1,18 @@
 """The ends of a transaction and a session, the bounds of the table and the range, and a store that fails."""
 
+from os import urandom
+
 import pytest
 
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
+from dpe_server import policy
 from dpe_server.admission import STORE_PAUSE
+from dpe_server.registrar import Registrar
 from dpe_server.reply import UNAUTHORIZED
 from dpe_server.store import StoreError
 from dpe_server.transactions import LIFE, PER_DEVICE
-from tests.server.registrar.double import WALL, Device, Server, confirmation
+from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
 
 
 def test_success_of_a_lost_transaction(server: Server, device: Device) -> None:
@@ -52,6 +56,14 @@ def test_store_failure(server: Server, device: Device) -> None:
     assert confirm.status == Status.OK, "the same SUCCESS, once the store is back"
     assert [row.client_id for row in server.rows()] == [response.client_id]
     device.register()
+
+
+def test_a_device_is_told_to_come_back_in_a_minute_unless_configured(server: Server, device: Device) -> None:
+    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "store": server.store, "random": urandom}
+    server.registrar = Registrar(realm=REALM, **parts)  # type: ignore[arg-type]
+    success, _, _ = device.offered()
+    server.store.broken = True
+    assert server.send(success).max_age == 60
 
 
 def test_recovery_without_a_waiting_success(server: Server, device: Device) -> None:
