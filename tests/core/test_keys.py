@@ -56,8 +56,11 @@ def test_a_realm_has_its_own_key() -> None:
 
 
 def test_a_handle_is_one_block_behind_its_key_s_number() -> None:
-    handle = keys.HandleKey(9, bytes(32)).seal(1, Imei.parse("35209900176148"), bytes(keys.HANDLE_RANDOM_SIZE))
-    assert (len(handle), handle[0]) == (17, 9)
+    key, imei = keys.HandleKey(9, bytes(32)), Imei.parse("35209900176148")
+    for _ in range(2):  # nothing of one block is left for the next
+        handle = key.seal(1, imei, bytes(keys.HANDLE_RANDOM_SIZE))
+        assert (len(handle), handle[0]) == (17, 9)
+        assert key.open(handle) == (1, imei)
 
 
 def test_without_x25519_nothing_takes_its_place() -> None:
