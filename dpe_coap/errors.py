@@ -44,9 +44,3 @@ class MalformedMessage(RemoteError):
     def place(self) -> str:
         """Where the fault is, as text: the offset and, if a field is at fault, its key."""
         return f"offset {self.offset}" if self.key is None else f"key {self.key}, offset {self.offset}"
-
-
-class BadHandle(RemoteError):
-    """A handle that this server did not make, or made under a handle key it has retired."""
-
-    code = Code.UNAUTHORIZED

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from dpe_coap.errors import BadHandle, LocalError, MalformedMessage
+from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
 from dpe_coap.numbers import LABEL_X25519_KEY, SIZE_CLEAR_IMEI, SIZE_MAC, SIZE_SEALED_HANDLE
 
@@ -26,6 +26,8 @@ KEY_SIZE = 32
 """Bytes of every long-term key: master, handle and device key."""
 
 HANDLE_RANDOM_SIZE = 8
+
+_NOBODY = bytes(SIZE_CLEAR_IMEI)
 
 _LABEL = b"DPE-1/1 "
 _LAST = b"\x01"
@@ -92,13 +94,15 @@ class HandleKey:
         """Return a handle (17 bytes): this key's id, then epoch, IMEI and 8 random bytes under AES-256."""
         return self._hkid + self._encrypt(bytes([epoch]) + imei.packed + random)
 
-    def open(self, handle: bytes) -> tuple[int, Imei]:
-        """Return the epoch and the IMEI in ``handle``; BadHandle when they cannot be from ``seal``."""
+    def open(self, handle: bytes) -> tuple[int, Imei, bool]:
+        """Return the epoch and the IMEI in ``handle``, and whether they can be from ``seal``.
+
+        If not, the IMEI is nobody's. It takes as long either way.
+        """
         block = self._decrypt(handle[1:])
-        try:
-            return block[0], Imei(block[1 : 1 + SIZE_CLEAR_IMEI])
-        except LocalError:
-            raise BadHandle("the handle was not made with this handle key") from None
+        packed = block[1 : 1 + SIZE_CLEAR_IMEI]
+        opens = packed.hex().isdecimal()
+        return block[0], Imei(packed if opens else _NOBODY), opens
 
 
 def ephemeral(private: bytes) -> bytes:

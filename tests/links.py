@@ -2,6 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
+from unittest.mock import patch
+
+from aiocoap.numbers.constants import TransportTuning
 
 from dpe_server.udp import Endpoint, Received
 
@@ -48,3 +52,8 @@ async def settle() -> None:
         await asyncio.sleep(0)
     for _ in range(3):
         await asyncio.sleep(0)
+
+
+def never_separate() -> Any:
+    """Let the site take its time: on a busy machine it would acknowledge first, and answer later."""
+    return patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60)

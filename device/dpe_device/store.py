@@ -73,10 +73,10 @@ def load_credential(path: str) -> "Credential":
 
 def parse_credential(data: bytes) -> "Credential":
     """Read a credential, CBOR or JSON, that is not in a file; ValueError names what is wrong in it."""
-    is_json = data[:1] == b"{"
+    is_json = data.lstrip()[:1] == b"{"
     try:
         found = _from_json(data) if is_json else _from_cbor(data)
-    except ValueError:
+    except (ValueError, RuntimeError):  # RuntimeError: nested too deeply
         found = None
     if found is None:
         raise ValueError("the credential is not %s; provision the device again" % ("JSON" if is_json else "a CBOR map"))

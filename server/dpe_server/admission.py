@@ -1,12 +1,12 @@
-"""What a proved REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
+"""What a REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from dpe_coap.messages import Version
-from dpe_coap.numbers import Status
-from dpe_server.authentication import Proved
+from dpe_coap.numbers import SIZE_CLIENT_ID, Status
+from dpe_server.authentication import Sender
 from dpe_server.id_manager import IdManager
 from dpe_server.policy import Accept, Policy, Redirect, Refuse, RequireX25519, VersionNotSupported
 from dpe_server.store import Restriction, Session, Store, StoreError
@@ -31,7 +31,7 @@ class Verdict:
 
 
 class Admission:
-    """Judges the proved REQUESTs of a batch together, with a few looks at the store for all."""
+    """Judges the REQUESTs of a batch together, with a few looks at the store for all."""
 
     def __init__(
         self, store: Store, transactions: Transactions, policy: Policy, random: Callable[[int], bytes]
@@ -50,8 +50,12 @@ class Admission:
         """Offer Client IDs again."""
         self._failed_at = None
 
-    def judge(self, batch: Sequence[Proved], now: float) -> list[Verdict | None]:
-        """Return the verdict on each REQUEST; None on a revoked device, which must not learn that it is."""
+    def judge(self, batch: Sequence[Sender], now: float) -> list[Verdict | None]:
+        """Return the verdict on each REQUEST; None on one that is not proved, and on a revoked device's alike.
+
+        The device must not learn that it is revoked, nor anybody who replays what it has sent. So the store is asked
+        for the others too.
+        """
         try:
             minimum_epoch = self._store.minimum_epoch()
             restrictions = self._store.restrictions({p.device for p in batch})
@@ -63,12 +67,12 @@ class Admission:
             self._give_client_ids([(p, v, v.accept) for p, v in pairs if v is not None and v.accept is not None])
         except StoreError:
             self.store_failed(now)
-            return [_unavailable(p) for p in batch]
+            return [_unavailable(p) if p.proved else None for p in batch]
         return verdicts
 
-    def _verdict(self, p: Proved, restriction: Restriction, minimum_epoch: int, paused: bool) -> Verdict | None:
+    def _verdict(self, p: Sender, restriction: Restriction, minimum_epoch: int, paused: bool) -> Verdict | None:
         """Judge by all but the Client IDs that are free."""
-        if restriction.revoked:
+        if restriction.revoked | (not p.proved):  # without a shortcut
             return None
         if paused:
             return _unavailable(p)
@@ -88,14 +92,17 @@ class Admission:
             case Refuse():  # pragma: no branch  # a decision is one of these five
                 return Verdict(Status.REFUSED, request.version, decision.rule)
 
-    def _give_client_ids(self, accepted: Sequence[tuple[Proved, Verdict, Accept]]) -> None:
+    def _give_client_ids(self, accepted: Sequence[tuple[Sender, Verdict, Accept]]) -> None:
         """Give each its Client ID, or the status unavailable where the range is exhausted."""
         stable = {p.device for p, _, accept in accepted if accept.stable}
         sessions = self._store.sessions_of(stable) if stable else {}
+        offered = {device: self._offered(device) for device in stable}
+        holders = self._holders(chain.from_iterable(offered.values()))
         wanted: dict[tuple[int, int], dict[bytes, list[Verdict]]] = {}
         for p, verdict, accept in accepted:
             if accept.stable:
-                verdict.client_id = self._held(p.device, accept, sessions.get(p.device))
+                mine = [n for n in offered[p.device] if holders.get(n, p.device) == p.device]
+                verdict.client_id = _held(mine, accept, sessions.get(p.device))
             if verdict.client_id is None:
                 sharing = p.device if accept.stable else p.th1
                 wanted.setdefault((accept.first, accept.last), {}).setdefault(sharing, []).append(verdict)
@@ -107,13 +114,25 @@ class Admission:
                     if client_id is None:
                         verdict.status = Status.UNAVAILABLE
 
-    def _held(self, device: bytes, accept: Accept, session: Session | None) -> int | None:
-        """Return the Client ID in the rule's range that a device has, or has been offered."""
-        held = [t.offer.client_id for t in self._transactions.of_device(device) if t.offer and t.state == State.PENDING]
-        if session is not None:
-            held.append(int.from_bytes(session.client_id, "big"))
-        return next((client_id for client_id in reversed(held) if accept.first <= client_id <= accept.last), None)
+    def _offered(self, device: bytes) -> list[int]:
+        """Return the Client IDs that a device has been offered and may still confirm, the oldest first."""
+        pending = (t for t in self._transactions.of_device(device) if t.state == State.PENDING)
+        return [t.offer.client_id for t in pending if t.offer]
+
+    def _holders(self, client_ids: Iterable[int]) -> dict[int, bytes]:
+        """Return the devices that have these Client IDs: another worker may have given them to others meanwhile."""
+        names = {client_id.to_bytes(SIZE_CLIENT_ID, "big") for client_id in client_ids}
+        held = self._store.sessions(names) if names else {}
+        return {int.from_bytes(name, "big"): session.device for name, session in held.items()}
 
 
-def _unavailable(p: Proved) -> Verdict:
+def _held(offered: Sequence[int], accept: Accept, session: Session | None) -> int | None:
+    """Return the Client ID in the rule's range that a device has, or has been offered."""
+    held = list(offered)
+    if session is not None:
+        held.append(int.from_bytes(session.client_id, "big"))
+    return next((client_id for client_id in reversed(held) if accept.first <= client_id <= accept.last), None)
+
+
+def _unavailable(p: Sender) -> Verdict:
     return Verdict(Status.UNAVAILABLE, p.request.version, "store failure")

@@ -16,7 +16,7 @@ from typing import Any, Self
 import structlog
 
 from dpe_coap.errors import DpeError
-from dpe_server import logs, policy
+from dpe_server import logs, policy, process_memory
 from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
 from dpe_server.lane import Lane
@@ -27,6 +27,7 @@ from dpe_server.site import CoapServer
 from dpe_server.state import StateDir
 from dpe_server.store import StoreError
 from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
+from dpe_server.transactions import LIFE
 from dpe_server.udp import UdpSocket, listen
 from dpe_server.workers import Ties, supervise
 
@@ -133,7 +134,8 @@ class Server:
             await asyncio.sleep(HOUSEKEEPING)
 
     async def _prune(self) -> None:
-        before = int(time.time()) - self._config.retention
+        # A SUCCESS that is older than the session may still come, and must find that out.
+        before = int(time.time()) - max(self._config.retention, int(LIFE))
         pruned, more = 0, True
         try:
             while more:  # batches have their turn in between
@@ -202,6 +204,7 @@ def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_l
     Raises a DpeError when the server cannot start, or when its workers die.
     """
     logs.configure(as_json=json_log)
+    process_memory.keep_private()
     # sqlite3 lets go of the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)
     if workers > 1:

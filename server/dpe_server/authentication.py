@@ -1,24 +1,29 @@
-"""Who sent a REQUEST: the handle opened, the device key derived, the security token verified."""
+"""Who sent a REQUEST: the handle opened, the device key derived, the security token verified.
+
+Whatever is wrong, as much is done before it is refused, with keys that nobody has where there are none: how long the
+refusal takes must not say what its reason is. ``./tools/assure timing`` measures that.
+"""
 
 from dataclasses import dataclass, field
 
-from dpe_coap.errors import BadHandle, LocalError
 from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
-from dpe_coap.numbers import SIZE_CLEAR_IMEI
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_coap.numbers import SIZE_CLEAR_IMEI, SIZE_SEALED_IMEI
+from dpe_server.at_rest import SIZE_DEVICE, AtRest
+from dpe_server.key_ring import Claim, KeyRing
 
-
-class UnprovedError(Exception):
-    """The sender has not proved a key. The reason is for the audit log alone: every sender hears the same 4.01."""
+_NO_DEVICE = bytes(SIZE_DEVICE)
+_NO_HANDLE = bytes(SIZE_SEALED_IMEI)
+"""There is no handle key 0."""
 
 
 @dataclass(slots=True)
-class Proved:
-    """A REQUEST whose security token is valid, and whose it is."""
+class Sender:
+    """A REQUEST, and whose it is: but for what is the message's own, only if ``proved``."""
 
+    proved: bool
+    """Whether its security token is valid."""
     request: Request
     payload: bytes = field(repr=False)
     th1: bytes = field(repr=False)
@@ -27,7 +32,9 @@ class Proved:
     epoch: int
     imei: Imei
     device: bytes = field(repr=False)
-    """Keyed hash of the IMEI (16 bytes)."""
+    """Keyed hash of the IMEI (16 bytes), to be looked up in the store."""
+    refusal: str
+    """Why it gets 4.01, if it does. For the audit log alone: every sender hears the same."""
 
 
 class Authenticator:
@@ -39,28 +46,24 @@ class Authenticator:
         self._at_rest = at_rest
         self._allow_clear_imei = allow_clear_imei
 
-    def prove(self, request: Request, payload: bytes, th1: bytes) -> Proved:
-        """Verify the security token of a REQUEST, received as ``payload``; UnprovedError when it is not valid."""
-        for epoch, imei in self._identify(request.identity):
-            key = self._keys.device_key(epoch, imei)
-            if key is not None:
-                step = RequestStep.of(key, self._realm)
-                if step.verify(payload):
-                    device = self._at_rest.device_id(imei)
-                    return Proved(request, payload, th1, step, epoch, imei, device)
-        raise UnprovedError("bad security token")
+    def prove(self, request: Request, payload: bytes, th1: bytes) -> Sender:
+        """Verify the security token of a REQUEST, received as ``payload``."""
+        claims, fault = self._claims(request.identity)
+        for epoch, imei, key, genuine in claims:  # noqa: B007  # of the last one all is used below
+            step = RequestStep.of(key, self._realm)
+            proved = step.verify(payload) & genuine
+            device = self._at_rest.device_id(imei)
+            if proved:
+                break
+        refusal = "revoked device" if proved else "bad security token" if genuine else fault
+        return Sender(proved, request, payload, th1, step, epoch, imei, device if proved else _NO_DEVICE, refusal)
 
-    def _identify(self, identity: bytes) -> list[tuple[int, Imei]]:
-        """Return who the sender may be. An IMEI in clear does not say its epoch: all, the newest first."""
+    def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
+        """Return who the sender may be, and what is wrong if that is nobody."""
         if len(identity) != SIZE_CLEAR_IMEI:
-            try:
-                return [self._keys.open_handle(identity)]
-            except BadHandle:
-                raise UnprovedError("bad handle") from None
+            return [self._keys.claim(identity)], "bad handle"
         if not self._allow_clear_imei:
-            raise UnprovedError("IMEI in clear, which the policy does not allow")
-        try:
-            imei = Imei(identity)
-        except LocalError:
-            raise UnprovedError("IMEI in clear is not decimal") from None
-        return [(epoch, imei) for epoch in sorted(self._keys.master, reverse=True)]
+            return [self._keys.claim(_NO_HANDLE)], "IMEI in clear, which the policy does not allow"
+        if not identity.hex().isdecimal():
+            return [self._keys.claim(_NO_HANDLE)], "IMEI in clear is not decimal"
+        return self._keys.claims_of(Imei(identity)), ""

@@ -5,6 +5,7 @@ grow.
 """
 
 from collections import deque
+from collections.abc import Callable
 from struct import Struct
 from typing import Generic, TypeVar
 
@@ -30,8 +31,8 @@ class Index(Map[Key]):
     def get(self, key: Key) -> list[bytes]:
         """Return the TH1s of ``key``."""
         th1s = self.part(key).get(key, b"")
-        if len(th1s) == SIZE_TH1:
-            return [th1s]
+        if len(th1s) <= SIZE_TH1:
+            return [th1s] if th1s else []
         return [th1s[n : n + SIZE_TH1] for n in range(0, len(th1s), SIZE_TH1)]
 
     def add(self, key: Key, th1: bytes) -> int:
@@ -53,19 +54,41 @@ class Index(Map[Key]):
 
 
 class Queue:
-    """TH1s with a time each, first in, first out."""
+    """TH1s with a time each, first in, first out. ``holds`` says of an entry whether it still means something."""
 
     _ENTRY = Struct(">32sd")
-    _PIECE = 4_096 * _ENTRY.size
+    PIECE = 4_096
+    """Entries that lie together."""
 
-    def __init__(self) -> None:
+    def __init__(self, holds: Callable[[bytes, float], bool]) -> None:
+        self._holds = holds
         self._pieces = deque([bytearray()])
+        self._sifted = 0
 
-    def append(self, th1: bytes, time: float) -> None:
-        """Put an entry behind all others."""
-        if len(self._pieces[-1]) >= self._PIECE:
+    def __len__(self) -> int:
+        """How many entries there are."""
+        return sum(map(len, self._pieces)) // self._ENTRY.size
+
+    def append(self, th1: bytes, time: float) -> bool:
+        """Put an entry behind all others; return whether a piece has become full."""
+        if len(self._pieces[-1]) >= self.PIECE * self._ENTRY.size:
             self._pieces.append(bytearray())
         self._pieces[-1] += self._ENTRY.pack(th1, time)
+        return len(self._pieces[-1]) >= self.PIECE * self._ENTRY.size
+
+    def sift(self) -> None:
+        """Forget what means nothing any more, in the next two pieces: once a new piece, it keeps up with any flood."""
+        for _ in range(2):
+            at = self._sifted if self._sifted < len(self._pieces) else 0
+            piece = self._pieces[at]
+            piece[:] = b"".join(
+                [self._ENTRY.pack(*entry) for entry in self._ENTRY.iter_unpack(bytes(piece)) if self._holds(*entry)]
+            )
+            if piece or len(self._pieces) == 1:
+                at += 1
+            else:
+                del self._pieces[at]
+            self._sifted = at
 
     def first(self) -> tuple[bytes, float] | None:
         """Return the oldest entry."""

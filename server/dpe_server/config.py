@@ -31,7 +31,8 @@ uri = {uri}
 # Seconds after which a device tries again when the server cannot register it now.
 retry_after = 60
 
-# Seconds that a session is kept in the store after its end; until then its Client ID goes to no other device.
+# Seconds that a session is kept in the store after its end, at least 300; until then its Client ID goes to no other
+# device.
 retention = 2592000
 """
 
@@ -59,7 +60,7 @@ class Config:
     retry_after: int = 60
     """Seconds a device is told to wait when the server cannot register it now."""
     retention: int = 30 * 24 * 3600
-    """Seconds that a session is kept after its end."""
+    """Seconds that a session is kept after its end, if that is longer than the life of a transaction."""
 
 
 def template(realm: str, uri: str) -> str:
@@ -73,6 +74,8 @@ def parse(text: str, source: str = "config.toml") -> Config:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}", source=source) from None
+    except (RecursionError, ValueError):
+        raise ConfigError("not TOML: nested too deeply, or a number too long", source=source) from None
     for key, value in values.items():
         line = lines_of(text).get((key,))
         if key not in _CHECKS:

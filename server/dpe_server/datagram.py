@@ -52,6 +52,9 @@ _LENGTHS = {
 """The least and the most bytes of each option's value."""
 _REPEATABLE = (Option.URI_PATH, Option.URI_QUERY, Option.REQUEST_TAG)
 
+MOST_OPTIONS = 64
+"""A datagram with more is not processed: it could have 65,000, which cost 50 ms to read and a megabyte to keep."""
+
 
 class Rejected(Exception):
     """A datagram that is not to be processed. ``reset`` is the message ID of the Reset that it earns, or None."""
@@ -148,7 +151,7 @@ def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[in
     """Return the recognised options, the first critical one that is not recognised, and the payload (section 3.1)."""
     options: dict[int, list[bytes]] = {}
     unrecognized: int | None = None
-    number = 0
+    number = count = 0
     end = len(datagram)
     while at < end:
         first = datagram[at]
@@ -157,6 +160,9 @@ def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[in
             if at == end:  # section 3: a marker with nothing behind it
                 raise rejected
             return options, unrecognized, datagram[at:]
+        count += 1
+        if count > MOST_OPTIONS:
+            raise rejected
         delta, at = _extended(datagram, first >> 4, at, rejected)
         length, at = _extended(datagram, first & 15, at, rejected)
         number += delta

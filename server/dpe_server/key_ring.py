@@ -3,13 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import urandom
 
-from dpe_coap.errors import BadHandle
 from dpe_coap.imei import Imei
-from dpe_coap.keys import HANDLE_RANDOM_SIZE, HandleKey, MasterKey
+from dpe_coap.keys import HANDLE_RANDOM_SIZE, KEY_SIZE, HandleKey, MasterKey
 
 FIRST_GENERATION = 1
 LAST_GENERATION = 255
+
+
+Claim = tuple[int, Imei, bytes, bool]
+"""Who the sender of a REQUEST claims to be: epoch, IMEI, K_dev (32 bytes); and whether the ring has such a device.
+
+If it has none, the rest is made up."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class KeyRing:
         return {hkid: HandleKey(hkid, key) for hkid, key in self.handle.items()}
 
     @cached_property
+    def _nobodys(self) -> tuple[MasterKey, HandleKey]:
+        """Keys that nobody has, for as much work where the ring has none."""
+        return MasterKey(0, urandom(KEY_SIZE)), HandleKey(0, urandom(KEY_SIZE))
+
+    @cached_property
     def _sealing(self) -> HandleKey:
         return self._handles[self.current_hkid]
 
@@ -54,9 +65,14 @@ class KeyRing:
         """Return a new handle (17 bytes) under the current handle key."""
         return self._sealing.seal(epoch, imei, random(HANDLE_RANDOM_SIZE))
 
-    def open_handle(self, handle: bytes) -> tuple[int, Imei]:
-        """Return the epoch and the IMEI in a handle (17 bytes); BadHandle when no key of the ring opens it."""
-        key = self._handles.get(handle[0])
-        if key is None:
-            raise BadHandle("the handle key of this handle is not in the ring")
-        return key.open(handle)
+    def claim(self, handle: bytes) -> Claim:
+        """Return what a handle (17 bytes) claims. It takes as long whatever is wrong with it."""
+        no_master, no_handle = self._nobodys
+        epoch, imei, opens = self._handles.get(handle[0], no_handle).open(handle)
+        key = self._masters.get(epoch, no_master).device_key(imei)
+        return epoch, imei, key, opens & (handle[0] in self.handle) & (epoch in self.master)
+
+    def claims_of(self, imei: Imei) -> list[Claim]:
+        """Return what an IMEI in clear claims. It does not say its epoch: all, the newest first."""
+        masters = sorted(self._masters.items(), reverse=True)
+        return [(epoch, imei, master.device_key(imei), True) for epoch, master in masters]

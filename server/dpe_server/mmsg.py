@@ -26,6 +26,7 @@ _NEAR = 512
 _FAR = 65_536 - _NEAR
 _LOCALS = 1_024  # of our own addresses remembered
 _SOCKADDR = {socket.AF_INET: 16, socket.AF_INET6: 28}  # sizes of sockaddr_in and sockaddr_in6
+_SOURCE = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 16)}  # the address, or its /64
 _FULL = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.ENOMEM)
 
 _ffi = cffi.FFI()
@@ -58,7 +59,12 @@ def _aligned(size: int) -> int:
 class Mmsg:
     """Receives and sends on a non-blocking UDP socket, given by its descriptor and address family."""
 
+    full = BATCH
+    """As many datagrams in a batch mean that there may be more."""
+
     def __init__(self, descriptor: int, family: int) -> None:
+        self.source = _SOURCE[socket.AddressFamily(family)]
+        """Where in an endpoint is what tells one peer's host or network from another's."""
         self._descriptor = descriptor
         self._family = family
         self._info_size = packet_info.SIZE[socket.AddressFamily(family)]

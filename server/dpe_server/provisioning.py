@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import re
 import secrets
+from binascii import unhexlify
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -20,6 +22,8 @@ from dpe_server.config import Config, realm_fault, uri_fault
 from dpe_server.key_ring import KeyRing
 
 INDEX = "index.csv"
+
+_NAME = re.compile("[a-z_]{1,16}")
 
 
 class CredentialError(LocalError):
@@ -63,10 +67,10 @@ class Credential:
         """Read a credential, JSON if it begins with ``{`` and else CBOR; CredentialError names the key at fault."""
         values = _read_json(data) if data.lstrip()[:1] == b"{" else _read_cbor(data)
         for key in values:
-            if not isinstance(key, str) or not key.isprintable():
-                raise CredentialError("a key is not text")
+            if not isinstance(key, str) or not _NAME.fullmatch(key):  # it may be a secret, in a file with a quote lost
+                raise CredentialError(f"a key is not a name; known are {', '.join(_CHECKS)}")
             if key not in _CHECKS:
-                raise CredentialError(f"unknown key; known are {', '.join(_CHECKS)}", key=key[:32])
+                raise CredentialError(f"unknown key; known are {', '.join(_CHECKS)}", key=key)
         for key, check in _CHECKS.items():
             if key not in values:
                 raise CredentialError("is missing", key=key)
@@ -119,7 +123,7 @@ def _read_json(data: bytes) -> dict[str, Any]:
     for key in ("handle", "device_key"):
         if isinstance(values.get(key), str):
             try:
-                values[key] = bytes.fromhex(values[key])
+                values[key] = unhexlify(values[key])  # no blanks, as on the device
             except ValueError:
                 raise CredentialError("expected hex", key=key) from None
     return values

@@ -24,7 +24,7 @@ from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, d
 from dpe_coap.numbers import SIZE_CLIENT_ID, SIZE_MAC, Status
 from dpe_server.admission import Admission, Verdict
 from dpe_server.at_rest import AtRest
-from dpe_server.authentication import Authenticator, Proved, UnprovedError
+from dpe_server.authentication import Authenticator, Sender
 from dpe_server.key_ring import KeyRing
 from dpe_server.ordinals import Ordinals
 from dpe_server.policy import Policy
@@ -106,7 +106,7 @@ class Registrar:
         """Decide a batch of payloads. ``now`` is monotonic, ``wall`` is Unix time, both in seconds."""
         self._transactions.expire(now)
         prepared = Prepared()
-        proved: dict[bytes, Proved] = {}
+        senders: dict[bytes, Sender] = {}
         requests: list[tuple[int, bytes]] = []
         strangers: list[tuple[int, bytes, bytes]] = []
         for place, payload in enumerate(batch):
@@ -119,8 +119,8 @@ class Registrar:
                     if known is not None:
                         slot = self._response(known)
                     else:
-                        if th1 not in proved:
-                            proved[th1] = self._authenticator.prove(message, payload, th1)
+                        if th1 not in senders:
+                            senders[th1] = self._authenticator.prove(message, payload, th1)
                         requests.append((place, th1))
                 elif isinstance(message, Success):
                     found = self._success(message, payload, prepared, wall)
@@ -132,11 +132,9 @@ class Registrar:
                     raise MalformedMessage("a server takes REQUEST and SUCCESS only", offset=2, key=0)
             except MalformedMessage as error:
                 slot = self._malformed(error)
-            except UnprovedError as error:
-                self._log("unauthenticated", reason=str(error))
             prepared.slots.append(slot)
         if requests:
-            replies = self._requests(list(proved.values()), now, wall)
+            replies = self._requests(list(senders.values()), now, wall)
             for place, th1 in requests:
                 prepared.slots[place] = replies[th1]
         if strangers:
@@ -173,17 +171,17 @@ class Registrar:
 
     # REQUEST
 
-    def _requests(self, proved: Sequence[Proved], now: float, wall: float) -> dict[bytes, Reply]:
-        """Answer the proved REQUESTs of a batch, by their TH1."""
+    def _requests(self, senders: Sequence[Sender], now: float, wall: float) -> dict[bytes, Reply]:
+        """Answer the REQUESTs of a batch, by their TH1."""
         if self._ordinals is None:
             try:
                 self._ordinals = Ordinals.after(self._store.last_ordinal(), now, wall)
             except StoreError:
                 self._admission.store_failed(now)
         replies: dict[bytes, Reply] = {}
-        for p, verdict in zip(proved, self._admission.judge(proved, now), strict=True):
+        for p, verdict in zip(senders, self._admission.judge(senders, now), strict=True):
             if verdict is None:
-                self._log("unauthenticated", reason="revoked device")
+                self._log("unauthenticated", reason=p.refusal)
                 replies[p.th1] = UNAUTHORIZED
             else:
                 try:
@@ -192,7 +190,7 @@ class Registrar:
                     replies[p.th1] = self._malformed(error)
         return replies
 
-    def _respond(self, p: Proved, verdict: Verdict, now: float) -> Reply:
+    def _respond(self, p: Sender, verdict: Verdict, now: float) -> Reply:
         """Answer one proved REQUEST and remember the transaction."""
         request = p.request
         public, dh = self._agree(request)
@@ -253,15 +251,21 @@ class Registrar:
         """Return the answer to a SUCCESS, the transaction that must be durable first, or None if there is neither."""
         for transaction in self._transactions.of_client_id(int.from_bytes(message.client_id, "big")):
             step = transaction.success_step
-            if transaction.state == State.PENDING:
-                if step.verify(payload):
-                    return self._confirm(transaction, step.next(payload), message, payload, prepared, wall)
-            elif transaction.state != State.ESTABLISHED and compare_digest(step.next(payload).th3, transaction.th3):
-                if transaction.state == State.COMMITTING:
-                    prepared.awaiting = True
-                    return transaction
-                released = transaction.state == State.RELEASED
-                return _confirmation(step.next(payload), Status.RELEASED if released else Status.SUPERSEDED)
+            last = step.next(payload)
+            if compare_digest(last.th3, transaction.th3):
+                match transaction.state:
+                    case State.COMMITTING:
+                        prepared.awaiting = True
+                        return transaction
+                    case State.RELEASED:
+                        return _confirmation(last, Status.RELEASED)
+                    case State.SUPERSEDED:
+                        return _confirmation(last, Status.SUPERSEDED)
+                    case State.ESTABLISHED:
+                        return None
+            # Refused soon it must not be: how long that takes would tell which Client IDs are offered.
+            if step.verify(payload) and transaction.state == State.PENDING:
+                return self._confirm(transaction, last, message, payload, prepared, wall)
         return None
 
     def _strangers(
@@ -272,21 +276,20 @@ class Registrar:
         The store alone knows whether an established session still lives: an operator may have ended it.
         """
         try:
-            sessions = self._store.sessions({client_id for _, client_id, _ in strangers})
+            sessions = self._store.confirmed({client_id for _, client_id, _ in strangers})
         except StoreError:
             self._admission.store_failed(now)
             for place, _, _ in strangers:
                 prepared.slots[place] = busy(self._retry_after)
             return
         for place, client_id, payload in strangers:
-            session = sessions.get(client_id)
-            if session is None or not compare_digest(session.success_hash, sha256(payload).digest()):
-                self._log("unauthenticated", reason="unknown transaction")
-            elif session.expires_at is not None and session.expires_at <= wall:
-                self._log("unauthenticated", reason="expired session")
-            else:
+            session = sessions[client_id]
+            same = compare_digest(session.success_hash, sha256(payload).digest())
+            if same and (session.expires_at is None or session.expires_at > wall):
                 self._log("confirm-repeated", client_id=client_id.hex())
                 prepared.slots[place] = Reply.message(Code.CHANGED, session.confirm)
+            else:
+                self._log("unauthenticated", reason="expired session" if same else "unknown transaction")
 
     def _confirm(
         self,

@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from typing import Literal
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
 from dpe_server import config as config_file
-from dpe_server import key_file
+from dpe_server import key_file, permissions
 from dpe_server.config import Config
 from dpe_server.key_ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 from dpe_server.policy import DEFAULT_POLICY
@@ -25,6 +25,7 @@ from dpe_server.store.sqlite import SqliteStore
 KeyKind = Literal["master", "handle"]
 
 _FILES = ("config.toml", "policy.toml", "keys.json", "dpe.sqlite")
+_MADE_LATER = ("dpe.sqlite-wal", "dpe.sqlite-shm", "audit.jsonl", "serve.lock")
 
 
 class StateError(LocalError):
@@ -49,6 +50,7 @@ class StateDir:
         with ExitStack() as undo, _reported(path):
             if path.exists() and not path.is_dir():
                 raise StateError(f"{path} is there already and is not a directory", hint="choose another path")
+            permissions.check_parent(path)
             if not path.exists():
                 path.mkdir(mode=0o700)
                 undo.callback(path.rmdir)
@@ -74,21 +76,20 @@ class StateDir:
     def open(cls, path: Path | str) -> "StateDir":
         """Read the configuration and the keys.
 
-        Raises StateError, ConfigError among others, when a file is missing, can be read by others or is not as it
-        must be. The policy and the store are left to those who need them.
+        Raises StateError, PermissionsError, ConfigError among others, when a file is missing, is open to others or is
+        not as it must be. The policy and the store are left to those who need them.
         """
         path = Path(path)
         with _reported(path):
             if not path.is_dir():
                 raise StateError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
-            _check_mode(path, 0o700)
+            permissions.check(path, (*_FILES, *_MADE_LATER))
             for file in (path / name for name in _FILES):
                 if not file.exists():
                     raise StateError(
                         f"{path} is not a state directory: it has no {file.name}",
                         hint="give the path of one made with dpe init, or restore the file from a backup",
                     )
-                _check_mode(file, 0o600)
             source = path / "config.toml"
             config = config_file.parse(_text(source), str(source))
             return cls(path, config, _read_keys(path))
@@ -144,8 +145,14 @@ class StateDir:
                     ) from None
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-                held.callback(os.ftruncate, descriptor, 0)
+                held.callback(_empty, descriptor)
             yield
+
+
+def _empty(descriptor: int) -> None:
+    """Empty a file, if its file system still takes that: what it says is of no use any more, but does no harm."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
 
 
 def _new_key() -> bytes:
@@ -173,12 +180,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise StateError(f"{path}: not UTF-8 text", hint="save it as UTF-8, or restore it from a backup") from None
-
-
-def _check_mode(path: Path, expected: int) -> None:
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise StateError(f"{path} is open to other users (mode {mode:04o})", hint=f"chmod {expected:o} {path}")
 
 
 def _write_new(path: Path, text: str) -> None:

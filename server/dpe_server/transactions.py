@@ -11,6 +11,8 @@ maps of nothing but strings and numbers: the garbage collector has nothing to go
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import inf
+from os import urandom
 from struct import Struct
 
 from dpe_coap.keys import ConfirmStep, SuccessStep
@@ -28,6 +30,9 @@ TOTAL = 1 << 20
 
 REMOVED_AT_ONCE = 1_024
 """The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
+
+NOBODYS = 256
+"""Transactions of nobody: so many that they lie about in memory as those of devices do."""
 
 _NOTHING = bytes(32)
 
@@ -148,10 +153,13 @@ class Transactions:
         self._records = Map[bytes]()
         self._by_client_id = Index[int]()
         self._by_device = Index[bytes]()
-        self._by_age = Queue()
+        self._by_age = Queue(self._has)
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
+        self._nobodys = [urandom(len(_NOTHING)) for _ in range(NOBODYS)]
+        for th1 in self._nobodys:  # in no index
+            self._records.part(th1)[th1] = self._pack(_nobodys(th1))
 
     def __len__(self) -> int:
         """How many transactions there are."""
@@ -166,8 +174,11 @@ class Transactions:
         return found if found.ends > self._now else None
 
     def of_client_id(self, client_id: int) -> list[Transaction]:
-        """Return the transactions in which this Client ID was offered."""
-        return self._all(self._by_client_id.get(client_id))
+        """Return the transactions in which this Client ID was offered.
+
+        If there is none, one that no SUCCESS fits: then there is as much to do, and it takes as long.
+        """
+        return self._all(self._by_client_id.get(client_id) or (self._nobodys[client_id % NOBODYS],))
 
     def of_device(self, device: bytes) -> list[Transaction]:
         """Return the transactions of one device, the oldest first."""
@@ -190,7 +201,7 @@ class Transactions:
         part[th1] = self._pack(transaction)
         if transaction.offer is not None:
             self._by_client_id.add(transaction.offer.client_id, th1)
-        self._by_age.append(th1, transaction.ends)
+        a_piece = self._by_age.append(th1, transaction.ends)
         self._count += 1
         excess = self._by_device.add(transaction.device, th1) - PER_DEVICE
         if excess > 0:
@@ -200,22 +211,23 @@ class Transactions:
                 self._remove(one)
         while self._count > self._total and (oldest := self._by_age.first()):
             self._end(*oldest)
+        if a_piece and len(self._by_age) > 2 * (self._count + Queue.PIECE):  # one device has made many, and has few
+            self._by_age.sift()
 
     def update(self, transaction: Transaction) -> None:
         """Keep what has become of a transaction, unless it had to go meanwhile."""
         th1 = transaction.th1
-        part = self._records.part(th1)
-        if th1 not in part:
+        if not self._has(th1, transaction.ends):
             return
         if transaction.state == State.COMMITTING:
             self._committing[th1] = transaction
         else:
             self._committing.pop(th1, None)
-            part[th1] = self._pack(transaction)
+            self._records.part(th1)[th1] = self._pack(transaction)
 
     def remove(self, transaction: Transaction) -> None:
         """Forget a transaction, if it is still there."""
-        if transaction.th1 in self._records.part(transaction.th1):
+        if self._has(transaction.th1, transaction.ends):
             self._remove(transaction.th1)
 
     def expire(self, now: float) -> None:
@@ -230,9 +242,13 @@ class Transactions:
     def _end(self, th1: bytes, ends: float) -> None:
         """Take the first of the queue, and its transaction if it is still there and the one that was meant."""
         self._by_age.pop()
-        record = self._records.part(th1).get(th1)
-        if record is not None and self._HEAD.unpack_from(record)[3] == ends:
+        if self._has(th1, ends):
             self._remove(th1)
+
+    def _has(self, th1: bytes, ends: float) -> bool:
+        """Say whether a transaction is still there: its REQUEST may have come again and begun another meanwhile."""
+        record = self._records.part(th1).get(th1)
+        return record is not None and self._HEAD.unpack_from(record)[3] == ends
 
     def _remove(self, th1: bytes) -> None:
         record = self._records.part(th1).pop(th1)
@@ -275,6 +291,11 @@ class Transactions:
         firmware = record[at : at + size].decode() or None
         offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
         return Transaction(th1, device, ordinal, ends, status, record[at + size :], offer, _STATES[state], th3)
+
+
+def _nobodys(th1: bytes) -> Transaction:
+    offer = Offer(0, bytes(7), Version(0, 0), None, 1, Terms("", None, "{}", "{}"), urandom(32))
+    return Transaction(th1, bytes(16), 0, inf, Status.OK, bytes(72), offer, State.SUPERSEDED, th3=urandom(32))
 
 
 _STATES = tuple(State)

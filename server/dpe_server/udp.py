@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from dpe_coap.binding import DEFAULT_PORT
 from dpe_coap.errors import LocalError
 from dpe_server import mmsg, packet_info
+from dpe_server.turns import Turns
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
 """Where a server listens when it is not told."""
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked of the kernel for datagrams that wait to be read. It grants no more than net.core.rmem_max."""
 
-_DRAIN = 64  # datagrams read one by one before the event loop turns: they become one batch
 _ADDRESS = struct.Struct("=16sHII")  # address, port, flow information, scope
 
 Endpoint = bytes
@@ -68,7 +68,12 @@ def _parse(text: str) -> tuple[str, int]:
 class Drain:
     """Receives and sends one datagram a system call, where there is no recvmmsg."""
 
+    full = 64
+    """See ``Mmsg.full``: datagrams read one by one before the event loop turns."""
+
     def __init__(self, bound: socket.socket) -> None:
+        self.source = slice(0, 4 if bound.family == socket.AF_INET else 8)
+        """See ``Mmsg.source``."""
         self._socket = bound
         self._buffer = bytearray(0xFFFF)
 
@@ -76,7 +81,7 @@ class Drain:
         """See ``Mmsg.receive``."""
         datagrams: list[bytes] = []
         endpoints: list[Endpoint] = []
-        for _ in range(_DRAIN):
+        for _ in range(self.full):
             try:
                 size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 128)
             except OSError:  # drained, or an error that the kernel kept for this socket
@@ -130,6 +135,8 @@ class UdpSocket:
             self._socket.close()
             raise
         self._batches = mmsg.Mmsg(self._socket.fileno(), family) if mmsg.AVAILABLE else Drain(self._socket)
+        self._turns = Turns(self._batches.full, self._batches.source)
+        self._turn_comes = False
 
     @property
     def authority(self) -> str:
@@ -172,9 +179,17 @@ class UdpSocket:
             self._batches.send(datagrams, endpoints)
 
     def _read(self) -> None:
-        datagrams, endpoints = self._batches.receive()
+        datagrams, endpoints = self._turns.take(*self._batches.receive())
+        if self._turns and not self._turn_comes:
+            self._turn_comes = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
         if datagrams and self._received is not None:
             self._received(datagrams, endpoints)
+
+    def _take_turn(self) -> None:
+        self._turn_comes = False
+        if self._received is not None:
+            self._read()
 
 
 def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:

@@ -96,7 +96,7 @@ def test_a_record_is_private() -> None:
 
 
 def test_a_credential_is_read_from_both_forms() -> None:
-    for content in (as_cbor(CREDENTIAL), as_json(CREDENTIAL)):
+    for content in (as_cbor(CREDENTIAL), as_json(CREDENTIAL), b"\n  " + as_json(CREDENTIAL) + b"\n"):
         with File(content) as file:
             assert load_credential(file.path) == CREDENTIAL
 
@@ -151,5 +151,7 @@ def test_what_is_no_credential_is_refused() -> None:
         b"{",
         b"{}",
         b'{"a":',
+        b'{"a":' * 2000,
+        b'{"a":' + b"[" * 2000,
     ):
         assert "credential" in refusal(content)

@@ -12,10 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
-
-from aiocoap.numbers.constants import TransportTuning
 
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
@@ -26,13 +22,15 @@ from dpe_server.registrar import Prepared, Registrar
 from dpe_server.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.resources import Resources
 from dpe_server.site import TURN, CoapServer
-from dpe_server.store import Outcome
+from dpe_server.store import Outcome, Session
 from dpe_server.store.sqlite import SqliteStore
 from tests.differential.traffic import REALM, Traffic
-from tests.links import FakeLink, settle
+from tests.links import FakeLink, never_separate, settle
 from tests.server.registrar.double import POLICY
 
 WALL = 1_800_000_000.0
+
+Commit = Callable[[Sequence[Session]], Sequence[Outcome]]
 
 
 class _Mirror:
@@ -57,12 +55,12 @@ class _Mirror:
         return Reply.message(Code.CHANGED, payload[::-1])
 
 
-class _Server:
+class Server:
     """A whole server from its link on."""
 
-    def __init__(self, service: Service, store: SqliteStore, clock: Callable[[], float], *, lane: bool) -> None:
+    def __init__(self, service: Service, commit: Commit, clock: Callable[[], float], *, lane: bool) -> None:
         self.link = FakeLink()
-        self._batcher = Batcher(service, store.commit, retry_after=60, clock=clock, wall=lambda: WALL + clock())
+        self._batcher = Batcher(service, commit, retry_after=60, clock=clock, wall=lambda: WALL + clock())
         self.by_lane = 0
         links = [Lane(self.link, self._offer)] if lane else [self.link]
         self._coap = CoapServer(links, Resources(self._batcher.submit), retry_after=60)
@@ -74,9 +72,9 @@ class _Server:
         self.by_lane += len(payloads)
         self._batcher.offer(payloads, answer)
 
-    async def answer(self, *datagrams: bytes) -> list[tuple[bytes, bytes]]:
+    async def answer(self, *datagrams: bytes, network: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return what is sent for datagrams, each from a peer of its own, and the peers; in the order of these."""
-        self.link.received(datagrams, [bytes([number]) for number in range(len(datagrams))])
+        self.link.received(datagrams, [network + bytes([number]) for number in range(len(datagrams))])
         await settle()
         await self._batcher._idle.wait()
         return sorted(self.link.taken(), key=itemgetter(1))
@@ -92,19 +90,14 @@ def compare(requests: int, seed: int) -> Counter[str]:
 
     AssertionError at the first difference.
     """
-    with tempfile.TemporaryDirectory() as directory, _never_separate():
+    with tempfile.TemporaryDirectory() as directory, never_separate():
         return asyncio.run(_one_by_one(Path(directory), requests, seed))
 
 
 def compare_batches(requests: int, seed: int) -> Counter[str]:
     """Do as ``compare`` with batches of datagrams."""
-    with tempfile.TemporaryDirectory() as directory, _never_separate():
+    with tempfile.TemporaryDirectory() as directory, never_separate():
         return asyncio.run(_in_batches(Path(directory), requests, seed))
-
-
-def _never_separate() -> Any:
-    """On a slow disk aiocoap would acknowledge first and answer later."""
-    return patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60)
 
 
 def _keys(source: random.Random) -> KeyRing:
@@ -123,7 +116,7 @@ async def _one_by_one(directory: Path, requests: int, seed: int) -> Counter[str]
     for store, lane in zip(stores, (True, False), strict=True):
         source = random.Random(seed)
         registrar = Registrar(realm=REALM, keys=keys, policy=policy.parse(POLICY), store=store, random=source.randbytes)
-        servers.append(_Server(registrar, store, lambda: now, lane=lane))
+        servers.append(Server(registrar, store.commit, lambda: now, lane=lane))
     traffic = Traffic(seed, keys)
     seen: Counter[str] = Counter()
     for number in range(requests):
@@ -146,7 +139,7 @@ async def _in_batches(directory: Path, requests: int, seed: int) -> Counter[str]
     source = random.Random(seed)
     traffic = Traffic(seed, _keys(source))
     store = SqliteStore(directory / "unused.sqlite")
-    servers = [_Server(_Mirror(), store, lambda: 0.0, lane=lane) for lane in (True, False)]
+    servers = [Server(_Mirror(), store.commit, lambda: 0.0, lane=lane) for lane in (True, False)]
     seen: Counter[str] = Counter()
     sent = 0
     while sent < requests:

@@ -43,3 +43,16 @@ class Process:
 
 
 Start = Callable[..., Process]
+
+
+def children(parent: int) -> list[int]:
+    """The process IDs of its children: a server's workers."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = stat.parent.name, stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(rest[1]) == parent and rest[0] != "Z":
+            found.append(int(pid))
+    return sorted(found)

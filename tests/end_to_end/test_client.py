@@ -131,7 +131,7 @@ def test_every_registration_has_another_handle(state: StateDir, running: Running
         assert agree(state, board.run(running.uri, registration))
         handles.add(board.sent[-2][5:22])
     assert len(handles) == 3
-    assert state.keys.open_handle(handles.pop())[1] == IMEI
+    assert state.keys.claim(handles.pop())[1] == IMEI
 
 
 def test_reset_between_success_and_confirm(state: StateDir, board: Board) -> None:

@@ -33,6 +33,12 @@ def test_it_says_where_it_listens_and_answers_there(start: Start) -> None:
             assert client.discover().dotted == "2.05"
 
 
+def test_it_leaves_no_core_dump(start: Start) -> None:
+    server = start()
+    server.started()
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_CORE) == (0, 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_gracefully(start: Start, state: StateDir, number: signal.Signals) -> None:
     server = start()

@@ -17,7 +17,7 @@ from dpe_coap.numbers import Status
 from dpe_server.state import StateDir
 from tests.coap import Client
 from tests.end_to_end.devices import Device, Offer
-from tests.end_to_end.processes import Process, Start
+from tests.end_to_end.processes import Process, Start, children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="on Linux the kernel spreads peers among sockets")
 
@@ -58,19 +58,6 @@ def clients(two: Process) -> Iterator[list[Client]]:
         yield [stack.enter_context(Client(two.uri)) for _ in range(PEERS)]
 
 
-def children(server: Process) -> list[int]:
-    """The process IDs of the workers."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, rest = stat.parent.name, stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(rest[1]) == server.process.pid and rest[0] != "Z":
-            found.append(int(pid))
-    return sorted(found)
-
-
 def until(condition: Callable[[], bool]) -> None:
     while not condition():
         select.select([], [], [], 0.01)
@@ -102,7 +89,7 @@ def audit(state: StateDir) -> list[str]:
 def test_it_says_once_where_it_listens_and_every_peer_can_register(
     state: StateDir, two: Process, clients: list[Client]
 ) -> None:
-    assert len(children(two)) == 2
+    assert len(children(two.process.pid)) == 2
     for client in clients:
         assert client.discover().dotted == "2.05"
         register(client, Device(state))
@@ -167,7 +154,7 @@ def test_sighup_reaches_every_worker(state: StateDir, two: Process, clients: lis
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_gracefully(state: StateDir, two: Process, start: Start, number: signal.Signals) -> None:
-    workers = children(two)
+    workers = children(two.process.pid)
     with Client(two.uri) as client:
         register(client, Device(state))
     two.process.send_signal(number)
@@ -185,10 +172,10 @@ def test_a_worker_that_dies_is_started_again(state: StateDir, start: Start) -> N
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server.started())) for _ in range(1)]
         clients += [stack.enter_context(Client(server.uri)) for _ in range(PEERS)]
-        for worker in children(server):
-            before = set(children(server))
+        for worker in children(server.process.pid):
+            before = set(children(server.process.pid))
             kill(worker, signal.SIGKILL)
-            until(lambda before=before: len(set(children(server)) - before) == 1)  # type: ignore[misc]
+            until(lambda before=before: len(set(children(server.process.pid)) - before) == 1)  # type: ignore[misc]
             for client in clients:  # what comes before the new one is ready waits for it
                 register(client, Device(state))
         assert rows(state) == 2 * (PEERS + 1)
@@ -199,7 +186,7 @@ def test_a_worker_that_dies_is_started_again(state: StateDir, start: Start) -> N
 
 
 def test_a_worker_that_dies_soon_after_its_start_ends_the_server(two: Process, start: Start) -> None:
-    workers = children(two)
+    workers = children(two.process.pid)
     kill(workers[0], signal.SIGKILL)
     assert two.ended() == 1
     assert re.search(r"dpe: error: worker \d died soon after its start", two.log.read_text())
@@ -217,7 +204,7 @@ def test_when_a_worker_cannot_start_the_others_end(start: Start) -> None:
 
 
 def test_a_first_process_that_is_killed_takes_its_workers_with_it(state: StateDir, two: Process, start: Start) -> None:
-    workers = children(two)
+    workers = children(two.process.pid)
     two.process.kill()
     two.process.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))

@@ -40,7 +40,9 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
+    assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == PACKAGES
+    shared = {name.partition("/")[2] for name in names if ".data/" in name}
+    assert shared == {"data/share/dpe-coap/dpe-serve.service"}
     for source, package in (
         (".", "dpe_coap"),
         ("device", "dpe_device"),

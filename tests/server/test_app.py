@@ -93,11 +93,15 @@ def test_a_port_in_use_leaves_nothing_behind(state: StateDir, tmp_path: Path) ->
         start_and_stop(state)
 
 
-def test_sessions_past_their_retention_are_pruned(state: StateDir) -> None:
-    (state.path / "config.toml").write_text('realm = "realm"\nuri = "coap://127.0.0.1"\nretention = 1000\n')
+@pytest.mark.parametrize(
+    ("retention", "kept"),
+    [(1000, 500), (0, 200)],  # never less than the 300 s in which a SUCCESS may come that is older than the session
+)
+def test_sessions_past_their_retention_are_pruned(state: StateDir, retention: int, kept: int) -> None:
+    (state.path / "config.toml").write_text(f'realm = "realm"\nuri = "coap://127.0.0.1"\nretention = {retention}\n')
     now = int(time.time())
     store = SqliteStore(state.store_path)
-    store.commit([session(1, now - 2_000), session(2, now - 500), session(3, now + 2_000), session(4, None)])
+    store.commit([session(1, now - 2_000), session(2, now - kept), session(3, now + 2_000), session(4, None)])
     with running_on(state) as running:
         running.loop.run(running.server._batcher.exclusively(lambda: None))  # behind the first look
         running.loop.run(asyncio.sleep(0))

@@ -61,6 +61,12 @@ def test_text_that_is_not_toml_is_told_with_its_line() -> None:
         parse(GOOD + "listen =\n")
 
 
+@pytest.mark.parametrize("value", ["[" * 5_000, "{a=" * 5_000, "9" * 5_000], ids=["arrays", "tables", "digits"])
+def test_text_that_is_more_than_a_reader_takes_is_told(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml: not TOML: nested too deeply, or a number too long"):
+        parse(f"{GOOD}listen = {value}")
+
+
 @pytest.mark.parametrize(
     "uri",
     ["coap://127.0.0.1", "coap://[::1]:5683", "coap://dpe.example.org:1", "coap://h:65535", "coap://[2001:db8::1]"],

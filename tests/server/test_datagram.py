@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.datagram import Acknowledgement, Block, Rejected, Request, Type, parse
+from dpe_server.datagram import MOST_OPTIONS, Acknowledgement, Block, Rejected, Request, Type, parse
 from tests import coap
 from tests.coap import ACK, CON, GET, NON, POST, RST, Message
 
@@ -123,6 +123,19 @@ def test_the_first_content_format_counts_and_one_of_three_bytes_does_not() -> No
     assert content_format(b"\x3c", b"\x00") == 60
     assert content_format(b"\x00\x00\x3c") is None
     assert content_format(b"") == 0
+
+
+@pytest.mark.parametrize("option", [(2, b""), (11, b"dpe"), (292, b"tag"), (65001, b"")])
+def test_with_too_many_options_it_is_not_processed(option: tuple[int, bytes]) -> None:
+    def datagram(kind: int, count: int) -> bytes:
+        return bytes(Message(kind, GET, 7, b"", [option] * count))
+
+    assert outcome(datagram(CON, MOST_OPTIONS)) is Request
+    for count in (MOST_OPTIONS + 1, 15_000):
+        with pytest.raises(Rejected) as caught:
+            parse(datagram(CON, count))
+        assert caught.value.reset == 7
+        assert outcome(datagram(coap.NON, count)) is Rejected
 
 
 @pytest.mark.parametrize("number", [coap.PROXY_URI, coap.PROXY_SCHEME])

@@ -54,6 +54,22 @@ def test_of_two_that_draw_one_client_id_the_first_to_commit_has_it(twins: Twins)
     assert {row.client_id for row in first.rows()} == {offered.client_id, again.client_id}
 
 
+def test_a_stable_client_id_that_another_device_has_got_meanwhile_is_not_offered_again(twins: Twins) -> None:
+    offers = []
+    for server, digits in zip(twins.servers, ("35209900176148", "35209900176149"), strict=True):
+        device, private = Device(server, digits), bytes(31) + b"\1"
+        request = device.request("2.0", private=private)
+        reply = server.send(request)
+        offers.append((device, private, *device.receive(request, reply, private), reply))
+    (one, _, response, step, reply), (two, private, theirs, _, _) = offers
+    assert response.client_id == theirs.client_id
+    success, _ = one.success(step, reply)
+    assert one.server.send(success).code == Code.CHANGED
+    request = two.request("2.0", private=private)
+    fresh, _ = two.receive(request, two.server.send(request), private)
+    assert fresh.client_id not in (None, response.client_id)
+
+
 def test_a_client_id_that_is_taken_is_not_drawn_by_another(twins: Twins) -> None:
     first, second = twins.servers
     one, two = Device(first, "35209900176148"), Device(second, "35209900176149")

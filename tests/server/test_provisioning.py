@@ -48,7 +48,7 @@ def test_a_credential_is_of_the_newest_keys_and_the_server_can_read_it() -> None
     assert (one.server, one.realm, one.epoch) == (CONFIG.uri, CONFIG.realm, 3)
     assert one.device_key == KEYS.device_key(3, IMEI)
     assert one.handle[0] == 9
-    assert KEYS.open_handle(one.handle) == (3, IMEI)
+    assert KEYS.claim(one.handle) == (3, IMEI, one.device_key, True)
 
 
 def test_a_device_provisioned_twice_has_another_handle_and_the_same_key() -> None:
@@ -136,6 +136,15 @@ def test_a_fault_names_the_key_and_shows_no_value(key: str, value: Any, fault: s
         assert "dpe provision" in caught.value.hint
 
 
+def test_a_secret_that_became_a_key_is_not_shown() -> None:
+    one = made()
+    for secret in (one.handle.hex(), one.device_key.hex(), "device_key" + one.handle.hex()[:6]):
+        for data in (json.dumps({secret: 1}).encode(), cbor2.dumps({secret: 1})):
+            with pytest.raises(CredentialError, match="a key is not a name; known are server") as caught:
+                Credential.read(data)
+            assert secret[-6:] not in str(caught.value)
+
+
 @pytest.mark.parametrize("key", ["server", "realm", "handle", "device_key", "epoch"])
 def test_a_missing_key_is_named(key: str) -> None:
     values = cbor2.loads(made().to_cbor())
@@ -144,9 +153,10 @@ def test_a_missing_key_is_named(key: str) -> None:
         Credential.read(cbor2.dumps(values))
 
 
-def test_hex_that_is_none_is_a_fault() -> None:
+@pytest.mark.parametrize("text", ["xy", made().handle.hex(" "), made().handle.hex() + "\n", "\u0661" * 34])
+def test_hex_that_is_none_is_a_fault(text: str) -> None:
     with pytest.raises(CredentialError, match="handle: expected hex"):
-        Credential.read(json.dumps(json.loads(made().to_json()) | {"handle": "xy"}).encode())
+        Credential.read(json.dumps(json.loads(made().to_json()) | {"handle": text}).encode())
 
 
 def _long_head(data: bytes) -> bytes:
@@ -270,7 +280,7 @@ def test_files_are_whole_and_for_their_owner_only(tmp_path: Path) -> None:
         assert path.name == f"device-{AT_REST.device_id(imei).hex()[:16]}.cbor"
         one = Credential.read(path.read_bytes())
         assert Credential.read(path.with_suffix(".json").read_bytes()) == one
-        assert KEYS.open_handle(one.handle) == (3, imei)
+        assert KEYS.claim(one.handle) == (3, imei, one.device_key, True)
         assert replace(one, handle=b"") == replace(made(imei), handle=b"")
     everything = b"".join(file.name.encode() + file.read_bytes() for file in out.iterdir())
     assert not any(form in everything for _, imei in devices(30) for form in (imei.digits.encode(), imei.packed))

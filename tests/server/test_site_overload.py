@@ -11,7 +11,7 @@ from dpe_server.reply import Reply
 from dpe_server.resources import Resources
 from dpe_server.site import TURN, UNDER_WAY, CoapServer
 from tests.coap import ACK, CON, DISCOVERY, GET, MAX_AGE, NON, POST, REGISTER, RST, Message
-from tests.links import FakeLink, settle
+from tests.links import FakeLink, never_separate, settle
 
 BUSY = ((MAX_AGE, b"\x3c"),)
 
@@ -46,7 +46,8 @@ def run(test: Callable[[Site], Coroutine[Any, Any, None]]) -> None:
         await test(site)
         await site.close()
 
-    asyncio.run(main())
+    with never_separate():
+        asyncio.run(main())
 
 
 def gets(count: int) -> list[bytes]:

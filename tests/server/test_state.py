@@ -1,5 +1,6 @@
 """The state directory."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -17,6 +18,7 @@ from dpe_coap.errors import LocalError
 from dpe_server import policy, state
 from dpe_server.config import ConfigError
 from dpe_server.key_file import KeyFileError
+from dpe_server.permissions import PermissionsError
 from dpe_server.state import KeyKind, StateDir, StateError
 from dpe_server.store import StoreError
 from dpe_server.store.sqlite import SqliteStore
@@ -141,25 +143,6 @@ def test_a_missing_file_is_said_and_not_made_anew(path: Path, opened: StateDir, 
     assert not (path / name).exists()
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601])
-@pytest.mark.parametrize("name", ["config.toml", "policy.toml", "keys.json", "dpe.sqlite"])
-def test_a_file_open_to_others_is_refused_with_what_to_do(path: Path, opened: StateDir, name: str, mode: int) -> None:
-    (path / name).chmod(mode)
-    with pytest.raises(StateError, match=f"{name} is open to other users \\(mode 0{mode:o}\\)") as caught:
-        StateDir.open(path)
-    subprocess.run(caught.value.hint.split(), check=True)  # the hint is the command that mends it
-    StateDir.open(path)
-
-
-@pytest.mark.parametrize("mode", [0o750, 0o705, 0o711])
-def test_a_directory_open_to_others_is_refused_with_what_to_do(path: Path, opened: StateDir, mode: int) -> None:
-    path.chmod(mode)
-    with pytest.raises(StateError, match="is open to other users") as caught:
-        StateDir.open(path)
-    subprocess.run(caught.value.hint.split(), check=True)
-    StateDir.open(path)
-
-
 def test_faults_in_the_files_name_the_file(path: Path, opened: StateDir) -> None:
     config = (path / "config.toml").read_text()
     (path / "config.toml").write_text(config + "colour = 1\n")
@@ -268,6 +251,17 @@ def test_a_second_server_is_told_of_the_first(path: Path, opened: StateDir) -> N
         pass
 
 
+def test_a_lock_is_let_go_on_a_disk_that_has_failed(opened: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int, _size: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with opened.lock():
+        monkeypatch.setattr(os, "ftruncate", fail)
+    monkeypatch.undo()
+    with opened.lock():
+        pass
+
+
 def test_a_lock_held_by_who_has_not_said_so_yet_is_a_lock(path: Path, opened: StateDir) -> None:
     with (path / "serve.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -291,5 +285,5 @@ def test_a_killed_server_leaves_no_lock(path: Path, opened: StateDir) -> None:
 
 
 def test_every_error_of_a_state_directory_is_the_users_to_mend() -> None:
-    for kind in (StateError, ConfigError, KeyFileError):
+    for kind in (StateError, PermissionsError, ConfigError, KeyFileError):
         assert issubclass(kind, LocalError)

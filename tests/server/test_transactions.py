@@ -2,6 +2,8 @@
 
 import gc
 import tracemalloc
+from dataclasses import replace
+from math import inf
 from os import urandom
 from random import Random
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
 from dpe_server import transactions as module
+from dpe_server.compact import Queue
 from dpe_server.policy import Terms
 from dpe_server.reply import UNAUTHORIZED
 from dpe_server.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
@@ -44,6 +47,11 @@ def refused(device: bytes | None = None, ends: float = LIFE) -> Transaction:
 
 def same(one: Transaction | None, other: Transaction) -> bool:
     return one is not None and all(getattr(one, name) == getattr(other, name) for name in Transaction.__slots__)
+
+
+def offered(table: Transactions, client_id: int) -> list[Transaction]:
+    """Return the transactions of a Client ID, without the one that stands for none."""
+    return [t for t in table.of_client_id(client_id) if t.ends < inf]
 
 
 firmwares = st.none() | st.text(min_size=1, max_size=8)
@@ -203,6 +211,31 @@ def test_what_had_to_go_meanwhile_stays_away() -> None:
     assert not table.is_reserved(7)
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_a_request_that_begins_another_transaction_while_the_first_awaits_its_commit(removed: bool) -> None:
+    """The first has had to go: what becomes of it is not written over the second, under whose Client ID that lies."""
+    table = Transactions(total=1)
+    first = pending(client_id=1)
+    table.add(first)
+    first.move(Event.CONFIRMED)
+    table.update(first)
+    table.add(pending(client_id=2))  # the first makes room
+    second = replace(pending(first.device, client_id=3, ends=LIFE + 1), th1=first.th1)
+    table.add(second)
+    if removed:
+        table.remove(first)
+    else:
+        first.move(Event.COMMITTED)
+        table.update(first)
+    assert same(table.of_request(first.th1), second)
+    assert offered(table, 1) == []
+    table.add(pending(client_id=4))  # the second makes room
+    assert table.of_request(first.th1) is None
+    assert len(table) == 1
+    table.expire(LIFE + 2)
+    assert len(table) == 0
+
+
 def test_the_oldest_makes_room() -> None:
     table = Transactions(total=3)
     several = [pending(client_id=n) for n in range(5)]
@@ -212,6 +245,23 @@ def test_the_oldest_makes_room() -> None:
     for transaction in several[3:]:
         table.add(transaction)
     assert [table.of_request(t.th1) is not None for t in several] == [False, False, True, True, True]
+
+
+def test_a_device_that_asks_without_end_leaves_no_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds one key may make a REQUEST after the other, of which four are kept."""
+    monkeypatch.setattr(Queue, "PIECE", 16)
+    table = Transactions()
+    others = [pending(client_id=number) for number in range(40)]
+    for number in range(5_000):
+        table.add(pending(bytes(16), client_id=1_000 + number))
+        if number % 100 == 0 and number < 4_000:
+            table.add(others[number // 100])
+        assert len(table._by_age) <= 2 * (len(table) + 16) + 16
+    assert len(table) == 44
+    for other in others:
+        assert same(table.of_request(other.th1), other)
+    table.expire(LIFE)
+    assert len(table) == len(table._by_age) == 0
 
 
 def test_what_came_again_is_as_young_as_it_came() -> None:
@@ -241,12 +291,26 @@ def test_the_end_of_many_is_work_for_several_batches(monkeypatch: pytest.MonkeyP
     table.expire(LIFE)
     assert len(table) == 25
     assert not any(table.of_request(t.th1) for t in several), "none is returned, removed or not"
-    assert not any(table.of_client_id(n) for n in range(35))
+    assert not any(offered(table, n) for n in range(35))
     several[30].ends = 2 * LIFE
     table.add(several[30])
     for _ in range(4):
         table.expire(LIFE)
     assert [t.th1 for t in several if table.of_request(t.th1)] == [several[30].th1]
+
+
+def test_where_there_is_none_stands_one_that_no_success_fits() -> None:
+    table = Transactions()
+    table.expire(1e9)
+    (nobodys,) = table.of_client_id(7)
+    (elsewhere,) = Transactions().of_client_id(7)
+    assert (nobodys.state, len(nobodys.response)) == (State.SUPERSEDED, 72)
+    assert nobodys.th3 != elsewhere.th3
+    assert nobodys.success_step.prk3 != elsewhere.success_step.prk3
+    assert len(table) == 0
+    assert not table.of_device(nobodys.device)
+    assert not table.is_reserved(7)
+    assert not table.is_reserved(0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -282,9 +346,9 @@ def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
         for n in range(6):
             mine = [t for t in plain.values() if t.device == bytes([n]) * 16]
             assert [t.th1 for t in table.of_device(bytes([n]) * 16)] == [t.th1 for t in mine]
-            offered = [t for t in plain.values() if t.offer and t.offer.client_id == n]
-            assert {t.th1 for t in table.of_client_id(n)} == {t.th1 for t in offered}
-            assert table.is_reserved(n) == any(t.state == State.PENDING for t in offered)
+            mine = [t for t in plain.values() if t.offer and t.offer.client_id == n]
+            assert {t.th1 for t in offered(table, n)} == {t.th1 for t in mine}
+            assert table.is_reserved(n) == any(t.state == State.PENDING for t in mine)
 
 
 def test_a_transaction_is_small_and_nothing_to_the_garbage_collector() -> None:

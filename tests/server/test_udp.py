@@ -272,7 +272,7 @@ def test_what_the_kernel_will_not_send_is_lost_alone(loop: LoopThread) -> None:
         loop.call(echo.socket.send, [b"after closing"], [endpoint])
 
 
-def test_a_burst_is_received_whole_and_in_order_and_answered_whole(loop: LoopThread) -> None:
+def test_a_burst_is_received_whole_and_answered_whole(loop: LoopThread) -> None:
     """More than one system call takes."""
     echo = loop.call(Echo, "127.0.0.1:0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
@@ -283,8 +283,8 @@ def test_a_burst_is_received_whole_and_in_order_and_answered_whole(loop: LoopThr
             echo.heard.clear()
             for datagram in sent:
                 asker.sendto(datagram, ("127.0.0.1", port(echo.socket)))
-            assert [asker.recv(1_000) for _ in sent] == sent
-            assert echo.heard == sent
+            assert sorted(asker.recv(1_000) for _ in sent) == sent
+            assert sorted(echo.heard) == sent
         assert set(echo.endpoints) == {endpoint}
         many = [bytes([number & 0xFF]) for number in range(2 * mmsg.BATCH + 1)]
         asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)

@@ -70,6 +70,6 @@ class Peer:
                 continue
             self.seen.append((sender, datagram[2:4]))
             start = 4 + (datagram[0] & 15)
-            payload = datagram[datagram.index(b"\xff", start) + 1 :]
+            payload = datagram[start:].partition(b"\xff")[2]
             for reply in self._answer(Request(sender, datagram[2:4], datagram[4:start], payload)):
                 self._socket.sendto(reply, sender)

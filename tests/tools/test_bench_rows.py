@@ -11,11 +11,11 @@ import pytest
 from dpe_coap.errors import LocalError
 from dpe_server.state import StateDir
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
 from dpe_tools.bench import rows as command
 from dpe_tools.bench.rows_devices import Devices
 from dpe_tools.bench.rows_fill import ENDED, Rows
-from dpe_tools.bench.rows_measure import QUICK, Sample, measure
+from dpe_tools.bench.rows_measure import QUICK, Sample, measure, prune_beside_commits
 from tests.tools.conftest import Invoke
 
 
@@ -64,7 +64,14 @@ def test_every_figure_is_measured(rows: Rows, tmp_path: Path) -> None:
     assert sample.single_p50 <= sample.single_p99
     with closing(SqliteStore(rows.state.store_path)) as store:
         assert store.count(0) == rows.count
-        assert store.count(ENDED + 1) == rows.count  # what had ended is gone
+
+
+def test_all_that_has_ended_is_pruned(rows: Rows) -> None:
+    with closing(SqliteStore(rows.state.store_path)) as store:
+        took, longest = prune_beside_commits(store, rows, PRUNE_CHUNK + 100)
+        assert took > 0
+        assert longest > 0
+        assert store.prune(ENDED + 1) == 0
 
 
 def test_the_command(dpe: Invoke, tmp_path: Path) -> None:

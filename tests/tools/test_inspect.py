@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from dpe_coap.messages import Response, Version, encode
+from dpe_coap.numbers import Status
 from dpe_tools.cli import main
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors/dpe1-vectors.json").read_text(encoding="utf-8"))
@@ -35,6 +37,13 @@ def credential(tmp_path: Path) -> Any:
         return ["--credential", str(path), *ephemeral]
 
     return write
+
+
+def test_a_message_that_is_too_long_for_a_file_s_name_is_read_as_hex() -> None:
+    payload = encode(Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="coap://" + "h" * 120))
+    result = inspect(payload.hex())
+    assert result.exit_code == 0
+    assert "DPE_REGISTER_RESPONSE" in result.stdout
 
 
 def _earlier(case: dict[str, Any], kind: str) -> list[str]:

@@ -41,7 +41,9 @@ def sessions(state: Path) -> int:
 
 def test_registers_every_device(dpe: Invoke, server: Running) -> None:
     found = load(dpe, server.state, "--devices", 150, "--closed", 20)
-    assert found["registrations"] == {"begun": 150, "REGISTERED": 150, "failed": {}}
+    assert found["registrations"] == {
+        "begun": 150, "REGISTERED": 150, "first time": 150, "REQUESTs": 150, "failed": {},
+    }  # fmt: skip
     assert found["server"] == server.uri
     assert found["store"] == {
         "devices": 150, "missing": 0, "other_client_id": 0, "other_keys": 0, "two_sessions": 0, "holds": True,
@@ -119,7 +121,9 @@ def test_refusals_are_a_failure_unless_told(dpe: Invoke, state: Path, tmp_path: 
     with ServerProcess(state, tmp_path / "log", port=port):
         arguments = (state, "--server", f"coap://127.0.0.1:{port}", "--devices", 7)
         found = load(dpe, *arguments, status=1)
-        assert found["registrations"] == {"begun": 7, "REGISTERED": 0, "failed": {"REFUSED": 7}}
+        assert found["registrations"] == {
+            "begun": 7, "REGISTERED": 0, "first time": 0, "REQUESTs": 7, "failed": {"REFUSED": 7},
+        }  # fmt: skip
         assert found["refusals"] == {"refused": 7}
         assert found["errors"] == {"4.03": 7}
         assert found["store"]["devices"] == 0

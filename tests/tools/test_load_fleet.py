@@ -220,6 +220,20 @@ def test_what_is_lost_is_sent_again_and_counted(state: StateDir, world: World) -
     assert compare(ledger, state).holds
 
 
+def test_who_had_to_start_over_did_not_register_the_first_time(state: StateDir, world: World) -> None:
+    doomed: set[bytes] = set()
+
+    def loses_seven_requests(datagram: bytes) -> bool:
+        mac = datagram[-16:]
+        if len(doomed) < 7:
+            doomed.add(mac)
+        return mac in doomed
+
+    world.loses = loses_seven_requests
+    tally = world.run(fleet_of(state, world), Plan(range(10), 10, at_once=10, timeout=300))
+    assert (tally.registered, tally.first_time, tally.requests) == (10, 3, 17)
+
+
 def test_a_registration_that_takes_too_long_is_given_up(state: StateDir, world: World) -> None:
     world.loses = lambda datagram: datagram[HEADER + 2] == 3  # no SUCCESS arrives
     ledger = Ledger()

@@ -28,6 +28,10 @@ COMMANDS = {
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
     "doctor": ("dpe_tools.commands.doctor", "Check an installation and say what to repair."),
     "load": ("dpe_tools.commands.load", "Register many simulated devices at once and measure it."),
+    "simulate": (
+        "dpe_tools.commands.simulate",
+        "Simulate devices and servers in trouble, seed by seed.",
+    ),
     "bench": ("dpe_tools.commands.bench", "Measure the device client and the server beside their peers."),
 }
 

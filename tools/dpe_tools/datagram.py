@@ -1,4 +1,4 @@
-"""Reads CoAP datagrams for people: what kind of message it is, and the payload (RFC 7252 section 3)."""
+"""CoAP datagrams for people and simulated attackers: read, told in words, written (RFC 7252 section 3)."""
 
 from dataclasses import dataclass
 
@@ -51,6 +51,17 @@ class Datagram:
         dotted = f"{self.code >> 5}.{self.code & 31:02d}"
         return f"{self.type} {dotted} {_REASONS.get(self.code, '')}".rstrip()
 
+    def __bytes__(self) -> bytes:
+        """As it travels; options in the order given, which must be ascending."""
+        first = 0x40 | TYPES.index(self.type) << 4 | len(self.coap_token)
+        written = bytes([first, self.code]) + self.message_id.to_bytes(2, "big") + self.coap_token
+        before = 0
+        for number, value in self.options:
+            (delta, more), (length, longer) = _extend(number - before), _extend(len(value))
+            written += bytes([delta << 4 | length]) + more + longer + value
+            before = number
+        return written + b"\xff" + self.payload if self.payload else written
+
 
 def is_coap(data: bytes) -> bool:
     """Say whether these bytes start as a CoAP message does (version 1); no DPE message does."""
@@ -95,3 +106,12 @@ def _extended(data: bytes, nibble: int, position: int) -> tuple[int, int]:
     if nibble == 14:
         return data[position] * 256 + data[position + 1] + 269, position + 2
     raise IndexError
+
+
+def _extend(value: int) -> tuple[int, bytes]:
+    """The inverse of ``_extended``: the nibble and what goes behind it."""
+    if value < 13:
+        return value, b""
+    if value < 269:
+        return 13, bytes([value - 13])
+    return 14, (value - 269).to_bytes(2, "big")

@@ -22,6 +22,11 @@ def read(path: str) -> bytes:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None
 
 
+def is_file(path: str) -> bool:
+    """Say whether there is such a file. What is too long for a name is none; it may be a message in hex."""
+    return os.path.isfile(path)  # noqa: PTH113  # Path's raises OSError then
+
+
 def unhex(data: bytes) -> bytes:
     """Return the bytes that ``data`` spells in hex, white space and colons aside, or ``data`` itself if it does not."""
     try:
@@ -33,7 +38,7 @@ def unhex(data: bytes) -> bytes:
 
 def read_ephemeral(path: str) -> bytes:
     """Return an X25519 private key (32 bytes, or those in hex); LocalError when it is none."""
-    key = unhex(read(path) if Path(path).is_file() else path.encode())
+    key = unhex(read(path) if is_file(path) else path.encode())
     if len(key) != SIZE_X25519_KEY:
         hint = "name the file that dpe message request wrote"
         raise LocalError(f"--ephemeral is not an X25519 private key of {SIZE_X25519_KEY} bytes", hint=hint)

@@ -4,6 +4,7 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -22,20 +23,42 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """Runs `dpe serve STATE --listen 127.0.0.1:PORT` while the ``with`` block runs; its log goes to ``log``."""
+    """Runs `dpe serve STATE --listen 127.0.0.1:PORT` while the ``with`` block runs; its log goes to ``log``.
 
-    def __init__(self, state: Path, log: Path, *, port: int = 0) -> None:
-        self._command = [sys.executable, "-m", "dpe_tools", "serve", str(state), "--listen", f"127.0.0.1:{port}"]
+    ``options`` are more of the command's; ``within`` is a command that runs it (`taskset`, `env`, `ip netns exec`).
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        log: Path,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        options: Sequence[str] = (),
+        within: Sequence[str] = (),
+    ) -> None:
+        serve = [sys.executable, "-m", "dpe_tools", "serve", str(state), "--listen", f"{host}:{port}"]
+        self._command = [*within, *serve, *options]
         self._log = log
-        self.address = ("127.0.0.1", port)
+        self.address = (host, port)
 
     def __enter__(self) -> Self:
         """Return when the server is ready; LocalError with its last words when it does not get there."""
+        self.begin()
+        self.await_ready()
+        return self
+
+    def begin(self) -> None:
+        """Start the process."""
         with self._log.open("ab") as log:
             # a session of its own: Ctrl-C at the terminal reaches the demo alone, which then stops the server in order
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
+
+    def await_ready(self) -> None:
+        """Return when the server is ready; LocalError with its last words when it does not get there."""
         assert self.process.stdout is not None
         try:
             readable, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
@@ -49,7 +72,6 @@ class ServerProcess:
             raise LocalError(f"the server did not start: {words[-1] if words else 'it said nothing'}")
         host, _, port = line.removeprefix(_READY).strip().rpartition(":")
         self.address = (host, int(port))
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the server."""

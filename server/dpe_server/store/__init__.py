@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
@@ -59,6 +59,16 @@ class Session:
     """JSON."""
 
 
+class Confirmed(NamedTuple):
+    """What was answered to the SUCCESS that established a session, to be answered again."""
+
+    success_hash: bytes
+    """SHA-256 of the SUCCESS message, 32 bytes; zeros when there is no session. Then the rest means nothing."""
+    expires_at: int | None
+    """The session is over from this second on; None: it has no end."""
+    confirm: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Restriction:
     """What an operator has laid on one device."""
@@ -76,6 +86,12 @@ class Store(Protocol):
 
     def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
         """Return the sessions that hold these Client IDs, by Client ID; those past their end too, until pruned."""
+
+    def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
+        """Return how each of these Client IDs was confirmed; of sessions past their end too, until pruned.
+
+        Where no session holds it, ``Confirmed`` fits no SUCCESS: finding none is not to be quicker.
+        """
 
     def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
         """Return the sessions of these devices, by device; those past their end too, until pruned."""

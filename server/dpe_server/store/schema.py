@@ -56,6 +56,10 @@ STEPS: Sequence[Step] = (
         """,
         "INSERT INTO server VALUES (1, 0, 0)",
     ),
+    (
+        # Of no device, and no restriction: found, when nobody has proved who they are, in as long as a revoked device.
+        "INSERT INTO restriction (device) VALUES (zeroblob(16))",
+    ),
 )
 
 # One statement, so that what it reads is of one moment: another process may be making the store.

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from dpe_coap.errors import LocalError
 from dpe_coap.messages import Version
 from dpe_coap.numbers import SIZE_CLIENT_ID
-from dpe_server.store import Outcome, Restriction, Session, StoreError, schema, statements
+from dpe_server.store import Confirmed, Outcome, Restriction, Session, StoreError, schema, statements
 from dpe_server.store.batch import decide
 
 BUSY_TIMEOUT = 5.0
@@ -153,6 +153,11 @@ class SqliteStore:
         """See ``Store.sessions``."""
         found = map(_session, self._read(statements.SESSIONS, client_ids=_json_ids(client_ids)))
         return {session.client_id: session for session in found}
+
+    def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
+        """See ``Store.confirmed``."""
+        found = self._read(statements.CONFIRMED, client_ids=_json_ids(client_ids))
+        return {client_id.to_bytes(SIZE_CLIENT_ID, "big"): Confirmed(*values) for client_id, *values in found}
 
     def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
         """See ``Store.sessions_of``."""

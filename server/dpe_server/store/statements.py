@@ -29,6 +29,12 @@ _SESSIONS_OF_EACH = _EACH_DEVICE.format("session")
 _RESTRICTIONS_OF_EACH = _EACH_DEVICE.format("restriction")
 
 SESSIONS = f"{_SESSION} {_EACH_CLIENT_ID}"
+CONFIRMED = (
+    "SELECT value, iif(client_id = value, success_hash, zeroblob(32)), expires_at, coalesce(confirm, x'')"
+    " FROM json_each(:client_ids) LEFT JOIN session ON session.rowid ="
+    " (SELECT rowid FROM session WHERE client_id >= value ORDER BY client_id LIMIT 1)"
+)
+"""Where no session has the Client ID, the next one's row is read: finding nothing must not be quicker."""
 SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSIONS_OF_EACH}"
 HELD_OF = f"SELECT client_id FROM {_EACH_CLIENT_ID}"
 TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN :first AND :last"

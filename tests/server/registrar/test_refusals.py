@@ -138,6 +138,30 @@ def test_everything_unproved_gets_one_answer(server: Server, device: Device, mak
     assert server.events()[-1] == "unauthenticated"
 
 
+def test_made_up_keys_are_no_keys(server: Server, device: Device) -> None:
+    """Not even who knew the keys that stand in for missing ones could do anything with them."""
+    master, handle = server.keys._nobodys
+    device.key = master.device_key(device.imei)
+    for hkid in (0, 99):
+        for epoch in (0, 1, 9):
+            device.handle = bytes([hkid]) + handle.seal(epoch, device.imei, urandom(8))[1:]
+            assert server.send(device.request()) == UNAUTHORIZED
+    device.handle = server.keys.seal_handle(9, device.imei, urandom)
+    assert server.send(device.request()) == UNAUTHORIZED
+    assert set(server.events()) == {"unauthenticated"}
+
+
+def test_a_made_up_transaction_is_none(server: Server) -> None:
+    client_id = bytes(6) + b"\x07"
+    (nobodys,) = server.registrar._transactions.of_client_id(7)
+    for status in (Status.OK, Status.DECLINED):
+        success = nobodys.success_step.sign(encode(Success(client_id, status, bytes(16))))
+        assert nobodys.success_step.verify(success)
+        assert server.send(success) == UNAUTHORIZED
+    assert server.events() == ["unauthenticated"] * 2
+    assert not server.rows()
+
+
 def test_revoked_between_response_and_success(server: Server, device: Device) -> None:
     success, _, _ = device.offered()
     server.store.revoke(server.device_id(device.imei), int(WALL))

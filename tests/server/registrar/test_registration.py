@@ -26,7 +26,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert response.client_id is not None
     assert FIRST <= int.from_bytes(response.client_id, "big") <= LAST
     assert response.sealed_handle is not None
-    assert server.keys.open_handle(step.mask(response.sealed_handle)) == (1, device.imei)
+    assert server.keys.claim(step.mask(response.sealed_handle)) == (1, device.imei, device.key, True)
     assert not server.rows(), "nothing is written before SUCCESS"
 
     success, last = device.success(step, reply)

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from dpe_coap.messages import Version
 from dpe_server.store import Session
 from dpe_server.store.sqlite import SqliteStore
+from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
+Either = SqliteStore | MemoryStore
 NOW = 1_800_000_000
 
 
@@ -31,6 +34,26 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(path)
     yield store
     store.close()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def open_store(request: pytest.FixtureRequest, path: Path) -> Iterator[Callable[[], Either]]:
+    """A function that opens a store that keeps the contract: SQLite's, or the simulation's; again on the same disk."""
+    disk = Disk()
+    with ExitStack() as opened:
+
+        def open_store() -> Either:
+            store = SqliteStore(path) if request.param == "sqlite" else MemoryStore(disk)
+            opened.callback(store.close)
+            return store
+
+        yield open_store
+
+
+@pytest.fixture
+def either(open_store: Callable[[], Either]) -> Either:
+    """A store that keeps the contract."""
+    return open_store()
 
 
 @pytest.fixture(scope="session")

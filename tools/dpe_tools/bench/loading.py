@@ -27,9 +27,15 @@ class Loaded:
 
 
 def load(
-    server: ServerUnderMeasurement, generator: Generator, *, seconds: float, window: int, memory: int | None = None
+    server: ServerUnderMeasurement,
+    generator: Generator,
+    *,
+    seconds: float,
+    open_seconds: float,
+    window: int,
+    memory: int | None = None,
 ) -> Loaded:
-    """Load ``server`` for ``seconds`` with ``window`` runs under way, and then as long at 30 % of what it did.
+    """Load ``server`` for ``seconds`` with ``window`` runs under way, then for ``open_seconds`` at 30 % of what it did.
 
     ``memory`` is what it had (bytes) when its growth began, if that was not now.
     """
@@ -38,7 +44,7 @@ def load(
     full = generator.run(seconds=seconds, window=window)
     used = server.cpu().since(before)
     offered = SHARE * full.rate
-    part = generator.run(seconds=seconds, window=window, rate=offered) if offered else full
+    part = generator.run(seconds=open_seconds, window=window, rate=offered) if offered else full
     runs = max(1, full.runs)
     growth = server.resident() - memory
     return Loaded(full, part, offered, used.user / runs * 1e6, used.kernel / runs * 1e6, growth)

@@ -64,7 +64,7 @@ def table(report: Report, *, markdown: bool) -> "Table":
     for heading in ("store", "server"):
         made.add_column(heading)
     for heading in (
-        "registrations/s", "times aiocoap's", "CPU µs", "user + kernel", "p50 ms", "p99 ms", "p99.9 ms",
+        "registrations/s", "times aiocoap's", "CPU µs", "user + kernel", "p50 ms", "p99 ms", "p99.9 ms", "discovery ms",
         "exchanges", "bytes", "GC ms", "checked",
     ):  # fmt: skip
         made.add_column(heading, justify="right")
@@ -80,6 +80,7 @@ def table(report: Report, *, markdown: bool) -> "Table":
             f"{m.p50 / 1e3:.1f}",
             f"{m.p99 / 1e3:.1f}",
             f"{m.p999 / 1e3:.1f}",
+            f"{m.discovery / 1e3:.1f}",
             f"{m.exchanges:,.0f}",
             f"{m.memory:,.0f}",
             "-" if m.longest_gc is None else f"{m.longest_gc:.1f}",

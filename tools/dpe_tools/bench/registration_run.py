@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpe_server.state import StateDir
 from dpe_tools.bench import fleet
+from dpe_tools.bench.discovering import Discovering
 from dpe_tools.bench.generator import Generator
 from dpe_tools.bench.loading import load
 from dpe_tools.bench.process import Cores, ServerUnderMeasurement
@@ -53,6 +54,8 @@ class Sample:
     """Of REQUEST to RESPONSE."""
     success_p99: float
     """Of SUCCESS to CONFIRM."""
+    discovery: float = field(metadata=MOST)
+    """The longest that discovery took meanwhile, under both loads."""
     offered: float
     """Registrations a second in the open loop."""
     memory: float
@@ -110,6 +113,7 @@ class Rig:
 class _Run:
     server: ServerUnderMeasurement
     generator: Generator
+    port: int
     store: Path
     results: Path
 
@@ -133,7 +137,7 @@ def _running(rig: Rig, folder: Path, server: str, workers: int, *flags: str) -> 
             endpoints=rig.settings.devices,
             exchanges=2,
         )
-        yield _Run(running, generator, path / state.store_path.name, results)
+        yield _Run(running, generator, port, path / state.store_path.name, results)
 
 
 def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
@@ -143,7 +147,14 @@ def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
         loads = [run.generator.run(seconds=30, window=settings.window, runs=WARM_UP)]
         run.server.signal(signal.SIGUSR2)  # the collection at its start is none of those that hold up a device
         first = run.generator.next
-        found = load(run.server, run.generator, seconds=settings.seconds, window=settings.window)
+        with Discovering(run.port) as discovering:
+            found = load(
+                run.server,
+                run.generator,
+                seconds=settings.seconds,
+                open_seconds=settings.seconds,
+                window=settings.window,
+            )
         exchanges = 2 * (run.generator.next - first)
         loads += [found.full, found.part]
     checked, wrong = fleet.check(run.store, rig.fleet.state.keys, run.results)
@@ -157,6 +168,7 @@ def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
         p999=found.part.times["p99.9"],
         request_p99=found.part.exchange_times[0]["p99"],
         success_p99=found.part.exchange_times[1]["p99"],
+        discovery=max(discovering.times) * 1e6,
         offered=found.offered,
         memory=found.growth / exchanges,
         exchanges=exchanges,

@@ -97,7 +97,7 @@ def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> S
         ]
         look_ups = [_time(partial(store.sessions, [client_id])) for client_id in client_ids]
         shown = devices.session(rows.count - 1).client_id.hex()
-        prune, prune_wait = _prune(store, rows, effort.ended)
+        prune, prune_wait = prune_beside_commits(store, rows, effort.ended)
         write_ahead = database.with_name(f"{database.name}-wal").stat().st_size
     return Sample(
         rows=size,
@@ -122,11 +122,16 @@ def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> S
     )
 
 
-def _prune(store: SqliteStore, rows: Rows, count: int) -> tuple[float, float]:
+def prune_beside_commits(store: SqliteStore, rows: Rows, count: int) -> tuple[float, float]:
     """Prune so many sessions while others are committed one by one; return how long it took and the longest commit."""
     store.commit(rows.make_ended(count))
+
+    def prune_all() -> None:
+        while store.prune(ENDED + 1):
+            pass
+
     with ThreadPoolExecutor(1) as pool:
-        pruning = pool.submit(_time, partial(store.prune, ENDED + 1))
+        pruning = pool.submit(_time, prune_all)
         waits = [0.0]
         while not pruning.done():
             waits.append(_time(partial(store.commit, rows.make(1))))

@@ -21,7 +21,9 @@ class Settings:
 
     rounds: int
     seconds: float
-    """Of each closed and of each open loop."""
+    """Of each closed loop."""
+    open_seconds: float
+    """Of each open loop: long enough to have in it what a server does now and then."""
     fill_seconds: float
     """The most to let every endpoint come once before."""
     window: int
@@ -71,7 +73,14 @@ def measure(contender: Contender, endpoints: int, settings: Settings, program: P
             left = endpoints - generator.next
             loads.append(generator.run(seconds=settings.fill_seconds, window=settings.window, runs=left))
         seen = min(generator.next, endpoints)
-        found = load(server, generator, seconds=settings.seconds, window=settings.window, memory=memory)
+        found = load(
+            server,
+            generator,
+            seconds=settings.seconds,
+            open_seconds=settings.open_seconds,
+            window=settings.window,
+            memory=memory,
+        )
         loads += [found.full, found.part]
     return Sample(
         cpu=found.user + found.kernel,

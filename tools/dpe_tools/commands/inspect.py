@@ -1,7 +1,6 @@
 """`dpe inspect`: a message as annotated hex, with its security token verified on request."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +15,7 @@ from dpe_tools.verify import Chain, Verdict, verify
 
 def _input(source: str) -> bytes:
     """Return the message that the argument names: a file, standard input, or the message itself in hex."""
-    if source == "-" or Path(source).is_file():
+    if source == "-" or files.is_file(source):
         return files.unhex(files.read(source))
     data = files.unhex(source.encode())
     if data == source.encode():

@@ -77,7 +77,18 @@ class Device:
 class Attempt:
     """A registration that is under way. Times are ns, but ``due`` is ms, as the device client has it."""
 
-    __slots__ = ("arrived", "confirming", "deadline", "device", "due", "endpoint", "last", "opened", "registration")
+    __slots__ = (
+        "arrived",
+        "confirming",
+        "deadline",
+        "device",
+        "due",
+        "endpoint",
+        "last",
+        "opened",
+        "registration",
+        "requests",
+    )
 
     def __init__(
         self, device: Device, endpoint: Endpoint, registration: Registration, arrived: int, deadline: int
@@ -93,6 +104,7 @@ class Attempt:
         self.confirming = False
         """Whether that is a SUCCESS."""
         self.last = b""
+        self.requests = 0
 
 
 class Fleet:
@@ -132,9 +144,13 @@ class Fleet:
         if plan.rate is not None:
             self._arrival += self._interval()
 
+    def begin_no_more(self) -> None:
+        """Let only what is under way go on."""
+        self._to_begin = 0
+
     def stop(self) -> None:
         """Begin nothing more, and give up what is under way."""
-        self._to_begin = 0
+        self.begin_no_more()
         for attempt in list(self._attempts.values()):
             self._fail(attempt, GIVEN_UP)
 
@@ -275,6 +291,8 @@ class Fleet:
         elif out[0] == _CON and not (confirming and attempt.confirming):  # the same SUCCESS in another exchange
             attempt.opened = self._clock()
             attempt.confirming = confirming
+            attempt.requests += not confirming
+            self.tally.requests += not confirming
         attempt.last = out
         self._network.send(attempt.endpoint, out)
 
@@ -282,6 +300,7 @@ class Fleet:
         self.tally.confirm.add((at - attempt.opened) // 1000)
         self.tally.registration.add((at - attempt.arrived) // 1000)
         self.tally.registered += 1
+        self.tally.first_time += attempt.requests == 1
         self._let_go(attempt, registered=True)
 
     def _fail(self, attempt: Attempt, state: str) -> None:

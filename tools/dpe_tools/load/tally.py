@@ -12,6 +12,10 @@ class Tally:
 
     begun: int = 0
     registered: int = 0
+    requests: int = 0
+    """REQUESTs that were made: more than registrations where one had to start over."""
+    first_time: int = 0
+    """Registrations that succeeded without starting over."""
     failed: Counter[str] = field(default_factory=Counter)
     """Registrations that did not succeed, by the client's state when they were given up."""
     under_way: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""Stock aiocoap: a site with one resource on its own server context, as its guided tour shows it."""
+"""Stock aiocoap: a site with one resource and discovery on its own server context, as its guided tour shows it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,5 +29,6 @@ class _Register(resource.Resource):  # type: ignore[misc]  # aiocoap has no type
 async def start(port: int, answer: Callable[[bytes], Awaitable[Reply]]) -> Any:
     """Serve on 127.0.0.1; return aiocoap's context."""
     site: Any = resource.Site()
+    site.add_resource((".well-known", "core"), resource.WKCResource(site.get_resources_as_linkheader))
     site.add_resource(PATH, _Register(answer))
     return await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port))

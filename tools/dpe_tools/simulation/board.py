@@ -1,6 +1,7 @@
 """A board of the simulation: the real device client, on storage, entropy, power and memory that fail."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,16 +9,17 @@ from dpe_coap import keys as schedule
 from dpe_device import registration as client
 from dpe_device import udp
 from dpe_device.registration import Registration
-from tests.device.scripted import sealed
-from tests.simulation.world import Address, World
+from dpe_tools.simulation.invariants import CLIENT_RAISES, HEEDED, Invariants, belongs
+from dpe_tools.simulation.world import HOUR, Address, World
 
 TICKS_PERIOD = 1 << 23
-"""Milliseconds after which ticks_ms begins anew, so that it does in most runs; on real boards 2^29 or more."""
-STATES = {client.IDLE, client.REQUESTING, client.CONFIRMING, client.REGISTERED, client.REFUSED, client.BACKOFF}
+"""Milliseconds after which ticks_ms begins anew, so that it does in many runs; on real boards 2^29 or more."""
+PATIENCE = HOUR
+"""The longest that a board's loop waits for a datagram, in ms, as in ``dpe_device.udp``."""
 
 
-class PowerCut(BaseException):
-    """The board has no power from here on. Nothing of the client may catch it."""
+class PowerCut(BaseException):  # nothing of the client may catch it
+    """The board has no power from here on."""
 
 
 class X25519:
@@ -27,10 +29,12 @@ class X25519:
         self._trouble = trouble
 
     def public(self, private: bytes) -> bytes:
+        """Return the public key."""
         self._trouble()
         return schedule.ephemeral(private)
 
     def shared(self, private: bytes, peer: bytes) -> bytes:
+        """Return the shared secret."""
         self._trouble()
         return schedule.agree(private, peer)
 
@@ -45,43 +49,59 @@ class Flash:
         self._trouble = trouble
 
     def load(self) -> bytes | None:
+        """Return the record."""
         self._trouble()
         return self.record
 
     def save(self, record: bytes) -> None:
+        """Write the record; OSError."""
         self._trouble()
-        before, after = (self._world.chance(self.fails / 2) for _ in range(2))
-        if before:
+        if self._world.chance(self.fails / 2):
             raise OSError(28)
         self.record = record
-        if after:
+        if self._world.chance(self.fails / 2):
             raise OSError(5)
         self._trouble()
 
 
 class Board:
-    """A board with its credential. ``check`` is called after each step and each mishap.
+    """A board with its credential.
 
     ``exhaustion`` and ``power_cuts`` are how often a hook of the client raises MemoryError, or the power goes there.
+    ``weak``: its entropy gives the same octets for ever.
     """
 
+    moves = False
+    """Whether its firmware's is redirected to the second server."""
     exhaustion = 0.0
     power_cuts = 0.0
     declines = 0.0
+    roams = 0.0
 
     def __init__(
-        self, world: World, name: str, credential: dict[str, Any], check: Callable[["Board"], None], **options: Any
+        self,
+        world: World,
+        invariants: Invariants,
+        name: str,
+        device: bytes,
+        credential: dict[str, Any],
+        *,
+        weak: bool,
+        **options: Any,
     ) -> None:
         self.name = name
+        self.device = device
         self.credential = credential
+        self.weak = weak
         self.flash = Flash(world, self._trouble)
         self.registration: Registration | None = None
         self.address: Address = (name, 1024)
         self._world = world
-        self._check = check
+        self._invariants = invariants
         self._options = options
         self._keeps_port = world.chance(0.5)
         self._generation = 0
+        self._whole: bytes | None = None
 
     @property
     def state(self) -> str:
@@ -91,6 +111,7 @@ class Board:
     def off(self, delay: int = 2000) -> None:
         """Lose power and what is in memory; boot again later."""
         self._world.note(f"{self.name} loses power")
+        self._world.counts["power cuts"] += 1
         self.registration = None
         self._world.endpoints.pop(self.address, None)
         self._later(delay, self.boot)
@@ -116,7 +137,7 @@ class Board:
             return
         world.note(f"{self.name} boots: {self.state}")
         self._server = ""
-        self._check(self)
+        self._check("")
         self.step()
 
     def restart(self) -> None:
@@ -125,49 +146,79 @@ class Board:
             self.registration.start()
             self.step()
 
+    def move(self, address: Address) -> None:
+        """Be seen under another address from now on: a NAT has lost its entry."""
+        world = self._world
+        world.counts["rebindings"] += 1
+        if world.endpoints.pop(self.address, None) is not None:
+            world.endpoints[address] = self._receive
+        world.note(f"{self.name} is now {address[0]}:{address[1]}")
+        self.address = address
+
     def step(self, datagram: bytes | None = None, sender: Address | None = None) -> None:
         """Let the client do what is due, as the loop of ``udp.register`` does."""
         registration, world = self.registration, self._world
         if registration is None:
             return
+        if world.chance(self.power_cuts):
+            self.off()
+            return
         before = registration.state
+        now = self._clock.now()
+        idle = registration.due is None or now < registration.due
+        stray = datagram is not None and idle and not belongs(datagram, sender, registration)
+        exchange = registration._request
         try:
-            out, wake, state = registration.step(self._now(), datagram, sender)
+            out, wake, state = registration.step(now, datagram, sender)
         except PowerCut:
             self.off()
             return
         except MemoryError:
             world.note(f"{self.name} is out of memory: {before}, now {registration.state}")
-            self._check(self)
+            world.counts["out of memory"] += 1
+            self._check(before)
             self._later(world.random.randint(0, 500), self.step)
             return
+        except Exception as error:
+            world.fail(CLIENT_RAISES, f"{type(error).__name__} in {before}")
+            return
+        if stray and (state != before or registration._request is not exchange):
+            world.fail(HEEDED, f"{self.name}: {before} -> {state}")
         if state != before:
             world.note(f"{self.name}: {before} -> {state}")
+            world.counts[f"client {state}"] += 1
         if out is not None:
             if self._server != registration.server or before in (client.IDLE, client.BACKOFF):
                 self._server = registration.server
                 self._connect()
+            if world.chance(self.roams):
+                self.move((self.address[0], world.random.randint(10_000, 60_000)))
             assert registration.peer is not None
+            self._invariants.board_sends(self, out)
             world.send(self.address, registration.peer, out)
-        self._check(self)
-        wait = udp._PATIENCE if wake is None else min(wake - self._now(), udp._PATIENCE)
-        self._later(wait, self.step)
+        self._check(before)
+        self._later(PATIENCE if wake is None else min(wake - self._clock.now(), PATIENCE), self.step)
 
-    def verify_record(self) -> None:
-        """Check that what is stored is absent or whole."""
+    def record_is_whole(self) -> bool:
+        """Say whether what is stored is absent or whole."""
         record = self.flash.record
-        if record is not None:
-            assert record == sealed(record[:-16], self.credential)
+        if record is self._whole:
+            return True
+        seed = b"state 2" + self.credential["device_key"] + self.credential["handle"]
+        if record is not None and sha256(seed + record[:-16]).digest()[:16] != record[-16:]:
+            return False
+        self._whole = record
+        return True
 
-    def _now(self) -> int:
-        return self._clock.now()
+    def _check(self, before: str) -> None:
+        self._invariants.stepped(self, before)
 
     def _connect(self) -> None:
         registration, world = self.registration, self._world
         assert registration is not None
         world.endpoints.pop(self.address, None)
         if not self._keeps_port:
-            self.address = (self.name, self.address[1] + 1)
+            self.address = (self.address[0], self.address[1] + 1)
         world.endpoints[self.address] = self._receive
         registration.peer = udp.parse_uri(registration.server)
 
@@ -193,11 +244,11 @@ class Board:
 
     def _entropy(self, size: int) -> bytes:
         self._trouble()
-        return self._world.random_bytes(size)
+        return b"\x2a" * size if self.weak else self._world.random_bytes(size)
 
     def _accept(self, client_id: bytes, version: tuple[int, int]) -> int:
-        assert len(client_id) == 7
-        assert version in self._options.get("versions", ((1, 0),))
+        if len(client_id) != 7 or version not in self._options.get("versions", ((1, 0),)):
+            self._world.fail("the application is asked about what it can accept", f"version {version}")
         self._trouble()
         return 16 if self._world.chance(self.declines) else 0
 

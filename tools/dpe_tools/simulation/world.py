@@ -3,7 +3,8 @@
 import heapq
 import itertools
 import random
-from collections import deque
+import zlib
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
@@ -14,11 +15,19 @@ Receive = Callable[[bytes, Address], None]
 
 LATENCY = 15
 """Milliseconds that every datagram takes."""
-OVERHEARD = 200
+OVERHEARD = 100
 """The most datagrams that an eavesdropper remembers."""
+SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
+"""In milliseconds."""
 
-WALL = 1_800_000_000.0
-"""The Unix time at which the clock shows 0."""
+
+class Violation(Exception):  # it is what it says
+    """An invariant does not hold: ``invariant`` is its name, ``what`` says more."""
+
+    def __init__(self, invariant: str, what: str) -> None:
+        super().__init__(f"{invariant}: {what}")
+        self.invariant = invariant
+        self.what = what
 
 
 class World:
@@ -26,12 +35,16 @@ class World:
 
     def __init__(self, seed: int, faults: Faults, trace: Callable[[str], None] | None = None) -> None:
         self.now = 0
-        self.random = random.Random(f"world {seed}")
+        self.random = random.Random(f"world {seed}")  # noqa: S311  # a simulation must repeat
         self.endpoints: dict[Address, Receive] = {}
         self.overheard: deque[tuple[Address, Address, bytes]] = deque(maxlen=OVERHEARD)
-        self.on_sent: list[Callable[[Address, Address, bytes], None]] = []
+        self.on_sent: list[Callable[[Address, Address, bytes], bool]] = []
+        """Called with each datagram on its way; whoever returns True keeps it."""
+        self.counts: Counter[str] = Counter()
+        """What happened how often."""
+        self._violation: Violation | None = None
         self._link = Link(faults, f"link {seed}")
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._count = itertools.count()
         self._trace = trace
 
@@ -48,33 +61,44 @@ class World:
         if self._trace is not None:
             self._trace(f"{self.now / 1000:10.3f} s  {text}")
 
-    def after(self, delay: int, action: Callable[[], None]) -> None:
+    def fail(self, invariant: str, what: str) -> None:
+        """Note that an invariant does not hold. ``run`` raises it after the step: nobody on the way can catch it."""
+        if self._violation is None:
+            self.note(f"VIOLATED: {invariant}: {what}")
+            self._violation = Violation(invariant, what)
+
+    def after(self, delay: int, action: Callable[[], object]) -> None:
         """Do something ``delay`` ms from now."""
-        heapq.heappush(self._events, (self.now + max(delay, 0), next(self._count), action))
+        heapq.heappush(self._events, (self.now + delay if delay > 0 else self.now, next(self._count), action))
 
     def run(self, until: int, done: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until it is ``until``, or ``done`` says so."""
-        while self._events and self._events[0][0] <= until and not done():
-            self.now, _, action = heapq.heappop(self._events)
+        """Let time pass until it is ``until``, or ``done`` says so; Violation."""
+        events = self._events
+        while events and events[0][0] <= until and not done():
+            self.now, _, action = heapq.heappop(events)
             action()
+            if self._violation is not None:
+                raise self._violation
         if not done():
             self.now = max(self.now, until)
 
     def calm(self) -> None:
         """From now on the network loses and damages nothing; what is under way still comes."""
         self._link = Link(Faults())
+        self.on_sent.clear()
 
     def send(self, source: Address, destination: Address, datagram: bytes) -> None:
         """Send a datagram over the bad network."""
-        copies = self._link.carry(datagram)
-        self.note(
-            f"{source[0]} -> {destination[0]}  {len(datagram)} bytes, {_fate(datagram, [c.datagram for c in copies])}"
-        )
+        self.counts["datagrams"] += 1
         self.overheard.append((source, destination, datagram))
+        kept = any(heard(source, destination, datagram) for heard in self.on_sent)
+        copies = [] if kept else self._link.carry(datagram)
+        if self._trace is not None:
+            fate = _fate(datagram, [copy.datagram for copy in copies])
+            what = f"{len(datagram)} bytes ({zlib.crc32(datagram):08x}), {fate}"
+            self.note(f"{source[0]}:{source[1]} -> {destination[0]}:{destination[1]}  {what}")
         for copy in copies:
             self.inject(source, destination, copy.datagram, LATENCY + int(copy.delay * 1000))
-        for heard in self.on_sent:
-            heard(source, destination, datagram)
 
     def inject(self, source: Address, destination: Address, datagram: bytes, delay: int = LATENCY) -> None:
         """Let a datagram arrive that claims to be from ``source``."""

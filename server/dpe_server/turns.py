@@ -1,0 +1,63 @@
+"""Whose turn it is when more comes than can be decided: first those of whom there is little.
+
+A full batch means that the socket has a backlog. Of such a batch each source gets a few datagrams decided now; what is
+beyond that waits, in a queue about as long as the socket's own, until there is time: until a batch is not full. So a
+source that floods has what the others leave, and many devices behind one address have all of a server that nobody
+else wants. Nothing is remembered of any source.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+SHARE = 1
+"""Datagrams of one source in a full batch that are decided now: a device has one under way."""
+WAITING = 8_192
+"""The most datagrams that wait; more are lost like any other datagram."""
+LONGEST = 1_280
+"""Bytes. A CoAP message is shorter (RFC 7252 section 4.6), and what is longer does not wait."""
+
+
+class Turns:
+    """Gives out turns at one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint."""
+
+    def __init__(self, full: int, source: slice) -> None:
+        self._full = full
+        self._source = source
+        self._datagrams: deque[bytes] = deque()  # two queues, and no objects that the garbage collector goes through
+        self._endpoints: deque[bytes] = deque()
+
+    def __len__(self) -> int:
+        """How many datagrams wait."""
+        return len(self._datagrams)
+
+    def take(self, datagrams: Sequence[bytes], endpoints: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return what is to be decided now, when this batch has come."""
+        if len(datagrams) >= self._full:
+            return self._share(datagrams, endpoints)
+        if not self._datagrams:
+            return datagrams, endpoints
+        room = min(self._full - len(datagrams), len(self._datagrams))
+        return (
+            [*(self._datagrams.popleft() for _ in range(room)), *datagrams],
+            [*(self._endpoints.popleft() for _ in range(room)), *endpoints],
+        )
+
+    def _share(self, datagrams: Sequence[bytes], endpoints: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        source = self._source
+        sources = [endpoint[source] for endpoint in endpoints]
+        share = SHARE if sources.count(sources[0]) < len(sources) else 0  # one alone stays in its order
+        counts = dict.fromkeys(sources, 0)
+        now: list[bytes] = []
+        askers: list[bytes] = []
+        room = WAITING - len(self._datagrams)
+        for who, datagram, endpoint in zip(sources, datagrams, endpoints, strict=True):
+            count = counts[who]
+            if count < share:
+                counts[who] = count + 1
+                now.append(datagram)
+                askers.append(endpoint)
+            elif room > 0 and len(datagram) <= LONGEST:
+                room -= 1
+                self._datagrams.append(datagram)
+                self._endpoints.append(endpoint)
+        return now, askers

@@ -1,0 +1,130 @@
+"""A registrar that knows one device, with a transaction in every state that a SUCCESS can meet; always the same."""
+
+from collections.abc import Sequence
+from random import Random
+
+from dpe_coap.imei import Imei
+from dpe_coap.keys import RequestStep, SuccessStep
+from dpe_coap.messages import Request, Response, Success, Version, decode, encode
+from dpe_server import policy
+from dpe_server.compact import Queue
+from dpe_server.key_ring import KeyRing
+from dpe_server.registrar import Registrar
+from dpe_server.reply import Reply
+from dpe_server.transactions import LIFE, Transactions
+from dpe_tools.simulation.memory_store import Disk, MemoryStore
+from tests.server.registrar.double import POLICY, REALM, WALL
+
+NOW = 1000.0
+REDIRECTED = "redirected"
+_keys_of = Random(1)
+KEYS = KeyRing({1: _keys_of.randbytes(32)}, {1: _keys_of.randbytes(32)}, _keys_of.randbytes(32))
+IMEI = Imei.parse("35209900176148")
+
+
+class Known:
+    """The registrar and the messages that it would take.
+
+    ``request`` is new, ``waiting`` has a RESPONSE and ``success`` is due for it, ``redirected`` was redirected,
+    ``confirmed`` is the SUCCESS of a session whose transaction lives, ``stranger`` that of one which only the store
+    knows. These are three transactions, so that a fourth evicts none.
+    """
+
+    def __init__(self) -> None:
+        self._chance = Random(2)
+        device_key = KEYS.device_key(1, IMEI)
+        assert device_key is not None
+        self._step = RequestStep.of(device_key, REALM)
+        self._handle = KEYS.seal_handle(1, IMEI, self._chance.randbytes)
+        self.request = self._request("1.2", "4.2")
+        self.waiting, self.redirected = self._request("1.0"), self._request("4.0")
+        self._others = [self._request("1.1"), self._request("1.3")]
+        self._policy = policy.parse(POLICY)
+        self._chance = Random(3)
+        self._disk = Disk()
+        self._commits = 0
+        self.store = MemoryStore(self._disk, self._count)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the registrar have heard of all but ``request``."""
+        self._start()
+        self.stranger = self._succeed(self._others[0])[1]
+        self.handle([self.stranger])
+        self._start()
+        self.confirmed = self._succeed(self._others[1])[1]
+        self.handle([self.confirmed])
+        self._due, self.success = self._succeed(self.waiting)
+        self.handle([self.redirected])
+        self.registrar.take_audit()
+        table = self._transactions
+        th1s = table._by_device.get(self._disk.sessions[0].device)
+        self._records = {th1: table._records.part(th1)[th1] for th1 in th1s}
+        self._sessions, self._commits = self._disk.sessions, 0
+        self._state = self._chance.getstate()
+
+    def restore(self) -> None:
+        """Go back to the beginning, without making everything anew."""
+        table = self._transactions
+        device = self._sessions[0].device
+        for transaction in table.of_device(device):
+            if transaction.th1 not in self._records:
+                table.remove(transaction)
+        table._by_age = Queue(table._has)
+        for th1, record in self._records.items():
+            table._records.part(th1)[th1] = record
+            table._by_age.append(th1, NOW + LIFE)
+        self._disk.sessions, self._commits = self._sessions, 0
+        self._chance.setstate(self._state)
+
+    def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
+        """Have payloads decided."""
+        return self.registrar.handle(payloads, NOW, WALL)
+
+    def state(self) -> tuple[int, int, object]:
+        """Return what changes when the registrar has kept something."""
+        transaction = self._transactions._records.part(self._waiting_th1)[self._waiting_th1]
+        return len(self._transactions), self._commits, transaction
+
+    def signed(self, payload: bytes) -> bytes:
+        """Return the payload with the right MAC, by its type."""
+        return (self._due if payload[2:3] == b"\3" else self._step).sign(payload)
+
+    def proves(self, payload: bytes) -> bool:
+        """Say whether the payload is under a security token that is valid here, or overheard."""
+        return payload in (self.confirmed, self.stranger) or self._step.verify(payload) or self._due.verify(payload)
+
+    def replied_to(self, payload: bytes) -> str:
+        """Return what kind of RESPONSE a REQUEST gets."""
+        return REDIRECTED if payload == self.redirected else ""
+
+    def check_audit(self) -> None:
+        """No record of a decision has the IMEI, the handle or a MAC in it."""
+        for record in self.registrar.take_audit():
+            for value in record.details.values():
+                assert value not in (IMEI.digits, self._handle.hex())
+                assert len(str(value)) <= 80
+
+    def _count(self, point: str) -> None:
+        self._commits += point == "before the commit"
+
+    def _start(self) -> None:
+        self._transactions = Transactions()
+        self.registrar = Registrar(
+            realm=REALM, keys=KEYS, policy=self._policy, store=self.store, random=self._chance.randbytes,
+            transactions=self._transactions,
+        )  # fmt: skip
+
+    def _request(self, version: str, firmware: str | None = None) -> bytes:
+        message = Request(self._handle, Version.parse(version), self._chance.randbytes(16) + bytes(16), None, firmware)
+        return self._step.sign(encode(message))
+
+    def _succeed(self, request: bytes) -> tuple[SuccessStep, bytes]:
+        """Send a REQUEST; return the step of its SUCCESS, and this."""
+        payload = self.handle([request])[0].payload
+        response = decode(payload)
+        assert isinstance(response, Response)
+        assert response.client_id is not None
+        step = self._step.respond(request, response.security_token[:16]).next(payload)
+        self._waiting_th1 = self._step.respond(request, bytes(16)).th1
+        return step, step.sign(encode(Success(response.client_id, 0, bytes(16))))

@@ -1,0 +1,45 @@
+"""A server with a known delay for some messages: what the instrument must find.
+
+``python -m tests.assurance.timing.planting STATE [HOST:PORT ...]`` serves as ``python -m dpe_server`` does.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter_ns
+
+from dpe_coap.messages import Version
+from dpe_server import app
+from dpe_server.registrar import Prepared, Registrar
+
+DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)
+"""Nanoseconds. A REQUEST of the DPE version 1.(10 + n) is answered so much later."""
+
+LEAST = 3_000
+"""Nanoseconds that all of them are delayed: looking at the clock takes a while too."""
+
+_MINOR = slice(22, 26)
+"""Where in a REQUEST with a handle its version is."""
+_BY_VERSION = {b"\x02\x82\x01" + bytes([10 + number]): LEAST + delay for number, delay in enumerate(DELAYS)}
+
+
+def version(number: int) -> Version:
+    """Return the version that has the delay of this number."""
+    return Version(1, 10 + number)
+
+
+class SlowRegistrar(Registrar):
+    """Spins before it answers."""
+
+    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
+        """As ``Registrar.prepare``, later."""
+        prepared = super().prepare(batch, now, wall)
+        end = perf_counter_ns() + sum(_BY_VERSION.get(payload[_MINOR], 0) for payload in batch)
+        while perf_counter_ns() < end:
+            pass
+        return prepared
+
+
+if __name__ == "__main__":
+    app.Registrar = SlowRegistrar  # type: ignore[attr-defined]
+    app.serve(Path(sys.argv[1]), sys.argv[2:])

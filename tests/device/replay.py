@@ -1,0 +1,37 @@
+"""What the device's parsers make of some bytes, as text, to compare two interpreters. Runs on MicroPython."""
+
+from binascii import hexlify
+
+from dpe_device.coap import Endpoint
+from tests.device.scripted import encode
+from tests.device.test_cbor import decode
+
+
+def of_message(data: bytes) -> str:
+    """The fields of a message, encoded again."""
+    fields = decode(data)
+    return "" if fields is None else _hex(encode(fields))
+
+
+def of_datagram(datagram: bytes) -> str:
+    """The answer, the response and the state of the exchange, when the datagram is for the open one and when not."""
+    if len(datagram) < 4:
+        return ""  # never comes so far
+    told = []
+    for mid, coap_token in ((datagram[2:4], datagram[4:6]), (b"\1\2", datagram[4:6]), (b"\1\2", b"\3\4")):
+        endpoint = Endpoint()
+        endpoint._request = b"\x42\2" + mid + coap_token
+        endpoint._left = 3
+        endpoint.ack_timeout = 2000
+        endpoint.due = 7
+        reply, response = endpoint.receive(datagram)
+        told.append("-" if reply is None else _hex(reply))
+        if response is not None:
+            code, options, payload = response
+            told.append(f"{code} {sorted(options.items())} {_hex(payload)}")
+        told.append(f"{endpoint._left} {endpoint.due}")
+    return "; ".join(told)
+
+
+def _hex(data: bytes) -> str:
+    return str(hexlify(data), "ascii")

@@ -1,0 +1,188 @@
+"""Somebody on the path who hears every datagram and sends what may confuse: forges, replays, reflects, mixes, floods.
+
+It has no key of the boards. It may have those of devices of its own: the insider, which is one device more to the
+server and must not harm the others.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from dpe_coap.errors import RemoteError
+from dpe_coap.numbers import SIZE_MAC
+from dpe_device import messages
+from dpe_tools import datagram as coap
+from dpe_tools.datagram import Datagram
+from dpe_tools.simulation.invariants import HEADER, Invariants
+from dpe_tools.simulation.world import Address, World
+
+STRANGER = "stranger"
+CONTENT_FORMAT, MAX_AGE = 12, 14
+CBOR = ((CONTENT_FORMAT, b"\x3c"),)
+REGISTER = ((11, b"dpe"), (11, b"register"), *CBOR)
+POST, CHANGED, CONTENT = 0x02, 0x44, 0x45
+ERRORS = (0x80, 0x81, 0x84, 0xA0, 0xA3)
+FLOOD = 16
+"""The most REQUESTs of one flood."""
+LATE = (1_000, 60_000, 600_000)
+"""The most milliseconds after which something is sent again: one of these."""
+
+
+@dataclass(frozen=True)
+class Insider:
+    """A device of the attacker, with a valid key."""
+
+    device: bytes
+    key: bytes = field(repr=False)
+    handle: bytes = field(repr=False)
+    realm: str
+
+
+@dataclass
+class Attacker:
+    """Hears what is sent to and from ``servers``, and acts with each of the probabilities on each datagram."""
+
+    world: World
+    invariants: Invariants
+    servers: Collection[Address]
+    forges: float
+    replays: float
+    reflects: float
+    mixes: float
+    withholds: float
+    insider: Insider
+    _withheld: set[bytes] = field(default_factory=set)
+    _let_through: set[bytes] = field(default_factory=set)
+
+    def hear(self, source: Address, destination: Address, datagram: bytes) -> bool:
+        """Take note of a datagram on its way; return whether it is withheld."""
+        world = self.world
+        if destination in self.servers and self._withhold(source, destination, datagram):
+            return True
+        if world.chance(self.reflects):
+            world.note(f"a reflection of {len(datagram)} bytes to {source[0]}")
+            world.inject(destination, source, datagram, world.random.randint(1, 60))
+        if world.chance(self.mixes):
+            self._mix(source, destination, datagram)
+        if destination in self.servers:
+            if world.chance(self.forges):
+                forged = self._forged_answer(datagram)
+                claimed = destination if world.chance(0.9) else self._stranger()
+                world.note(f"a forgery of {len(forged)} bytes to {source[0]}")
+                world.inject(claimed, source, forged, world.random.randint(1, 60))
+            if world.chance(self.replays):
+                self._replay(source, destination)
+        elif world.chance(self.replays):
+            sender, receiver, old = world.random.choice(world.overheard)
+            world.inject(sender, receiver, old, world.random.randint(0, world.random.choice(LATE)))
+        return False
+
+    def flood(self) -> None:
+        """Send many REQUESTs that look good to a server, or are."""
+        world, chance = self.world, self.world.random
+        server = chance.choice(list(self.servers))
+        size = chance.randint(1, FLOOD)
+        genuine = world.chance(0.5)
+        world.note(f"a flood of {size} {'genuine' if genuine else 'forged'} REQUESTs to {server[0]}")
+        handles = [payload[5:22] for _, _, heard in world.overheard if (payload := heard[HEADER:])[1:3] == b"\x00\x01"]
+        for number in range(size):
+            key, handle = self.insider.key, self.insider.handle
+            if not genuine:
+                key, handle = chance.randbytes(32), chance.choice(handles) if handles else chance.randbytes(17)
+            nonce, realm = chance.randbytes(16), self.insider.realm
+            payload = messages.make_request(key, realm, handle, (1, 0), nonce, None, None)
+            message = Datagram("CON", POST, chance.randrange(0x10000), chance.randbytes(2), REGISTER, payload)
+            if genuine:
+                self.invariants.request_made(self.insider.device, bytes(message), payload)
+            world.inject(self._stranger(), server, bytes(message), number // 8)
+
+    def _withhold(self, source: Address, destination: Address, datagram: bytes) -> bool:
+        """Keep a SUCCESS and answer in the server's place until the client gives up; deliver it when that is past."""
+        world, payload = self.world, datagram[HEADER:]
+        if not self.withholds or payload[1:3] != b"\x00\x03" or payload in self._let_through:
+            return False
+        if payload not in self._withheld:
+            if not world.chance(self.withholds):
+                self._let_through.add(payload)
+                return False
+            self._withheld.add(payload)
+            world.inject(source, destination, datagram, world.random.randint(10_000, 250_000))
+        world.note(f"a SUCCESS of {source[0]} is withheld")
+        world.inject(destination, source, bytes([0x62, 0x81]) + datagram[2:6], 20)
+        return True
+
+    def _stranger(self) -> Address:
+        return STRANGER, self.world.random.randint(4000, 4007)
+
+    def _replay(self, source: Address, destination: Address) -> None:
+        world = self.world
+        _, server, old = world.random.choice([sent for sent in world.overheard if sent[1] in self.servers])
+        world.note(f"a replay of {len(old)} bytes to {server[0]}")
+        world.inject(
+            source if world.chance(0.5) else self._stranger(),
+            server,
+            old,
+            world.random.randint(0, world.random.choice(LATE)),
+        )
+
+    def _mix(self, source: Address, destination: Address, datagram: bytes) -> None:
+        """Send the datagram with a part of another one, or with its status changed, before it comes itself."""
+        world, chance = self.world, self.world.random
+        mixed = bytearray(datagram)
+        other = chance.choice(world.overheard)[2]
+        start = datagram.find(b"\xff") + 1
+        what = chance.randrange(4)
+        if what == 0 and start and len(other) > SIZE_MAC:
+            mixed[-SIZE_MAC:] = other[-SIZE_MAC:]
+        elif what == 1 and start and (theirs := other.find(b"\xff") + 1):
+            mixed[start:] = other[theirs:]
+        elif what == 2 and len(other) > 6:
+            part = chance.choice((slice(2, 4), slice(4, 6), slice(2, 6)))
+            mixed[part] = other[part]
+        else:
+            status = {b"\x03": 13, b"\x04": 4}.get(bytes(datagram[start + 2 : start + 3]), 19)
+            if start and start + status < len(mixed):
+                mixed[start + status] ^= chance.choice((1, 16, 17))
+        world.note(f"a mixture of {len(mixed)} bytes to {destination[0]}")
+        world.inject(source, destination, bytes(mixed), 1)
+
+    def _forged_answer(self, request: bytes) -> bytes:
+        """A datagram that looks like the answer to a request."""
+        world, chance = self.world, self.world.random
+        try:
+            asked = coap.parse(request)
+        except RemoteError:
+            return request
+        kind = chance.choice(("ACK", "CON", "NON"))
+        message_id = asked.message_id if kind == "ACK" else chance.randrange(0x10000)
+        token = asked.coap_token
+        what = chance.choice((0, 1, 1, 1, 2, 3, 4, 5, 6, 7, 7))
+        if what == 0:
+            return bytes(Datagram(chance.choice(("RST", "ACK")), 0, asked.message_id, b"", (), b""))
+        if what == 1:
+            age = ((MAX_AGE, chance.randbytes(chance.randint(0, 4))),)
+            return bytes(Datagram(kind, chance.choice(ERRORS), message_id, token, age, b""))
+        if what == 2:
+            return chance.randbytes(chance.randint(0, 1400))
+        if what > 6:
+            payload = _answer(asked.payload) + chance.randbytes(SIZE_MAC)
+            return bytes(Datagram(kind, CHANGED, message_id, token, CBOR, payload))
+        other = chance.choice(world.overheard)[2]
+        payload = other[other.find(b"\xff") + 1 :] or asked.payload
+        if what == 3:
+            payload += chance.randbytes(chance.randint(1, 1200))
+        elif what == 4:
+            payload = payload[: chance.randrange(len(payload))] if payload else b""
+        elif what == 5 and payload:
+            at = chance.randrange(len(payload))
+            payload = payload[:at] + bytes([payload[at] ^ 1 << chance.randrange(8)]) + payload[at + 1 :]
+        code = chance.choice((CHANGED, CONTENT, *ERRORS))
+        return bytes(Datagram(kind, code, message_id, token, CBOR, payload))
+
+
+def _answer(message: bytes) -> bytes:
+    """What a server would say to a message, but for the MAC."""
+    if message[2:3] == b"\3":
+        return bytes.fromhex("a30004040017 50")
+    return (
+        bytes.fromhex("a6000202820100 0347 10203040506070 0400 0551") + bytes(17) + bytes.fromhex("175820") + bytes(16)
+    )

@@ -1,0 +1,252 @@
+"""Faults to plant in the product, to see that the simulation notices: what is changed, and what should catch it."""
+
+from dataclasses import dataclass
+
+from dpe_tools.simulation import invariants as it
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """In the source of the function ``where`` (module:name), ``before``, which is there once, becomes ``after``."""
+
+    where: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A fault, and the invariants of which one must catch it."""
+
+    name: str
+    caught_by: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+
+def _one(name: str, caught_by: str, where: str, before: str, after: str) -> Mutant:
+    return Mutant(name, (caught_by,), (Change(where, before, after),))
+
+
+_REGISTRAR = "dpe_server.registrar:Registrar."
+_TRANSACTIONS = "dpe_server.transactions:Transactions."
+_BATCHER = "dpe_server.batching:Batcher."
+_DECIDE = "dpe_server.store.batch:decide"
+_CLIENT = "dpe_device.registration:Registration."
+_ENDPOINT = "dpe_device.coap:Endpoint."
+
+MUTANTS = (
+    Mutant(
+        "the status of SUCCESS is outside the MAC, on both sides",
+        (it.TOKENS,),
+        (
+            Change(
+                "dpe_coap.keys:_Step._mac",
+                "payload[:-SIZE_MAC]",
+                "(payload[:13] + payload[14:-SIZE_MAC] if payload[2] == 3 else payload[:-SIZE_MAC])",
+            ),
+            Change(
+                "dpe_device.messages:sign",
+                'b"", data)',
+                'b"", data[:13] + data[14:] if data[2] == 3 else data)',
+            ),
+        ),
+    ),
+    Mutant(
+        "CONFIRM is not bound to TH3, on both sides",
+        (it.TOKENS,),
+        (
+            Change("dpe_coap.keys:ConfirmStep._mac", "self.th3 + payload", "payload"),
+            Change("dpe_device.messages:open_confirm", ", confirm, th3)", ", confirm)"),
+        ),
+    ),
+    _one(
+        "the server does not compare MACs",
+        it.KEY_NEEDED,
+        "dpe_coap.keys:_Step.verify",
+        "return compare_digest(",
+        "return True or compare_digest(",
+    ),
+    _one(
+        "the client does not compare MACs",
+        it.REGISTERED_IS_DURABLE,
+        "dpe_device.messages:verify",
+        "if int.from_bytes(",
+        "if False and int.from_bytes(",
+    ),
+    _one(
+        "CONFIRM leaves before the commit",
+        it.AFTER_COMMIT,
+        _BATCHER + "_commit_decided",
+        "committing.add_done_callback(self._committed)",
+        "self._end_commit([Outcome.COMMITTED] * len(sessions))",
+    ),
+    _one(
+        "a failed commit is answered as if it had succeeded",
+        it.AFTER_COMMIT,
+        _BATCHER + "_committed",
+        "if error is None else None)",
+        "if error is None else [Outcome.COMMITTED] * sum(len(d.prepared.sessions) for d in self._committing))",
+    ),
+    _one(
+        "the server uses one nonce for ever",
+        it.NONCES_DIFFER,
+        _REGISTRAR + "_respond",
+        "nonce = self._random(SIZE_NONCE)",
+        "nonce = bytes(SIZE_NONCE)",
+    ),
+    _one(
+        "the client's boot counter stands still, and its entropy is bad",
+        it.NONCES_DIFFER,
+        _CLIENT + "_ask",
+        "self._boot += 1",
+        "pass",
+    ),
+    _one(
+        "the client's boot counter is not saved, and its entropy is bad",
+        it.NONCES_DIFFER,
+        _CLIENT + "_save",
+        "(self._boot >> 8) + 1",
+        "(self._boot >> 8)",
+    ),
+    _one(
+        "the store does not look which registration is newer",
+        it.NEWER_WINS,
+        _DECIDE,
+        "if mine and mine.ordinal >= session.ordinal:",
+        "if False:",
+    ),
+    _one(
+        "ordinals start again after a restart",
+        it.NEWER_WINS,
+        "dpe_server.ordinals:Ordinals.after",
+        "max(last + 1, int(wall * 1e6))",
+        "0",
+    ),
+    _one(
+        "the transactions of a device are not bounded",
+        it.BOUNDED,
+        _TRANSACTIONS + "add",
+        "- PER_DEVICE",
+        "- (1 << 30)",
+    ),
+    _one(
+        "the transactions of all devices are not bounded",
+        it.BOUNDED,
+        _TRANSACTIONS + "add",
+        "while self._count > self._total and",
+        "while False and",
+    ),
+    _one(
+        "a decline is taken for an ok",
+        it.KEY_NEEDED,
+        _REGISTRAR + "_confirm",
+        "if message.status != Status.OK:",
+        "if False:",
+    ),
+    _one(
+        "a Client ID is drawn without a look at the store",
+        it.CLIENT_IDS_DIFFER,
+        "dpe_server.id_manager:IdManager._window",
+        " if n not in taken",
+        "",
+    ),
+    _one(
+        "a Client ID is drawn without a look at what is offered",
+        it.CLIENT_IDS_DIFFER,
+        _TRANSACTIONS + "is_reserved",
+        "return any(",
+        "return False and any(",
+    ),
+    _one(
+        "the store does not look who has the Client ID",
+        it.CLIENT_IDS_DIFFER,
+        _DECIDE,
+        "if holder and holder.device != session.device:",
+        "if False:",
+    ),
+    _one(
+        "the client sends SUCCESS before it has saved the session",
+        it.PERSISTED,
+        _CLIENT + "_believe",
+        "if status == _STATUS_OK and not self._save(_UNCONFIRMED, session):",
+        'if status == _STATUS_OK and setattr(self, "_session", session):',
+    ),
+    _one(
+        "the client takes an answer from any sender",
+        it.HEEDED,
+        _CLIENT + "step",
+        " and sender == self.peer",
+        "",
+    ),
+    _one(
+        "the client takes an acknowledgement with any message ID",
+        it.HEEDED,
+        _ENDPOINT + "receive",
+        " and (ours or kind[0] != _ACK)",
+        "",
+    ),
+    _one(
+        "the client takes an answer with any CoAP token",
+        it.HEEDED,
+        _ENDPOINT + "receive",
+        " and datagram[4:6] == self._request[4:6]",
+        "",
+    ),
+    _one(
+        "the client retransmits under a new message ID",
+        it.RETRANSMISSION,
+        _ENDPOINT + "transmit",
+        "self._wait *= 2",
+        'self._wait *= 2; self._request = self._request[:2] + (now & 0xFFFF).to_bytes(2, "big") + self._request[4:]',
+    ),
+    _one(
+        "the client repeats SUCCESS for ever",
+        it.LAST_WORD,
+        _CLIENT + "_fail",
+        "self._tries -= 1",
+        "pass",
+    ),
+    _one(
+        "a resent REQUEST is not recognised",
+        it.SAME_REPLY,
+        _REGISTRAR + "prepare",
+        "known = self._transactions.of_request(th1)",
+        "known = None",
+    ),
+    _one(
+        "a resent SUCCESS is looked up in memory only",
+        it.SAME_REPLY,
+        _REGISTRAR + "_strangers",
+        "same = compare_digest(",
+        "same = False and compare_digest(",
+    ),
+    _one(
+        "the message layer does not remember duplicates",
+        it.DUPLICATES,
+        "dpe_server.duplicates:Duplicates.begin",
+        "if known is not None and known.startswith(fingerprint):",
+        "if False:",
+    ),
+    Mutant(
+        "a transaction is still answered when its life is over",
+        (it.LIFE_ENDS,),
+        (
+            Change(_TRANSACTIONS + "of_request", " if found.ends > self._now else None", ""),
+            Change(_TRANSACTIONS + "expire", "range(REMOVED_AT_ONCE)", "range(0)"),
+        ),
+    ),
+    _one(
+        "a REQUEST is answered without a look at the revocation list",
+        it.REVOKED,
+        "dpe_server.admission:Admission._verdict",
+        "restriction.revoked | (not p.proved)",
+        "(not p.proved)",
+    ),
+    _one(
+        "a session is stored without a look at the revocation list",
+        it.REVOKED,
+        _DECIDE,
+        "if session.device in revoked:",
+        "if False:",
+    ),
+)

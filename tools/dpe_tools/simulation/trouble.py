@@ -1,0 +1,116 @@
+"""What goes wrong in a simulation, drawn from its seed."""
+
+import random
+from dataclasses import dataclass
+from typing import Self
+
+from dpe_tools.faults import Faults
+from dpe_tools.simulation.world import MINUTE, SECOND
+
+RULES = """
+[[rule]]
+name = "moved"
+firmware = "moved*"
+action = "redirect"
+server = "coap://second.example:5684"
+
+[[rule]]
+name = "weak"
+firmware = "weak*"
+action = "require-x25519"
+
+[[rule]]
+name = "old"
+version = "2.*"
+action = "version-not-supported"
+highest = "1.4"
+
+[[rule]]
+name = "all"
+version = "1.*"
+action = "accept"
+"""
+"""The policy of a simulated server; what the last rule grants is drawn."""
+AT_SECOND = RULES.replace('firmware = "moved*"', 'firmware = "nobody"')
+CIRCLE = '[[rule]]\nname = "round"\naction = "redirect"\nserver = "coap://%s:%d"\n'
+WIDE = 'range = ["10000000000000", "1fffffffffffff"]\n'
+NARROW = 'range = ["10000000000000", "10000000000003"]\n'
+"""Four Client IDs, which devices and their transactions must share."""
+SHORT = "lifetime = 90\n"
+
+
+def terms(chance: random.Random) -> str:
+    """Draw what the last rule of a policy grants."""
+    pick = chance.choice
+    return pick((WIDE, WIDE, NARROW)) + pick(("", "", 'client_id = "stable"\n')) + pick(("", "", SHORT))
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """How bad it is: probabilities, counts and times in ms."""
+
+    faults: Faults
+    forges: float
+    replays: float
+    reflects: float
+    mixes: float
+    withholds: float
+    floods: int
+    exhaustion: float
+    power_cuts: float
+    flash_fails: float
+    declines: float
+    crashes: float
+    rebindings: int
+    roams: float
+    """How often a board sends from a new address, and so perhaps to another worker."""
+    mishaps: int
+    """Of any kind: power cuts, crashes, full disks, clocks that jump, other servers at the address, revocations."""
+    restarts: int
+    lasts: int
+    boards: int
+    workers: int
+    lane: bool
+    commits: tuple[int, int]
+    total: int
+    terms: str
+    sqlite: bool
+
+    @classmethod
+    def draw(cls, seed: int) -> Self:
+        """Draw what goes wrong with a seed."""
+        chance = random.Random(f"trouble {seed}")  # noqa: S311  # a simulation must repeat
+        pick = chance.choice
+        workers = pick((1, 1, 1, 2))
+        return cls(
+            faults=Faults(
+                loss=pick((0, 0.05, 0.2, 0.4)),
+                duplication=pick((0, 0, 0.3)),
+                reordering=pick((0, 0, 0.3)),
+                corruption=pick((0, 0, 0.01, 0.05)),
+                hold=pick((0.05, 2, 30, 400, 1500)),
+            ),
+            forges=pick((0, 0, 0, 0.2, 0.6)),
+            replays=pick((0, 0, 0.1, 0.2)),
+            reflects=pick((0, 0, 0, 0.2)),
+            mixes=pick((0, 0, 0, 0.2, 0.5)),
+            withholds=pick((0, 0, 0, 0.4)),
+            floods=pick((0, 0, 0, 0, 1, 3)),
+            exhaustion=pick((0, 0, 0, 0.02, 0.1)),
+            power_cuts=pick((0, 0, 0, 0.03)),
+            flash_fails=pick((0, 0, 0, 0.2)),
+            declines=pick((0, 0, 0, 0.3)),
+            crashes=pick((0, 0, 0, 0.002, 0.01)),
+            rebindings=pick((0, 0, 1, 4)),
+            roams=pick((0, 0.3)) if workers > 1 else pick((0, 0, 0, 0.3)),
+            mishaps=pick((0, 1, 2, 4)),
+            restarts=pick((0, 1, 1, 2, 4)),
+            lasts=pick((40 * SECOND, 3 * MINUTE, 12 * MINUTE, 40 * MINUTE)),
+            boards=pick((1, 1, 1, 2, 2, 3)),
+            workers=workers,
+            lane=chance.random() < 0.8,
+            commits=pick(((1, 3), (1, 3), (1, 60), (60, 3000))),
+            total=pick((1 << 20, 1 << 20, 4, 12)),
+            terms=terms(chance),
+            sqlite=chance.random() < 0.01,
+        )
