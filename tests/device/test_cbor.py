@@ -132,6 +132,7 @@ def test_ignores_labels_that_the_type_does_not_define() -> None:
     assert decode(encode(changed(REFUSAL, _1=bytes(17), _7="1", _9=1, _22=()))) == REFUSAL
     every = b"".join([bytes((label, {0: 4}.get(label, 0))) for label in range(23)])
     assert decode(b"\xb8\x18" + every + b"\x17\x50" + bytes(16)) == changed(CONFIRM, _9=0)
+    assert refuses(b"\xb8" + every + b"\x17\x50" + bytes(16))
 
 
 def test_the_messages_of_a_client_are_not_for_a_client() -> None:
@@ -163,6 +164,12 @@ def test_accepts_deterministic_items_in_what_it_ignores() -> None:
         "a2000001f6",
         "a3000018180061610a",
         "a2200061610a",
+        "a18181810000",
+        "c240",
+        "fac7800000",
+        "fa7f000000",
+        "fbc7f0000000000000",
+        "fb7fe0000000000000",
         "a2810000a000",
         "f4",
         "f6",
@@ -201,6 +208,8 @@ def test_refuses_other_items_in_what_it_ignores() -> None:
         "b8010000",
         "d80100",
         "1c",  # reserved
+        "1cffffffffffffffffffffffffffffffff",
+        "a1818181810000",
         "1d",
         "1e",
         "1f",  # indefinite

@@ -37,7 +37,7 @@ def test_an_index_keeps_the_order_in_which_they_came() -> None:
 
 def test_a_queue_of_many_is_first_in_first_out() -> None:
     """Over several of its pieces, and while it is filled and emptied at once."""
-    queue = Queue()
+    queue = Queue(lambda th1, time: True)
     assert queue.first() is None
     entries = [(urandom(SIZE_TH1), n / 8) for n in range(10_000)]
     for entry in entries[:9_000]:
@@ -54,7 +54,7 @@ def test_a_queue_of_many_is_first_in_first_out() -> None:
 
 
 def test_a_queue_gives_back_what_it_took() -> None:
-    queue = Queue()
+    queue = Queue(lambda th1, time: True)
     for n in range(3 * 4_096):
         queue.append(urandom(SIZE_TH1), n)
     assert [len(piece) for piece in queue._pieces] == [4_096 * 40] * 3

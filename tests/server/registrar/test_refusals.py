@@ -253,4 +253,5 @@ def test_no_secret_in_the_repr_of_a_proof(server: Server, device: Device) -> Non
     prover = Authenticator(REALM, server.keys, AtRest(server.keys.at_rest), allow_clear_imei=False)
     proof = prover.prove(message, request, sha256(request).digest())
     assert (proof.epoch, proof.imei, proof.device) == (1, device.imei, server.device_id(device.imei))
-    assert repr(proof) == f"Proved(request={message!r}, step=RequestStep(), epoch=1, imei=Imei(redacted))"
+    shown = f"request={message!r}, step=RequestStep(), epoch=1, imei=Imei(redacted), refusal={proof.refusal!r}"
+    assert repr(proof) == f"Sender(proved=True, {shown})"

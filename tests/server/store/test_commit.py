@@ -140,9 +140,7 @@ def test_the_sessions_of_a_batch_see_each_other_in_order(either: Either, make: M
     assert either.sessions_of([first.device, heir.device]) == {first.device: second, heir.device: heir}
 
 
-def test_an_ordinal_counts_though_its_session_is_over_within_the_batch(
-    either: Either, make: Make, now: int
-) -> None:
+def test_an_ordinal_counts_though_its_session_is_over_within_the_batch(either: Either, make: Make, now: int) -> None:
     over = make(expires_at=now, ordinal=9)
     heir = make(client_id=over.client_id, ordinal=5)
     assert either.commit([over, heir]) == [Outcome.COMMITTED] * 2
@@ -155,9 +153,7 @@ def test_the_lowest_ordinal_counts_as_what_it_is(either: Either, make: Make) -> 
     assert either.last_ordinal() == 0
 
 
-def test_a_device_whose_newer_session_is_over_within_the_batch_has_none(
-    either: Either, make: Make, now: int
-) -> None:
+def test_a_device_whose_newer_session_is_over_within_the_batch_has_none(either: Either, make: Make, now: int) -> None:
     """Also not its old one again."""
     old = make()
     either.commit([old])
