@@ -4,7 +4,7 @@ All of it is free of sockets, files and clocks. The tests run in one process in 
 notice most.
 """
 
-_MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_messages.py")
+_MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_faults.py", "tests/core/test_messages.py")
 _REGISTRAR = (
     "tests/server/registrar/test_registration.py",
     "tests/server/registrar/test_audit_records.py",
