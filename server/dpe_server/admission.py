@@ -89,7 +89,7 @@ class Admission:
                 return Verdict(Status.SUITE_TOO_WEAK, request.version, decision.rule)
             case Redirect():
                 return Verdict(Status.REDIRECT, request.version, decision.rule, server_uri=decision.server_uri)
-            case Refuse():
+            case Refuse():  # pragma: no branch  # a decision is one of these five
                 return Verdict(Status.REFUSED, request.version, decision.rule)
 
     def _give_client_ids(self, accepted: Sequence[tuple[Sender, Verdict, Accept]]) -> None:

@@ -3,6 +3,7 @@
 import cbor2
 import pytest
 
+from dpe_coap import binding
 from dpe_coap.binding import RESPONSE_CODES, Code, problem
 from dpe_coap.numbers import Status
 
@@ -32,5 +33,29 @@ def test_problem_details() -> None:
     assert cbor2.loads(problem("truncated", detail="offset 3")) == {-1: "truncated", -2: "offset 3"}
 
 
+def test_numbers_and_names_of_the_binding() -> None:
+    """As docs/protocol.md has them; everything else is written in terms of these."""
+    assert binding.PATH == ("dpe", "register")
+    assert (binding.RESOURCE_TYPE, binding.INTERFACE) == ("dpe.register", "dpe-1")
+    assert binding.DEFAULT_PORT == 5683
+    assert (binding.CONTENT_FORMAT_CBOR, binding.CONTENT_FORMAT_PROBLEM) == (60, 257)
+    assert binding.MAX_PAYLOAD == 256
+
+
 def test_dotted_codes() -> None:
-    assert [code.dotted for code in (Code.POST, Code.CHANGED, Code.PROXYING_NOT_SUPPORTED)] == ["0.02", "2.04", "5.05"]
+    assert {code.dotted: code.name for code in Code} == {
+        "0.02": "POST",
+        "2.04": "CHANGED",
+        "4.00": "BAD_REQUEST",
+        "4.01": "UNAUTHORIZED",
+        "4.02": "BAD_OPTION",
+        "4.03": "FORBIDDEN",
+        "4.04": "NOT_FOUND",
+        "4.05": "METHOD_NOT_ALLOWED",
+        "4.06": "NOT_ACCEPTABLE",
+        "4.12": "PRECONDITION_FAILED",
+        "4.13": "REQUEST_ENTITY_TOO_LARGE",
+        "4.15": "UNSUPPORTED_CONTENT_FORMAT",
+        "5.03": "SERVICE_UNAVAILABLE",
+        "5.05": "PROXYING_NOT_SUPPORTED",
+    }

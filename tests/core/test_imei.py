@@ -21,28 +21,45 @@ def test_forms_of_one_imei(text: str) -> None:
     assert imei.tac == DIGITS[:8]
 
 
+COUNT = "give 14, 15 or 16 digits"
+OTHERS = ("not an IMEI: it has other characters than digits", COUNT)
+MISTYPED = (
+    "not an IMEI: the check digit (the 15th) is wrong",
+    "look for a mistyped digit, or leave the check digit out",
+)
+
+
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "said"),
     [
-        ("", "other characters"),
-        ("4901542032375", "13 digits"),
-        (DIGITS + "123", "17 digits"),
-        (DIGITS + "7", "check digit"),
-        ("4901542032375A", "other characters"),
-        ("४९०१५४२०३२३७५१", "other characters"),
+        ("", OTHERS),
+        ("4901542032375", ("not an IMEI: it has 13 digits", COUNT)),
+        (DIGITS + "123", ("not an IMEI: it has 17 digits", COUNT)),
+        (DIGITS + "7", MISTYPED),
+        ("4901542032375A", OTHERS),
+        ("4901542X0323751", OTHERS),
+        ("४९०१५४२०३२३७५१", OTHERS),
     ],
 )
-def test_refused_forms(text: str, fault: str) -> None:
-    with pytest.raises(LocalError, match=fault) as caught:
+def test_refused_forms(text: str, said: tuple[str, str]) -> None:
+    with pytest.raises(LocalError) as caught:
         Imei.parse(text)
-    assert caught.value.hint
-    assert not text or text not in str(caught.value) + caught.value.hint
+    assert (str(caught.value), caught.value.hint) == said
+    assert not text or text not in "".join(said)
 
 
 @pytest.mark.parametrize("packed", [b"", bytes(6), bytes(8), bytes.fromhex("4901542032375a")])
 def test_refused_bytes(packed: bytes) -> None:
-    with pytest.raises(LocalError):
+    with pytest.raises(LocalError, match=r"^an IMEI is 7 bytes of decimal digits$"):
         Imei(packed)
+
+
+def test_luhn() -> None:
+    """Every second digit counts double, and of two digits the sum (ISO/IEC 7812-1 annex B)."""
+    assert [luhn(f"{digit}0000000000000") for digit in range(10)] == [0, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert [luhn(f"0000000000000{digit}") for digit in range(10)] == [0, 8, 6, 4, 2, 9, 7, 5, 3, 1]
+    assert luhn(DIGITS) == 8
+    assert luhn("35209900176148") == 1
 
 
 @given(st.text(alphabet="0123456789", min_size=14, max_size=14))
@@ -57,6 +74,7 @@ def test_check_digit(digits: str) -> None:
 
 def test_nothing_shows_the_digits() -> None:
     imei = Imei.parse(DIGITS)
+    assert repr(imei) == "Imei(redacted)"
     for shown in (repr(imei), str(imei), f"{imei}", f"{[imei]}"):
         assert DIGITS not in shown
         assert DIGITS[8:] not in shown

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dpe_coap import keys
 from dpe_coap.errors import MalformedMessage
+from dpe_coap.imei import Imei
 
 LOW_ORDER = [
     bytes(32),
@@ -20,9 +21,10 @@ LOW_ORDER = [
 
 @pytest.mark.parametrize("peer", LOW_ORDER, ids=bytes.hex)
 def test_all_zero_shared_secret(peer: bytes) -> None:
-    with pytest.raises(MalformedMessage, match="low order") as caught:
+    with pytest.raises(MalformedMessage) as caught:
         keys.agree(b"\x11" * 32, peer)
-    assert caught.value.key == 6
+    error = caught.value
+    assert (error.fault, error.offset, error.key) == ("X25519 key is of low order", 0, 6)
 
 
 def test_agreement() -> None:
@@ -47,6 +49,26 @@ def test_xor_undoes_itself(a: bytes, b: bytes) -> None:
 def test_a_realm_has_its_own_key() -> None:
     key = bytes(32)
     assert keys.RequestStep.of(key, "one").mac_key != keys.RequestStep.of(key, "two").mac_key
+
+
+def test_a_handle_is_one_block_behind_its_key_s_number() -> None:
+    key, imei = keys.HandleKey(9, bytes(32)), Imei.parse("35209900176148")
+    for _ in range(2):  # nothing of one block is left for the next
+        handle = key.seal(1, imei, bytes(keys.HANDLE_RANDOM_SIZE))
+        assert (len(handle), handle[0]) == (17, 9)
+        assert key.open(handle) == (1, imei, True)
+
+
+def test_without_x25519_nothing_takes_its_place() -> None:
+    request = keys.RequestStep.of(bytes(32), "realm")
+    assert request.respond(bytes(61), bytes(16)) == request.respond(bytes(61), bytes(16), b"")
+    assert request.respond(bytes(61), bytes(16)) != request.respond(bytes(61), bytes(16), bytes(64))
+
+
+def test_a_server_goes_on_from_what_it_keeps() -> None:
+    response = bytes(range(72))
+    step = keys.RequestStep.of(bytes(32), "realm").respond(bytes(61), bytes(16))
+    assert keys.SuccessStep.after(step.th1, response, step.next(response).prk3) == step.next(response)
 
 
 def test_no_secret_in_a_repr() -> None:

@@ -132,6 +132,7 @@ def test_ignores_labels_that_the_type_does_not_define() -> None:
     assert decode(encode(changed(REFUSAL, _1=bytes(17), _7="1", _9=1, _22=()))) == REFUSAL
     every = b"".join([bytes((label, {0: 4}.get(label, 0))) for label in range(23)])
     assert decode(b"\xb8\x18" + every + b"\x17\x50" + bytes(16)) == changed(CONFIRM, _9=0)
+    assert refuses(b"\xb8" + every + b"\x17\x50" + bytes(16))
 
 
 def test_the_messages_of_a_client_are_not_for_a_client() -> None:
@@ -163,6 +164,12 @@ def test_accepts_deterministic_items_in_what_it_ignores() -> None:
         "a2000001f6",
         "a3000018180061610a",
         "a2200061610a",
+        "a18181810000",
+        "c240",
+        "fac7800000",
+        "fa7f000000",
+        "fbc7f0000000000000",
+        "fb7fe0000000000000",
         "a2810000a000",
         "f4",
         "f6",
@@ -201,6 +208,8 @@ def test_refuses_other_items_in_what_it_ignores() -> None:
         "b8010000",
         "d80100",
         "1c",  # reserved
+        "1cffffffffffffffffffffffffffffffff",
+        "a1818181810000",
         "1d",
         "1e",
         "1f",  # indefinite
@@ -310,3 +319,28 @@ def test_huge_lengths_are_refused_at_once() -> None:
         assert refuses(unhexlify(head + "ffffffffffffffff"))
     assert refuses(b"\x81" * 400)
     assert refuses(with_value("81" * 200))
+
+
+def test_what_is_made_is_deterministic() -> None:
+    for version in ((0, 23), (24, 255), (1, 0)):
+        for public in (None, bytes(range(32))):
+            for firmware in (None, "x", "x" * 23, "x" * 24, "\u00e9" * 16):
+                for identity in (bytes(range(17)), bytes(range(7))):
+                    made = messages.make_request(bytes(32), "r\u00e9", identity, version, bytes(16), public, firmware)
+                    fields = {0: 1, 1: identity, 2: version, 6: public, 7: firmware, 23: bytes(32)}
+                    assert made[:-16] == encode(fields)[:-16]
+                    messages.verify(bytes(32), b"m1" + messages.sha256("r\u00e9".encode()).digest() + b"\1", made)
+    for status in (0, 23, 24, 255):
+        made = messages.make_success(bytes(32), bytes(range(7)), status)
+        assert made[:-16] == encode({0: 3, 3: bytes(range(7)), 4: status, 23: bytes(16)})[:-16]
+        messages.verify(bytes(32), b"m3\1", made)
+
+
+def test_a_firmware_that_is_too_long_is_refused_by_name() -> None:
+    for firmware in ("x" * 33, "\u00e9" * 17):
+        try:
+            messages.make_request(bytes(32), "realm", bytes(17), (1, 0), bytes(16), None, firmware)
+        except ValueError as error:
+            assert str(error) == "firmware: more than 32 bytes"
+            continue
+        raise AssertionError(firmware)

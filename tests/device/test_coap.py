@@ -161,6 +161,18 @@ def test_an_empty_ack_ends_the_retransmissions_but_not_the_exchange() -> None:
     assert len(success.payload) == 32
 
 
+def test_an_empty_ack_is_worth_32_timeouts_more_even_of_the_last_transmission() -> None:
+    for transmissions in (1, 5):
+        bench = Bench()
+        request = bench.wait_sent()
+        for _ in range(transmissions - 1):
+            bench.wait_sent()
+        wake = bench.wake
+        assert wake is not None
+        assert bench.step(empty(ACK, request.mid)) is None
+        assert bench.wake == wake + 32 * 2000
+
+
 def test_an_exchange_that_was_only_acknowledged_fails_in_the_end() -> None:
     bench = Bench()
     request = bench.wait_sent()
@@ -243,6 +255,28 @@ def test_a_confirmable_message_that_is_not_expected_is_reset() -> None:
         assert bench.step(datagram) is None
 
 
+def test_what_comes_before_the_first_request_is_reset_if_it_asks_for_an_answer() -> None:
+    endpoint = Endpoint()
+    for octet in range(256):
+        mid = bytes((octet, octet))
+        assert endpoint.receive(empty(CON, mid)) == (b"\x70\0" + mid, None)
+        for kind in (NON, ACK, RST):
+            assert endpoint.receive(empty(kind, mid)) == (None, None)
+
+
+def test_a_response_has_a_type_and_a_length_of_the_coap_token_that_go_with_the_request() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    good = answer(request, bench.server.response(request.payload))
+    for octet in range(256):
+        if octet not in (0x42, 0x52, 0x62):
+            bench.step(bytes((octet,)) + good[1:])
+            bench.step(bytes((octet,)) + good[1:6] + bytes(6) + good[6:])
+            assert bench.state == "REQUESTING"
+    bench.step(good)
+    assert bench.state == "CONFIRMING"
+
+
 def test_a_response_with_an_unknown_critical_option_is_rejected() -> None:
     for number in (1, 5, 9, 13, 23, 35, 65001):
         bench = Bench()
@@ -275,6 +309,7 @@ def test_malformed_datagrams_are_no_responses() -> None:
         head + b"\xff",  # a marker without a payload
         head + b"\xf0\xff" + good[9:],  # reserved option delta
         head + b"\x0f\xff" + good[9:],  # reserved option length
+        head + b"\xc1\x3c\xf0\0\0\1" + good[8:],
         head + b"\xc1",  # an option without its value
         head + b"\xd1",
         head + b"\xe1\0",
@@ -288,6 +323,9 @@ def test_malformed_datagrams_are_no_responses() -> None:
         if datagram[:6] == head[:1] + b"\x44" + head[2:] and len(datagram) == 6:
             continue
         assert bench.step(datagram) is None
+        assert bench.state == "REQUESTING"
+    for end in (b"\xff", b"\xc1", b"\xd1\0", b"\xf0\0\0\1"):
+        assert bench.step(answer(request, code=UNAUTHORIZED) + end) is None
         assert bench.state == "REQUESTING"
     assert bench.step(good) is not None
 
@@ -319,5 +357,6 @@ def test_the_exchange_is_one_at_a_time() -> None:
     endpoint.post(b"x")
     request = Sent(endpoint.transmit(0))
     assert endpoint.receive(answer(request, b"y", CHANGED)) == (None, (CHANGED, {12: 60}, b"y"))
+    assert endpoint.receive(empty(RST, request.mid)) == (None, (0x80, {}, b""))
     endpoint.post(b"z")
     assert endpoint.receive(answer(request, b"y", CHANGED)) == (None, None)

@@ -37,6 +37,13 @@ def test_registers_in_two_round_trips_of_250_bytes() -> None:
     assert sizes == [83, 81, 54, 32]
 
 
+def test_a_clock_that_begins_at_nought_is_late_enough() -> None:
+    bench = Bench()
+    bench.now = 0
+    assert bench.send().type == 0
+    assert bench.state == "REQUESTING"
+
+
 def test_the_request_is_a_confirmable_post_of_cbor_to_the_path() -> None:
     request = Bench().wait_sent()
     assert request.bytes[:2] == b"\x42\x02"

@@ -45,6 +45,7 @@ def test_an_all_zero_result_is_an_error() -> None:
     for point in (0, 1, prime - 1, prime, prime + 1):
         try:
             x25519.shared(ALICE, point.to_bytes(32, "little"))
-        except ValueError:
+        except ValueError as error:
+            assert str(error) == "all-zero X25519 result"
             continue
         raise AssertionError(f"no error for the point {point}")

@@ -20,7 +20,8 @@ class Ledger:
 
     def held(self, client_ids: Collection[int]) -> set[int]:
         self.calls += 1
-        return {n for n in client_ids if self._taken[bisect_left(self._taken, n) :][:1] == [n]}
+        places = {n: bisect_left(self._taken, n) for n in client_ids}
+        return {n for n, place in places.items() if self._taken[place : place + 1] == [n]}
 
     def taken(self, first: int, last: int) -> set[int]:
         assert last - first < WINDOW
@@ -62,6 +63,15 @@ def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
 def test_exhausted_range_has_no_client_id() -> None:
     assert draw(IdManager(Ledger(range(10)), urandom), 0, 9) is None
     assert draw(IdManager(Ledger(range(10_000)), urandom), 0, 9_999) is None
+
+
+def test_it_gives_up_after_four_probes_and_64_windows() -> None:
+    ledger = Ledger(range(10 * 1_024))
+    assert draw(IdManager(ledger, urandom), 0, 10 * 1_024 - 1) is None
+    assert (ledger.calls, ledger.read) == (4 + 64, 64 * 1_024)
+    ledger = Ledger(range(1_024))
+    assert draw(IdManager(ledger, urandom), 0, 1_023) is None
+    assert (ledger.calls, ledger.read) == (1, 1_024), "a range of one window is read once"
 
 
 def test_reserved_client_ids_are_not_given() -> None:

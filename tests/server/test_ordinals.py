@@ -17,6 +17,11 @@ def test_they_go_on_after_the_last_one_when_the_wall_clock_was_set_back_and_the_
     assert Ordinals.after(last, 3.0, UNIX - 10 * 365 * 86400).next(3.0) == last + 1
 
 
+def test_the_first_of_all_is_one_where_the_wall_clock_does_not_know_the_time() -> None:
+    ordinals = Ordinals.after(0, 5.0, 0.0)
+    assert [ordinals.next(5.0), ordinals.next(5.0), ordinals.next(5.1)] == [1, 2, 100_001]
+
+
 def test_they_never_fall_when_the_clock_does_not_move() -> None:
     ordinals = Ordinals(7)
     assert [ordinals.next(1.0) for _ in range(3)] == [1_000_007, 1_000_008, 1_000_009]

@@ -16,6 +16,7 @@ from dpe_coap.numbers import Status
 from dpe_server import transactions as module
 from dpe_server.compact import Queue
 from dpe_server.policy import Terms
+from dpe_server.reply import UNAUTHORIZED
 from dpe_server.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
 
 TERMS = Terms("everyone", 86_400, '{"battery": null}', "{}")
@@ -141,6 +142,73 @@ def test_what_awaits_its_commit_does_not_make_room() -> None:
     assert table.of_request(waiting.th1) is waiting
     assert same(table.of_request(newest.th1), newest)
     assert table.of_request(others[0].th1) is None
+
+
+def test_the_bounds_of_the_protocol() -> None:
+    """As docs/protocol.md has them, and 600 MB and a few milliseconds allow."""
+    assert (LIFE, PER_DEVICE) == (300.0, 4)
+    assert (module.TOTAL, module.REMOVED_AT_ONCE) == (1_048_576, 1_024)
+
+
+def test_no_secret_in_a_repr() -> None:
+    transaction = pending()
+    transaction.answer = UNAUTHORIZED
+    offered = f"Offer(client_id=7, version={Version(1, 3)!r}, firmware=None, suite=1, terms={TERMS!r})"
+    shown = f"ordinal=5, ends=300.0, status={Status.OK!r}, offer={offered}, state={State.PENDING!r}"
+    assert repr(transaction) == f"Transaction({shown})"
+
+
+def test_the_states_and_events_say_what_they_mean() -> None:
+    assert {state.name: state.meaning for state in State} == {
+        "ANSWERED": "answered with a refusal",
+        "PENDING": "Client ID offered",
+        "COMMITTING": "SUCCESS verified, not durable yet",
+        "ESTABLISHED": "session durable",
+        "RELEASED": "declined by the client",
+        "SUPERSEDED": "a newer registration of the device won",
+    }
+    assert {event.name: event.meaning for event in Event} == {
+        "CONFIRMED": "SUCCESS with status ok",
+        "DECLINED": "SUCCESS with another status",
+        "COMMITTED": "the commit is durable",
+        "STORE_FAILED": "the commit failed",
+        "NEWER_WON": "a newer registration of the device is durable",
+    }
+
+
+def test_every_move_that_is_not_in_the_table_is_refused() -> None:
+    moves = {
+        (State.PENDING, Event.CONFIRMED): State.COMMITTING,
+        (State.PENDING, Event.DECLINED): State.RELEASED,
+        (State.COMMITTING, Event.COMMITTED): State.ESTABLISHED,
+        (State.COMMITTING, Event.STORE_FAILED): State.PENDING,
+        (State.COMMITTING, Event.NEWER_WON): State.SUPERSEDED,
+        (State.ESTABLISHED, Event.NEWER_WON): State.SUPERSEDED,
+    }
+    for state in State:
+        for event in Event:
+            transaction = pending()
+            transaction.state = state
+            if (state, event) in moves:
+                transaction.move(event)
+                assert transaction.state is moves[state, event]
+            else:
+                with pytest.raises(KeyError):
+                    transaction.move(event)
+                assert transaction.state is state
+
+
+def test_what_had_to_go_meanwhile_stays_away() -> None:
+    table = Transactions()
+    transaction = pending()
+    table.add(transaction)
+    table.remove(transaction)
+    table.remove(transaction)
+    transaction.move(Event.CONFIRMED)
+    table.update(transaction)
+    assert len(table) == 0
+    assert table.of_request(transaction.th1) is None
+    assert not table.is_reserved(7)
 
 
 @pytest.mark.parametrize("removed", [True, False])

@@ -32,6 +32,8 @@ class Verdict:
     """Client IDs."""
     started: list[Session]
     """Each takes the place of its device's session, if the device still has one."""
+    newest: int
+    """The highest ordinal that started, even if its session ended in the same batch; 0 if none did."""
 
 
 def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractSet[bytes]) -> Verdict:
@@ -43,6 +45,7 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
     client_ids = {row.device: row.client_id for row in holders.values()}
     started: dict[bytes, Session] = {}
     ended: list[Held] = []
+    ordinals = [0]
 
     def end(session: Held) -> None:
         del holders[session.client_id], client_ids[session.device]
@@ -66,6 +69,7 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
             end(mine)
         holders[session.client_id] = started[session.client_id] = session
         client_ids[session.device] = session.client_id
+        ordinals.append(session.ordinal)
         return Outcome.COMMITTED
 
     def is_replaced(session: Held) -> bool:
@@ -75,4 +79,4 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
 
     outcomes = [judge(session) for session in sessions]
     gone = [session.client_id for session in ended if not is_replaced(session)]
-    return Verdict(outcomes, gone, list(started.values()))
+    return Verdict(outcomes, gone, list(started.values()), max(ordinals))

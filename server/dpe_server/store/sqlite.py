@@ -204,8 +204,7 @@ class SqliteStore:
                 writer.execute(statements.END, (_json_ids(verdict.ended),))
             if verdict.started:
                 _put(writer, verdict.started)
-                newest = max(session.ordinal for session in verdict.started)
-                writer.execute(statements.COUNT_ORDINAL, (newest,))
+                writer.execute(statements.COUNT_ORDINAL, (verdict.newest,))
         return verdict.outcomes
 
     def close(self) -> None:

@@ -1,11 +1,18 @@
 """The ends of a transaction and a session, the bounds of the table and the range, and a store that fails."""
 
+from os import urandom
+
+import pytest
+
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
+from dpe_server import policy
 from dpe_server.admission import STORE_PAUSE
+from dpe_server.registrar import Registrar
 from dpe_server.reply import UNAUTHORIZED
+from dpe_server.store import StoreError
 from dpe_server.transactions import LIFE, PER_DEVICE
-from tests.server.registrar.double import Device, Server, confirmation
+from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
 
 
 def test_success_of_a_lost_transaction(server: Server, device: Device) -> None:
@@ -51,14 +58,40 @@ def test_store_failure(server: Server, device: Device) -> None:
     device.register()
 
 
+def test_a_device_is_told_to_come_back_in_a_minute_unless_configured(server: Server, device: Device) -> None:
+    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "store": server.store, "random": urandom}
+    server.registrar = Registrar(realm=REALM, **parts)  # type: ignore[arg-type]
+    success, _, _ = device.offered()
+    server.store.broken = True
+    assert server.send(success).max_age == 60
+
+
 def test_recovery_without_a_waiting_success(server: Server, device: Device) -> None:
     success, _, _ = device.offered()
     server.store.broken = True
     server.send(success)
     server.store.broken = False
+    server.now += 4.9
     request = device.request()
     assert server.send(request).code == Code.SERVICE_UNAVAILABLE
-    server.now += STORE_PAUSE
+    server.now += 0.1
+    device.register()
+    assert STORE_PAUSE == 5.0
+
+
+def test_nothing_is_offered_for_a_while_after_the_store_was_unreadable(
+    server: Server, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(sql: str, **parameters: object) -> list[object]:
+        raise StoreError("made to fail")
+
+    device.register()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "_read", fail)
+        assert server.send(device.request()).code == Code.SERVICE_UNAVAILABLE
+    server.now += 4.9
+    assert server.send(device.request()).code == Code.SERVICE_UNAVAILABLE
+    server.now += 0.1
     device.register()
 
 
@@ -71,6 +104,20 @@ def test_unreadable_store(server: Server, device: Device) -> None:
     server.now += LIFE + 1
     assert server.send(success).code == Code.SERVICE_UNAVAILABLE
     server.start()
+
+
+def test_a_store_that_is_unreadable_at_first(server: Server, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(sql: str, **parameters: object) -> list[object]:
+        raise StoreError("made to fail")
+
+    request = device.request()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "_read", fail)
+        response, _ = device.receive(request, server.send(request))
+    assert (response.status, response.client_id, response.retry_after) == (Status.UNAVAILABLE, None, 30)
+    server.now += STORE_PAUSE
+    device.register()
+    assert server.rows()[0].ordinal == WALL * 1e6
 
 
 def test_a_device_has_at_most_four_transactions(server: Server, device: Device) -> None:

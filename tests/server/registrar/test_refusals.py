@@ -1,5 +1,6 @@
 """What the registrar refuses: by policy under a security token, and everything unproved with one answer."""
 
+from hashlib import sha256
 from os import urandom
 
 import cbor2
@@ -7,9 +8,11 @@ import pytest
 
 from dpe_coap import keys as schedule
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
-from dpe_coap.messages import Confirm, Request, Response, Success, Version, encode
+from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.at_rest import AtRest
+from dpe_server.authentication import Authenticator
 from dpe_server.reply import UNAUTHORIZED, Reply
 from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
 
@@ -241,3 +244,14 @@ def test_the_audit_log_has_no_personal_data(server: Server, device: Device) -> N
     text = repr(records)
     for secret in (device.imei.digits, device.imei.digits[8:], device.key.hex(), device.handle.hex()):
         assert secret not in text
+
+
+def test_no_secret_in_the_repr_of_a_proof(server: Server, device: Device) -> None:
+    request = device.request()
+    message = decode(request)
+    assert isinstance(message, Request)
+    prover = Authenticator(REALM, server.keys, AtRest(server.keys.at_rest), allow_clear_imei=False)
+    proof = prover.prove(message, request, sha256(request).digest())
+    assert (proof.epoch, proof.imei, proof.device) == (1, device.imei, server.device_id(device.imei))
+    shown = f"request={message!r}, step=RequestStep(), epoch=1, imei=Imei(redacted), refusal={proof.refusal!r}"
+    assert repr(proof) == f"Sender(proved=True, {shown})"

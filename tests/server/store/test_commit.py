@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpe_server.store import Outcome, Session
+from dpe_server.store.batch import decide
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
@@ -137,6 +138,40 @@ def test_the_sessions_of_a_batch_see_each_other_in_order(either: Either, make: M
         Outcome.SUPERSEDED,
     ]
     assert either.sessions_of([first.device, heir.device]) == {first.device: second, heir.device: heir}
+
+
+def test_an_ordinal_counts_though_its_session_is_over_within_the_batch(either: Either, make: Make, now: int) -> None:
+    over = make(expires_at=now, ordinal=9)
+    heir = make(client_id=over.client_id, ordinal=5)
+    assert either.commit([over, heir]) == [Outcome.COMMITTED] * 2
+    assert either.sessions_of([over.device, heir.device]) == {heir.device: heir}
+    assert either.last_ordinal() == 9
+
+
+def test_the_lowest_ordinal_counts_as_what_it_is(either: Either, make: Make) -> None:
+    assert either.commit([make(ordinal=0)]) == [Outcome.COMMITTED]
+    assert either.last_ordinal() == 0
+
+
+def test_a_device_whose_newer_session_is_over_within_the_batch_has_none(either: Either, make: Make, now: int) -> None:
+    """Also not its old one again."""
+    old = make()
+    either.commit([old])
+    over = make(device=old.device, expires_at=now)
+    heir = make(client_id=over.client_id)
+    assert either.commit([over, heir]) == [Outcome.COMMITTED] * 2
+    assert list(either.live(now)) == [heir]
+
+
+def test_only_what_lasts_is_written(make: Make, now: int) -> None:
+    first = make(expires_at=now)
+    second = make(device=first.device)
+    heir = make(client_id=second.client_id, device=first.device)
+    other = make(client_id=first.client_id)
+    verdict = decide([first, second, heir, other], [], set())
+    assert verdict.outcomes == [Outcome.COMMITTED] * 4
+    assert (verdict.ended, verdict.started) == ([], [heir, other])
+    assert verdict.newest == other.ordinal
 
 
 def test_a_revoked_device_gets_no_session(either: Either, make: Make, now: int) -> None:

@@ -1,0 +1,50 @@
+"""What the protocol core is: the files that decide who is registered, each with the tests that are to notice any fault.
+
+All of it is free of sockets, files and clocks. The tests run in one process in seconds; of a file, the first named
+notice most.
+"""
+
+_MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_faults.py", "tests/core/test_messages.py")
+_REGISTRAR = (
+    "tests/server/registrar/test_registration.py",
+    "tests/server/registrar/test_audit_records.py",
+    "tests/server/registrar/test_refusals.py",
+    "tests/server/registrar/test_client_ids.py",
+    "tests/server/registrar/test_limits.py",
+    "tests/server/registrar/test_overload.py",
+    "tests/server/registrar/test_store_failure.py",
+)
+_DEVICE = (
+    "tests/device/test_details.py",
+    "tests/device/test_registration.py",
+    "tests/device/test_answers.py",
+    "tests/device/test_hints.py",
+    "tests/device/test_reboot.py",
+    "tests/device/test_hostile.py",
+)
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "dpe_coap/binding.py": ("tests/core/test_binding.py",),
+    "dpe_coap/cbor.py": _MESSAGES,
+    "dpe_coap/errors.py": ("tests/core/test_errors.py",),
+    "dpe_coap/imei.py": ("tests/core/test_imei.py",),
+    "dpe_coap/keys.py": ("tests/core/test_vectors.py", "tests/core/test_keys.py"),
+    "dpe_coap/messages.py": _MESSAGES,
+    "device/dpe_device/coap.py": ("tests/device/test_coap.py", *_DEVICE),
+    "device/dpe_device/messages.py": (
+        "tests/device/test_vectors.py",
+        "tests/device/test_cbor.py",
+        "tests/device/test_keys.py",
+        *_DEVICE,
+    ),
+    "device/dpe_device/registration.py": ("tests/device/test_coap.py", *_DEVICE),
+    "device/dpe_device/x25519.py": ("tests/device/test_x25519.py",),
+    "server/dpe_server/admission.py": _REGISTRAR,
+    "server/dpe_server/authentication.py": _REGISTRAR,
+    "server/dpe_server/compact.py": ("tests/server/test_compact.py", "tests/server/test_transactions.py"),
+    "server/dpe_server/id_manager.py": ("tests/server/test_id_manager.py",),
+    "server/dpe_server/ordinals.py": ("tests/server/test_ordinals.py",),
+    "server/dpe_server/registrar.py": _REGISTRAR,
+    "server/dpe_server/store/batch.py": ("tests/server/store/test_commit.py",),
+    "server/dpe_server/transactions.py": ("tests/server/test_transactions.py", *_REGISTRAR),
+}

@@ -1,0 +1,164 @@
+"""What the registrar writes down of its decisions: every event once, with what belongs to it and nothing else."""
+
+from os import urandom
+
+import pytest
+
+from dpe_coap import keys as schedule
+from dpe_coap.messages import Request, Response, Success, Version, encode
+from dpe_coap.numbers import Status
+from dpe_server import policy
+from dpe_server.admission import STORE_PAUSE
+from dpe_server.registrar import Audit
+from dpe_server.transactions import LIFE
+from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server
+
+
+def records(server: Server) -> list[tuple[str, dict[str, str | int]]]:
+    return [(record.event, record.details) for record in server.registrar.take_audit()]
+
+
+def client_id(response: Response) -> str:
+    assert response.client_id is not None
+    return response.client_id.hex()
+
+
+def unauthenticated(reason: str) -> list[tuple[str, dict[str, str | int]]]:
+    return [("unauthenticated", {"reason": reason})]
+
+
+def test_a_registration(server: Server, device: Device) -> None:
+    success, _, response = device.offered()
+    offered = {"status": "ok", "rule": "current", "version": "1.0", "suite": 1}
+    assert records(server) == [("response", offered)]
+    server.send(success)
+    assert records(server) == [("established", {"client_id": client_id(response), "rule": "current", "suite": 1})]
+    server.send(success)
+    assert records(server) == [("confirm-repeated", {"client_id": client_id(response)})]
+
+
+def test_a_registration_with_x25519(server: Server, device: Device) -> None:
+    private = urandom(32)
+    request = device.request("2.0", private=private)
+    reply = server.send(request)
+    response, step = device.receive(request, reply, private)
+    server.send(device.success(step, reply)[0])
+    assert records(server) == [
+        ("response", {"status": "ok", "rule": "modern", "version": "2.0", "suite": 2}),
+        ("established", {"client_id": client_id(response), "rule": "modern", "suite": 2}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "rule"),
+    [
+        ("2.0", "suite_too_weak", "weak"),
+        ("4.0", "redirect", "elsewhere"),
+        ("5.0", "refused", "unwanted"),
+        ("9.9", "version_not_supported", "future"),
+    ],
+)
+def test_a_refusal(server: Server, device: Device, version: str, status: str, rule: str) -> None:
+    server.send(device.request(version))
+    assert records(server) == [("response", {"status": status, "rule": rule, "version": version, "suite": 1})]
+
+
+def test_a_minimum_epoch(server: Server, device: Device) -> None:
+    server.store.set_minimum_epoch(2)
+    server.send(device.request())
+    said = {"status": "reprovision", "rule": "minimum epoch", "version": "1.0", "suite": 1}
+    assert records(server) == [("response", said)]
+
+
+def test_a_store_failure(server: Server, device: Device) -> None:
+    success, _, _ = device.offered()
+    server.store.broken = True
+    records(server)
+    server.send(success)
+    server.send(device.request())
+    unavailable = {"status": "unavailable", "rule": "store failure", "version": "1.0", "suite": 1}
+    assert records(server) == [("store-failed", {}), ("response", unavailable)]
+    server.store.broken = False
+    server.now += STORE_PAUSE
+    server.send(success)
+    assert [event for event, _ in records(server)] == ["established"]
+
+
+def test_a_decline_and_a_registration_that_a_newer_one_has_overtaken(server: Server, device: Device) -> None:
+    declined, _, released = device.offered(status=Status.STORAGE_FAILURE)
+    older, _, overtaken = device.offered()
+    newer, _, response = device.offered()
+    records(server)
+    for success in (declined, newer, older, older):
+        server.send(success)
+    assert records(server) == [
+        ("declined", {"client_id": client_id(released), "status": Status.STORAGE_FAILURE}),
+        ("established", {"client_id": client_id(response), "rule": "current", "suite": 1}),
+        ("superseded", {"client_id": client_id(overtaken)}),
+    ]
+
+
+def test_why_a_request_is_unauthenticated(server: Server, device: Device) -> None:
+    server.send(device.request(realm="another realm"))
+    assert records(server) == unauthenticated("bad security token")
+    server.send(device.request(clear=True))
+    assert records(server) == unauthenticated("IMEI in clear, which the policy does not allow")
+    server.registrar.reload(keys=server.keys, policy=policy.parse("allow_clear_imei = true\n" + POLICY))
+    server.send(encode(Request(bytes.fromhex("4901542032375a"), Version(1, 0), bytes(32))))
+    assert records(server) == unauthenticated("IMEI in clear is not decimal")
+    foreign = Device(server)
+    foreign.handle = bytes([1]) + urandom(16)
+    server.send(foreign.request())
+    assert records(server) in (unauthenticated("bad handle"), unauthenticated("bad security token"))
+    foreign.handle = bytes([99]) + urandom(16)
+    server.send(foreign.request())
+    assert records(server) == unauthenticated("bad handle")
+    server.store.revoke(server.device_id(device.imei), int(WALL))
+    server.send(device.request())
+    assert records(server) == unauthenticated("revoked device")
+
+
+def test_why_a_success_is_unauthenticated(server: Server, device: Device) -> None:
+    server.send(encode(Success(bytes(7), 0, bytes(16))))
+    assert records(server) == unauthenticated("unknown transaction")
+    success, _, _ = device.offered()
+    records(server)
+    server.store.revoke(server.device_id(device.imei), int(WALL))
+    server.send(success)
+    assert records(server) == unauthenticated("not committed: revoked")
+    other = Device(server, "35209900299999")
+    success, _, _ = other.offered()
+    server.send(success)
+    server.now += LIFE
+    server.wall += 86_400
+    records(server)
+    server.send(success)
+    assert records(server) == unauthenticated("expired session")
+
+
+def test_a_malformed_message(server: Server, device: Device) -> None:
+    server.send(b"\x80")
+    assert records(server) == [("malformed", {"fault": "not a map", "place": "offset 0"})]
+    server.send(bytes.fromhex("a3000404001750") + bytes(16))
+    said = {"fault": "a server takes REQUEST and SUCCESS only", "place": "key 0, offset 2"}
+    assert records(server) == [("malformed", said)]
+    message = Request(device.handle, Version(1, 0), urandom(16) + bytes(16), bytes(32))
+    server.send(schedule.RequestStep.of(device.key, REALM).sign(encode(message)))
+    assert records(server) == [("malformed", {"fault": "X25519 key is of low order", "place": "key 6, offset 0"})]
+
+
+@pytest.mark.parametrize(
+    ("event", "unproved"),
+    [
+        ("malformed", True),
+        ("unauthenticated", True),
+        ("confirm-repeated", True),
+        ("response", False),
+        ("established", False),
+        ("declined", False),
+        ("superseded", False),
+        ("store-failed", False),
+    ],
+)
+def test_what_anybody_can_cause(event: str, unproved: bool) -> None:
+    assert Audit(event, {}).unproved == unproved

@@ -1,0 +1,78 @@
+"""The containers of the table of transactions: what goes in comes out, in its order, whatever their number."""
+
+from collections import Counter
+from os import urandom
+
+from dpe_server.compact import SIZE_TH1, Index, Map, Queue
+
+
+def test_a_map_has_each_key_in_one_of_256_parts() -> None:
+    made = Map[bytes]()
+    keys = [urandom(16) for _ in range(10_000)]
+    for key in keys:
+        made.part(key)[key] = key[:4]
+    assert all(made.part(key)[key] == key[:4] for key in keys)
+    parts = {id(made.part(key)): len(made.part(key)) for key in keys}
+    assert len(parts) == 256
+    assert sum(parts.values()) == 10_000
+    assert max(parts.values()) < 100, "39 on average: this fails once in 10**12 runs"
+
+
+def test_an_index_keeps_the_order_in_which_they_came() -> None:
+    index = Index[int]()
+    th1s = [urandom(SIZE_TH1) for _ in range(5)]
+    assert index.get(7) == []
+    assert [index.add(7, th1) for th1 in th1s] == [1, 2, 3, 4, 5]
+    assert index.add(8, th1s[0]) == 1
+    assert index.get(7) == th1s
+    index.discard(7, th1s[2])
+    assert index.get(7) == [*th1s[:2], *th1s[3:]]
+    for th1 in (th1s[0], th1s[4], th1s[1]):
+        index.discard(7, th1)
+    assert index.get(7) == [th1s[3]]
+    index.discard(7, th1s[3])
+    assert (index.get(7), index.get(8)) == ([], [th1s[0]])
+    assert 7 not in index.part(7), "nothing is left behind"
+
+
+def test_a_queue_of_many_is_first_in_first_out() -> None:
+    """Over several of its pieces, and while it is filled and emptied at once."""
+    queue = Queue(lambda th1, time: True)
+    assert queue.first() is None
+    entries = [(urandom(SIZE_TH1), n / 8) for n in range(10_000)]
+    for entry in entries[:9_000]:
+        queue.append(*entry)
+    for n, entry in enumerate(entries):
+        assert queue.first() == entry
+        assert queue.first() == entry, "to look does not take it"
+        queue.pop()
+        if n < 1_000:
+            queue.append(*entries[9_000 + n])
+    assert queue.first() is None
+    queue.append(*entries[0])
+    assert queue.first() == entries[0]
+
+
+def test_a_queue_gives_back_what_it_took() -> None:
+    queue = Queue(lambda th1, time: True)
+    for n in range(3 * 4_096):
+        queue.append(urandom(SIZE_TH1), n)
+    assert [len(piece) for piece in queue._pieces] == [4_096 * 40] * 3
+    for _ in range(4_096):
+        queue.pop()
+    assert [len(piece) for piece in queue._pieces] == [4_096 * 40] * 2
+    for _ in range(2 * 4_096):
+        queue.pop()
+    assert [len(piece) for piece in queue._pieces] == [0]
+
+
+def test_keys_of_a_dict_s_part_differ_in_their_lowest_bits() -> None:
+    """Else the dict, which goes by them, would find many keys in one place."""
+    made = Map[bytes]()
+    lowest = Counter[int]()
+    chosen = made.part(b"chosen" * 3)
+    for n in range(20_000):
+        key = n.to_bytes(16, "big")
+        if made.part(key) is chosen:
+            lowest[hash(key) & 7] += 1
+    assert set(lowest) == set(range(8))
