@@ -69,9 +69,8 @@ def responses(draw: st.DrawFn) -> Response:
     )
 
 
-messages = st.one_of(
-    requests, responses(), st.builds(Success, client_ids, statuses, macs), st.builds(Confirm, statuses, macs, seconds)
-)
+successes = st.builds(Success, client_ids, statuses, macs)
+messages = st.one_of(requests, responses(), successes, st.builds(Confirm, statuses, macs, seconds))
 
 
 def values(message: Message) -> dict[int, object]:
@@ -143,8 +142,8 @@ def test_the_quick_way_and_the_strict_way_agree(payload: bytes) -> None:
     assert type(outcomes[0]) is type(outcomes[1])
 
 
-@given(messages)
-def test_every_message_of_ours_goes_the_quick_way(message: Message) -> None:
+@given(requests | successes)
+def test_every_message_of_a_client_goes_the_quick_way(message: Message) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dpe_coap.messages.decode_strictly", None)
         assert decode(encode(message)) == message
