@@ -13,6 +13,7 @@ _REGISTRAR = (
     "tests/server/registrar/test_limits.py",
     "tests/server/registrar/test_overload.py",
     "tests/server/registrar/test_store_failure.py",
+    "tests/server/test_one_database.py",
 )
 _DEVICE = (
     "tests/device/test_details.py",

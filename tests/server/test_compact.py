@@ -1,6 +1,7 @@
 """The containers of the table of transactions: what goes in comes out, in its order, whatever their number."""
 
 from collections import Counter
+from itertools import pairwise
 from os import urandom
 
 from dpe_server.compact import SIZE_TH1, Index, Map, Queue
@@ -64,6 +65,55 @@ def test_a_queue_gives_back_what_it_took() -> None:
     for _ in range(2 * 4_096):
         queue.pop()
     assert [len(piece) for piece in queue._pieces] == [0]
+
+
+def test_a_queue_says_when_a_piece_is_full() -> None:
+    queue = Queue(lambda th1, time: True)
+    said = [queue.append(bytes(SIZE_TH1), n) for n in range(2 * Queue.PIECE)]
+    assert [n for n, full in enumerate(said) if full] == [Queue.PIECE - 1, 2 * Queue.PIECE - 1]
+
+
+def times(queue: Queue) -> list[float]:
+    """Empty the queue."""
+    found = []
+    while (entry := queue.first()) is not None:
+        found.append(entry[1])
+        queue.pop()
+    return found
+
+
+def test_a_queue_is_sifted_two_pieces_at_a_time_from_the_first_to_the_last_and_again() -> None:
+    piece = Queue.PIECE
+    stale = {0}  # modulo 4
+    queue = Queue(lambda th1, time: time % 4 not in stale)
+    for n in range(5 * piece):
+        queue.append(bytes(SIZE_TH1), n)
+    lengths = [len(queue)]
+    for step in range(6):
+        stale |= {1} if step == 3 else set()
+        queue.sift()
+        lengths.append(len(queue))
+    gone = [before - after for before, after in pairwise(lengths)]
+    assert gone == [n * piece // 4 for n in (2, 2, 1, 2, 2, 1)], "the third begins again, where nothing is stale yet"
+    assert times(queue) == [n for n in range(5 * piece) if n % 4 > 1]
+
+
+def test_a_piece_in_which_nothing_holds_is_forgotten() -> None:
+    piece = Queue.PIECE
+    for pieces in (2, 3):
+        last = (pieces - 1) * piece
+        queue = Queue(lambda th1, time, last=last: time >= last)  # type: ignore[misc]
+        for n in range(pieces * piece):
+            queue.append(bytes(SIZE_TH1), n)
+        queue.sift()
+        assert queue.first() == (bytes(SIZE_TH1), float(last))
+        assert len(queue) == piece
+    queue = Queue(lambda th1, time: False)
+    queue.append(bytes(SIZE_TH1), 1)
+    queue.sift()
+    assert (len(queue), queue.first()) == (0, None)
+    queue.append(bytes(SIZE_TH1), 2)
+    assert times(queue) == [2]
 
 
 def test_keys_of_a_dict_s_part_differ_in_their_lowest_bits() -> None:

@@ -69,9 +69,38 @@ def test_it_gives_up_after_four_probes_and_64_windows() -> None:
     ledger = Ledger(range(10 * 1_024))
     assert draw(IdManager(ledger, urandom), 0, 10 * 1_024 - 1) is None
     assert (ledger.calls, ledger.read) == (4 + 64, 64 * 1_024)
-    ledger = Ledger(range(1_024))
-    assert draw(IdManager(ledger, urandom), 0, 1_023) is None
-    assert (ledger.calls, ledger.read) == (1, 1_024), "a range of one window is read once"
+    ledger = Ledger(range(1_025))
+    assert draw(IdManager(ledger, urandom), 0, 1_024) is None
+    assert ledger.calls == 4 + 64
+    for first in (0, 2**40):
+        ledger = Ledger(range(first, first + 1_024))
+        assert draw(IdManager(ledger, urandom), first, first + 1_023) is None
+        assert (ledger.calls, ledger.read) == (1, 1_024), "a range of one window is read once"
+
+
+class Barren:
+    """Where no probe finds anything, and in ``fertile`` of the windows that are read first one Client ID each."""
+
+    def __init__(self, fertile: int) -> None:
+        self.fertile = fertile
+        self.windows = 0
+
+    def held(self, client_ids: Collection[int]) -> set[int]:
+        return set(client_ids)
+
+    def taken(self, first: int, last: int) -> set[int]:
+        self.windows += 1
+        return set(range(first + (self.windows <= self.fertile), last + 1))
+
+
+def test_it_goes_on_while_windows_have_something() -> None:
+    ledger = Barren(fertile=100)
+    first = 2**40
+    assert len(IdManager(ledger, urandom).draw(first, first + 2**50, 100, free)) == 100
+    assert ledger.windows == 100
+    ledger = Barren(fertile=1)
+    assert len(IdManager(ledger, urandom).draw(first, first + 2**50, 2, free)) == 1
+    assert ledger.windows == 1 + 64, "64 in a row without"
 
 
 def test_reserved_client_ids_are_not_given() -> None:
@@ -129,3 +158,14 @@ def test_a_batch_in_a_sparse_range_is_one_look_at_the_store() -> None:
     ledger = Ledger()
     assert len(IdManager(ledger, urandom).draw(0, 2**52 - 1, 256, free)) == 256
     assert ledger.calls == 1
+
+
+def test_what_the_first_probes_have_found_stays() -> None:
+    """And the random bytes are numbers of 16, one after the other."""
+    drawn = iter([(3).to_bytes(16, "big") + (5).to_bytes(16, "big"), (9_999).to_bytes(16, "big")])
+    assert IdManager(Ledger([103]), lambda size: next(drawn)).draw(100, 100 + 9_999, 2, free) == [105, 10_099]
+
+
+def test_probes_do_not_give_what_is_reserved() -> None:
+    manager = IdManager(Ledger(), urandom)
+    assert all(n % 2 for n in manager.draw(0, 2**50, 64, lambda n: n % 2 == 0))

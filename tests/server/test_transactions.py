@@ -147,7 +147,7 @@ def test_what_awaits_its_commit_does_not_make_room() -> None:
 def test_the_bounds_of_the_protocol() -> None:
     """As docs/protocol.md has them, and 600 MB and a few milliseconds allow."""
     assert (LIFE, PER_DEVICE) == (300.0, 4)
-    assert (module.TOTAL, module.REMOVED_AT_ONCE) == (1_048_576, 1_024)
+    assert (module.TOTAL, module.REMOVED_AT_ONCE, module.NOBODYS) == (1_048_576, 1_024, 256)
 
 
 def test_no_secret_in_a_repr() -> None:
@@ -278,6 +278,17 @@ def test_what_came_again_is_as_young_as_it_came() -> None:
     table.add(refused(ends=4))
     assert table.of_request(other.th1) is None
     assert table.of_request(first.th1) is not None
+
+
+def test_a_request_that_comes_again_before_its_end_was_noticed_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMOVED_AT_ONCE", 0)
+    table = Transactions()
+    one = pending(ends=1)
+    table.add(one)
+    table.expire(2)
+    one.ends = 5
+    table.add(one)
+    assert len(table) == len(table.of_device(one.device)) == len(table.of_client_id(7)) == 1
 
 
 def test_the_end_of_many_is_work_for_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Trials:
     jobs: int = 1
     """How many run at a time."""
     processor_time: int = 60
-    """Seconds after which a trial has failed; 2 + 3 times what the tests take, once that is known."""
+    """Seconds after which a trial has failed; 4 + 5 times what the tests take, once that is known."""
     failed: Counter[str] = field(default_factory=Counter)
     """How often each test has failed: who fails most is asked first."""
 
@@ -217,7 +217,7 @@ class _Loop:
             if failed:
                 self.fault = f"without any change of {self._trials.file}, this fails: {failed}"
                 return True
-            self._trials.processor_time = min(self._trials.processor_time, 2 + int(3 * seconds))
+            self._trials.processor_time = min(self._trials.processor_time, 4 + int(5 * seconds))
         for source, failed, _ in self._trials.forks(swaps()):
             self._tell(source, failed)
         gc.unfreeze()

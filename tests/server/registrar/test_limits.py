@@ -8,6 +8,7 @@ from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.admission import STORE_PAUSE
+from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar
 from dpe_server.reply import UNAUTHORIZED
 from dpe_server.store import StoreError
@@ -64,6 +65,13 @@ def test_a_device_is_told_to_come_back_in_a_minute_unless_configured(server: Ser
     success, _, _ = device.offered()
     server.store.broken = True
     assert server.send(success).max_age == 60
+
+
+def test_ordinals_may_be_given_as_workers_share_them(server: Server, device: Device) -> None:
+    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "store": server.store, "random": urandom}
+    server.registrar = Registrar(realm=REALM, ordinals=Ordinals(7), **parts)  # type: ignore[arg-type]
+    device.register()
+    assert server.rows()[0].ordinal == 7 + server.now * 1e6
 
 
 def test_recovery_without_a_waiting_success(server: Server, device: Device) -> None:

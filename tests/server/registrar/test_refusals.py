@@ -35,6 +35,7 @@ def test_authenticated_refusals(
     assert (reply.code, response.status, str(response.version)) == (code, status, selected)
     assert response.server_uri == ("coap://other.example:5683" if status == Status.REDIRECT else None)
     assert not server.rows()
+    assert reply.max_age is None
     assert server.send(request) == reply, "the same bytes get the same answer"
 
 
@@ -255,3 +256,9 @@ def test_no_secret_in_the_repr_of_a_proof(server: Server, device: Device) -> Non
     assert (proof.epoch, proof.imei, proof.device) == (1, device.imei, server.device_id(device.imei))
     shown = f"request={message!r}, step=RequestStep(), epoch=1, imei=Imei(redacted), refusal={proof.refusal!r}"
     assert repr(proof) == f"Sender(proved=True, {shown})"
+    device.key = bytes(32)
+    request = device.request()
+    message = decode(request)
+    assert isinstance(message, Request)
+    unproved = prover.prove(message, request, sha256(request).digest())
+    assert (unproved.proved, unproved.device) == (False, bytes(16)), "nobody's: what is laid on the device is not met"

@@ -99,6 +99,7 @@ def test_a_batch_may_be_prepared_while_another_is_committed(server: Server, devi
     registrar, store = server.registrar, server.store
     first = registrar.prepare([older], server.now, server.wall)
     second = registrar.prepare([older, newer], server.now, server.wall)
+    assert (first.awaiting, second.awaiting) == (False, True)
     outcomes = None if fails else store.commit(first.sessions)
     (answer,) = registrar.complete(first, outcomes, server.now)
     again, last = registrar.complete(second, store.commit(second.sessions), server.now)

@@ -9,7 +9,9 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server.admission import STORE_PAUSE
-from dpe_server.store import sqlite
+from dpe_server.reply import UNAUTHORIZED
+from dpe_server.store import StoreError, sqlite
+from dpe_server.transactions import PER_DEVICE
 from tests.server.registrar.double import Device, Server, confirmation
 
 Failing = Callable[[Server], AbstractContextManager[None]]
@@ -61,3 +63,73 @@ def test_a_store_that_cannot_write(server: Server, failing: Failing) -> None:
         assert confirmation(reply, last).status == Status.OK
     late.register()
     assert len(server.rows()) == 41
+
+
+@pytest.fixture
+def unreadable(server: Server) -> Callable[[str], AbstractContextManager[None]]:
+    """A function that makes one method of the store fail while it is entered."""
+
+    @contextmanager
+    def failing(method: str) -> Iterator[None]:
+        def fail(*arguments: object, **named: object) -> object:
+            raise StoreError("made to fail")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server.store, method, fail)
+            yield
+
+    return failing
+
+
+Unreadable = Callable[[str], AbstractContextManager[None]]
+
+
+def refused_until_the_pause_is_over(server: Server, device: Device) -> None:
+    server.now += STORE_PAUSE - 0.1
+    request = device.request()
+    assert device.receive(request, server.send(request))[0].status == Status.UNAVAILABLE
+    server.now += 0.1
+    device.register()
+
+
+def test_whatever_read_fails_nothing_is_offered_for_a_while(
+    server: Server, device: Device, unreadable: Unreadable
+) -> None:
+    with unreadable("last_ordinal"):
+        request = device.request()
+        assert device.receive(request, server.send(request))[0].status == Status.UNAVAILABLE
+    refused_until_the_pause_is_over(server, device)
+    success, _, _ = device.offered()
+    server.restart()
+    with unreadable("confirmed"):
+        reply = server.send(success)
+        assert (reply.code, reply.payload, reply.max_age) == (Code.SERVICE_UNAVAILABLE, b"", 30)
+    refused_until_the_pause_is_over(server, device)
+
+
+def test_who_has_no_key_gets_no_message_from_a_server_that_cannot_read(
+    server: Server, device: Device, unreadable: Unreadable
+) -> None:
+    device.key = bytes(32)
+    with unreadable("restrictions"):
+        assert server.send(device.request()) == UNAUTHORIZED
+
+
+def test_a_transaction_whose_commit_failed_or_is_done_makes_room_like_any_other(server: Server, device: Device) -> None:
+    for broken in (True, False):
+        success, _, _ = device.offered()
+        server.store.broken = broken
+        server.send(success)
+        server.store.broken = False
+        server.now += STORE_PAUSE
+        for _ in range(PER_DEVICE):
+            device.offered()
+        assert len(server.registrar._transactions) == PER_DEVICE
+        assert (server.send(success) == UNAUTHORIZED) == broken, "the oldest has gone; only the store knows it"
+
+
+def test_a_transaction_that_is_not_committed_is_forgotten(server: Server, device: Device) -> None:
+    success, _, _ = device.offered()
+    server.store.revoke(server.device_id(device.imei), int(server.wall))
+    assert server.send(success) == UNAUTHORIZED
+    assert len(server.registrar._transactions) == 0
