@@ -69,9 +69,8 @@ def responses(draw: st.DrawFn) -> Response:
     )
 
 
-messages = st.one_of(
-    requests, responses(), st.builds(Success, client_ids, statuses, macs), st.builds(Confirm, statuses, macs, seconds)
-)
+successes = st.builds(Success, client_ids, statuses, macs)
+messages = st.one_of(requests, responses(), successes, st.builds(Confirm, statuses, macs, seconds))
 
 
 def values(message: Message) -> dict[int, object]:
@@ -143,11 +142,19 @@ def test_the_quick_way_and_the_strict_way_agree(payload: bytes) -> None:
     assert type(outcomes[0]) is type(outcomes[1])
 
 
-@given(messages)
-def test_every_message_of_ours_goes_the_quick_way(message: Message) -> None:
+@given(requests | successes)
+def test_every_message_of_a_client_goes_the_quick_way(message: Message) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dpe_coap.messages.decode_strictly", None)
         assert decode(encode(message)) == message
+
+
+def test_what_has_the_shape_and_is_not_the_message_goes_the_strict_way() -> None:
+    redirect = Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="coap://a", retry_after=5)
+    assert decode(encode(redirect)) == redirect  # as a shape the text could end behind the time
+    request = encode(Request(bytes(17), Version(1, 0), bytes(32), firmware="a"))
+    with pytest.raises(MalformedMessage, match="UTF-8"):
+        decode(request.replace(b"\x07\x61a", b"\x07\x61\xff"))
 
 
 scalars = (

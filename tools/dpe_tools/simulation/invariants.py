@@ -115,6 +115,7 @@ class Invariants:
         self._keys: dict[bytes, tuple[bytes, str]] = {}
         self._committed: dict[bytes, Session] = {}
         self._of_device: defaultdict[bytes, list[Session]] = defaultdict(list)
+        self._hosts: dict[bytes, Host] = {}
         self._last_request: dict[bytes, bytes] = {}
         self._answers: defaultdict[bytes, list[int]] = defaultdict(list)
         """By REQUEST, the places of its RESPONSEs among all."""
@@ -312,7 +313,8 @@ class Invariants:
             if row.success_hash not in self._committed:
                 self._explained(row)
                 self._committed[row.success_hash] = row
-                self._replaces(row)
+                self._replaces(row, host)
+                self._hosts[row.success_hash] = host
                 self._of_device[row.device].append(row)
                 self._world.counts["commits"] += 1
                 if row.device in host.revoked:
@@ -322,9 +324,10 @@ class Invariants:
             if registration is not None and registration.state == client.REGISTERED:
                 self._registered(board, registration)
 
-    def _replaces(self, row: Session) -> None:
-        """Look at a new row and at the one before it of the same device, by the order of their RESPONSEs."""
-        rows = [row, *[one for one in self._of_device[row.device][-1:] if one.success_hash not in self._pruned]]
+    def _replaces(self, row: Session, host: "Host") -> None:
+        """Look at a new row and at the one before it of the same device here, by the order of their RESPONSEs."""
+        before = [one for one in self._of_device[row.device] if self._hosts[one.success_hash] is host]
+        rows = [row, *[one for one in before[-1:] if one.success_hash not in self._pruned]]
         made = [self._successes[one.success_hash] for one in rows if one.success_hash in self._successes]
         if len(made) == 2:
             new, old = (self._answers[one.request] for one in made)
