@@ -84,8 +84,9 @@ def _try(file: str, mutants: "Sequence[Mutant]", jobs: int) -> list[Fault]:
             survived.append(by_source[source].fault)
             return
         how[failed if failed in ("import", "time") else "test"] += 1
-        with KILLED.open("a") as killed:
-            killed.write(_name(by_source[source]) + "\n")
+        if failed != "time":  # on a busy machine it may only have been slow
+            with KILLED.open("a") as killed:
+                killed.write(_name(by_source[source]) + "\n")
 
     if mutants:
         Trials(ROOT, file, TESTS[file], jobs).run(list(by_source), tell)
