@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -221,6 +221,7 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
         policy.load(state.policy_path)  # what would stop every worker is said once, and here
         with closing(SqliteStore(state.store_path)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
+        stack.callback(_tidy, state.store_path)
         sockets = _listen(state, addresses)
         sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]
         for socket in chain.from_iterable(sets):
@@ -231,3 +232,9 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
             asyncio.run(_serve(server, ties.ready, ties.orphaned))
 
         supervise(workers, run, lambda: _announce([socket.uri for socket in sockets]))
+
+
+def _tidy(path: Path) -> None:
+    """Leave the database as one file: of two workers that close it at once, neither may see that it is the last."""
+    with suppress(StoreError):  # a worker's log says what is wrong
+        SqliteStore(path).close()

@@ -8,7 +8,6 @@ import threading
 
 from dpe_coap.numbers import Status
 from dpe_server.batching import WAITING
-from dpe_server.site import UNDER_WAY
 from dpe_server.state import StateDir
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message, Options
 from tests.end_to_end.devices import Device, Offer
@@ -17,6 +16,7 @@ from tests.end_to_end.running import Running
 FLOOD = 30_000
 HONEST = 20
 TRIES = 200
+LOOKS = 5
 
 
 class Flood(threading.Thread):
@@ -103,7 +103,7 @@ def test_a_flood_leaves_nothing_in_memory(state: StateDir, running: Running) -> 
         flood = Flood(running.uri, [request])
         flood.start()
         flood.join()
-        return objects()
+        return min(objects() for _ in range(LOOKS))  # at the first ones its last messages may be under way
 
     first = after_a_flood()
-    assert after_a_flood() - first < UNDER_WAY
+    assert after_a_flood() - first < FLOOD // 100
