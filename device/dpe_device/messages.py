@@ -16,7 +16,6 @@ _MAX_NESTING = const(4)  # of arrays, maps and tags in the value of a label
 _MAX_VERSION_PART = const(255)
 
 # The major types of CBOR.
-_BYTES = const(2)
 _TEXT = const(3)
 _ARRAY = const(4)
 _MAP = const(5)
@@ -37,7 +36,6 @@ _LABEL_SECURITY_TOKEN = const(23)
 _TYPE_RESPONSE = const(2)
 _TYPE_CONFIRM = const(4)
 
-_STATUS_OK = const(0)
 _STATUS_REDIRECT = const(6)
 
 _MAX_FIRMWARE = const(32)

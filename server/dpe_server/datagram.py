@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from dpe_coap.binding import Code
+
 
 class Type(IntEnum):
     """Message types (RFC 7252 section 4.3)."""
@@ -16,6 +18,10 @@ class Type(IntEnum):
     NON = 1
     ACK = 2
     RST = 3
+
+
+POSTS = {bytes([1 << 6 | Type.CON << 4 | length, Code.POST]): 4 + length for length in range(9)}
+"""The first two bytes of confirmable POSTs, by the length of the CoAP token, and where the options begin."""
 
 
 class Option(IntEnum):

@@ -16,7 +16,7 @@ from functools import partial
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
 from dpe_coap.numbers import LABEL_TYPE, MessageType
-from dpe_server.datagram import Rejected, Request, Type, parse
+from dpe_server.datagram import POSTS, Rejected, Request, Type, parse
 from dpe_server.piggyback import piggybacked
 from dpe_server.reply import Reply
 from dpe_server.resources import REGISTER
@@ -31,9 +31,6 @@ KINDS = (bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageTyp
 
 Offer = Callable[[Sequence[bytes], Callable[[Sequence[Reply]], None]], None]
 """``Batcher.offer``."""
-
-# A confirmable POST's first two bytes, and where its options begin.
-_POSTS = {bytes([0x40 | length, Code.POST]): 4 + length for length in range(9)}
 
 
 class Lane:
@@ -65,7 +62,7 @@ class Lane:
         senders: list[Endpoint] = []
         forms = self._forms
         for datagram, endpoint in zip(datagrams, endpoints, strict=True):
-            start = _POSTS.get(datagram[:2])
+            start = POSTS.get(datagram[:2])
             if start is not None:
                 marker = datagram.find(b"\xff", start)
                 group = groups.get(datagram[marker + 2 : marker + 4])

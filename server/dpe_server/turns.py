@@ -1,13 +1,16 @@
 """Whose turn it is when more comes than can be decided: first those of whom there is little.
 
-A full batch means that the socket has a backlog. Of such a batch each source gets a few datagrams decided now; what is
-beyond that waits, in a queue about as long as the socket's own, until there is time: until a batch is not full. So a
-source that floods has what the others leave, and many devices behind one address have all of a server that nobody
-else wants. Nothing is remembered of any source.
+A full batch means that the socket has a backlog. Of such a batch each source gets a few datagrams decided now, and each
+device that a registration names gets one in a second; what is beyond that waits, in a queue about as long as the
+socket's own, until there is time: until a batch is not full. So a source that floods has what the others leave, and so
+has a flood from many sources that repeats what few devices have sent; and many devices behind one address have all of a
+server that nobody else wants. Nothing is remembered of any source.
 """
 
 from collections import deque
 from collections.abc import Sequence
+
+from dpe_server.names import Names
 
 SHARE = 1
 """Datagrams of one source in a full batch that are decided now: a device has one under way."""
@@ -23,6 +26,7 @@ class Turns:
     def __init__(self, full: int, source: slice) -> None:
         self._full = full
         self._source = source
+        self._names = Names()
         self._datagrams: deque[bytes] = deque()  # two queues, and no objects that the garbage collector goes through
         self._endpoints: deque[bytes] = deque()
 
@@ -30,9 +34,12 @@ class Turns:
         """How many datagrams wait."""
         return len(self._datagrams)
 
-    def take(self, datagrams: Sequence[bytes], endpoints: Sequence[bytes]) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Return what is to be decided now, when this batch has come."""
+    def take(
+        self, datagrams: Sequence[bytes], endpoints: Sequence[bytes], now: float
+    ) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return what is to be decided now, when this batch has come (``now`` in monotonic seconds)."""
         if len(datagrams) >= self._full:
+            self._names.turn(now)
             return self._share(datagrams, endpoints)
         if not self._datagrams:
             return datagrams, endpoints
@@ -47,12 +54,13 @@ class Turns:
         sources = [endpoint[source] for endpoint in endpoints]
         share = SHARE if sources.count(sources[0]) < len(sources) else 0  # one alone stays in its order
         counts = dict.fromkeys(sources, 0)
+        is_new = self._names.is_new
         now: list[bytes] = []
         askers: list[bytes] = []
         room = WAITING - len(self._datagrams)
         for who, datagram, endpoint in zip(sources, datagrams, endpoints, strict=True):
             count = counts[who]
-            if count < share:
+            if count < share and is_new(datagram):
                 counts[who] = count + 1
                 now.append(datagram)
                 askers.append(endpoint)

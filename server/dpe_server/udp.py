@@ -7,6 +7,7 @@ import asyncio
 import errno
 import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -179,7 +180,7 @@ class UdpSocket:
             self._batches.send(datagrams, endpoints)
 
     def _read(self) -> None:
-        datagrams, endpoints = self._turns.take(*self._batches.receive())
+        datagrams, endpoints = self._turns.take(*self._batches.receive(), time.monotonic())
         if self._turns and not self._turn_comes:
             self._turn_comes = True
             asyncio.get_running_loop().call_soon(self._take_turn)

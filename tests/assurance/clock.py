@@ -6,19 +6,19 @@ an hour: each ends when its hour is over by the server's clock and not before, e
 before, CONFIRM says the lifetime that the policy says, and the server has nothing to say.
 """
 
-import argparse
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
 from dpe_server.policy import DEFAULT_POLICY
 from dpe_tools.server_process import ServerProcess
+from tests.assurance import trials
 from tests.assurance.crowd import Crowd, open_state, steady_port
 
 HOUR = 3600
@@ -163,21 +163,9 @@ def _check(crowd: Crowd, report: Report) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
-    assert __doc__ is not None
-    what, _, how = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(prog="./tools/assure clock", description=what, epilog=how)
+    parser = trials.parser("clock", __doc__)
     parser.add_argument("--jumps", type=int, default=100, metavar="N", help="for each kind of session [100]")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="repeats the jumps [1]")
     given = parser.parse_args(arguments)
     print(HEAD)
-    faults = 0
-    for lifetime in (None, HOUR):
-        with tempfile.TemporaryDirectory(prefix="dpe-clock-") as folder:
-            try:
-                report = run(lifetime, given.jumps, given.seed, Path(folder))
-            except LocalError as error:
-                print(f"cannot be tried here: {error}", file=sys.stderr)
-                return 1
-        print(report, *report.faults[:20], sep="\n", flush=True)
-        faults += len(report.faults)
-    return 1 if faults else 0
+    return trials.run_each(partial(run, lifetime, given.jumps, given.seed) for lifetime in (None, HOUR))

@@ -7,18 +7,16 @@ room again, the same server goes on and every device registers; after the error,
 repaired file system. Needs root, to mount.
 """
 
-import argparse
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from dpe_coap.errors import LocalError
 from dpe_server.state import StateDir
 from dpe_tools.server_process import ServerProcess
+from tests.assurance import trials
 from tests.assurance.administration import call
 from tests.assurance.crowd import Crowd, open_state, steady_port
 
@@ -119,7 +117,7 @@ def _trial(report: Report, folder: Path, place: Path, devices: int, seed: int) -
         yield trial
 
 
-def fill_by_another(folder: Path, rounds: int, seed: int) -> Report:
+def fill_by_another(rounds: int, seed: int, folder: Path) -> Report:
     """Have another file take all the room, and go."""
     report = Report("full, by another file")
     with _on_tmpfs(folder / "disk", LARGE) as place, _trial(report, folder, place, 200, seed) as trial:
@@ -144,7 +142,7 @@ def _fill(path: Path) -> None:
                 size //= 2
 
 
-def fill_by_load(folder: Path, rounds: int, seed: int) -> Report:
+def fill_by_load(rounds: int, seed: int, folder: Path) -> Report:
     """Have the registrations take all the room there is, and give them more."""
     report = Report("full, by the load")
     for number in range(rounds):
@@ -156,7 +154,7 @@ def fill_by_load(folder: Path, rounds: int, seed: int) -> Report:
     return report
 
 
-def fail(folder: Path, rounds: int, seed: int) -> Report:
+def fail(rounds: int, seed: int, folder: Path) -> Report:
     """Have the kernel find an error on the file system, which it then makes read-only; repair it, and start again."""
     report = Report("read-only, by an error")
     image, place, log = folder / "image", folder / "disk", folder / "log"
@@ -190,26 +188,14 @@ def _on_ext4(image: Path, place: Path) -> Iterator[str]:
         yield Path(call("findmnt", "-no", "SOURCE", str(place))).name
 
 
-TROUBLES: Sequence[Callable[[Path, int, int], Report]] = (fill_by_another, fill_by_load, fail)
+TROUBLES: Sequence[Callable[[int, int, Path], Report]] = (fill_by_another, fill_by_load, fail)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
-    assert __doc__ is not None
-    what, _, how = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(prog="./tools/assure disk", description=what, epilog=how)
+    parser = trials.parser("disk", __doc__)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of each trouble [5]")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the load [1]")
     given = parser.parse_args(arguments)
     print(HEAD)
-    faults = 0
-    for trouble in TROUBLES:
-        with tempfile.TemporaryDirectory(prefix="dpe-disk-") as folder:
-            try:
-                report = trouble(Path(folder), given.rounds, given.seed)
-            except LocalError as error:
-                print(f"cannot be tried here: {error}", file=sys.stderr)
-                return 1
-        print(report, *report.faults[:20], sep="\n", flush=True)
-        faults += len(report.faults)
-    return 1 if faults else 0
+    return trials.run_each(partial(trouble, given.rounds, given.seed) for trouble in TROUBLES)

@@ -7,16 +7,14 @@ It comes from so many --sources. The devices keep to CoAP's times; their rate is
 how many arrive. In the end every device that is REGISTERED is compared with the database.
 """
 
-import argparse
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
@@ -24,6 +22,7 @@ from dpe_tools.bench import fleet, generator
 from dpe_tools.bench.native import compile_c
 from dpe_tools.bench.process import on_core
 from dpe_tools.server_process import ServerProcess
+from tests.assurance import trials
 from tests.assurance.crowd import Crowd, open_state, steady_port
 
 KINDS = ("forged handle", "forged MAC", "replayed REQUEST", "replayed SUCCESS", "valid REQUEST")
@@ -123,7 +122,7 @@ class Report:
             f"the honest rate is {self.ratio:.1%} of that without a flood; "
             f"{self.compared} rows compared; faults {len(self.faults)}",
         ]
-        return "\n".join(lines + self.faults[:20])
+        return "\n".join(lines)
 
 
 def run(settings: Settings, folder: Path) -> Report:
@@ -227,9 +226,7 @@ def _dropped(port: int) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
-    assert __doc__ is not None
-    what, _, how = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(prog="./tools/assure flood", description=what, epilog=how)
+    parser = trials.parser("flood", __doc__)
     usual = Settings()
     for name, text in (
         ("times", "the flood, in capacities of the server"),
@@ -245,11 +242,4 @@ def main(arguments: Sequence[str]) -> int:
     given = vars(parser.parse_args(arguments))
     only = given.pop("only")
     weights = tuple(int(only is None or kind in only) for kind in KINDS)
-    with tempfile.TemporaryDirectory(prefix="dpe-flood-") as folder:
-        try:
-            report = run(Settings(**given, weights=weights), Path(folder))
-        except LocalError as error:
-            print(f"cannot be tried here: {error}", file=sys.stderr)
-            return 1
-    print(report)
-    return 1 if report.faults else 0
+    return trials.run_each([partial(run, Settings(**given, weights=weights))])

@@ -6,21 +6,21 @@ device is the device client's own core; every one that is REGISTERED is looked u
 register in the end, and the server may have nothing to say in its log.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from dpe_coap.errors import LocalError
 from dpe_tools.server_process import ServerProcess
+from tests.assurance import trials
 from tests.assurance.administration import call
 from tests.assurance.crowd import open_state
 
@@ -180,23 +180,13 @@ def best_hosts() -> Iterator[Hosts]:
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
-    assert __doc__ is not None
-    what, _, how = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(prog="./tools/assure network", description=what, epilog=how)
+    parser = trials.parser("network", __doc__)
     parser.add_argument("--registrations", type=int, default=25_000, metavar="N", help="at each rate of loss [25000]")
     parser.add_argument("--loss", type=float, action="append", metavar="P", help="0 to 1, may be repeated [0 .1 .2 .4]")
     parser.add_argument("--at-once", type=int, default=400, metavar="N", help="registrations under way [400]")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="repeats the faults, not when they strike [1]")
     given = parser.parse_args(arguments)
-    found = False
+    settings = {"registrations": given.registrations, "at_once": given.at_once, "seed": given.seed}
     with best_hosts() as hosts:
         print(f"{hosts}; {DUPLICATION:.0%} doubled, {REORDERING:.0%} delayed, {CORRUPTION:.0%} damaged\n{HEAD}")
-        for loss in given.loss or LOSSES:
-            with tempfile.TemporaryDirectory(prefix="dpe-network-") as folder:
-                row = measure(
-                    hosts, loss, Path(folder),
-                    registrations=given.registrations, at_once=given.at_once, seed=given.seed,
-                )  # fmt: skip
-            print(row, *row.faults, sep="\n", flush=True)
-            found = found or bool(row.faults)
-    return 1 if found else 0
+        return trials.run_each(partial(measure, hosts, loss, **settings) for loss in given.loss or LOSSES)

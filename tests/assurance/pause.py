@@ -5,17 +5,17 @@ again many times, and some have started over. Then every device is REGISTERED wi
 gets the very same CONFIRM, and all register once more. With --workers, one worker is stopped, or all processes.
 """
 
-import argparse
 import os
 import random
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dpe_tools.server_process import ServerProcess
+from tests.assurance import trials
 from tests.assurance.crowd import Crowd, open_state, steady_port
 from tests.end_to_end.processes import children
 
@@ -43,7 +43,7 @@ class Report:
             f"SUCCESS sent again     {self.asked_again}",
             f"faults                 {len(self.faults)}",
         ]
-        return "\n".join(lines + self.faults[:20])
+        return "\n".join(lines)
 
 
 @contextmanager
@@ -90,15 +90,10 @@ def run(pauses: int, longest: float, workers: int, seed: int, folder: Path) -> R
 
 def main(arguments: Sequence[str]) -> int:
     """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
-    assert __doc__ is not None
-    what, _, how = __doc__.partition("\n\n")
-    parser = argparse.ArgumentParser(prog="./tools/assure pause", description=what, epilog=how)
+    parser = trials.parser("pause", __doc__)
     parser.add_argument("--pauses", type=int, default=5, metavar="N", help="[5]")
     parser.add_argument("--longest", type=float, default=180, metavar="S", help="half to all of S seconds each [180]")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes of the server [1]")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the pauses [1]")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="dpe-pause-") as folder:
-        report = run(given.pauses, given.longest, given.workers, given.seed, Path(folder))
-    print(report)
-    return 1 if report.faults else 0
+    return trials.run_each([partial(run, given.pauses, given.longest, given.workers, given.seed)])

@@ -14,11 +14,11 @@ from tests.conftest import missing
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("trouble", disk.TROUBLES, ids=lambda trouble: trouble.__name__)
 def test_a_disk_in_trouble_loses_nothing(
-    trouble: Callable[[Path, int, int], Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trouble: Callable[[int, int, Path], Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "REFUSED", 5)
     try:
-        report = trouble(tmp_path, 1, 1)
+        report = trouble(1, 1, tmp_path)
     except LocalError as error:
         missing(f"nothing can be mounted here: {error}")
     assert report.faults == [], f"\n{disk.HEAD}\n{report}"
