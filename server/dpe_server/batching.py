@@ -108,8 +108,8 @@ class Batcher:
         It is called before this returns when there is nothing to commit and nobody waits to be decided; and with 5.03
         for all when too many wait or the batcher is closing.
         """
-        if self._enter(_Group(payloads, answer, self._clock())) and len(self._waiting) == 1:
-            self._go_on()
+        if self._enter(_Group(payloads, answer, self._clock())):
+            self._go_on()  # beside the turns of those that wait already, so that there come to be fewer of them
 
     async def submit(self, payload: bytes) -> Reply:
         """Return the reply to one request. Requests of one turn of the event loop share a batch."""

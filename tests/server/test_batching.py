@@ -204,3 +204,25 @@ def test_an_exclusive_action_s_error_reaches_its_caller(echo: Echo) -> None:
         assert (await batcher.submit(b"after")).payload == b"after"
 
     assert run(echo, test) == []
+
+
+def test_what_gathered_during_an_action_is_worked_off_however_much_comes(echo: Echo) -> None:
+    async def test(batcher: Batcher) -> None:
+        echo.gate.clear()
+        first = asyncio.create_task(batcher.submit(b"!first"))
+        await in_flight(echo, 1)
+        action = asyncio.create_task(batcher.exclusively(lambda: None))
+        await asyncio.sleep(0)
+        answered: list[int] = []
+        for _ in range(WAITING // BATCH):
+            batcher.offer(payloads(BATCH), lambda replies: answered.append(len(replies)))
+        assert answered == []
+        echo.gate.set()
+        await action
+        for _ in range(2 * WAITING // BATCH):  # a socket that always has a full batch to read
+            batcher.offer(payloads(BATCH), lambda replies: answered.append(len(replies)))
+            await asyncio.sleep(0)
+        assert len(batcher) <= BATCH
+        await first
+
+    assert run(echo, test) == []
