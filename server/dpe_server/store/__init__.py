@@ -116,7 +116,7 @@ class Store(Protocol):
 
         In the order given, a session: of a revoked device is REVOKED; with the SUCCESS of its device's session is
         COMMITTED again; not newer than its device's session is SUPERSEDED; with the Client ID of another device's
-        session, unless that one is over, is CLIENT_ID_TAKEN; else replaces its device's session, profile and all.
+        session, even if that one is over, is CLIENT_ID_TAKEN; else replaces its device's session, profile and all.
         Raises StoreError: then nothing of the batch happened.
         """
 

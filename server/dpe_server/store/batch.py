@@ -19,8 +19,6 @@ class Held(Protocol):
     def ordinal(self) -> int: ...  # noqa: D102
     @property
     def success_hash(self) -> bytes: ...  # noqa: D102
-    @property
-    def expires_at(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Verdict:
     started: list[Session]
     """Each takes the place of its device's session, if the device still has one."""
     newest: int
-    """The highest ordinal that started, even if its session ended in the same batch; 0 if none did."""
+    """The highest ordinal that started; 0 if none did."""
 
 
 def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractSet[bytes]) -> Verdict:
@@ -45,12 +43,6 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
     client_ids = {row.device: row.client_id for row in holders.values()}
     started: dict[bytes, Session] = {}
     ended: list[Held] = []
-    ordinals = [0]
-
-    def end(session: Held) -> None:
-        del holders[session.client_id], client_ids[session.device]
-        if started.pop(session.client_id, None) is None:
-            ended.append(session)
 
     def judge(session: Session) -> Outcome:
         if session.device in revoked:
@@ -61,22 +53,18 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
         if mine and mine.ordinal >= session.ordinal:
             return Outcome.SUPERSEDED
         holder = holders.get(session.client_id)
+        # Also when that session is over: without its row an older SUCCESS of its device would be taken.
         if holder and holder.device != session.device:
-            if holder.expires_at is None or holder.expires_at > session.established_at:
-                return Outcome.CLIENT_ID_TAKEN
-            end(holder)
+            return Outcome.CLIENT_ID_TAKEN
         if mine:
-            end(mine)
+            del holders[mine.client_id]
+            if started.pop(mine.client_id, None) is None:
+                ended.append(mine)
         holders[session.client_id] = started[session.client_id] = session
         client_ids[session.device] = session.client_id
-        ordinals.append(session.ordinal)
         return Outcome.COMMITTED
 
-    def is_replaced(session: Held) -> bool:
-        """Whether its device's new session can take its place: nobody else has its Client ID by then."""
-        heir = started.get(session.client_id)
-        return session.device in client_ids and (heir is None or heir.device == session.device)
-
     outcomes = [judge(session) for session in sessions]
-    gone = [session.client_id for session in ended if not is_replaced(session)]
-    return Verdict(outcomes, gone, list(started.values()), max(ordinals))
+    # The new session takes its place in the store, unless by then another device has the Client ID.
+    gone = [one.client_id for one in ended if started.get(one.client_id, one).device != one.device]
+    return Verdict(outcomes, gone, list(started.values()), max((s.ordinal for s in started.values()), default=0))

@@ -71,7 +71,6 @@ class _Held(NamedTuple):
     device: bytes
     ordinal: int
     success_hash: bytes
-    expires_at: int | None
 
 
 class SqliteStore:
@@ -268,14 +267,9 @@ def _json_ids(client_ids: Collection[bytes]) -> str:
     return json.dumps([int.from_bytes(client_id, "big") for client_id in client_ids])
 
 
-def _held(client_id: int, device: str, ordinal: int, success_hash: str, expires_at: int | None) -> _Held:
-    return _Held(
-        client_id.to_bytes(SIZE_CLIENT_ID, "big"),
-        bytes.fromhex(device),
-        ordinal,
-        bytes.fromhex(success_hash),
-        expires_at,
-    )
+def _held(client_id: int, device: str, ordinal: int, success_hash: str) -> _Held:
+    name = client_id.to_bytes(SIZE_CLIENT_ID, "big")
+    return _Held(name, bytes.fromhex(device), ordinal, bytes.fromhex(success_hash))
 
 
 def _put(connection: sqlite3.Connection, sessions: Sequence[Session]) -> None:

@@ -40,7 +40,7 @@ HELD_OF = f"SELECT client_id FROM {_EACH_CLIENT_ID}"
 TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN :first AND :last"
 RESTRICTIONS = f"{_DEVICES}SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
 
-_HELD = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash), expires_at)) FROM"
+_HELD = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash))) FROM"
 _REVOKED = "SELECT json_group_array(hex(device)) FROM"
 HELD = (
     f"{_DEVICES}SELECT ({_HELD} {_EACH_CLIENT_ID}), ({_HELD} {_SESSIONS_OF_EACH}),"
