@@ -70,8 +70,10 @@ def run_one(seed: int, trace: Callable[[str], None] | None = None) -> Result:
 def run_some(seeds: Sequence[int]) -> Result:
     """Run some seeds, one after the other."""
     result = Result()
+    gc.disable()  # it takes a sixth of the time, for the few megabytes that come together until the end
     for seed in seeds:
         result.add(run_one(seed))
+    gc.enable()
     gc.collect()
     return result
 
