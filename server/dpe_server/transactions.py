@@ -157,6 +157,7 @@ class Transactions:
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
+        self._nobodys_count = nobodys
         self._nobodys = [urandom(len(_NOTHING)) for _ in range(nobodys)]
         for th1 in self._nobodys:  # in no index
             self._records.part(th1)[th1] = self._pack(_nobodys(th1))
@@ -178,7 +179,7 @@ class Transactions:
 
         If there is none, one that no SUCCESS fits: then there is as much to do, and it takes as long.
         """
-        return self._all(self._by_client_id.get(client_id) or (self._nobodys[client_id % len(self._nobodys)],))
+        return self._all(self._by_client_id.get(client_id) or (self._nobodys[client_id % self._nobodys_count],))
 
     def of_device(self, device: bytes) -> list[Transaction]:
         """Return the transactions of one device, the oldest first."""
