@@ -9,7 +9,7 @@ from typing import Any
 
 from dpe_coap.errors import LocalError
 from dpe_coap.numbers import MAX_SECONDS, MAX_SERVER_URI
-from dpe_server.toml_lines import lines_of
+from dpe_server.toml_lines import lines_of, shown_key
 
 MAX_REALM = 64
 """Bytes of UTF-8."""
@@ -79,7 +79,8 @@ def parse(text: str, source: str = "config.toml") -> Config:
     for key, value in values.items():
         line = lines_of(text).get((key,))
         if key not in _CHECKS:
-            raise ConfigError(f"unknown key; known are {', '.join(_CHECKS)}", source=source, line=line, key=key)
+            fault = f"unknown key; known are {', '.join(_CHECKS)}"
+            raise ConfigError(fault, source=source, line=line, key=shown_key(key))
         if fault := _CHECKS[key](value):
             raise ConfigError(fault, source=source, line=line, key=key)
     for key in ("realm", "uri"):

@@ -28,6 +28,8 @@ def test_all_keys() -> None:
         ('uri = "coap://h"\n', None, "realm", "is missing"),
         (f"{GOOD}\n# more\nretry-after = 1\n", 5, "retry-after", "unknown key; known are realm, uri"),
         (f"{GOOD}[store]\npath = 1\n", 3, "store", "unknown key"),
+        (f'{GOOD}"\\u001b[2J" = 1\n', 3, r"'\x1b[2J'", "unknown key"),
+        (f"{GOOD}{'r' * 81} = 1\n", 3, "r" * 77 + "...", "unknown key"),
         (GOOD + "retry_after = 0\n", 3, "retry_after", "whole number of seconds from 1 to 4294967295"),
         (GOOD + "retry_after = 4294967296\n", 3, "retry_after", "whole number"),
         (GOOD + 'retry_after = "60"\n', 3, "retry_after", "whole number"),

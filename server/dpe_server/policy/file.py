@@ -25,7 +25,7 @@ from dpe_server.policy.rules import (
     VersionNotSupported,
     VersionRange,
 )
-from dpe_server.toml_lines import Path, lines_of
+from dpe_server.toml_lines import Path, lines_of, shown_key
 
 DEFAULT_POLICY = """\
 # Which devices may register, and what they get. The first rule that matches decides; when none matches: refused.
@@ -293,7 +293,7 @@ class _Reader:
         line = next((self._lines[place] for place in around if place in self._lines), None)
         names = [part for part in path if isinstance(part, str)]
         key = ".".join(names[1:] if len(names) > 1 and names[0] == "rule" else names)
-        self.faults.append(Fault(line, key if key.isprintable() else ascii(key), message))
+        self.faults.append(Fault(line, shown_key(key), message))
 
 
 def _named(rules: Iterable[Rule]) -> str:

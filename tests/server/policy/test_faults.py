@@ -13,6 +13,7 @@ NAMES = 'properties = ["battery"]\n'
 ONE_RULE = {
     "unknown key": ('verison = "1.0"\n' + ACCEPT, 2, "verison", 'unknown key; did you mean "version"?'),
     "unknown key, nothing near": ("zzz = 1\n" + ACCEPT, 2, "zzz", "unknown key; known are name, version, "),
+    "long key": (f"{'z' * 80}z = 1\n" + ACCEPT, 2, "z" * 77 + "...", "unknown key"),
     "unprintable key": ('"a\\n" = 1\n' + ACCEPT, 2, r"'a\n'", "unknown key"),
     "no action": ('name = "x"\n', 1, "action", "is missing; expected one of accept, refuse, "),
     "bad action": ('\naction = "allow"\n', 3, "action", 'expected one of "accept", "refuse", '),
