@@ -342,9 +342,10 @@ class Registrar:
             transaction.move(Event.COMMITTED)
             transaction.answer = Reply.message(Code.CHANGED, session.confirm)
             self._log("established", client_id=client_id, rule=session.rule, suite=session.suite)
-            for older in self._transactions.of_device(transaction.device):
-                if older is not transaction and older.state == State.ESTABLISHED:
-                    self._supersede(older)
+            for other in self._transactions.of_device(transaction.device):
+                # A newer one is there when its session is over and pruned: the wall clock has jumped.
+                if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
+                    self._supersede(other)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
             self._log("superseded", client_id=client_id)

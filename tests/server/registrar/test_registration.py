@@ -152,6 +152,18 @@ def test_the_answer_to_a_replaced_session_is_superseded(server: Server, device: 
     assert server.send(older) == UNAUTHORIZED
 
 
+def test_an_older_success_does_not_supersede_a_newer_one_whose_session_is_over_and_pruned(
+    server: Server, device: Device
+) -> None:
+    older, older_step, _ = device.offered()
+    newer, newer_step, _ = device.offered()
+    assert confirmation(server.send(newer), newer_step).status == Status.OK
+    server.wall += 10 * 365 * 86400
+    assert server.store.prune(int(server.wall)) == 1
+    assert confirmation(server.send(older), older_step).status == Status.OK
+    assert server.send(newer) == UNAUTHORIZED
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_two_registrations_of_one_device_in_a_batch(server: Server, device: Device, order: tuple[int, int]) -> None:
     exchanges = [device.offered() for _ in range(2)]
