@@ -116,7 +116,8 @@ class Invariants:
         self._committed: dict[bytes, Session] = {}
         self._of_device: defaultdict[bytes, list[Session]] = defaultdict(list)
         self._hosts: dict[bytes, Host] = {}
-        self._last_request: dict[bytes, bytes] = {}
+        self._requests: dict[bytes, bytes] = {}
+        """By PRK3, what the offer was an answer to."""
         self._answers: defaultdict[bytes, list[int]] = defaultdict(list)
         """By REQUEST, the places of its RESPONSEs among all."""
         self._pruned: set[bytes] = set()
@@ -148,7 +149,8 @@ class Invariants:
         elif made is None:
             status = payload[13] if payload[13] < 24 else payload[14]  # a4 00 03 03 47 client-id 04 status
             made = Made(board.device, datagram, status, registration._prk3, registration._th, payload[5:12])
-            made.request = self._last_request[board.device]
+            # Not always the last REQUEST: after a power cut a stored session goes on, from before another attempt.
+            made.request = self._requests.get(made.prk3, b"")
             self._made[payload] = self._successes[sha256(payload).digest()] = made
             if not tokens.success_is_valid(made.prk3, payload):
                 self._world.fail(TOKENS, "SUCCESS")
@@ -162,7 +164,6 @@ class Invariants:
     def request_made(self, device: bytes, datagram: bytes, payload: bytes) -> None:
         """Take note of a REQUEST that somebody with a valid key has made."""
         self._made[payload] = Made(device, datagram)
-        self._last_request[device] = payload
         self._fresh(device, payload)
         if not tokens.request_is_valid(*self._keys[device], payload):
             self._world.fail(TOKENS, "REQUEST")
@@ -281,6 +282,7 @@ class Invariants:
         offer = next((one.offer for one in mine if one.response == response), None)
         if offer is None:
             return
+        self._requests[offer.prk3] = request
         client_id = offer.client_id.to_bytes(7, "big")
         memory.offered[made.device, client_id] = now
         rivals = process.transactions.of_client_id(offer.client_id)
