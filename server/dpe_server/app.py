@@ -235,6 +235,9 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
 
 
 def _tidy(path: Path) -> None:
-    """Leave the database as one file: of two workers that close it at once, neither may see that it is the last."""
+    """Leave the database as one file: of two workers that close it at once, neither may see that it is the last.
+
+    It is opened anew for that: SQLite forbids to keep a connection over a fork.
+    """
     with suppress(StoreError):  # a worker's log says what is wrong
         SqliteStore(path).close()

@@ -5,6 +5,7 @@ has one at a time. Whoever makes many messages of few devices repeats their name
 again, or changes it, or who has the keys of some.
 """
 
+from dpe_coap import cbor
 from dpe_coap.numbers import (
     LABEL_CLIENT_ID,
     LABEL_IDENTITY,
@@ -21,9 +22,8 @@ TICK = 1.0
 PLACES = 1 << 20
 """Bytes of memory, one for all names that fall on it: of 50,000 names a second, one in twenty is taken for another."""
 
-_BYTES = 0x40  # the head of a CBOR byte string, to which its size is added: below 24 there is no other
 _SIZES = {
-    bytes([LABEL_TYPE, kind, label, _BYTES + size]): 4 + size
+    bytes([LABEL_TYPE, kind, label, cbor.BYTES << 5 | size]): 4 + size
     for kind, label, size in (
         (MessageType.REQUEST, LABEL_IDENTITY, SIZE_SEALED_IMEI),
         (MessageType.REQUEST, LABEL_IDENTITY, SIZE_CLEAR_IMEI),
@@ -49,8 +49,8 @@ class Names:
         self._places = bytearray(PLACES)
         self._tick = 0
 
-    def turn(self, now: float) -> None:
-        """Say what time it is (monotonic seconds)."""
+    def set_time(self, now: float) -> None:
+        """Begin a new tick, if it is time for one (``now`` in monotonic seconds)."""
         self._tick = int(now / TICK) % 255 + 1  # what is left of 255 ticks ago is as good as overwritten in a flood
 
     def is_new(self, datagram: bytes) -> bool:

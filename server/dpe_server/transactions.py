@@ -157,7 +157,7 @@ class Transactions:
         self._committing: dict[bytes, Transaction] = {}
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
-        self._nobodys_count = nobodys
+        self._nobodys_count = nobodys  # len() would be one call more where no Client ID is found
         self._nobodys = [urandom(len(_NOTHING)) for _ in range(nobodys)]
         for th1 in self._nobodys:  # in no index
             self._records.part(th1)[th1] = self._pack(_nobodys(th1))

@@ -39,7 +39,7 @@ class Turns:
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return what is to be decided now, when this batch has come (``now`` in monotonic seconds)."""
         if len(datagrams) >= self._full:
-            self._names.turn(now)
+            self._names.set_time(now)
             return self._share(datagrams, endpoints)
         if not self._datagrams:
             return datagrams, endpoints

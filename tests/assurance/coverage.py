@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.assurance.protocol_core import TESTS
+from tests.assurance.protocol_core import TESTS, are_core
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,10 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="./tools/assure coverage", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="only this file of the core, or more")
     files = parser.parse_args(arguments).files or list(TESTS)
-    for file in files:
-        if file not in TESTS:
-            print(f"not a file of the protocol core: {file}\nhint: they are {', '.join(TESTS)}", file=sys.stderr)
-            return 2
+    if not are_core(files):
+        return 2
     return measure(files, sorted({test for file in files for test in TESTS[file]}))
 
 

@@ -4,6 +4,9 @@ All of it is free of sockets, files and clocks. The tests run in one process in 
 notice most.
 """
 
+import sys
+from collections.abc import Sequence
+
 _MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_faults.py", "tests/core/test_messages.py")
 _REGISTRAR = (
     "tests/server/registrar/test_registration.py",
@@ -49,3 +52,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/store/batch.py": ("tests/server/store/test_commit.py",),
     "server/dpe_server/transactions.py": ("tests/server/test_transactions.py", *_REGISTRAR),
 }
+
+
+def are_core(files: Sequence[str]) -> bool:
+    """Say whether all of these are files of the core, and on stderr which one is not."""
+    for file in files:
+        if file not in TESTS:
+            print(f"not a file of the protocol core: {file}\nhint: they are {', '.join(TESTS)}", file=sys.stderr)
+            return False
+    return True

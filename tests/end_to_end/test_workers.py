@@ -167,6 +167,21 @@ def test_it_stops_gracefully(state: StateDir, two: Process, start: Start, number
     assert start().started()
 
 
+def test_the_database_is_one_file_in_the_end_though_no_worker_has_closed_it(state: StateDir, two: Process) -> None:
+    workers = children(two.process.pid)
+    with Client(two.uri) as client:
+        register(client, Device(state))
+    for pid in workers:
+        kill(pid, signal.SIGSTOP)
+    two.process.send_signal(signal.SIGTERM)
+    two.logged("stopping")
+    for pid in workers:
+        kill(pid, signal.SIGKILL)
+    assert two.ended() == 0
+    assert not (state.path / "dpe.sqlite-wal").exists()
+    assert rows(state) == 1
+
+
 def test_a_worker_that_dies_is_started_again(state: StateDir, start: Start) -> None:
     server = start(program=("-c", RESTARTING))
     with ExitStack() as stack:

@@ -109,3 +109,11 @@ async def in_flight(echo: Echo, batches: int) -> None:
     """Let the event loop turn until so many batches were begun."""
     while len(echo.batches) < batches:  # noqa: ASYNC110  # a turn is what is waited for
         await asyncio.sleep(0)
+
+
+async def held_up(echo: Echo, batcher: Batcher) -> asyncio.Task[Reply]:
+    """Return the task of a first request, whose commit waits for the gate."""
+    echo.gate.clear()
+    first = asyncio.create_task(batcher.submit(b"!first"))
+    await in_flight(echo, 1)
+    return first

@@ -9,7 +9,7 @@ from dpe_coap.binding import Code
 from dpe_server.batching import BATCH, WAITING, Batcher
 from dpe_server.reply import Reply, busy
 from dpe_server.store import Outcome, StoreError
-from tests.server.echo import SECRET, Echo, in_flight, payloads, run
+from tests.server.echo import SECRET, Echo, held_up, in_flight, payloads, run
 
 
 @pytest.fixture
@@ -48,9 +48,7 @@ def test_the_sessions_of_a_batch_are_committed_at_once_and_off_the_event_loop(ec
 
 def test_what_comes_during_a_commit_is_decided_at_once_and_shares_the_next(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
-        first = asyncio.create_task(batcher.submit(b"!first"))
-        await in_flight(echo, 1)
+        first = await held_up(echo, batcher)
         second = asyncio.create_task(batcher.submit(b"!second"))
         await in_flight(echo, 2)
         rest = [asyncio.create_task(batcher.submit(payload)) for payload in payloads(20, b"!")]
@@ -120,9 +118,7 @@ def test_a_defect_of_the_registrar_is_answered_5_03_and_logged_without_the_paylo
 
 def test_too_many_waiting_requests_get_5_03_at_once_and_the_others_their_reply(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
-        first = asyncio.create_task(batcher.submit(b"!first"))
-        await in_flight(echo, 1)
+        first = await held_up(echo, batcher)
         waiting = [asyncio.create_task(batcher.submit(b"!waiting")) for _ in range(WAITING - 1)]
         await asyncio.sleep(0)
         for _ in range(3):
@@ -137,9 +133,7 @@ def test_too_many_waiting_requests_get_5_03_at_once_and_the_others_their_reply(e
 
 def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
-        first = asyncio.create_task(batcher.submit(b"!first"))
-        await in_flight(echo, 1)
+        first = await held_up(echo, batcher)
         action = asyncio.create_task(batcher.exclusively(lambda: None))
         await asyncio.sleep(0)
         lost = asyncio.create_task(batcher.submit(b"lost"))
@@ -160,9 +154,7 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> 
 
 def test_closing_finishes_what_was_taken_and_takes_no_more(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
-        taken = [asyncio.create_task(batcher.submit(b"!first"))]
-        await in_flight(echo, 1)
+        taken = [await held_up(echo, batcher)]
         taken += [asyncio.create_task(batcher.submit(payload)) for payload in payloads(BATCH + 1, b"!")]
         await asyncio.sleep(0)
         closing = asyncio.create_task(batcher.close())
@@ -179,9 +171,7 @@ def test_closing_finishes_what_was_taken_and_takes_no_more(echo: Echo) -> None:
 
 def test_an_exclusive_action_waits_for_the_batch_in_flight(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
-        first = asyncio.create_task(batcher.submit(b"!first"))
-        await in_flight(echo, 1)
+        first = await held_up(echo, batcher)
         action = asyncio.create_task(batcher.exclusively(lambda: list(echo.commits)))
         second = asyncio.create_task(batcher.submit(b"!second"))
         for _ in range(5):
@@ -208,9 +198,7 @@ def test_an_exclusive_action_s_error_reaches_its_caller(echo: Echo) -> None:
 
 def test_what_gathered_during_an_action_is_worked_off_however_much_comes(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        echo.gate.clear()
-        first = asyncio.create_task(batcher.submit(b"!first"))
-        await in_flight(echo, 1)
+        first = await held_up(echo, batcher)
         action = asyncio.create_task(batcher.exclusively(lambda: None))
         await asyncio.sleep(0)
         answered: list[int] = []

@@ -64,7 +64,7 @@ def test_names_differ_in_every_byte_of_what_names_a_device() -> None:
 def test_others_name_nobody_and_are_always_new(datagram: bytes) -> None:
     assert name_of(datagram) == b""
     seen = Names()
-    seen.turn(NOW)
+    seen.set_time(NOW)
     assert all(seen.is_new(datagram) for _ in range(2))
 
 
@@ -72,7 +72,7 @@ def test_a_name_is_new_once_a_second() -> None:
     seen = Names()
     for tick in (0.0, 1.0, 2.0, 3600.0):
         for later in (0.0, 0.5, 0.9):
-            seen.turn(NOW + tick + later)
+            seen.set_time(NOW + tick + later)
             assert seen.is_new(post(request())) is (later == 0.0)
             assert seen.is_new(post(success())) is (later == 0.0)
             assert seen.is_new(post(request(os.urandom(17))))
@@ -80,7 +80,7 @@ def test_a_name_is_new_once_a_second() -> None:
 
 def test_the_first_second_of_a_clock_is_one_like_any_other() -> None:
     seen = Names()
-    seen.turn(0.0)
+    seen.set_time(0.0)
     assert seen.is_new(post(request()))
     assert not seen.is_new(post(request()))
 
@@ -89,6 +89,6 @@ def test_what_it_remembers_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (names.PLACES, names.TICK) == (1 << 20, 1.0)
     monkeypatch.setattr(names, "PLACES", 16)
     seen = Names()
-    seen.turn(NOW)
+    seen.set_time(NOW)
     assert sum(seen.is_new(post(request(os.urandom(17)))) for _ in range(1000)) <= 16
     assert len(seen._places) == 16

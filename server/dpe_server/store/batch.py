@@ -30,8 +30,6 @@ class Verdict:
     """Client IDs."""
     started: list[Session]
     """Each takes the place of its device's session, if the device still has one."""
-    newest: int
-    """The highest ordinal that started; 0 if none did."""
 
 
 def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractSet[bytes]) -> Verdict:
@@ -67,4 +65,4 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
     outcomes = [judge(session) for session in sessions]
     # The new session takes its place in the store, unless by then another device has the Client ID.
     gone = [one.client_id for one in ended if started.get(one.client_id, one).device != one.device]
-    return Verdict(outcomes, gone, list(started.values()), max((s.ordinal for s in started.values()), default=0))
+    return Verdict(outcomes, gone, list(started.values()))

@@ -203,7 +203,8 @@ class SqliteStore:
                 writer.execute(statements.END, (_json_ids(verdict.ended),))
             if verdict.started:
                 _put(writer, verdict.started)
-                writer.execute(statements.COUNT_ORDINAL, (verdict.newest,))
+                newest = max(session.ordinal for session in verdict.started)
+                writer.execute(statements.COUNT_ORDINAL, (newest,))
         return verdict.outcomes
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.assurance.mutation.survivors import LIST, Fault, explained, strays
-from tests.assurance.protocol_core import TESTS
+from tests.assurance.protocol_core import TESTS, are_core
 
 if TYPE_CHECKING:
     from tests.assurance.mutation.mutants import Mutant
@@ -32,10 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--fresh", action="store_true", help="also try those again that were killed before")
     options = parser.parse_args(arguments)
     files = options.files or list(TESTS)
-    for file in files:
-        if file not in TESTS:
-            print(f"not a file of the protocol core: {file}\nhint: they are {', '.join(TESTS)}", file=sys.stderr)
-            return 2
+    if not are_core(files):
+        return 2
     if Path(sys.prefix) != ENVIRONMENT:
         return _in_its_environment(arguments)
     if gone := strays(ROOT):

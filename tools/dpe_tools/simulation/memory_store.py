@@ -91,7 +91,7 @@ class MemoryStore:
             self._point("write")
             kept[started.device] = started
         disk.sessions = tuple(kept.values())
-        disk.last_ordinal = max(disk.last_ordinal, verdict.newest)
+        disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in verdict.started)])
         return verdict.outcomes
 
     def close(self) -> None:
