@@ -186,12 +186,13 @@ def test_the_work_does_not_grow_with_the_size(store: SqliteStore, make: Make, no
             "confirmed": operations(store, lambda: store.confirmed(keys)),
             "sessions of": operations(store, lambda: store.sessions_of(devices)),
             "held": operations(store, lambda: store.held(numbers)),
-            "taken": operations(store, lambda: store.taken(numbers[0], numbers[0] + 1000)),
+            "taken": operations(store, lambda: store.taken(1, 1000)),
             "restrictions": operations(store, lambda: store.restrictions(devices)),
             "prune": operations(store, lambda: store.prune(now)),
         }
 
-    store.commit([make(expires_at=None) for _ in range(100)])
+    # A range with one row in it and others behind it: looking at the end of the table costs less.
+    store.commit([make(client_id=(500).to_bytes(7), expires_at=None), *(make(expires_at=None) for _ in range(100))])
     small = work()
     for _ in range(10):
         store.commit([make(expires_at=None) for _ in range(2_000)])
