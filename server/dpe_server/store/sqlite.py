@@ -87,9 +87,10 @@ class SqliteStore:
             self._writer = self._connect()
             try:
                 schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
-                self._writer.execute("PRAGMA journal_mode = WAL")
+                # Gives up at once where two processes make the store, for SQLite takes their waiting for a deadlock.
+                self._when_free("PRAGMA journal_mode = WAL", BUSY_TIMEOUT)
                 schema.migrate(self._writer)
-                self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _begin waits
+                self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _when_free waits
                 self._reader = self._connect()
                 self._reader.execute("PRAGMA query_only = ON")
             except BaseException:
@@ -125,16 +126,16 @@ class SqliteStore:
     @contextmanager
     def _transaction(self, timeout: float) -> Iterator[sqlite3.Connection]:
         with self._writing, self._answering():
-            self._begin(timeout)
+            self._when_free("BEGIN IMMEDIATE", timeout)
             with self._writer:  # commits, or rolls back
                 yield self._writer
 
-    def _begin(self, timeout: float) -> None:
-        """Begin to write; when another process does, try again until ``timeout`` seconds are over."""
+    def _when_free(self, sql: str, timeout: float) -> None:
+        """Execute what begins to write; when another process does, try again until ``timeout`` seconds are over."""
         end = time.monotonic() + timeout
         while True:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
+                self._writer.execute(sql)
             except sqlite3.OperationalError as error:
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
                     raise

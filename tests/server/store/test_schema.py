@@ -114,3 +114,12 @@ def test_many_may_open_a_new_store_at_once(path: Path) -> None:
     for thread in threads:
         thread.join()
     assert opened == [len(schema.STEPS)] * 8
+
+
+def test_it_waits_for_another_that_makes_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("dpe_server.store.sqlite.time.sleep", lambda seconds: other.execute("ROLLBACK"))
+        with closing(SqliteStore(path)) as store:
+            assert store.schema_version == len(schema.STEPS)
+        assert not other.in_transaction, "it has waited"
