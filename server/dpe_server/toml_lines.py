@@ -18,12 +18,16 @@ _SCALAR = re.compile(r"[^,\]}#\n]*")
 
 
 LONGEST_SHOWN = 80
-"""Characters of a key that an error repeats."""
+"""Characters of a key or a value that an error repeats."""
 
 
 def shown_key(key: str) -> str:
     """Return a key as an error shows it: printable and short."""
-    text = key if key.isprintable() else ascii(key)
+    return shortened(key if key.isprintable() else ascii(key))
+
+
+def shortened(text: str) -> str:
+    """Return as much of the text as an error repeats."""
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 

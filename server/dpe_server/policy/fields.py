@@ -12,6 +12,7 @@ from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_FIRMWARE, MAX_SECONDS, MAX_VERSION_PART, SIZE_CLIENT_ID
 from dpe_server.config import uri_fault
 from dpe_server.policy.rules import VersionRange
+from dpe_server.toml_lines import shortened
 
 MAX_NAME = 64
 """Characters of a rule's or a property's name."""
@@ -32,8 +33,7 @@ class BadValue(Exception):
 
 def shown(value: object) -> str:
     """Return ``value`` as an error shows it: close to TOML, printable and short."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(json.dumps(value, default=str))
 
 
 def _wrong(expected: str, value: object, *within: int) -> BadValue:
