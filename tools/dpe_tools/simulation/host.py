@@ -1,7 +1,9 @@
 """A simulated machine that is a server: its address, disk and clocks, and the worker processes that come and go."""
 
+import sqlite3
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -232,11 +234,9 @@ class _Sqlite(SqliteStore):
         super().__init__(path)
         self._point = point
 
-    def _begin(self, timeout: float) -> None:
+    @contextmanager
+    def _transaction(self, timeout: float) -> Iterator[sqlite3.Connection]:
         self._point("before the commit")
-        super()._begin(timeout)
-        try:
+        with super()._transaction(timeout) as connection:
             self._point("write")
-        except BaseException:
-            self._writer.execute("ROLLBACK")
-            raise
+            yield connection
