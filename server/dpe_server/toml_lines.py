@@ -1,4 +1,4 @@
-"""Where each key of a TOML document stands, in one pass, for errors: tomllib gives values without their lines."""
+"""Where each key of a TOML document stands, in one pass: tomllib gives values without their lines."""
 
 import re
 import tomllib
@@ -15,20 +15,6 @@ _STRING = re.compile(
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]*")
-
-
-LONGEST_SHOWN = 80
-"""Characters of a key or a value that an error repeats."""
-
-
-def shown_key(key: str) -> str:
-    """Return a key as an error shows it: printable and short."""
-    return shortened(key if key.isprintable() else ascii(key))
-
-
-def shortened(text: str) -> str:
-    """Return as much of the text as an error repeats."""
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def lines_of(text: str) -> dict[Path, int]:

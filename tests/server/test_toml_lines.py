@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.toml_lines import LONGEST_SHOWN, Path, lines_of, shown_key
+from dpe_server.toml_lines import Path, lines_of
 
 SHAPES = '''# a comment, with = and [[
 top = 1
@@ -132,10 +132,3 @@ def test_finds_exactly_the_paths_of_tomllib(candidates: list[str]) -> None:
     lines = lines_of(text)
     assert set(lines) == set(paths(tomllib.loads(text)))
     assert all(1 <= line <= text.count("\n") for line in lines.values())
-
-
-def test_a_key_is_shown_whole_if_it_is_short() -> None:
-    assert shown_key("a" * LONGEST_SHOWN) == "a" * LONGEST_SHOWN
-    assert len(shown_key("a" * (LONGEST_SHOWN + 1))) == LONGEST_SHOWN
-    assert len(shown_key("\x1b" * LONGEST_SHOWN)) == LONGEST_SHOWN
-    assert shown_key("\x1b" * LONGEST_SHOWN).isprintable()

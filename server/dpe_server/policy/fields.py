@@ -1,6 +1,5 @@
 """The values of a policy file: each function takes what TOML gave and returns what it means, or raises BadValue."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_FIRMWARE, MAX_SECONDS, MAX_VERSION_PART, SIZE_CLIENT_ID
 from dpe_server.config import uri_fault
 from dpe_server.policy.rules import VersionRange
-from dpe_server.toml_lines import shortened
+from dpe_server.shown import shown_value
 
 MAX_NAME = 64
 """Characters of a rule's or a property's name."""
@@ -31,13 +30,8 @@ class BadValue(Exception):
         self.within = within
 
 
-def shown(value: object) -> str:
-    """Return ``value`` as an error shows it: close to TOML, printable and short."""
-    return shortened(json.dumps(value, default=str))
-
-
 def _wrong(expected: str, value: object, *within: int) -> BadValue:
-    return BadValue(f"expected {expected}, found {shown(value)}", *within)
+    return BadValue(f"expected {expected}, found {shown_value(value)}", *within)
 
 
 def boolean(value: object) -> bool:
@@ -159,7 +153,7 @@ def properties(value: object) -> tuple[str, ...]:
 def server_uri(value: object) -> str:
     """Take the URI of another server."""
     if fault := uri_fault(value):
-        raise BadValue(f"{fault}, found {shown(value)}")
+        raise BadValue(f"{fault}, found {shown_value(value)}")
     return str(value)
 
 

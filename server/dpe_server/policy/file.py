@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from dpe_coap.errors import LocalError
 from dpe_coap.messages import Version
 from dpe_server.policy import fields
-from dpe_server.policy.fields import BadValue, shown
+from dpe_server.policy.fields import BadValue
 from dpe_server.policy.index import Index
 from dpe_server.policy.policy import Policy
 from dpe_server.policy.rules import (
@@ -25,7 +25,8 @@ from dpe_server.policy.rules import (
     VersionNotSupported,
     VersionRange,
 )
-from dpe_server.toml_lines import Path, lines_of, shown_key
+from dpe_server.shown import shown_key, shown_value
+from dpe_server.toml_lines import Path, lines_of
 
 DEFAULT_POLICY = """\
 # Which devices may register, and what they get. The first rule that matches decides; when none matches: refused.
@@ -220,7 +221,7 @@ class _Reader:
         for name, policy in tables.items():
             here = (*path, name)
             if not isinstance(policy, dict):
-                self._fault(here, f"expected a table, found {shown(policy)}")
+                self._fault(here, f"expected a table, found {shown_value(policy)}")
                 continue
             if name not in (properties or ()) and not (properties is None and "properties" in table):
                 self._fault(here, "has no effect: the property is not in properties")
