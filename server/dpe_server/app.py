@@ -16,9 +16,10 @@ from typing import Any, Self
 import structlog
 
 from dpe_coap.errors import DpeError
-from dpe_server import logs, policy, process_memory
+from dpe_server import policy, process_memory
 from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
+from dpe_server.files import logs
 from dpe_server.lane import Lane
 from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import structlog
 
-from dpe_server.logs import log_defect
+from dpe_server.files.logs import log_defect
 from dpe_server.registrar import Prepared
 from dpe_server.reply import Reply, busy
 from dpe_server.store import Outcome, Session, StoreError

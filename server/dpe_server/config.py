@@ -9,8 +9,8 @@ from typing import Any
 
 from dpe_coap.errors import LocalError
 from dpe_coap.numbers import MAX_SECONDS, MAX_SERVER_URI
-from dpe_server.shown import shown_key
-from dpe_server.toml_lines import lines_of
+from dpe_server.files.shown import shown_key
+from dpe_server.files.toml_lines import lines_of
 
 MAX_REALM = 64
 """Bytes of UTF-8."""

@@ -15,7 +15,7 @@ from typing import NoReturn
 import structlog
 
 from dpe_coap.errors import DpeError
-from dpe_server.logs import log_defect
+from dpe_server.files.logs import log_defect
 
 STEADY = 10.0
 """Seconds. A worker that dies sooner after its start is not started again: the server ends."""

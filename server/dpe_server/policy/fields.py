@@ -10,8 +10,8 @@ from dpe_coap.imei import TAC_DIGITS
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_FIRMWARE, MAX_SECONDS, MAX_VERSION_PART, SIZE_CLIENT_ID
 from dpe_server.config import uri_fault
+from dpe_server.files.shown import shown_value
 from dpe_server.policy.rules import VersionRange
-from dpe_server.shown import shown_value
 
 MAX_NAME = 64
 """Characters of a rule's or a property's name."""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from dpe_coap.errors import LocalError
 from dpe_coap.messages import Version
+from dpe_server.files.shown import shown_key, shown_value
+from dpe_server.files.toml_lines import Path, lines_of
 from dpe_server.policy import fields
 from dpe_server.policy.fields import BadValue
 from dpe_server.policy.index import Index
@@ -25,8 +27,6 @@ from dpe_server.policy.rules import (
     VersionNotSupported,
     VersionRange,
 )
-from dpe_server.shown import shown_key, shown_value
-from dpe_server.toml_lines import Path, lines_of
 
 DEFAULT_POLICY = """\
 # Which devices may register, and what they get. The first rule that matches decides; when none matches: refused.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpe_server.shown import LONGEST, shown_key, shown_value
+from dpe_server.files.shown import LONGEST, shown_key, shown_value
 
 
 def test_a_key_is_shown_whole_if_it_is_short() -> None:

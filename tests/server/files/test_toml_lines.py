@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.toml_lines import Path, lines_of
+from dpe_server.files.toml_lines import Path, lines_of
 
 SHAPES = '''# a comment, with = and [[
 top = 1

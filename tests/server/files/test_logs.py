@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from dpe_server import logs
+from dpe_server.files import logs
 
 SECRET = "35693803564380"
 
