@@ -10,8 +10,8 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
 from dpe_coap.numbers import SIZE_CLEAR_IMEI, SIZE_SEALED_IMEI
-from dpe_server.at_rest import SIZE_DEVICE, AtRest
-from dpe_server.key_ring import Claim, KeyRing
+from dpe_server.keys.at_rest import SIZE_DEVICE, AtRest
+from dpe_server.keys.ring import Claim, KeyRing
 
 _NO_DEVICE = bytes(SIZE_DEVICE)
 _NO_HANDLE = bytes(SIZE_SEALED_IMEI)

@@ -23,9 +23,9 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, decode, encode
 from dpe_coap.numbers import SIZE_CLIENT_ID, SIZE_MAC, Status
 from dpe_server.admission import Admission, Verdict
-from dpe_server.at_rest import AtRest
 from dpe_server.authentication import Authenticator, Sender
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.ordinals import Ordinals
 from dpe_server.policy import Policy
 from dpe_server.reply import UNAUTHORIZED, Reply, busy

@@ -18,7 +18,7 @@ from typing import Self
 
 from dpe_coap.messages import Confirm, decode
 from dpe_coap.numbers import Status
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import credentials

@@ -16,7 +16,7 @@ from pathlib import Path
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
 from dpe_server.batching import Batcher, Service
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.ring import KeyRing
 from dpe_server.lane import Lane
 from dpe_server.registrar import Prepared, Registrar
 from dpe_server.reply import UNAUTHORIZED, Reply, busy

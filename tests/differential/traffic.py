@@ -9,7 +9,7 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.ring import KeyRing
 from tests.coap import (
     ACCEPT,
     BLOCK1,

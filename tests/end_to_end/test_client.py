@@ -17,7 +17,7 @@ from dpe_coap.numbers import MessageType
 from dpe_device import registration as client
 from dpe_device import x25519
 from dpe_device.registration import Registration
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
 from dpe_server.store import Session

@@ -10,8 +10,8 @@ import pytest
 from dpe_coap.messages import Request as RequestMessage
 from dpe_coap.messages import Version, encode
 from dpe_coap.numbers import Status
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
 from tests import coap

@@ -17,7 +17,7 @@ import pytest
 from dpe_coap.errors import LocalError
 from dpe_server import policy, state
 from dpe_server.config import ConfigError
-from dpe_server.key_file import KeyFileError
+from dpe_server.keys.file import KeyFileError
 from dpe_server.permissions import PermissionsError
 from dpe_server.state import KeyKind, StateDir, StateError
 from dpe_server.store import StoreError

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from dpe_coap.imei import Imei
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore

@@ -8,8 +8,8 @@ import pytest
 
 from dpe_coap.keys import agree
 from dpe_coap.messages import Version
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.store import Session
 from dpe_tools.faults import Faults
 from dpe_tools.simulation import tokens

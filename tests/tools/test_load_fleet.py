@@ -15,9 +15,9 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_device.registration import BACKOFF, CONFIRMING, REFUSED, REQUESTING
 from dpe_server import policy
-from dpe_server.at_rest import AtRest
 from dpe_server.config import Config
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.provisioning import credential
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir

@@ -8,7 +8,7 @@ from dpe_coap.keys import RequestStep, SuccessStep
 from dpe_coap.messages import Request, Response, Success, Version, decode, encode
 from dpe_server import policy
 from dpe_server.compact import Queue
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.reply import Reply
 from dpe_server.transactions import LIFE, Transactions

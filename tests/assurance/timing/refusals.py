@@ -11,8 +11,8 @@ from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request, Success, Version, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore

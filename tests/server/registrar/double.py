@@ -10,8 +10,8 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.reply import Reply
 from dpe_server.store import Outcome, Session, StoreError

@@ -11,8 +11,8 @@ from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from dpe_server.at_rest import AtRest
 from dpe_server.authentication import Authenticator
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.reply import UNAUTHORIZED, Reply
 from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dpe_coap.imei import Imei, luhn
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.store import Session
 from dpe_server.store.sqlite import SqliteStore
 

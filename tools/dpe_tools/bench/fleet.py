@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dpe_coap.imei import Imei
 from dpe_coap.numbers import SIZE_CLIENT_ID
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore

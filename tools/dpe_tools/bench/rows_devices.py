@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dpe_coap.errors import LocalError
 from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import credential
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import fields, replace
 from typing import Any
 
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.state import StateDir
 from dpe_server.store import Session
 from dpe_server.store.sqlite import SqliteStore

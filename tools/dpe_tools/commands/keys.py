@@ -6,7 +6,7 @@ from typing import cast
 import click
 
 from dpe_coap.errors import LocalError
-from dpe_server.key_ring import LAST_GENERATION
+from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.state import KeyKind, StateDir
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import terminal

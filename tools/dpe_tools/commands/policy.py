@@ -9,7 +9,7 @@ import click
 
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.policy import PolicyError, describe, load
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore

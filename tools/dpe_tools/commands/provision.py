@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpe_coap.imei import Imei
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import Credential, credential, write_credentials
 from dpe_server.state import StateDir
 from dpe_tools import imeis, terminal

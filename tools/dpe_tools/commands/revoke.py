@@ -5,8 +5,8 @@ from contextlib import closing
 
 import click
 
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import LAST_GENERATION
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools import imeis

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from dpe_server.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite import SqliteStore
 from dpe_tools.load.plan import imei

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from dpe_server.config import Config
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.ring import KeyRing
 from dpe_server.provisioning import Credential, credential
 from dpe_tools.faults import Faults
 from dpe_tools.load.bad_link import BadLink

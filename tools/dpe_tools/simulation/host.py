@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from dpe_server import policy
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.ring import KeyRing
 from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Audit
 from dpe_server.store import Session, Store

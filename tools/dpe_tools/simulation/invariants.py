@@ -15,8 +15,8 @@ from dpe_coap.numbers import MessageType, Status
 from dpe_device import registration as client
 from dpe_device import udp
 from dpe_device.registration import Registration
-from dpe_server.at_rest import AtRest
 from dpe_server.duplicates import EXCHANGE_LIFETIME
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.registrar import Prepared
 from dpe_server.reply import Reply
 from dpe_server.store import Outcome, Session

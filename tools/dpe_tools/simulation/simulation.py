@@ -21,8 +21,8 @@ import structlog
 from dpe_coap.imei import Imei
 from dpe_device import registration as client
 from dpe_device import udp
-from dpe_server.at_rest import AtRest
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
 from dpe_server.piggyback import piggybacked
 from dpe_server.provisioning import Credential
 from dpe_server.reply import Reply

@@ -5,7 +5,7 @@ from typing import Any
 
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
-from dpe_server.key_ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
+from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 
 
 class KeyFileError(LocalError):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.key_file import KeyFileError, parse, text_of
-from dpe_server.key_ring import KeyRing
+from dpe_server.keys.file import KeyFileError, parse, text_of
+from dpe_server.keys.ring import KeyRing
 
 KEY = st.binary(min_size=32, max_size=32)
 RING = st.dictionaries(st.integers(1, 255), KEY, min_size=1)

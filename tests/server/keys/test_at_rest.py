@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpe_coap.imei import Imei
-from dpe_server.at_rest import SIZE_DEVICE, AtRest, AtRestError
+from dpe_server.keys.at_rest import SIZE_DEVICE, AtRest, AtRestError
 
 KEY = bytes(range(32))
 IMEI = Imei.parse("35209900176148")
