@@ -21,6 +21,7 @@ from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
 from dpe_server.files import logs
 from dpe_server.lane import Lane
+from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar
 from dpe_server.resources import Resources
@@ -29,7 +30,6 @@ from dpe_server.state import StateDir
 from dpe_server.store import StoreError
 from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
 from dpe_server.transactions import LIFE
-from dpe_server.udp import UdpSocket, listen
 from dpe_server.workers import Ties, supervise
 
 HOUSEKEEPING = 60.0

@@ -17,10 +17,10 @@ from functools import partial
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
 from dpe_coap.numbers import LABEL_TYPE, MessageType
 from dpe_server.datagram import POSTS, Rejected, Request, Type, parse
+from dpe_server.net.udp import Endpoint, Link, Received
 from dpe_server.piggyback import piggybacked
 from dpe_server.reply import Reply
 from dpe_server.resources import REGISTER
-from dpe_server.udp import Endpoint, Link, Received
 
 FORMS = 1_024
 """The most byte strings of options that are remembered."""

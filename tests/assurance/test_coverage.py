@@ -19,5 +19,5 @@ def test_a_branch_that_is_not_tested_is_found(capfd: pytest.CaptureFixture[str])
 
 
 def test_a_file_of_another_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert coverage.main(["server/dpe_server/udp.py"]) == 2
+    assert coverage.main(["server/dpe_server/net/udp.py"]) == 2
     assert "they are dpe_coap/binding.py, " in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pytest
 
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server.lane import FORMS, LONGEST_FORM, Lane
+from dpe_server.net.udp import Endpoint
 from dpe_server.reply import UNAUTHORIZED, Reply, busy
-from dpe_server.udp import Endpoint
 from tests.coap import (
     ACCEPT,
     ACK,

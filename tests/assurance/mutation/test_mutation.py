@@ -81,5 +81,5 @@ def test_a_listed_survivor_whose_line_is_gone_is_found(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert mutation.main(["server/dpe_server/udp.py"]) == 2
+    assert mutation.main(["server/dpe_server/net/udp.py"]) == 2
     assert "they are dpe_coap/binding.py, " in capsys.readouterr().err

@@ -19,9 +19,9 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.app puts it together."""
     from dpe_server.batching import Batcher
     from dpe_server.lane import Lane
+    from dpe_server.net.udp import listen
     from dpe_server.resources import Resources
     from dpe_server.site import CoapServer
-    from dpe_server.udp import listen
 
     sockets, _ = listen([f"127.0.0.1:{port}"])
     batcher = Batcher(job, lambda _: [], retry_after=1)

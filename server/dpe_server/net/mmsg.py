@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import cffi
 
-from dpe_server import packet_info
+from dpe_server.net import packet_info
 
 BATCH = 256
 """The most datagrams in one system call."""

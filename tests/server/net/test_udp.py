@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from dpe_server import mmsg, udp
-from dpe_server.udp import LOOPBACK, Endpoint, ListenError, UdpSocket, listen
+from dpe_server.net import mmsg, udp
+from dpe_server.net.udp import LOOPBACK, Endpoint, ListenError, UdpSocket, listen
 from tests.serving import LoopThread, needs_ipv6
 
 

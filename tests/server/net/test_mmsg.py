@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dpe_server import mmsg, packet_info
-from dpe_server.mmsg import BATCH, Mmsg
+from dpe_server.net import mmsg, packet_info
+from dpe_server.net.mmsg import BATCH, Mmsg
 
 pytestmark = pytest.mark.skipif(not mmsg.AVAILABLE, reason="this machine has no recvmmsg")
 
