@@ -28,7 +28,7 @@ from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
 from dpe_server.state import StateDir
 from dpe_server.store import StoreError
-from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
+from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
 from dpe_server.transactions import LIFE
 from dpe_server.workers import Ties, supervise
 

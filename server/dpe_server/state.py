@@ -21,7 +21,7 @@ from dpe_server.config import Config
 from dpe_server.keys import file as key_file
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 from dpe_server.policy import DEFAULT_POLICY
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 KeyKind = Literal["master", "handle"]
 

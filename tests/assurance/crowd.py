@@ -20,7 +20,7 @@ from dpe_coap.messages import Confirm, decode
 from dpe_coap.numbers import Status
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import credentials
 from dpe_tools.faults import Faults
 from dpe_tools.load.bad_link import BadLink

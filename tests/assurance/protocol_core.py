@@ -49,7 +49,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/id_manager.py": ("tests/server/test_id_manager.py",),
     "server/dpe_server/ordinals.py": ("tests/server/test_ordinals.py",),
     "server/dpe_server/registrar.py": _REGISTRAR,
-    "server/dpe_server/store/batch.py": ("tests/server/store/test_commit.py",),
+    "server/dpe_server/store/commit_rules.py": ("tests/server/store/test_commit.py",),
     "server/dpe_server/transactions.py": ("tests/server/test_transactions.py", *_REGISTRAR),
 }
 

@@ -12,7 +12,7 @@ import pytest
 from dpe_coap.errors import LocalError
 from dpe_server import policy
 from dpe_server.registrar import Registrar
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_server.transactions import Transactions
 from tests.assurance.crowd import open_state
 from tests.assurance.flood import Settings, run

@@ -23,7 +23,7 @@ from dpe_server.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.resources import Resources
 from dpe_server.site import TURN, CoapServer
 from dpe_server.store import Outcome, Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from tests.differential.traffic import REALM, Traffic
 from tests.links import FakeLink, never_separate, settle
 from tests.server.registrar.double import POLICY

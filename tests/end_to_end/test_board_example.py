@@ -11,7 +11,7 @@ import pytest
 from dpe_coap.imei import Imei
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from tests.end_to_end.running import Running
 
 

@@ -21,7 +21,7 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.server_process import ServerProcess
 from tests.coap import Message
 from tests.end_to_end.running import Running, running_on

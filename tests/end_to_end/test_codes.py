@@ -13,7 +13,7 @@ from dpe_coap.numbers import Status
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, RST, Client, Message
 from tests.end_to_end.devices import Device, Offer

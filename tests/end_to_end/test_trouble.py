@@ -12,7 +12,7 @@ from dpe_coap.numbers import Status
 from dpe_server import batching
 from dpe_server.state import StateDir
 from dpe_server.store import Outcome, Session, StoreError
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message
 from tests.end_to_end.devices import Device, Offer

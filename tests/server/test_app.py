@@ -17,7 +17,7 @@ from dpe_server.ordinals import Ordinals
 from dpe_server.policy import PolicyError
 from dpe_server.state import StateDir, StateError
 from dpe_server.store import Session, StoreError, sqlite
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from tests.coap import Client
 from tests.end_to_end.running import running_on
 

@@ -21,7 +21,7 @@ from dpe_server.keys.file import KeyFileError
 from dpe_server.permissions import PermissionsError
 from dpe_server.state import KeyKind, StateDir, StateError
 from dpe_server.store import StoreError
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 KINDS: tuple[KeyKind, ...] = ("master", "handle")
 

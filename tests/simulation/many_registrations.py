@@ -25,7 +25,7 @@ from dpe_coap.imei import Imei
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
 from dpe_tools.server_process import ServerProcess

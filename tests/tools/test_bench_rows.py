@@ -11,7 +11,7 @@ import pytest
 from dpe_coap.errors import LocalError
 from dpe_server.state import StateDir
 from dpe_server.store import Session
-from dpe_server.store.sqlite import PRUNE_CHUNK, SqliteStore
+from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
 from dpe_tools.bench import rows as command
 from dpe_tools.bench.rows_devices import Devices
 from dpe_tools.bench.rows_fill import ENDED, Rows

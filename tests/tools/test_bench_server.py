@@ -20,7 +20,7 @@ from dpe_coap.errors import LocalError
 from dpe_server.policy import load as load_policy
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.bench import contenders, fleet, generator, machine, native, plot
 from dpe_tools.bench.generator import Generator, Load
 from dpe_tools.bench.process import ServerUnderMeasurement

@@ -16,7 +16,7 @@ import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.crew import Crew
 from dpe_tools.load.network import PORTS, Loopback, Network, Ports, Server
 from dpe_tools.load.plan import Plan

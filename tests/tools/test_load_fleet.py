@@ -21,7 +21,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.provisioning import credential
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet
 from dpe_tools.load.histogram import Histogram
 from dpe_tools.load.ledger import Ledger, compare

@@ -15,7 +15,7 @@ from dpe_device.udp import register
 from dpe_server.provisioning import Credential, credential
 from dpe_server.state import StateDir
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.faults import Faults

@@ -17,7 +17,7 @@ from pathlib import Path
 from dpe_server.batching import Batcher
 from dpe_server.lane import Lane
 from dpe_server.registrar import Registrar
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_server.transactions import LIFE
 from tests.assurance.timing.planting import DELAYS, SlowRegistrar, version
 from tests.assurance.timing.refusals import Ask, Make, Refusals, registrar

@@ -15,7 +15,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.registrar import Registrar
 from dpe_server.reply import Reply
 from dpe_server.store import Outcome, Session, StoreError
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_server.transactions import Transactions
 
 REALM = "test realm"

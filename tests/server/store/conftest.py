@@ -11,7 +11,7 @@ import pytest
 
 from dpe_coap.messages import Version
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 Either = SqliteStore | MemoryStore

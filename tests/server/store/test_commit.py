@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpe_server.store import Outcome, Session
-from dpe_server.store.batch import decide
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.commit_rules import decide
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 Make = Callable[..., Session]

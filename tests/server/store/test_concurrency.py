@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dpe_server.store import Outcome, Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
 BATCH = 40
@@ -108,7 +108,7 @@ WRITER = """
 import itertools, sys
 from dpe_coap.messages import Version
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 store = SqliteStore(sys.argv[1])
 first, size = int(sys.argv[2]), int(sys.argv[3])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dpe_server.store import Outcome, Session, StoreError, sqlite
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store import Session, StoreError, schema
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store import Session, StoreError
+from dpe_server.store.sqlite import schema
+from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
 NEXT = (
@@ -119,7 +120,7 @@ def test_many_may_open_a_new_store_at_once(path: Path) -> None:
 def test_it_waits_for_another_that_makes_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr("dpe_server.store.sqlite.time.sleep", lambda seconds: other.execute("ROLLBACK"))
+        monkeypatch.setattr("dpe_server.store.sqlite.store.time.sleep", lambda seconds: other.execute("ROLLBACK"))
         with closing(SqliteStore(path)) as store:
             assert store.schema_version == len(schema.STEPS)
         assert not other.in_transaction, "it has waited"

@@ -12,7 +12,7 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.provisioning import credential
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 _TAC = "35000000"
 _RECORD = struct.Struct(f"=I{SIZE_CLIENT_ID}s")

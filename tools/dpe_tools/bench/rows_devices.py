@@ -15,7 +15,7 @@ from dpe_server.provisioning import credential
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import Device
 from dpe_tools.load.plan import imei
 

@@ -15,7 +15,7 @@ from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.state import StateDir
 from dpe_server.store import Restriction, Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe
 

@@ -15,8 +15,8 @@ from dpe_coap.binding import RESOURCE_TYPE
 from dpe_coap.errors import DpeError
 from dpe_server.policy import load
 from dpe_server.state import StateDir
-from dpe_server.store import schema
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite import schema
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import terminal
 
 LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")

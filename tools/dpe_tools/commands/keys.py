@@ -8,7 +8,7 @@ import click
 from dpe_coap.errors import LocalError
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.state import KeyKind, StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import terminal
 
 RELOAD = "a running server takes it up on: kill -HUP $(cat {state}/serve.lock)"

@@ -10,7 +10,7 @@ import click
 
 from dpe_server.state import StateDir
 from dpe_server.store import Session
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import diagnostic, terminal
 
 SUITES = {1: "plain", 2: "X25519"}

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.plan import imei
 
 CHUNK = 500

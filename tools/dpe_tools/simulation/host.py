@@ -12,7 +12,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Audit
 from dpe_server.store import Session, Store
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.invariants import Invariants
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 from dpe_tools.simulation.process import WAKE, Process, Socket

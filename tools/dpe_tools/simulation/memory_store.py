@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from dpe_coap.errors import LocalError
 from dpe_server.store import Confirmed, Outcome, Restriction, Session
-from dpe_server.store.batch import decide
-from dpe_server.store.sqlite import PRUNE_CHUNK
+from dpe_server.store.commit_rules import decide
+from dpe_server.store.sqlite.store import PRUNE_CHUNK
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
 

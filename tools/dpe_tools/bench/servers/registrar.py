@@ -17,7 +17,7 @@ from dpe_server.audit import AuditLog
 from dpe_server.batching import Batcher
 from dpe_server.registrar import Registrar
 from dpe_server.state import StateDir
-from dpe_server.store.sqlite import SqliteStore
+from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.bench.servers.pauses import Pauses
 from dpe_tools.bench.servers.stages import Sampler
 

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 from dpe_coap.errors import LocalError
 from dpe_coap.messages import Version
 from dpe_coap.numbers import SIZE_CLIENT_ID
-from dpe_server.store import Confirmed, Outcome, Restriction, Session, StoreError, schema, statements
-from dpe_server.store.batch import decide
+from dpe_server.store import Confirmed, Outcome, Restriction, Session, StoreError
+from dpe_server.store.commit_rules import decide
+from dpe_server.store.sqlite import schema, statements
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's write."""
