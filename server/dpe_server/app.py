@@ -18,8 +18,8 @@ import structlog
 from dpe_coap.errors import DpeError
 from dpe_server import policy, process_memory
 from dpe_server.audit import AuditLog
-from dpe_server.batching import Batcher
 from dpe_server.files import logs
+from dpe_server.handling.batching import Batcher
 from dpe_server.lane import Lane
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.ordinals import Ordinals

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from dpe_server.reply import Reply
+from dpe_server.handling.reply import Reply
 
 CONTENT_FORMAT = 12
 MAX_AGE = 14

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, MAX_PAYLOAD, PATH, Code, problem
 from dpe_server import discovery
 from dpe_server.datagram import Block, Option, Request
-from dpe_server.reply import Reply
+from dpe_server.handling.reply import Reply
 
 GET = 0x01
 KNOWN_METHODS = range(0x01, 0x05)

@@ -22,9 +22,9 @@ from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
 from dpe_server.datagram import Acknowledgement, Rejected, Request, Type, parse
 from dpe_server.duplicates import Duplicates
 from dpe_server.files.logs import log_defect
+from dpe_server.handling.reply import busy
 from dpe_server.net.udp import Endpoint, Link
 from dpe_server.piggyback import refusal
-from dpe_server.reply import busy
 from dpe_server.resources import Answer, Resources
 
 LOGGER = "dpe_server.coap"

@@ -19,8 +19,8 @@ from dpe_coap.keys import ConfirmStep, SuccessStep
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
 from dpe_server.compact import Index, Map, Queue
+from dpe_server.handling.reply import Reply
 from dpe_server.policy import Terms
-from dpe_server.reply import Reply
 
 LIFE = 300.0
 """Seconds a transaction lives (docs/protocol.md, "State machines")."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from dpe_coap.numbers import Status
-from dpe_server import batching
+from dpe_server.handling import batching
 from dpe_server.state import StateDir
 from dpe_server.store import Outcome, Session, StoreError
 from dpe_server.store.sqlite.store import SqliteStore

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server import batching, transactions
+from dpe_server import transactions
+from dpe_server.handling import batching
 from dpe_server.transactions import State
 from tests.formal.spin import MODEL
 

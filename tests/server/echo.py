@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from dpe_coap.binding import Code
 from dpe_coap.messages import Version
-from dpe_server.batching import Batcher
+from dpe_server.handling.batching import Batcher
+from dpe_server.handling.reply import Reply
 from dpe_server.registrar import Prepared
-from dpe_server.reply import Reply
 from dpe_server.store import Outcome, Session
 
 SECRET = b"payload that no log may hold"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
+from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.lane import FORMS, LONGEST_FORM, Lane
 from dpe_server.net.udp import Endpoint
-from dpe_server.reply import UNAUTHORIZED, Reply, busy
 from tests.coap import (
     ACCEPT,
     ACK,

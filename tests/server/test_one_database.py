@@ -9,9 +9,9 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar
-from dpe_server.reply import UNAUTHORIZED
 from tests.server.registrar.double import POLICY, REALM, Device, Server, confirmation
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dpe_coap.binding import Code
 from dpe_server.datagram import Request, parse
-from dpe_server.reply import Reply
+from dpe_server.handling.reply import Reply
 from dpe_server.resources import UPLOADS, Answer, Resources
 from tests import coap
 from tests.coap import CON, DELETE, DISCOVERY, GET, POST, PUT, REGISTER, Message

@@ -9,8 +9,8 @@ from aiocoap.numbers.constants import TransportTuning
 from structlog.testing import capture_logs
 
 from dpe_coap.binding import Code
+from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.net.udp import listen
-from dpe_server.reply import UNAUTHORIZED, Reply
 from dpe_server.resources import Resources
 from dpe_server.site import CoapServer
 from tests import coap

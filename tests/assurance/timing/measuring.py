@@ -14,7 +14,7 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from dpe_server.batching import Batcher
+from dpe_server.handling.batching import Batcher
 from dpe_server.lane import Lane
 from dpe_server.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore

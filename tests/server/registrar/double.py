@@ -10,10 +10,10 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registrar import Registrar
-from dpe_server.reply import Reply
 from dpe_server.store import Outcome, Session, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_server.transactions import Transactions

@@ -8,9 +8,9 @@ from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.admission import STORE_PAUSE
+from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.ordinals import Ordinals
 from dpe_server.registrar import Registrar
-from dpe_server.reply import UNAUTHORIZED
 from dpe_server.store import StoreError
 from dpe_server.transactions import LIFE, PER_DEVICE
 from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation

@@ -12,8 +12,8 @@ from dpe_coap.messages import Confirm, Request, Response, Success, Version, deco
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.authentication import Authenticator
+from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.reply import UNAUTHORIZED, Reply
 from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
 
 

@@ -10,8 +10,8 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.reply import UNAUTHORIZED
 from dpe_server.transactions import LIFE, PER_DEVICE
 from tests.server.registrar.double import FIRST, LAST, WALL, Device, Server, confirmation
 

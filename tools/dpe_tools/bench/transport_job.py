@@ -10,8 +10,8 @@ from hmac import compare_digest, digest
 import cbor2
 
 from dpe_coap.binding import Code
+from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.registrar import Prepared
-from dpe_server.reply import UNAUTHORIZED, Reply
 from dpe_server.store import Outcome
 
 KINDS = frozenset({bytes([1, 0x50])})
@@ -39,11 +39,11 @@ class TransportJob:
         self._key = key
 
     def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        """See ``dpe_server.batching.Service``."""
+        """See ``dpe_server.handling.batching.Service``."""
         return Prepared([self._reply(payload) for payload in batch])
 
     def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
-        """See ``dpe_server.batching.Service``."""
+        """See ``dpe_server.handling.batching.Service``."""
         return prepared.slots  # type: ignore[return-value]  # no transaction is among them
 
     def _reply(self, payload: bytes) -> Reply:

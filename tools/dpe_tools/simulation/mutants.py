@@ -29,7 +29,7 @@ def _one(name: str, caught_by: str, where: str, before: str, after: str) -> Muta
 
 _REGISTRAR = "dpe_server.registrar:Registrar."
 _TRANSACTIONS = "dpe_server.transactions:Transactions."
-_BATCHER = "dpe_server.batching:Batcher."
+_BATCHER = "dpe_server.handling.batching:Batcher."
 _DECIDE = "dpe_server.store.commit_rules:decide"
 _CLIENT = "dpe_device.registration:Registration."
 _ENDPOINT = "dpe_device.coap:Endpoint."

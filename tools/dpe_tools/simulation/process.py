@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from dpe_server.batching import Batcher
+from dpe_server.handling.batching import Batcher
 from dpe_server.lane import Lane
 from dpe_server.net.udp import Endpoint, Link, Received
 from dpe_server.registrar import Registrar

@@ -21,11 +21,11 @@ import structlog
 from dpe_coap.imei import Imei
 from dpe_device import registration as client
 from dpe_device import udp
+from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.piggyback import piggybacked
 from dpe_server.provisioning import Credential
-from dpe_server.reply import Reply
 from dpe_server.site import LOGGER
 from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board, ticks_of

@@ -7,7 +7,7 @@ import aiocoap
 from aiocoap import resource
 
 from dpe_coap.binding import PATH
-from dpe_server.reply import Reply
+from dpe_server.handling.reply import Reply
 
 
 class _Register(resource.Resource):  # type: ignore[misc]  # aiocoap has no types

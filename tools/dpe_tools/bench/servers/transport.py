@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from dpe_server.reply import Reply
+from dpe_server.handling.reply import Reply
 from dpe_tools.bench.servers.pauses import Pauses
 from dpe_tools.bench.transport_job import KINDS, TransportJob
 
@@ -17,7 +17,7 @@ from dpe_tools.bench.transport_job import KINDS, TransportJob
 @asynccontextmanager
 async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.app puts it together."""
-    from dpe_server.batching import Batcher
+    from dpe_server.handling.batching import Batcher
     from dpe_server.lane import Lane
     from dpe_server.net.udp import listen
     from dpe_server.resources import Resources

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from dpe_coap.binding import Code
-from dpe_server.batching import BATCH, PATIENCE, WAITING, Batcher
-from dpe_server.reply import Reply, busy
+from dpe_server.handling.batching import BATCH, PATIENCE, WAITING, Batcher
+from dpe_server.handling.reply import Reply, busy
 from tests.server.echo import SECRET, Echo, payloads, run
 
 

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from dpe_coap.binding import Code
-from dpe_server.batching import BATCH, WAITING, Batcher
-from dpe_server.reply import Reply, busy
+from dpe_server.handling.batching import BATCH, WAITING, Batcher
+from dpe_server.handling.reply import Reply, busy
 from dpe_server.store import Outcome, StoreError
 from tests.server.echo import SECRET, Echo, held_up, in_flight, payloads, run
 
