@@ -3,7 +3,7 @@
 
 - dpe_coap/numbers.py, the constants of dpe1.cddl
 - docs/state-machines.md, drawn from the transition tables in the code: the server's is TRANSITIONS of
-  dpe_server.transactions; the client's is in the docstring of dpe_device.registration, where it costs a board nothing
+  dpe_server.registration.transactions; the client's is in the docstring of dpe_device.registration, where it costs a board nothing
 - the schema in docs/protocol.md
 """
 
@@ -16,7 +16,7 @@ import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
 from dpe_device import registration
-from dpe_server.transactions import TRANSITIONS, Event, State
+from dpe_server.registration.transactions import TRANSITIONS, Event, State
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "dpe_coap" / "dpe1.cddl"
@@ -44,7 +44,7 @@ Made from the code's own tables by `tools/generate.py`; a test fails when this p
 ## A transaction at the DPE Server
 
 A transaction begins with a REQUEST whose security token is valid, and ends after 300 s, or when a bound evicts it; both
-may happen in every state and are not drawn. `server/dpe_server/transactions.py`.
+may happen in every state and are not drawn. `server/dpe_server/registration/transactions.py`.
 
 ```mermaid
 {server}

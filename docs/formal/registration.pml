@@ -96,7 +96,7 @@ typedef Record { mtype:mark mark = NO_SESSION; byte session };
 Record saved[DEVICES];                     /* in flash: survives a reboot */
 Record held[DEVICES];                      /* in memory: what the client believes is saved */
 
-/* ---- The DPE Server: server/dpe_server/transactions.py, registrar.py, store/batch.py ---- */
+/* ---- The DPE Server: server/dpe_server/registration/transactions.py, registrar.py, store/batch.py ---- */
 
 mtype:transaction = { GONE, ANSWERED, PENDING, COMMITTING, ESTABLISHED, RELEASED, SUPERSEDED };
 mtype:transaction transaction[DRAWS] = GONE;  /* in memory; GONE: not there yet, or forgotten */

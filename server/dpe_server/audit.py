@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from dpe_server.registrar import Audit
+from dpe_server.registration.registrar import Audit
 
 UNPROVED_PER_SECOND = 10
 """The most lines a second about senders that have proved no key."""

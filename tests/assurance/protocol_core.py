@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 _MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_faults.py", "tests/core/test_messages.py")
 _REGISTRAR = (
-    "tests/server/registrar/test_registration.py",
-    "tests/server/registrar/test_audit_records.py",
-    "tests/server/registrar/test_refusals.py",
-    "tests/server/registrar/test_client_ids.py",
-    "tests/server/registrar/test_limits.py",
-    "tests/server/registrar/test_overload.py",
-    "tests/server/registrar/test_store_failure.py",
+    "tests/server/registration/test_registration.py",
+    "tests/server/registration/test_audit_records.py",
+    "tests/server/registration/test_refusals.py",
+    "tests/server/registration/test_client_ids.py",
+    "tests/server/registration/test_limits.py",
+    "tests/server/registration/test_overload.py",
+    "tests/server/registration/test_store_failure.py",
     "tests/server/test_one_database.py",
 )
 _DEVICE = (
@@ -43,14 +43,17 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "device/dpe_device/registration.py": ("tests/device/test_coap.py", *_DEVICE),
     "device/dpe_device/x25519.py": ("tests/device/test_x25519.py",),
-    "server/dpe_server/admission.py": _REGISTRAR,
-    "server/dpe_server/authentication.py": _REGISTRAR,
-    "server/dpe_server/compact.py": ("tests/server/test_compact.py", "tests/server/test_transactions.py"),
-    "server/dpe_server/id_manager.py": ("tests/server/test_id_manager.py",),
-    "server/dpe_server/ordinals.py": ("tests/server/test_ordinals.py",),
-    "server/dpe_server/registrar.py": _REGISTRAR,
+    "server/dpe_server/registration/admission.py": _REGISTRAR,
+    "server/dpe_server/registration/authentication.py": _REGISTRAR,
+    "server/dpe_server/registration/containers.py": (
+        "tests/server/registration/test_containers.py",
+        "tests/server/registration/test_transactions.py",
+    ),
+    "server/dpe_server/registration/id_manager.py": ("tests/server/registration/test_id_manager.py",),
+    "server/dpe_server/registration/ordinals.py": ("tests/server/registration/test_ordinals.py",),
+    "server/dpe_server/registration/registrar.py": _REGISTRAR,
     "server/dpe_server/store/commit_rules.py": ("tests/server/store/test_commit.py",),
-    "server/dpe_server/transactions.py": ("tests/server/test_transactions.py", *_REGISTRAR),
+    "server/dpe_server/registration/transactions.py": ("tests/server/registration/test_transactions.py", *_REGISTRAR),
 }
 
 

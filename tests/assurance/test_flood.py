@@ -11,9 +11,9 @@ import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server import policy
-from dpe_server.registrar import Registrar
+from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transactions import Transactions
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_server.transactions import Transactions
 from tests.assurance.crowd import open_state
 from tests.assurance.flood import Settings, run
 from tests.conftest import missing

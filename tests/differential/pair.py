@@ -19,14 +19,14 @@ from dpe_server.handling.batching import Batcher, Service
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.ring import KeyRing
 from dpe_server.lane import Lane
-from dpe_server.registrar import Prepared, Registrar
+from dpe_server.registration.registrar import Prepared, Registrar
 from dpe_server.resources import Resources
 from dpe_server.site import TURN, CoapServer
 from dpe_server.store import Outcome, Session
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.differential.traffic import REALM, Traffic
 from tests.links import FakeLink, never_separate, settle
-from tests.server.registrar.double import POLICY
+from tests.server.registration.double import POLICY
 
 WALL = 1_800_000_000.0
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server import transactions
 from dpe_server.handling import batching
-from dpe_server.transactions import State
+from dpe_server.registration import transactions
+from dpe_server.registration.transactions import State
 from tests.formal.spin import MODEL
 
 Table = set[tuple[str, str, str]]

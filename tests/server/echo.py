@@ -12,7 +12,7 @@ from dpe_coap.binding import Code
 from dpe_coap.messages import Version
 from dpe_server.handling.batching import Batcher
 from dpe_server.handling.reply import Reply
-from dpe_server.registrar import Prepared
+from dpe_server.registration.registrar import Prepared
 from dpe_server.store import Outcome, Session
 
 SECRET = b"payload that no log may hold"

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dpe_server.audit import AuditLog
-from dpe_server.registrar import Audit
+from dpe_server.registration.registrar import Audit
 
 ESTABLISHED = Audit("established", {"client_id": "00112233445566", "rule": "all"})
 UNPROVED = Audit("unauthenticated", {"reason": "bad security token"})

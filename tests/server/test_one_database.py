@@ -10,9 +10,9 @@ from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.handling.reply import UNAUTHORIZED
-from dpe_server.ordinals import Ordinals
-from dpe_server.registrar import Registrar
-from tests.server.registrar.double import POLICY, REALM, Device, Server, confirmation
+from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.registrar import Registrar
+from tests.server.registration.double import POLICY, REALM, Device, Server, confirmation
 
 
 class Twins:

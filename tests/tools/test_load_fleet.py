@@ -19,7 +19,7 @@ from dpe_server.config import Config
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.provisioning import credential
-from dpe_server.registrar import Registrar
+from dpe_server.registration.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet

@@ -19,7 +19,7 @@ import structlog
 
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.reply import Reply, busy
-from dpe_server.registrar import Prepared
+from dpe_server.registration.registrar import Prepared
 from dpe_server.store import Outcome, Session, StoreError
 
 BATCH = 256

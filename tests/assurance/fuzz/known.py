@@ -7,13 +7,13 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep, SuccessStep
 from dpe_coap.messages import Request, Response, Success, Version, decode, encode
 from dpe_server import policy
-from dpe_server.compact import Queue
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.ring import KeyRing
-from dpe_server.registrar import Registrar
-from dpe_server.transactions import LIFE, Transactions
+from dpe_server.registration.containers import Queue
+from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transactions import LIFE, Transactions
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
-from tests.server.registrar.double import POLICY, REALM, WALL
+from tests.server.registration.double import POLICY, REALM, WALL
 
 NOW = 1000.0
 REDIRECTED = "redirected"

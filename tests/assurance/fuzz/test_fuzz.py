@@ -13,8 +13,8 @@ from dpe_device import messages as device_messages
 from dpe_device.coap import Endpoint
 from dpe_server import lane as server_lane
 from dpe_server import provisioning
-from dpe_server.authentication import Authenticator, Sender
 from dpe_server.policy import fields
+from dpe_server.registration.authentication import Authenticator, Sender
 from tests.assurance import fuzz
 from tests.assurance.fuzz import corpus, seeded
 from tests.assurance.fuzz.known import NOW, Known

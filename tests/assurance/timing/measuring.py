@@ -16,9 +16,9 @@ from pathlib import Path
 
 from dpe_server.handling.batching import Batcher
 from dpe_server.lane import Lane
-from dpe_server.registrar import Registrar
+from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transactions import LIFE
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_server.transactions import LIFE
 from tests.assurance.timing.planting import DELAYS, SlowRegistrar, version
 from tests.assurance.timing.refusals import Ask, Make, Refusals, registrar
 from tests.coap import CON, POST, REGISTER, Client, Message

@@ -10,7 +10,7 @@ from time import perf_counter_ns
 
 from dpe_coap.messages import Version
 from dpe_server import app
-from dpe_server.registrar import Prepared, Registrar
+from dpe_server.registration.registrar import Prepared, Registrar
 
 DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)
 """Nanoseconds. A REQUEST of the DPE version 1.(10 + n) is answered so much later."""

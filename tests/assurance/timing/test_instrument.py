@@ -41,7 +41,7 @@ def test_it_measures_every_class(where: str, capsys: pytest.CaptureFixture[str])
 
 def test_a_delay_is_planted_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by 100 ns when it is looked at."""
-    monkeypatch.setattr("dpe_server.registrar.Registrar.prepare", lambda *_: None)
+    monkeypatch.setattr("dpe_server.registration.registrar.Registrar.prepare", lambda *_: None)
     now = 0
 
     def clock() -> int:

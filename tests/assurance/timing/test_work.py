@@ -9,7 +9,7 @@ import pytest
 from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
-from dpe_server.authentication import Authenticator, Sender
+from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.assurance.timing.measuring import InProcess
 from tests.assurance.timing.refusals import Make, Refusals

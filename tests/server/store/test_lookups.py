@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpe_coap.errors import LocalError
-from dpe_server.admission import UNRESTRICTED
+from dpe_server.registration.admission import UNRESTRICTED
 from dpe_server.store import Confirmed, Restriction, Session
 from dpe_server.store.sqlite import statements
 from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore

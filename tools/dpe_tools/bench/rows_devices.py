@@ -12,7 +12,7 @@ from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.provisioning import credential
-from dpe_server.registrar import Registrar
+from dpe_server.registration.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store import Session
 from dpe_server.store.sqlite.store import SqliteStore

@@ -11,7 +11,7 @@ import cbor2
 
 from dpe_coap.binding import Code
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
-from dpe_server.registrar import Prepared
+from dpe_server.registration.registrar import Prepared
 from dpe_server.store import Outcome
 
 KINDS = frozenset({bytes([1, 0x50])})

@@ -18,9 +18,9 @@ from dpe_device.registration import Registration
 from dpe_server.duplicates import EXCHANGE_LIFETIME
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.registrar import Prepared
+from dpe_server.registration.registrar import Prepared
+from dpe_server.registration.transactions import LIFE, PER_DEVICE, State
 from dpe_server.store import Outcome, Session
-from dpe_server.transactions import LIFE, PER_DEVICE, State
 from dpe_tools.simulation import tokens
 from dpe_tools.simulation.world import Address, World
 

@@ -27,8 +27,8 @@ def _one(name: str, caught_by: str, where: str, before: str, after: str) -> Muta
     return Mutant(name, (caught_by,), (Change(where, before, after),))
 
 
-_REGISTRAR = "dpe_server.registrar:Registrar."
-_TRANSACTIONS = "dpe_server.transactions:Transactions."
+_REGISTRAR = "dpe_server.registration.registrar:Registrar."
+_TRANSACTIONS = "dpe_server.registration.transactions:Transactions."
 _BATCHER = "dpe_server.handling.batching:Batcher."
 _DECIDE = "dpe_server.store.commit_rules:decide"
 _CLIENT = "dpe_device.registration:Registration."
@@ -118,7 +118,7 @@ MUTANTS = (
     _one(
         "ordinals start again after a restart",
         it.NEWER_WINS,
-        "dpe_server.ordinals:Ordinals.after",
+        "dpe_server.registration.ordinals:Ordinals.after",
         "max(last + 1, int(wall * 1e6))",
         "0",
     ),
@@ -146,7 +146,7 @@ MUTANTS = (
     _one(
         "a Client ID is drawn without a look at the store",
         it.CLIENT_IDS_DIFFER,
-        "dpe_server.id_manager:IdManager._window",
+        "dpe_server.registration.id_manager:IdManager._window",
         " if n not in taken",
         "",
     ),
@@ -238,7 +238,7 @@ MUTANTS = (
     _one(
         "a REQUEST is answered without a look at the revocation list",
         it.REVOKED,
-        "dpe_server.admission:Admission._verdict",
+        "dpe_server.registration.admission:Admission._verdict",
         "restriction.revoked | (not p.proved)",
         "(not p.proved)",
     ),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dpe_server.handling.reply import Reply
-from dpe_server.registrar import Prepared, Registrar
+from dpe_server.registration.registrar import Prepared, Registrar
 from dpe_server.store import Outcome
 
 if TYPE_CHECKING:

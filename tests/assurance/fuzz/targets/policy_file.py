@@ -7,7 +7,7 @@ from typing import Any
 from dpe_coap.messages import Version
 from dpe_server import policy
 from dpe_server.policy import DEFAULT_POLICY, PolicyError, describe
-from tests.server.registrar.double import POLICY
+from tests.server.registration.double import POLICY
 
 LONGEST = 800
 WORDS = tuple(

@@ -15,7 +15,7 @@ from pathlib import Path
 from dpe_server import app, policy
 from dpe_server.audit import AuditLog
 from dpe_server.handling.batching import Batcher
-from dpe_server.registrar import Registrar
+from dpe_server.registration.registrar import Registrar
 from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.bench.servers.pauses import Pauses

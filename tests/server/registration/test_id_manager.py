@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from dpe_server.id_manager import WINDOW, IdManager
+from dpe_server.registration.id_manager import WINDOW, IdManager
 
 
 class Ledger:

@@ -8,11 +8,11 @@ import pytest
 
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
-from dpe_server.admission import STORE_PAUSE
 from dpe_server.handling.reply import UNAUTHORIZED
+from dpe_server.registration.admission import STORE_PAUSE
+from dpe_server.registration.transactions import PER_DEVICE
 from dpe_server.store import StoreError, sqlite
-from dpe_server.transactions import PER_DEVICE
-from tests.server.registrar.double import Device, Server, confirmation
+from tests.server.registration.double import Device, Server, confirmation
 
 Failing = Callable[[Server], AbstractContextManager[None]]
 

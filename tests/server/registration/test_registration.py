@@ -12,8 +12,8 @@ from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.transactions import LIFE, PER_DEVICE
-from tests.server.registrar.double import FIRST, LAST, WALL, Device, Server, confirmation
+from dpe_server.registration.transactions import LIFE, PER_DEVICE
+from tests.server.registration.double import FIRST, LAST, WALL, Device, Server, confirmation
 
 
 def test_registration(server: Server, device: Device) -> None:

@@ -5,7 +5,7 @@ from os import urandom
 from dpe_coap.messages import Response
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from tests.server.registrar.double import Device, Server, confirmation
+from tests.server.registration.double import Device, Server, confirmation
 
 STABLE = """
 [[rule]]

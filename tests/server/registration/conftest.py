@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.registrar.double import Device, Server
+from tests.server.registration.double import Device, Server
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from dpe_coap import keys as schedule
 from dpe_coap.messages import Request, Response, Success, Version, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from dpe_server.admission import STORE_PAUSE
-from dpe_server.registrar import Audit
-from dpe_server.transactions import LIFE
-from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server
+from dpe_server.registration.admission import STORE_PAUSE
+from dpe_server.registration.registrar import Audit
+from dpe_server.registration.transactions import LIFE
+from tests.server.registration.double import POLICY, REALM, WALL, Device, Server
 
 
 def records(server: Server) -> list[tuple[str, dict[str, str | int]]]:

@@ -18,9 +18,9 @@ from struct import Struct
 from dpe_coap.keys import ConfirmStep, SuccessStep
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
-from dpe_server.compact import Index, Map, Queue
 from dpe_server.handling.reply import Reply
 from dpe_server.policy import Terms
+from dpe_server.registration.containers import Index, Map, Queue
 
 LIFE = 300.0
 """Seconds a transaction lives (docs/protocol.md, "State machines")."""

@@ -11,10 +11,10 @@ from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from dpe_server.authentication import Authenticator
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.keys.at_rest import AtRest
-from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
+from dpe_server.registration.authentication import Authenticator
+from tests.server.registration.double import POLICY, REALM, WALL, Device, Server, confirmation
 
 
 @pytest.mark.parametrize(

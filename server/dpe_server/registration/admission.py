@@ -6,11 +6,11 @@ from itertools import chain, zip_longest
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import SIZE_CLIENT_ID, Status
-from dpe_server.authentication import Sender
-from dpe_server.id_manager import IdManager
 from dpe_server.policy import Accept, Policy, Redirect, Refuse, RequireX25519, VersionNotSupported
+from dpe_server.registration.authentication import Sender
+from dpe_server.registration.id_manager import IdManager
+from dpe_server.registration.transactions import State, Transactions
 from dpe_server.store import Restriction, Session, Store, StoreError
-from dpe_server.transactions import State, Transactions
 
 STORE_PAUSE = 5.0
 """Seconds after a failed commit in which no Client ID is offered, as its SUCCESS would fail too."""

@@ -22,15 +22,15 @@ from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, decode, encode
 from dpe_coap.numbers import SIZE_CLIENT_ID, SIZE_MAC, Status
-from dpe_server.admission import Admission, Verdict
-from dpe_server.authentication import Authenticator, Sender
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.ordinals import Ordinals
 from dpe_server.policy import Policy
+from dpe_server.registration.admission import Admission, Verdict
+from dpe_server.registration.authentication import Authenticator, Sender
+from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction, Transactions
 from dpe_server.store import Outcome, Session, Store, StoreError
-from dpe_server.transactions import LIFE, Event, Offer, State, Transaction, Transactions
 
 
 @dataclass(frozen=True, slots=True)

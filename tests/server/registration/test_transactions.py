@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
-from dpe_server import transactions as module
-from dpe_server.compact import Queue
 from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.policy import Terms
-from dpe_server.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
+from dpe_server.registration import transactions as module
+from dpe_server.registration.containers import Queue
+from dpe_server.registration.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
 
 TERMS = Terms("everyone", 86_400, '{"battery": null}', "{}")
 

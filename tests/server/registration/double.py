@@ -13,10 +13,10 @@ from dpe_server import policy
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.registrar import Registrar
+from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transactions import Transactions
 from dpe_server.store import Outcome, Session, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_server.transactions import Transactions
 
 REALM = "test realm"
 WALL = 1_800_000_000.0

@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from os import urandom
 
-from dpe_server.compact import SIZE_TH1, Index, Map, Queue
+from dpe_server.registration.containers import SIZE_TH1, Index, Map, Queue
 
 
 def test_a_map_has_each_key_in_one_of_256_parts() -> None:

@@ -1,4 +1,4 @@
-from dpe_server.ordinals import Ordinals
+from dpe_server.registration.ordinals import Ordinals
 
 UNIX = 1_800_000_000.0
 

@@ -10,8 +10,8 @@ from dpe_coap.binding import Code
 from dpe_coap.messages import Success, encode
 from dpe_coap.numbers import Status
 from dpe_server.handling.reply import UNAUTHORIZED
-from dpe_server.transactions import LIFE, PER_DEVICE
-from tests.server.registrar.double import Device, Server, confirmation
+from dpe_server.registration.transactions import LIFE, PER_DEVICE
+from tests.server.registration.double import Device, Server, confirmation
 
 Flood = Callable[[Device], bytes]
 

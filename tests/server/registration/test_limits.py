@@ -7,13 +7,13 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server import policy
-from dpe_server.admission import STORE_PAUSE
 from dpe_server.handling.reply import UNAUTHORIZED
-from dpe_server.ordinals import Ordinals
-from dpe_server.registrar import Registrar
+from dpe_server.registration.admission import STORE_PAUSE
+from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transactions import LIFE, PER_DEVICE
 from dpe_server.store import StoreError
-from dpe_server.transactions import LIFE, PER_DEVICE
-from tests.server.registrar.double import POLICY, REALM, WALL, Device, Server, confirmation
+from tests.server.registration.double import POLICY, REALM, WALL, Device, Server, confirmation
 
 
 def test_success_of_a_lost_transaction(server: Server, device: Device) -> None:
