@@ -15,13 +15,13 @@ from pathlib import Path
 
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
+from dpe_server.coap.aiocoap_endpoint import TURN, CoapServer
+from dpe_server.coap.lane import Lane
+from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher, Service
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.ring import KeyRing
-from dpe_server.lane import Lane
 from dpe_server.registration.registrar import Prepared, Registrar
-from dpe_server.resources import Resources
-from dpe_server.site import TURN, CoapServer
 from dpe_server.store import Outcome, Session
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.differential.traffic import REALM, Traffic

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from dpe_coap.errors import LocalError
-from dpe_server.discovery import LINK
+from dpe_server.coap.discovery import LINK
 from dpe_tools.bench.discovering import Discovering
 from tests.tools.bench_peer import Peer, Request
 

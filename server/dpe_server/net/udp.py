@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from dpe_coap.binding import DEFAULT_PORT
 from dpe_coap.errors import LocalError
+from dpe_server.coap.fairness import Turns
 from dpe_server.net import mmsg, packet_info
-from dpe_server.turns import Turns
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
 """Where a server listens when it is not told."""

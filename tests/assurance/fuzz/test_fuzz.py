@@ -11,8 +11,8 @@ import pytest
 
 from dpe_device import messages as device_messages
 from dpe_device.coap import Endpoint
-from dpe_server import lane as server_lane
 from dpe_server import provisioning
+from dpe_server.coap import lane as server_lane
 from dpe_server.policy import fields
 from dpe_server.registration.authentication import Authenticator, Sender
 from tests.assurance import fuzz
@@ -184,7 +184,7 @@ def test_a_server_that_keeps_what_is_not_proved_is_found(monkeypatch: pytest.Mon
 
 
 def test_a_server_that_talks_too_much_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpe_server.discovery.links", lambda query: b"x" * 500)
+    monkeypatch.setattr("dpe_server.coap.discovery.links", lambda query: b"x" * 500)
     broken("lane")
 
 

@@ -9,10 +9,10 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_coap.messages import Request, Response, Version, encode
 from dpe_coap.numbers import MAX_SERVER_URI, Status
+from dpe_server.coap.piggyback import piggybacked
+from dpe_server.coap.resources import UPLOADS
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.piggyback import piggybacked
-from dpe_server.resources import UPLOADS
 from dpe_server.state import StateDir
 from tests.assurance.fuzz.published import (
     AMPLIFICATION,

@@ -14,8 +14,8 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
+from dpe_server.coap.lane import Lane
 from dpe_server.handling.batching import Batcher
-from dpe_server.lane import Lane
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.sqlite.store import SqliteStore

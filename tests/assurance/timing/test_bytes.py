@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.lane import LONGEST_FORM
+from dpe_server.coap.lane import LONGEST_FORM
 from tests.assurance.timing.refusals import Refusals
 from tests.coap import ACK, CON, NON, POST, REGISTER, Client, Message, Options
 from tests.end_to_end.running import Running, running_on

@@ -15,7 +15,7 @@ from dpe_coap.numbers import MessageType, Status
 from dpe_device import registration as client
 from dpe_device import udp
 from dpe_device.registration import Registration
-from dpe_server.duplicates import EXCHANGE_LIFETIME
+from dpe_server.coap.duplicates import EXCHANGE_LIFETIME
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.registration.registrar import Prepared

@@ -223,7 +223,7 @@ MUTANTS = (
     _one(
         "the message layer does not remember duplicates",
         it.DUPLICATES,
-        "dpe_server.duplicates:Duplicates.begin",
+        "dpe_server.coap.duplicates:Duplicates.begin",
         "if known is not None and known.startswith(fingerprint):",
         "if False:",
     ),

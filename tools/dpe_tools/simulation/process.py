@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dpe_server.coap.aiocoap_endpoint import CoapServer
+from dpe_server.coap.lane import Lane
+from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher
-from dpe_server.lane import Lane
 from dpe_server.net.udp import Endpoint, Link, Received
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import Transactions
-from dpe_server.resources import Resources
-from dpe_server.site import CoapServer
 from dpe_server.store import Confirmed, Outcome, Restriction, Session, Store, StoreError
 from dpe_tools.simulation.invariants import NO_DEFECT
 from dpe_tools.simulation.loop import Killed, Loop

@@ -21,12 +21,12 @@ import structlog
 from dpe_coap.imei import Imei
 from dpe_device import registration as client
 from dpe_device import udp
+from dpe_server.coap.aiocoap_endpoint import LOGGER
+from dpe_server.coap.piggyback import piggybacked
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.piggyback import piggybacked
 from dpe_server.provisioning import Credential
-from dpe_server.site import LOGGER
 from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board, ticks_of
 from dpe_tools.simulation.host import Host

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
-from dpe_server.datagram import Acknowledgement, Rejected, parse
+from dpe_server.coap.datagram import Acknowledgement, Rejected, parse
+from dpe_server.coap.lane import Lane
+from dpe_server.coap.piggyback import refusal
+from dpe_server.coap.resources import CONTENT_FORMAT_LINKS, UPLOADS, Answer, Resources
 from dpe_server.handling.reply import Reply, busy
-from dpe_server.lane import Lane
-from dpe_server.piggyback import refusal
-from dpe_server.resources import CONTENT_FORMAT_LINKS, UPLOADS, Answer, Resources
 from tests.assurance.fuzz.known import REDIRECTED, Known
 from tests.coap import (  # fmt: skip
     ACCEPT,

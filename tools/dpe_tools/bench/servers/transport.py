@@ -17,11 +17,11 @@ from dpe_tools.bench.transport_job import KINDS, TransportJob
 @asynccontextmanager
 async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.app puts it together."""
+    from dpe_server.coap.aiocoap_endpoint import CoapServer
+    from dpe_server.coap.lane import Lane
+    from dpe_server.coap.resources import Resources
     from dpe_server.handling.batching import Batcher
-    from dpe_server.lane import Lane
     from dpe_server.net.udp import listen
-    from dpe_server.resources import Resources
-    from dpe_server.site import CoapServer
 
     sockets, _ = listen([f"127.0.0.1:{port}"])
     batcher = Batcher(job, lambda _: [], retry_after=1)

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from dpe_coap.messages import Request, Version, encode
-from dpe_server import turns
-from dpe_server.turns import Turns
+from dpe_server.coap import fairness as turns
+from dpe_server.coap.fairness import Turns
 from tests.coap import CON, POST, REGISTER, Message
 
 FULL = 8

@@ -9,10 +9,10 @@ from aiocoap.numbers.constants import TransportTuning
 from structlog.testing import capture_logs
 
 from dpe_coap.binding import Code
+from dpe_server.coap.aiocoap_endpoint import CoapServer
+from dpe_server.coap.resources import Resources
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.net.udp import listen
-from dpe_server.resources import Resources
-from dpe_server.site import CoapServer
 from tests import coap
 from tests.coap import ACK, CON, GET, NON, POST, REGISTER, RST, Client, Message
 from tests.serving import HAS_IPV6, LoopThread, needs_ipv6

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from dpe_coap.messages import Request, Success, Version, encode
-from dpe_server import names
-from dpe_server.names import Names, name_of
+from dpe_server.coap import subjects as names
+from dpe_server.coap.subjects import Names, name_of
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, URI_HOST, Message
 
 HANDLE, IMEI, CLIENT_ID = bytes(range(17)), bytes(range(7)), bytes(range(7))

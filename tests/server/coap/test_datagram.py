@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.datagram import MOST_OPTIONS, Acknowledgement, Block, Rejected, Request, Type, parse
+from dpe_server.coap.datagram import MOST_OPTIONS, Acknowledgement, Block, Rejected, Request, Type, parse
 from tests import coap
 from tests.coap import ACK, CON, GET, NON, POST, RST, Message
 

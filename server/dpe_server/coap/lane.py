@@ -16,11 +16,11 @@ from functools import partial
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
 from dpe_coap.numbers import LABEL_TYPE, MessageType
-from dpe_server.datagram import POSTS, Rejected, Request, Type, parse
+from dpe_server.coap.datagram import POSTS, Rejected, Request, Type, parse
+from dpe_server.coap.piggyback import piggybacked
+from dpe_server.coap.resources import REGISTER
 from dpe_server.handling.reply import Reply
 from dpe_server.net.udp import Endpoint, Link, Received
-from dpe_server.piggyback import piggybacked
-from dpe_server.resources import REGISTER
 
 FORMS = 1_024
 """The most byte strings of options that are remembered."""

@@ -19,13 +19,13 @@ from aiocoap.messagemanager import MessageManager
 from aiocoap.tokenmanager import TokenManager
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
-from dpe_server.datagram import Acknowledgement, Rejected, Request, Type, parse
-from dpe_server.duplicates import Duplicates
+from dpe_server.coap.datagram import Acknowledgement, Rejected, Request, Type, parse
+from dpe_server.coap.duplicates import Duplicates
+from dpe_server.coap.piggyback import refusal
+from dpe_server.coap.resources import Answer, Resources
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.reply import busy
 from dpe_server.net.udp import Endpoint, Link
-from dpe_server.piggyback import refusal
-from dpe_server.resources import Answer, Resources
 
 LOGGER = "dpe_server.coap"
 """aiocoap's logger. Below ERROR it tells of what peers do, with their addresses: that is not for an operator's log."""

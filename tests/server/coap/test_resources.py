@@ -6,9 +6,9 @@ import cbor2
 import pytest
 
 from dpe_coap.binding import Code
-from dpe_server.datagram import Request, parse
+from dpe_server.coap.datagram import Request, parse
+from dpe_server.coap.resources import UPLOADS, Answer, Resources
 from dpe_server.handling.reply import Reply
-from dpe_server.resources import UPLOADS, Answer, Resources
 from tests import coap
 from tests.coap import CON, DELETE, DISCOVERY, GET, POST, PUT, REGISTER, Message
 

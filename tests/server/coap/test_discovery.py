@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpe_server.discovery import links
+from dpe_server.coap.discovery import links
 
 LINK = b'</dpe/register>;rt="dpe.register";if="dpe-1";ct=60'
 

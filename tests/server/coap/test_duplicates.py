@@ -2,7 +2,7 @@
 
 import gc
 
-from dpe_server.duplicates import EXCHANGE_LIFETIME, Duplicates
+from dpe_server.coap.duplicates import EXCHANGE_LIFETIME, Duplicates
 
 
 def test_the_same_bytes_under_one_message_id_are_a_duplicate() -> None:

@@ -10,7 +10,7 @@ server that nobody else wants. Nothing is remembered of any source.
 from collections import deque
 from collections.abc import Sequence
 
-from dpe_server.names import Names
+from dpe_server.coap.subjects import Names
 
 SHARE = 1
 """Datagrams of one source in a full batch that are decided now: a device has one under way."""

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, MAX_PAYLOAD, PATH, Code, problem
-from dpe_server import discovery
-from dpe_server.datagram import Block, Option, Request
+from dpe_server.coap import discovery
+from dpe_server.coap.datagram import Block, Option, Request
 from dpe_server.handling.reply import Reply
 
 GET = 0x01

@@ -15,7 +15,7 @@ from dpe_coap.numbers import (
     SIZE_SEALED_IMEI,
     MessageType,
 )
-from dpe_server.datagram import POSTS
+from dpe_server.coap.datagram import POSTS
 
 TICK = 1.0
 """Seconds for which a name is remembered. A device sends again after 2 s (RFC 7252 section 4.8)."""

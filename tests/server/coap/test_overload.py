@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dpe_coap.binding import Code
+from dpe_server.coap.aiocoap_endpoint import TURN, UNDER_WAY, CoapServer
+from dpe_server.coap.resources import Resources
 from dpe_server.handling.reply import Reply
-from dpe_server.resources import Resources
-from dpe_server.site import TURN, UNDER_WAY, CoapServer
 from tests.coap import ACK, CON, DISCOVERY, GET, MAX_AGE, NON, POST, REGISTER, RST, Message
 from tests.links import FakeLink, never_separate, settle
 
