@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from dpe_coap.errors import DpeError
-from dpe_server.app import serve
+from dpe_server.operation.app import serve
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:

@@ -19,7 +19,7 @@ from typing import Self
 from dpe_coap.messages import Confirm, decode
 from dpe_coap.numbers import Status
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import credentials
 from dpe_tools.faults import Faults

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_tools.server_process import ServerProcess
 from tests.assurance import trials
 from tests.assurance.administration import call

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from dpe_server.workers import STEADY
+from dpe_server.operation.workers import STEADY
 from dpe_tools.bench.rows_fill import Rows
 from dpe_tools.server_process import ServerProcess
 from tests.assurance import trials

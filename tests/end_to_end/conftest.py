@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests.coap import Client
 from tests.end_to_end.processes import Process, Start
 from tests.end_to_end.running import POLICY, Running, running_on

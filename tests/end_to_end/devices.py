@@ -10,7 +10,7 @@ from dpe_coap.keys import ConfirmStep, RequestStep, SuccessStep
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server.keys.ring import KeyRing
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 
 VERSION = Version(1, 0)
 _serial_numbers = itertools.count(1)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 
 
 class Process:

@@ -7,8 +7,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from dpe_server.app import Server
-from dpe_server.state import StateDir
+from dpe_server.operation.app import Server
+from dpe_server.operation.state_dir import StateDir
 from tests.serving import LoopThread
 
 POLICY = """

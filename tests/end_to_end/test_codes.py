@@ -12,7 +12,7 @@ from dpe_coap.messages import Version, encode
 from dpe_coap.numbers import Status
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, RST, Client, Message

@@ -8,7 +8,7 @@ import threading
 
 from dpe_coap.numbers import Status
 from dpe_server.handling.batching import WAITING
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message, Options
 from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.running import Running

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dpe_coap.numbers import Status
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests import coap
 from tests.coap import CON, POST, REGISTER, Client, Message
 from tests.end_to_end.devices import Device, Offer

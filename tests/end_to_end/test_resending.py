@@ -7,7 +7,7 @@ import pytest
 
 from dpe_coap.messages import Success, decode
 from dpe_coap.numbers import Status
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests.coap import ACK, CON, POST, REGISTER, Client, Message
 from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.running import running_on

@@ -10,7 +10,7 @@ import pytest
 
 from dpe_coap.numbers import Status
 from dpe_server.handling import batching
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store import Outcome, Session, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dpe_coap.numbers import Status
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests.coap import Client
 from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.processes import Process, Start, children
@@ -27,7 +27,7 @@ RESTARTING += "app.serve(Path(sys.argv[1]), sys.argv[2:], workers=2)"
 HALF = """
 import time
 from dpe_coap.errors import DpeError
-from dpe_server import workers
+from dpe_server.operation import workers
 
 def run(number, ties):
     if number == 1:

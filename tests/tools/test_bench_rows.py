@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpe_coap.errors import LocalError
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store import Session
 from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
 from dpe_tools.bench import rows as command

@@ -17,9 +17,9 @@ import cbor2
 import pytest
 
 from dpe_coap.errors import LocalError
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load as load_policy
 from dpe_server.registration.registrar import Registrar
-from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.bench import contenders, fleet, generator, machine, native, plot
 from dpe_tools.bench.generator import Generator, Load

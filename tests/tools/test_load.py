@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dpe_coap.errors import LocalError
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.crew import Crew
 from dpe_tools.load.network import PORTS, Loopback, Network, Ports, Server

@@ -15,12 +15,12 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_device.registration import BACKOFF, CONFIRMING, REFUSED, REQUESTING
 from dpe_server import policy
-from dpe_server.config import Config
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.provisioning import credential
+from dpe_server.operation.config import Config
+from dpe_server.operation.provisioning import credential
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
-from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet
 from dpe_tools.load.histogram import Histogram

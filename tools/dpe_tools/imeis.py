@@ -8,7 +8,7 @@ import click
 
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
-from dpe_server.provisioning import Row, read_imeis
+from dpe_server.operation.provisioning import Row, read_imeis
 
 
 def sources(command: click.decorators.FC) -> click.decorators.FC:

@@ -12,8 +12,8 @@ from typing import Any, Self
 from dpe_coap.imei import Imei
 from dpe_device.registration import Registration
 from dpe_device.udp import register
-from dpe_server.provisioning import Credential, credential
-from dpe_server.state import StateDir
+from dpe_server.operation.provisioning import Credential, credential
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import credentials

@@ -11,8 +11,8 @@ import pytest
 
 from dpe_device import messages as device_messages
 from dpe_device.coap import Endpoint
-from dpe_server import provisioning
 from dpe_server.coap import lane as server_lane
+from dpe_server.operation import provisioning
 from dpe_server.policy import fields
 from dpe_server.registration.authentication import Authenticator, Sender
 from tests.assurance import fuzz

@@ -13,7 +13,7 @@ from dpe_server.coap.piggyback import piggybacked
 from dpe_server.coap.resources import UPLOADS
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests.assurance.fuzz.published import (
     AMPLIFICATION,
     CLASSES,

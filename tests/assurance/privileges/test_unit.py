@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from tests.assurance.privileges import confine
 from tests.assurance.privileges.unit import UNIT, settings, system_calls
 from tests.coap import Client

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from dpe_coap.messages import Version
-from dpe_server import app
+from dpe_server.operation import app
 from dpe_server.registration.registrar import Prepared, Registrar
 
 DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)

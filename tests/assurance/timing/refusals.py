@@ -13,8 +13,8 @@ from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
-from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.end_to_end.devices import VERSION, Device, Offer
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_tools.bench import fleet
 from dpe_tools.bench.discovering import Discovering
 from dpe_tools.bench.generator import Generator

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dpe_coap.errors import LocalError
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_tools import terminal
 from dpe_tools.bench import machine, plot
 from dpe_tools.bench.rows_fill import BATCH, Rows

@@ -11,9 +11,9 @@ from dpe_coap.errors import LocalError
 from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.provisioning import credential
+from dpe_server.operation.provisioning import credential
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
-from dpe_server.state import StateDir
 from dpe_server.store import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import Device

@@ -13,8 +13,8 @@ import click
 
 from dpe_coap.binding import RESOURCE_TYPE
 from dpe_coap.errors import DpeError
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load
-from dpe_server.state import StateDir
 from dpe_server.store.sqlite import schema
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import terminal

@@ -2,7 +2,7 @@
 
 import click
 
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 
 
 @click.command()

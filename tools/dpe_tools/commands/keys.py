@@ -7,7 +7,7 @@ import click
 
 from dpe_coap.errors import LocalError
 from dpe_server.keys.ring import LAST_GENERATION
-from dpe_server.state import KeyKind, StateDir
+from dpe_server.operation.state_dir import KeyKind, StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import terminal
 

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import click
 
 from dpe_coap.errors import LocalError
-from dpe_server.provisioning import Credential
-from dpe_server.state import StateDir
+from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.state_dir import StateDir
 from dpe_tools import credentials
 from dpe_tools.faults import Faults
 from dpe_tools.load.crew import Crew

@@ -10,8 +10,8 @@ import click
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
 from dpe_server.keys.at_rest import AtRest
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import PolicyError, describe, load
-from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import terminal
 from dpe_tools.commands.message import parse_version

@@ -7,7 +7,7 @@ import click
 
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import LAST_GENERATION
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import imeis
 

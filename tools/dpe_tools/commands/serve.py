@@ -26,6 +26,6 @@ def serve(state: str, listen: tuple[str, ...], workers: int, json_log: bool) -> 
 
     Prints `listening on coap://HOST:PORT` for each address once it answers there; the log goes to standard error.
     """
-    from dpe_server import app
+    from dpe_server.operation import app
 
     app.serve(Path(state), listen, workers=workers, json_log=json_log)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.state import StateDir
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.plan import imei
 

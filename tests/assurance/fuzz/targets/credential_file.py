@@ -10,10 +10,10 @@ from typing import TypeVar
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_device.store import parse_credential
-from dpe_server import config
 from dpe_server.keys import file as key_file
 from dpe_server.keys.ring import KeyRing
-from dpe_server.provisioning import Credential, credential
+from dpe_server.operation import config
+from dpe_server.operation.provisioning import Credential, credential
 
 Content = TypeVar("Content", str, bytes)
 Found = TypeVar("Found")

@@ -12,11 +12,12 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from dpe_server import app, policy
-from dpe_server.audit import AuditLog
+from dpe_server import policy
 from dpe_server.handling.batching import Batcher
+from dpe_server.operation import app
+from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
-from dpe_server.state import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.bench.servers.pauses import Pauses
 from dpe_tools.bench.servers.stages import Sampler

@@ -16,7 +16,7 @@ from dpe_tools.bench.transport_job import KINDS, TransportJob
 
 @asynccontextmanager
 async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
-    """Serve on this server's lane, as dpe_server.app puts it together."""
+    """Serve on this server's lane, as dpe_server.operation.app puts it together."""
     from dpe_server.coap.aiocoap_endpoint import CoapServer
     from dpe_server.coap.lane import Lane
     from dpe_server.coap.resources import Resources

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from dpe_coap.errors import LocalError
-from dpe_server import policy, state
-from dpe_server.config import ConfigError
+from dpe_server import policy
 from dpe_server.keys.file import KeyFileError
-from dpe_server.permissions import PermissionsError
-from dpe_server.state import KeyKind, StateDir, StateError
+from dpe_server.operation import state_dir as state
+from dpe_server.operation.config import ConfigError
+from dpe_server.operation.permissions import PermissionsError
+from dpe_server.operation.state_dir import KeyKind, StateDir, StateError
 from dpe_server.store import StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 
@@ -270,7 +271,7 @@ def test_a_lock_held_by_who_has_not_said_so_yet_is_a_lock(path: Path, opened: St
 
 
 def test_a_killed_server_leaves_no_lock(path: Path, opened: StateDir) -> None:
-    script = "import sys; from dpe_server.state import StateDir\n" \
+    script = "import sys; from dpe_server.operation.state_dir import StateDir\n" \
         "with StateDir.open(sys.argv[1]).lock(): print('locked', flush=True); sys.stdin.read()"  # fmt: skip
     command = [sys.executable, "-c", script, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dpe_server import permissions
-from dpe_server.permissions import PermissionsError
-from dpe_server.state import StateDir
+from dpe_server.operation import permissions
+from dpe_server.operation.permissions import PermissionsError
+from dpe_server.operation.state_dir import StateDir
 
 FILES = ["config.toml", "policy.toml", "keys.json", "dpe.sqlite"]
 ALL = [*FILES, "dpe.sqlite-wal", "dpe.sqlite-shm", "audit.jsonl", "serve.lock"]

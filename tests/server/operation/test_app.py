@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
-from dpe_server import app
-from dpe_server.app import Server, Worker
 from dpe_server.net.udp import ListenError, listen
+from dpe_server.operation import app
+from dpe_server.operation.app import Server, Worker
+from dpe_server.operation.state_dir import StateDir, StateError
 from dpe_server.policy import PolicyError
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.state import StateDir, StateError
 from dpe_server.store import Session, StoreError, sqlite
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.coap import Client

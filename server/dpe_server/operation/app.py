@@ -16,21 +16,22 @@ from typing import Any, Self
 import structlog
 
 from dpe_coap.errors import DpeError
-from dpe_server import policy, process_memory
-from dpe_server.audit import AuditLog
+from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.lane import Lane
 from dpe_server.coap.resources import Resources
 from dpe_server.files import logs
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
+from dpe_server.operation import process_memory
+from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.state_dir import StateDir
+from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
-from dpe_server.state import StateDir
 from dpe_server.store import StoreError
 from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
-from dpe_server.workers import Ties, supervise
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpe_server.config import MAX_REALM, Config, ConfigError, parse, template, uri_fault
+from dpe_server.operation.config import MAX_REALM, Config, ConfigError, parse, template, uri_fault
 
 GOOD = 'realm = "r"\nuri = "coap://h"\n'
 

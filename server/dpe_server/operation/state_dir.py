@@ -15,11 +15,11 @@ from typing import Literal
 
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
-from dpe_server import config as config_file
-from dpe_server import permissions
-from dpe_server.config import Config
 from dpe_server.keys import file as key_file
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
+from dpe_server.operation import config as config_file
+from dpe_server.operation import permissions
+from dpe_server.operation.config import Config
 from dpe_server.policy import DEFAULT_POLICY
 from dpe_server.store.sqlite.store import SqliteStore
 

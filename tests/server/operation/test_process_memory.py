@@ -8,7 +8,7 @@ import pytest
 SHOW = """
 import resource
 import cffi
-from dpe_server import process_memory
+from dpe_server.operation import process_memory
 
 ffi = cffi.FFI()
 ffi.cdef("int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long);")

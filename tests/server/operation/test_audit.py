@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from dpe_server.audit import AuditLog
+from dpe_server.operation.audit import AuditLog
 from dpe_server.registration.registrar import Audit
 
 ESTABLISHED = Audit("established", {"client_id": "00112233445566", "rule": "all"})

@@ -15,10 +15,17 @@ from hypothesis import strategies as st
 
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
-from dpe_server.config import Config
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.provisioning import Credential, CredentialError, Row, credential, read_imeis, write_credentials
+from dpe_server.operation.config import Config
+from dpe_server.operation.provisioning import (
+    Credential,
+    CredentialError,
+    Row,
+    credential,
+    read_imeis,
+    write_credentials,
+)
 
 DIGITS = "35209900176148"
 IMEI = Imei.parse(DIGITS)
