@@ -3,7 +3,8 @@
 
 - dpe_coap/numbers.py, the constants of dpe1.cddl
 - docs/state-machines.md, drawn from the transition tables in the code: the server's is TRANSITIONS of
-  dpe_server.registration.transactions; the client's is in the docstring of dpe_device.registration, where it costs a board nothing
+  dpe_server.registration.transactions; the client's is in the docstring of dpe_device.registration, where it costs a
+  board nothing
 - the schema in docs/protocol.md
 """
 

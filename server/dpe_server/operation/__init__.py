@@ -1,4 +1,4 @@
-"""The server as an operator runs it: processes, state directory, configuration, permissions, provisioning, the audit log.
+"""The server as an operator runs it: processes, state directory, configuration, permissions, provisioning, audit log.
 
-Everything is put together here. No other room imports this one.
+Everything is put together here. No other room of the server imports this one.
 """
