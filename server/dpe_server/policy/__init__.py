@@ -9,6 +9,7 @@ from dpe_server.policy.rules import (
     Refuse,
     RequireX25519,
     Terms,
+    Traits,
     VersionNotSupported,
     describe,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "RequireX25519",
     "Step",
     "Terms",
+    "Traits",
     "VersionNotSupported",
     "describe",
     "load",

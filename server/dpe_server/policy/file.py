@@ -13,8 +13,8 @@ from dpe_server.files.shown import shown_key, shown_value
 from dpe_server.files.toml_lines import Path, lines_of
 from dpe_server.policy import fields
 from dpe_server.policy.fields import BadValue
-from dpe_server.policy.index import Index
 from dpe_server.policy.policy import Policy
+from dpe_server.policy.rule_index import RuleIndex
 from dpe_server.policy.rules import (
     ANY_VERSION,
     REQUESTED,
@@ -248,7 +248,7 @@ class _Reader:
 
     def _together(self, rules: Sequence[Rule]) -> None:
         """Find what is wrong between rules that are right by themselves."""
-        index = Index(rules)
+        index = RuleIndex(rules)
         accepts = [(i, rule.decision) for i, rule in enumerate(rules) if isinstance(rule.decision, Accept)]
         for i, accept in accepts:
             mine = (accept.first, accept.last)

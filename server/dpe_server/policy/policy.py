@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dpe_coap.messages import Version
-from dpe_server.policy.index import Index
-from dpe_server.policy.rules import REQUESTED, Accept, Decision, Refuse, Rule, describe
+from dpe_server.policy.rule_index import RuleIndex
+from dpe_server.policy.rules import REQUESTED, Accept, Decision, Refuse, Rule, Traits, describe
 
 DEFAULT = Refuse("default")
 """The decision when no rule matches. No rule of a file has this name."""
 
 VERSIONS = 4_096
 """Decisions of rules that keep the requested version, remembered by rule and version."""
-KINDS = 4_096
-"""Kinds of REQUESTs whose decision is remembered: model, version, firmware and suite."""
+TRAITS = 4_096
+"""Traits of REQUESTs whose decision is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +36,25 @@ class Policy:
     def __init__(self, rules: Sequence[Rule], *, allow_clear_imei: bool = False) -> None:
         self.rules = tuple(rules)
         self.allow_clear_imei = allow_clear_imei
-        self._index = Index(self.rules)
+        self._index = RuleIndex(self.rules)
         self._decision = lru_cache(VERSIONS)(self._decision_of)
-        self._decide_kind = lru_cache(KINDS)(self._decide)
+        self._remembered = lru_cache(TRAITS)(self._decide)
 
-    def decide(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> Decision:
-        """Decide a REQUEST. ``tac`` is the first 8 digits of the IMEI; ``x25519``, whether the request has that key."""
-        return self._decide_kind(version, firmware, tac, x25519)
+    def decide(self, traits: Traits) -> Decision:
+        """Decide a REQUEST by what the policy can tell of it."""
+        return self._remembered(traits)
 
-    def _decide(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> Decision:
-        found = self._index.first(version, firmware, tac, x25519)
-        return DEFAULT if found is None else self._decision(found, version)
+    def _decide(self, traits: Traits) -> Decision:
+        found = self._index.first(traits)
+        return DEFAULT if found is None else self._decision(found, traits.version)
 
-    def explain(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> list[Step]:
-        """Return a step for every rule that the request meets; the last is the one that decides, and says what."""
+    def explain(self, traits: Traits) -> list[Step]:
+        """Return a step for every rule that the request meets; the last step decides, and says what."""
         steps: list[Step] = []
         for i, rule in enumerate(self.rules):
-            reasons = rule.mismatches(version, firmware, tac, x25519)
+            reasons = rule.mismatches(traits)
             if not reasons:
-                decision = describe(self._decision(i, version))
+                decision = describe(self._decision(i, traits.version))
                 return [*steps, Step(rule.name, rule.line, True, f"matches {rule.conditions()}: {decision}")]
             steps.append(Step(rule.name, rule.line, False, "; ".join(reasons)))
         return [*steps, Step(DEFAULT.rule, None, True, f"no rule matches: {describe(DEFAULT)}")]

@@ -14,6 +14,18 @@ REQUESTED = Version(-1, -1)
 """No version: in a rule's decision it stands for the one that the device requests."""
 
 
+class Traits(NamedTuple):
+    """What a policy can tell of a REQUEST."""
+
+    version: Version
+    firmware: str | None
+    """None: the device sends none."""
+    tac: str
+    """The first 8 digits of the IMEI."""
+    x25519: bool
+    """Whether the REQUEST has an X25519 key."""
+
+
 class Terms(NamedTuple):
     """What a rule grants beside the Client ID, as the session has it."""
 
@@ -154,8 +166,9 @@ class Rule:
         """Whether it passes by the requests that have an X25519 key: they have what it demands."""
         return isinstance(self.decision, RequireX25519)
 
-    def mismatches(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> list[str]:
+    def mismatches(self, traits: Traits) -> list[str]:
         """Say in plain English why the rule does not match; empty when it does."""
+        version, firmware, tac, x25519 = traits
         reasons = []
         if not self.versions.first <= version <= self.versions.last:
             outside = "is not" if self.versions.first == self.versions.last else "is outside"

@@ -194,7 +194,7 @@ def test_a_policy_reader_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_policy_that_explains_something_else_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpe_server.policy.index.Index.first", lambda *_: None)
+    monkeypatch.setattr("dpe_server.policy.rule_index.RuleIndex.first", lambda *_: None)
     broken("policy_file")
 
 

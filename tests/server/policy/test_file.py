@@ -12,6 +12,7 @@ from dpe_server.policy import (
     Redirect,
     Refuse,
     RequireX25519,
+    Traits,
     VersionNotSupported,
     load,
     parse,
@@ -59,10 +60,10 @@ highest = "2.0"
 def test_whole_file() -> None:
     policy = parse(WHOLE)
     assert policy.allow_clear_imei is True
-    assert policy.decide(Version(1, 0), None, "01234567", False) == Refuse("withdrawn model")
-    assert policy.decide(Version(9, 9), "old-1.2.9", "35209900", False) == RequireX25519("rule 2")
-    assert policy.decide(Version(1, 1), None, "00123456", False) == Redirect("lab", "coap://[::1]:5684")
-    assert policy.decide(Version(1, 3), "old-1.2.9", "35209900", True) == Accept(
+    assert policy.decide(Traits(Version(1, 0), None, "01234567", False)) == Refuse("withdrawn model")
+    assert policy.decide(Traits(Version(9, 9), "old-1.2.9", "35209900", False)) == RequireX25519("rule 2")
+    assert policy.decide(Traits(Version(1, 1), None, "00123456", False)) == Redirect("lab", "coap://[::1]:5684")
+    assert policy.decide(Traits(Version(1, 3), "old-1.2.9", "35209900", True)) == Accept(
         rule="handsets",
         first=0x10000000000000,
         last=0x1FFFFFFFFFFFFF,
@@ -72,7 +73,7 @@ def test_whole_file() -> None:
         properties=("battery", "prf:Display.Size"),
         reporting={"battery": {"every": 3600, "on_change": True, "minimum_gap": 60}},
     )
-    assert policy.decide(Version(2, 7), "Old-1.2", "35209900", False) == Accept(
+    assert policy.decide(Traits(Version(2, 7), "Old-1.2", "35209900", False)) == Accept(
         rule="rule 5",
         first=0x20000000000000,
         last=0x20000000000000,
@@ -82,14 +83,14 @@ def test_whole_file() -> None:
         properties=(),
         reporting={},
     )
-    assert policy.decide(Version(3, 0), None, "35209900", False) == VersionNotSupported("rule 6", Version(2, 0))
+    assert policy.decide(Traits(Version(3, 0), None, "35209900", False)) == VersionNotSupported("rule 6", Version(2, 0))
     assert [rule.line for rule in policy.rules] == [2, 6, 9, 15, 28, 32]
 
 
 def test_other_ways_to_write_toml() -> None:
     text = 'rule = [\n {action = "accept", range = ["00000000000000",\n "00000000000001"], properties = ["a"],'
     policy = parse(text + ' "reporting".a.every = 5},\n]')
-    assert policy.decide(Version(0, 0), None, "00000000", False).rule == "rule 1"
+    assert policy.decide(Traits(Version(0, 0), None, "00000000", False)).rule == "rule 1"
     with pytest.raises(PolicyError) as caught:
         parse(text + " reporting.a.every = 0},\n]")
     assert (caught.value.line, caught.value.key) == (3, "reporting.a.every")
@@ -99,12 +100,12 @@ def test_default_policy() -> None:
     policy = parse(DEFAULT_POLICY)
     assert not policy.allow_clear_imei
     for minor in (0, 255):
-        accept = policy.decide(Version(1, minor), None, "35209900", False)
+        accept = policy.decide(Traits(Version(1, minor), None, "35209900", False))
         assert isinstance(accept, Accept)
         assert (accept.selected, accept.lifetime, accept.properties) == (Version(1, minor), None, ())
         assert accept.last - accept.first + 1 == 1 << 52
     for version in (Version(0, 255), Version(2, 0)):
-        refused = policy.decide(version, "x", "35209900", True)
+        refused = policy.decide(Traits(version, "x", "35209900", True))
         assert refused == VersionNotSupported("other versions", Version(1, 0))
 
 

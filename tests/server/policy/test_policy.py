@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpe_coap.messages import Version
-from dpe_server.policy import Accept, Decision, Policy, PolicyError, Step, describe, parse
+from dpe_server.policy import Accept, Decision, Policy, PolicyError, Step, Traits, describe, parse
 
 VERSIONS = ["0.0", "0.255", "1.0", "1.1", "1.255", "2.0", "255.255"]
 TACS = ["0", "1", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "35209900", "352"]
@@ -89,10 +89,10 @@ def test_decides_and_explains_as_the_rules_read(
     assert policy is not None
     for request in requests:
         found = next((i for i, rule in enumerate(left) if matches(rule, *request)), None)
-        decision = policy.decide(*request)
+        decision = policy.decide(Traits(*request))
         assert decision.rule == ("default" if found is None else f"rule {found + 1}")
 
-        *before, last = policy.explain(*request)
+        *before, last = policy.explain(Traits(*request))
         assert (last.rule, last.matched) == (decision.rule, True)
         assert last.why.endswith(describe(decision))
         assert [(step.rule, step.matched) for step in before] == [
@@ -162,7 +162,7 @@ highest = "1.3"
 
 
 def explain(version: str, firmware: str | None, tac: str, x25519: bool = False) -> list[Step]:
-    return parse(POLICY).explain(Version.parse(version), firmware, tac, x25519)
+    return parse(POLICY).explain(Traits(Version.parse(version), firmware, tac, x25519))
 
 
 def test_why_a_rule_does_not_match() -> None:
@@ -227,7 +227,9 @@ def test_what_decides(version: str, tac: str, expected: Step) -> None:
 def test_description_of_a_rule(keys: str, expected: str) -> None:
     policy = parse('[[rule]]\naction = "accept"\nrange = ["00000000000000", "00000000000001"]\n' + keys)
     assert describe(policy.rules[0].decision).startswith(expected)
-    assert policy.explain(Version(1, 0), None, "00000000", False)[0].why.startswith("matches every request: accept")
+    assert policy.explain(Traits(Version(1, 0), None, "00000000", False))[0].why.startswith(
+        "matches every request: accept"
+    )
 
 
 def test_many_rules_and_many_versions_stay_right() -> None:
@@ -238,6 +240,6 @@ def test_many_rules_and_many_versions_stay_right() -> None:
     )
     policy = parse(text)
     for n, minor in product(range(20), range(256)):
-        decision: Decision = policy.decide(Version(7, minor), f"{minor}", f"{n:02}000000", False)
+        decision: Decision = policy.decide(Traits(Version(7, minor), f"{minor}", f"{n:02}000000", False))
         assert isinstance(decision, Accept)
         assert (decision.rule, decision.selected) == (f"rule {n + 1}", Version(7, minor))

@@ -11,7 +11,7 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.policy import PolicyError, describe, load
+from dpe_server.policy import PolicyError, Traits, describe, load
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import terminal
 from dpe_tools.commands.message import parse_version
@@ -57,7 +57,7 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
     """
     device = Imei.parse(sys.stdin.readline() if imei == "-" else imei)
     opened = StateDir.open(state)
-    steps = load(opened.policy_path).explain(version, firmware, device.tac, x25519)
+    steps = load(opened.policy_path).explain(Traits(version, firmware, device.tac, x25519))
     restricted = restriction(opened, device)
     if as_json:
         terminal.print_json({"before": restricted, "steps": [asdict(step) for step in steps]})

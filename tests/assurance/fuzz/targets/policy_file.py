@@ -6,7 +6,7 @@ from typing import Any
 
 from dpe_coap.messages import Version
 from dpe_server import policy
-from dpe_server.policy import DEFAULT_POLICY, PolicyError, describe
+from dpe_server.policy import DEFAULT_POLICY, PolicyError, Traits, describe
 from tests.server.registration.double import POLICY
 
 LONGEST = 800
@@ -25,8 +25,8 @@ WORDS = tuple(
 LONGEST_FAULT = 600
 SOURCE = "policy.toml"
 
-_KINDS = [
-    (version, firmware, tac, x25519)
+_TRAITS = [
+    Traits(version, firmware, tac, x25519)
     for version, firmware in ((Version(1, 0), None), (Version(2, 5), "4.2"), (Version(255, 255), "\u00e9[!x]\n*"))
     for tac, x25519 in (("35209900", False), ("00000000", True))
 ]
@@ -65,9 +65,9 @@ def check(data: bytes) -> None:
         _check_error(error, data.count(b"\n") + 1)
         return
     assert found.rules
-    for kind in _KINDS:
-        decision = found.decide(*kind)
-        *others, last = found.explain(*kind)
+    for traits in _TRAITS:
+        decision = found.decide(traits)
+        *others, last = found.explain(traits)
         assert last.matched
         assert last.rule == decision.rule
         assert last.why.endswith(describe(decision))

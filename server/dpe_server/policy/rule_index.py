@@ -13,13 +13,13 @@ from operator import or_
 
 from dpe_coap.imei import TAC_DIGITS
 from dpe_coap.messages import Version
-from dpe_server.policy.rules import ANY_VERSION, Rule
+from dpe_server.policy.rules import ANY_VERSION, Rule, Traits
 
 FIRMWARES = 1_024
 """Firmware texts whose matching patterns are remembered: more than a fleet runs at a time."""
 
 
-class Index:
+class RuleIndex:
     """An index of ``rules``, which stay as they are."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
@@ -48,8 +48,9 @@ class Index:
         self._any_suite = _set(True for _ in rules)
         self._with_x25519 = _set(not rule.without_x25519_only for rule in rules)
 
-    def first(self, version: Version, firmware: str | None, tac: str, x25519: bool) -> int | None:
-        """Position of the first rule that matches; None when none does. ``tac`` has 8 digits."""
+    def first(self, traits: Traits) -> int | None:
+        """Return the position of the first rule that matches; None when none does."""
+        version, firmware, tac, x25519 = traits
         found = (
             self._of_tac(tac)
             & self._versions[bisect_right(self._starts, version) - 1]
@@ -70,7 +71,9 @@ class Index:
     def decides_plainly(self, i: int, version: Version) -> bool:
         """Whether rule ``i`` surely decides a request of ``version`` that names no firmware."""
         return any(
-            self.first(version, None, tac, x25519) == i for tac in self._every_kind_of_tac() for x25519 in (False, True)
+            self.first(Traits(version, None, tac, x25519)) == i
+            for tac in self._every_kind_of_tac()
+            for x25519 in (False, True)
         )
 
     def unreachable(self) -> Iterator[tuple[int, list[int]]]:
