@@ -53,7 +53,7 @@ class Imei:
     @property
     def tac(self) -> str:
         """The type allocation code: the first 8 digits, which name the model and not the device."""
-        return self.digits[:TAC_DIGITS]
+        return self.packed[: TAC_DIGITS // 2].hex()
 
     def __repr__(self) -> str:
         """Redacted."""

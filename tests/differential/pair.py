@@ -22,7 +22,7 @@ from dpe_server.handling.batching import Batcher, Service
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.registrar import Prepared, Registrar
-from dpe_server.store import Outcome, Session
+from dpe_server.store.contract import Outcome, Session
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.differential.traffic import REALM, Traffic
 from tests.links import FakeLink, never_separate, settle

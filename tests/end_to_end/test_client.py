@@ -20,7 +20,7 @@ from dpe_device.registration import Registration
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.provisioning import credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.server_process import ServerProcess
 from tests.coap import Message

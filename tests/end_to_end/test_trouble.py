@@ -11,7 +11,7 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_server.handling import batching
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Outcome, Session, StoreError
+from dpe_server.store.contract import Outcome, Session, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message

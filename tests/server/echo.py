@@ -1,4 +1,4 @@
-"""Stands for the registrar and the store in tests of batches."""
+"""Stands for a handler and the store in tests of batches."""
 
 import asyncio
 import threading
@@ -11,16 +11,17 @@ from structlog.testing import capture_logs
 from dpe_coap.binding import Code
 from dpe_coap.messages import Version
 from dpe_server.handling.batching import Batcher
+from dpe_server.handling.handler import Batch, Completed
+from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply
-from dpe_server.registration.registrar import Prepared
-from dpe_server.store import Outcome, Session
+from dpe_server.store.contract import Change, Facts, Outcome, Questions, Session
 
 SECRET = b"payload that no log may hold"
 
 
 def session(payload: bytes) -> Session:
     return Session(
-        client_id=bytes(7),
+        client_id=0,
         device=payload,
         sealed_imei=b"",
         version=Version(1, 0),
@@ -39,9 +40,14 @@ def session(payload: bytes) -> Session:
     )
 
 
+@dataclass(slots=True)
+class Echoes(Batch):
+    payloads: list[bytes] = field(default_factory=list)
+
+
 @dataclass
 class Echo:
-    """Stands for the registrar and the store: echoes payloads, and commits those that begin with ``!``.
+    """Stands for a handler and the store: echoes payloads, and commits those that begin with ``!``.
 
     One that begins with ``?`` waits for the commit of an earlier one.
     """
@@ -52,7 +58,7 @@ class Echo:
     times: list[tuple[float, float]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     fault: Exception | None = None
-    """Raised by ``prepare``."""
+    """Raised by ``read``."""
     store_fault: Exception | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     """Commits wait for it."""
@@ -60,26 +66,33 @@ class Echo:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        self.batches.append(list(batch))
-        self.times.append((now, wall))
+    def read(self, payloads: Sequence[bytes], now: float) -> Echoes:
+        self.batches.append(list(payloads))
         if self.fault is not None:
             raise self.fault
-        sessions = [session(payload) for payload in batch if payload.startswith(b"!")]
-        awaiting = any(payload.startswith(b"?") for payload in batch)
-        return Prepared([Reply(Code.CHANGED, payload) for payload in batch], sessions, awaiting=awaiting)
+        return Echoes(payloads=list(payloads))
 
-    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
+    def decide(self, batch: Echoes, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        self.times.append((now, wall))
+        batch.changes += [session(payload) for payload in batch.payloads if payload.startswith(b"!")]
+        batch.waits = any(payload.startswith(b"?") for payload in batch.payloads)
+        batch.records += [AuditRecord("echo", {"payloads": len(batch.payloads)})]
+        return None
+
+    def complete(self, batch: Echoes, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
         self.completed.append(outcomes)
-        return [slot for slot in prepared.slots if isinstance(slot, Reply)]
+        return Completed([Reply(Code.CHANGED, payload) for payload in batch.payloads], batch.records)
 
-    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
+    def look(self, questions: Questions) -> Facts:
+        raise AssertionError("an echo asks nothing")
+
+    def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         self.threads.add(threading.current_thread().name)
         assert self.gate.wait(10)
         if self.store_fault is not None:
             raise self.store_fault
-        self.commits.append(len(sessions))
-        return [Outcome.COMMITTED] * len(sessions)
+        self.commits.append(len(changes))
+        return [Outcome.COMMITTED] * len(changes)
 
 
 Test = Callable[[Batcher], Coroutine[Any, Any, None]]
@@ -89,7 +102,7 @@ def run(echo: Echo, test: Test, **options: Any) -> list[Any]:
     """Run ``test`` with a batcher that is closed in the end; return what was logged."""
 
     async def main() -> None:
-        batcher = Batcher(echo, echo.commit, retry_after=60, **options)
+        batcher = Batcher(echo, retry_after=60, **options)
         try:
             await asyncio.wait_for(test(batcher), 20)
         finally:
@@ -114,6 +127,6 @@ async def in_flight(echo: Echo, batches: int) -> None:
 async def held_up(echo: Echo, batcher: Batcher) -> asyncio.Task[Reply]:
     """Return the task of a first request, whose commit waits for the gate."""
     echo.gate.clear()
-    first = asyncio.create_task(batcher.submit(b"!first"))
+    first = asyncio.create_task(batcher.submit(echo, b"!first"))
     await in_flight(echo, 1)
     return first

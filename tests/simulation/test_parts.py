@@ -10,7 +10,7 @@ from dpe_coap.keys import agree
 from dpe_coap.messages import Version
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_tools.faults import Faults
 from dpe_tools.simulation import tokens
 from dpe_tools.simulation.host import Host

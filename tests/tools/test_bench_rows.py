@@ -10,7 +10,7 @@ import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
 from dpe_tools.bench import rows as command
 from dpe_tools.bench.rows_devices import Devices

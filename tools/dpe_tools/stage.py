@@ -14,7 +14,7 @@ from dpe_device.registration import Registration
 from dpe_device.udp import register
 from dpe_server.operation.provisioning import Credential, credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse

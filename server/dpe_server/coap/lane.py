@@ -1,50 +1,83 @@
-"""The fast lane: registrations straight from the socket to the batcher, whole batches at a time.
+"""The fast lane: plain requests straight from the socket to their handlers, whole batches at a time.
 
-It takes the plain request that nearly every client sends: confirmable, POST to the register resource, content format
-60, nothing that asks for more, and a payload that begins like a REQUEST or a SUCCESS. Everything else goes on to the
-site, and both answer alike. Responses of the lane are always piggybacked.
+It takes the plain request that nearly every client sends: a confirmable POST to one of the lane's entrances, with the
+entrance's content format, nothing that asks for more, and a payload that begins as its handler expects. Everything else
+goes on to the endpoint behind, and both answer alike. Responses of the lane are always piggybacked.
 
 What stands between the CoAP token and the payload is one of a few byte strings for nearly all clients. One that is new
-is parsed as the site would parse it; from then on a look-up tells that it is the lane's.
+is parsed as the endpoint would parse it; from then on a look-up tells whose it is.
 
-The lane keeps no memory of exchanges. A duplicate is decided again, and the service answers the same bytes with the
+The lane keeps no memory of exchanges. A duplicate is decided again, and the handlers answer the same bytes with the
 same bytes while that matters: RFC 7252 section 4.5 allows this where requests are idempotent.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
-from dpe_coap.numbers import LABEL_TYPE, MessageType
+from dpe_coap.binding import Code
 from dpe_server.coap.datagram import POSTS, Rejected, Request, Type, parse
 from dpe_server.coap.piggyback import piggybacked
-from dpe_server.coap.resources import REGISTER
 from dpe_server.handling.reply import Reply
 from dpe_server.net.udp import Endpoint, Link, Received
 
 FORMS = 1_024
 """The most byte strings of options that are remembered."""
 LONGEST_FORM = 256
-"""Bytes; with longer options a request is the site's."""
-KINDS = (bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageType.SUCCESS]))
-"""The bytes behind the first one of the messages that a server takes: the first entry of the map."""
+"""Bytes; with longer options a request is not the lane's."""
 
-Offer = Callable[[Sequence[bytes], Callable[[Sequence[Reply]], None]], None]
-"""``Batcher.offer``."""
+Deliver = Callable[[Sequence[Reply]], None]
+"""Gets the replies to payloads, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """One resource whose plain requests the lane takes."""
+
+    path: tuple[bytes, ...]
+    content_format: int
+    longest: int
+    """The most bytes of a payload."""
+    kinds: Collection[bytes]
+    """What may follow the first byte of a payload, 2 bytes each. Payloads of one kind are decided together, and apart
+    from those of another: a REQUEST need not wait for the commit of a SUCCESS."""
+    take: Callable[[Sequence[bytes], Deliver], None]
+    """Has payloads decided, and their replies delivered (``Batcher.take`` for a handler)."""
+
+    def admits(self, request: Request) -> bool:
+        """Say whether a request is for this resource, and what it says beside the payload changes no answer."""
+        return (
+            request.type is Type.CON
+            and request.code == Code.POST
+            and request.path == self.path
+            and request.content_format == self.content_format
+            and request.accept in (None, self.content_format)
+            and request.unrecognized is None
+            and not request.proxied
+            and not request.query
+            and request.block1 is None
+            and request.block2 is None
+        )
 
 
 class Lane:
-    """Stands before ``link`` and is a link itself, for the datagrams that it does not take.
+    """Stands before ``link`` and is a link itself, for the datagrams that none of ``entrances`` takes."""
 
-    ``offer`` has payloads decided, those of one kind together. ``kinds`` are what may follow the first byte of a
-    payload, two bytes each.
-    """
-
-    def __init__(self, link: Link, offer: Offer, *, kinds: Collection[bytes] = KINDS) -> None:
+    def __init__(self, link: Link, entrances: Sequence[Entrance]) -> None:
         self._link = link
-        self._offer = offer
-        self._kinds = kinds
-        self._forms: set[bytes] = set()
+        self._entrances = entrances
+        self._doors: list[Entrance] = []
+        """The entrance of each group that a batch is sorted into."""
+        self._groups: dict[tuple[bytes, ...], dict[bytes, int]] = {}
+        """By path, the number of the group of each kind."""
+        for entrance in entrances:
+            self._groups[entrance.path] = {
+                kind: number for number, kind in enumerate(entrance.kinds, start=len(self._doors))
+            }
+            self._doors += [entrance] * len(entrance.kinds)
+        self._kinds = frozenset(kind for entrance in entrances for kind in entrance.kinds)
+        self._longest = [entrance.longest for entrance in self._doors]
+        self._forms: dict[bytes, Mapping[bytes, int]] = {}
         self._others: Received | None = None
         self.stop = link.stop
         self.close = link.close
@@ -56,65 +89,52 @@ class Lane:
         self._link.start(self._received)
 
     def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
-        groups: dict[bytes, tuple[list[bytes], list[bytes], list[Endpoint]]]
-        groups = {kind: ([], [], []) for kind in self._kinds}
+        groups: list[tuple[list[bytes], list[bytes], list[Endpoint]]] = [([], [], []) for _ in self._doors]
         others: list[bytes] = []
         senders: list[Endpoint] = []
-        forms = self._forms
+        kinds, longest, forms = self._kinds, self._longest, self._forms
         for datagram, endpoint in zip(datagrams, endpoints, strict=True):
             start = POSTS.get(datagram[:2])
             if start is not None:
                 marker = datagram.find(b"\xff", start)
-                group = groups.get(datagram[marker + 2 : marker + 4])
-                if (
-                    group is not None
-                    and 0 < marker < len(datagram) - 1 <= marker + MAX_PAYLOAD
-                    and (datagram[start:marker] in forms or self._learn(datagram, start, marker))
-                ):
-                    payloads, echoes, askers = group
-                    payloads.append(datagram[marker + 1 :])
-                    echoes.append(datagram[2:start])
-                    askers.append(endpoint)
-                    continue
+                kind = datagram[marker + 2 : marker + 4]
+                if kind in kinds and 0 < marker < len(datagram) - 1:
+                    form = forms.get(datagram[start:marker])
+                    if form is None:
+                        form = self._learn(datagram, start, marker)
+                    number = form.get(kind)
+                    if number is not None and len(datagram) - 1 <= marker + longest[number]:
+                        payloads, echoes, askers = groups[number]
+                        payloads.append(datagram[marker + 1 :])
+                        echoes.append(datagram[2:start])
+                        askers.append(endpoint)
+                        continue
             others.append(datagram)
             senders.append(endpoint)
-        for payloads, echoes, askers in groups.values():  # apart: a REQUEST need not wait for the commit of a SUCCESS
+        for entrance, (payloads, echoes, askers) in zip(self._doors, groups, strict=True):
             if payloads:
-                self._offer(payloads, partial(self._answer, echoes, askers))
+                entrance.take(payloads, partial(self._answer, echoes, askers))
         if others and self._others is not None:
             self._others(others, senders)
 
-    def _learn(self, datagram: bytes, start: int, marker: int) -> bool:
-        """Say whether a datagram is the lane's whose options are not known; if so, remember them."""
+    def _learn(self, datagram: bytes, start: int, marker: int) -> Mapping[bytes, int]:
+        """Return the groups of a datagram whose options are not known, and remember them; none if it is not ours."""
         if marker - start > LONGEST_FORM:
-            return False
+            return {}
         try:
             request = parse(datagram)
         except Rejected:
-            return False
+            return {}
         # The payload is elsewhere when the first byte 0xFF belongs to an option.
-        if not isinstance(request, Request) or request.payload != datagram[marker + 1 :] or not _is_plain(request):
-            return False
-        if len(self._forms) >= FORMS:
-            self._forms.clear()
-        self._forms.add(datagram[start:marker])
-        return True
+        if not isinstance(request, Request) or request.payload != datagram[marker + 1 :]:
+            return {}
+        for entrance in self._entrances:
+            if entrance.admits(request):
+                if len(self._forms) >= FORMS:
+                    self._forms.clear()
+                form = self._forms[datagram[start:marker]] = self._groups[entrance.path]
+                return form
+        return {}
 
     def _answer(self, echoes: Sequence[bytes], askers: Sequence[Endpoint], replies: Sequence[Reply]) -> None:
         self._link.send(list(map(piggybacked, echoes, replies)), askers)
-
-
-def _is_plain(request: Request) -> bool:
-    """Say whether the request is the register resource's, and what it says beside the payload changes no answer."""
-    return (
-        request.type is Type.CON
-        and request.code == Code.POST
-        and request.path == REGISTER
-        and request.content_format == CONTENT_FORMAT_CBOR
-        and request.accept in (None, CONTENT_FORMAT_CBOR)
-        and request.unrecognized is None
-        and not request.proxied
-        and not request.query
-        and request.block1 is None
-        and request.block2 is None
-    )

@@ -1,9 +1,10 @@
-"""Has requests decided in batches, and shares each durable commit between all that wait for one.
+"""Has requests decided in batches, and shares each look at the store and each commit between all that wait for one.
 
-A batch is decided when it comes. What needs no commit is answered in the same call; what does waits in line while the
-worker thread commits what came before, and then goes into one commit with all that has gathered. So the event loop
-stays free for the network and for refusing what is too much, and a REQUEST never waits for the disk. There is no timer,
-task or future for a request of the lane, only its place in a list.
+Requests of several handlers are looked up and committed together; the batcher knows none of their messages. A batch is
+decided when it comes. What needs no commit is answered in the same call; what does waits in line while the worker
+thread commits what came before, and then goes into one commit with all that has gathered. So the event loop stays free
+for the network and for refusing what is too much, and a REQUEST never waits for the disk. There is no timer, task or
+future for a request of the lane, only its place in a list.
 """
 
 import asyncio
@@ -13,79 +14,80 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from dpe_server.files.logs import log_defect
+from dpe_server.handling.handler import Handler, Part, decide
+from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply, busy
-from dpe_server.registration.registrar import Prepared
-from dpe_server.store import Outcome, Session, StoreError
+from dpe_server.store.contract import Change, Facts, Outcome, Questions, StoreError
 
 BATCH = 256
-"""The most requests in one batch, and sessions in one commit, unless more are offered at once."""
+"""The most requests in one batch, and changes in one commit, unless more come at once."""
 WAITING = 4_096
 """With so many requests waiting for their answer, further ones get 5.03 at once."""
 PATIENCE = 1.5
 """Seconds. When a request has waited so long, further ones get 5.03 at once: clients ask again after 2 s."""
 
-Answer = Callable[[Sequence[Reply]], None]
+Deliver = Callable[[Sequence[Reply]], None]
+"""Gets the replies to requests that came together, in their order."""
 
 _log = structlog.get_logger(__name__)
 _Result = TypeVar("_Result")
 
 
-class Service(Protocol):
-    """What decides the requests: the registrar. It is never entered twice at once."""
+class Durable(Protocol):
+    """What the batcher needs of a store (``Store``)."""
 
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        """Decide a batch of payloads; the result holds the sessions to commit."""
+    def look(self, questions: Questions) -> Facts:
+        """See ``Store.look``."""
         ...
 
-    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
-        """Return the replies, in the batch's order; ``outcomes`` is None when the commit failed."""
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """See ``Store.commit``."""
         ...
 
 
 class _Group(NamedTuple):
     """Requests that came together, and who wants their replies."""
 
+    handler: Handler[Any]
     payloads: Sequence[bytes]
-    answer: Answer
+    deliver: Deliver
     arrived: float
 
 
 class _Decided(NamedTuple):
-    """A batch whose answers wait for a commit."""
+    """A handler's batch whose replies wait for a commit."""
 
     groups: Sequence[_Group]
-    prepared: Prepared
+    part: Part
 
 
 class Batcher:
     """Takes requests, has them decided, committed and answered.
 
-    ``commit`` makes sessions durable and raises StoreError when it cannot. ``retry_after`` (seconds) is what a request
-    is told that is not taken. ``on_batch`` is called after each batch, before its replies go out.
+    ``store`` is read in the event loop's thread and written in a thread of its own. ``retry_after`` (seconds) is what
+    a request is told that is not taken. ``audit`` gets the records of each batch, before its replies go out.
     """
 
     def __init__(
         self,
-        service: Service,
-        commit: Callable[[Sequence[Session]], Sequence[Outcome]],
+        store: Durable,
         *,
         retry_after: int,
-        on_batch: Callable[[], None] = lambda: None,
+        audit: Callable[[Sequence[AuditRecord]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._service = service
-        self._commit = commit
+        self._store = store
         self._busy = busy(retry_after)
-        self._on_batch = on_batch
+        self._audit = audit
         self._clock = clock
         self._wall = wall
-        self._count = 0  # of requests without an answer: in the next three, in the order in which they move on
+        self._count = 0  # of requests without a reply: in the next three, in the order in which they move on
         self._waiting: deque[_Group] = deque()
         self._decided: deque[_Decided] = deque()
         self._committing: list[_Decided] = []
@@ -99,22 +101,22 @@ class Batcher:
         self._commit_fails = False
 
     def __len__(self) -> int:
-        """How many requests wait for their answer."""
+        """How many requests wait for their reply."""
         return self._count
 
-    def offer(self, payloads: Sequence[bytes], answer: Answer) -> None:
-        """Have requests decided, all in one batch; ``answer`` gets their replies, in order, in the event loop's thread.
+    def take(self, handler: Handler[Any], payloads: Sequence[bytes], deliver: Deliver) -> None:
+        """Have requests decided, all in one batch; ``deliver`` gets the replies, in the event loop's thread.
 
         It is called before this returns when there is nothing to commit and nobody waits to be decided; and with 5.03
         for all when too many wait or the batcher is closing.
         """
-        if self._enter(_Group(payloads, answer, self._clock())):
+        if self._enter(_Group(handler, payloads, deliver, self._clock())):
             self._go_on()  # beside the turns of those that wait already, so that there come to be fewer of them
 
-    async def submit(self, payload: bytes) -> Reply:
+    async def submit(self, handler: Handler[Any], payload: bytes) -> Reply:
         """Return the reply to one request. Requests of one turn of the event loop share a batch."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        group = _Group((payload,), partial(_resolve, future), self._clock())
+        group = _Group(handler, (payload,), partial(_resolve, future), self._clock())
         if self._enter(group):
             self._go_on_soon()
         try:
@@ -150,7 +152,7 @@ class Batcher:
     def _enter(self, group: _Group) -> bool:
         """Let requests wait; or refuse them and return False."""
         if self._closing or self._count >= WAITING or group.arrived - self._oldest(group) > PATIENCE:
-            self._give(group.answer, [self._busy] * len(group.payloads))
+            self._deliver([group], [self._busy] * len(group.payloads))
             return False
         self._waiting.append(group)
         self._count += len(group.payloads)
@@ -191,30 +193,36 @@ class Batcher:
             self._idle.set()
 
     def _decide(self) -> None:
+        """Decide what waits, up to a batch; what needs no commit is answered."""
         groups = [self._waiting.popleft()]
-        payloads = list(groups[0].payloads)
-        while self._waiting and len(payloads) + len(self._waiting[0].payloads) <= BATCH:
+        count = len(groups[0].payloads)
+        while self._waiting and count + len(self._waiting[0].payloads) <= BATCH:
             groups.append(self._waiting.popleft())
-            payloads += groups[-1].payloads
+            count += len(groups[-1].payloads)
+        by_handler: dict[int, list[_Group]] = {}
+        for group in groups:
+            by_handler.setdefault(id(group.handler), []).append(group)
         try:
-            prepared = self._service.prepare(payloads, self._clock(), self._wall())
+            now = self._clock()
+            batches = [_Decided(alike, _read(alike, now)) for alike in by_handler.values()]
+            decide([one.part for one in batches], self._store.look, now, self._wall())
         except Exception as error:
             self._fail(groups, error)
             return
-        decided = _Decided(groups, prepared)
-        if prepared.sessions or prepared.awaiting:
-            self._decided.append(decided)
-        else:
-            self._end(decided, [])
+        for one in batches:
+            if one.part.batch.changes or one.part.batch.waits:
+                self._decided.append(one)
+            else:
+                self._end(one, [])
 
     def _commit_decided(self) -> None:
         """Begin a commit of what waits for one."""
-        sessions: list[Session] = []
-        while self._decided and (not sessions or len(sessions) + len(self._decided[0].prepared.sessions) <= BATCH):
+        changes: list[Change] = []
+        while self._decided and (not changes or len(changes) + len(self._decided[0].part.batch.changes) <= BATCH):
             self._committing.append(self._decided.popleft())
-            sessions += self._committing[-1].prepared.sessions
-        if sessions:
-            committing = asyncio.get_running_loop().run_in_executor(self._worker, self._commit, sessions)
+            changes += self._committing[-1].part.batch.changes
+        if changes:
+            committing = asyncio.get_running_loop().run_in_executor(self._worker, self._store.commit, changes)
             committing.add_done_callback(self._committed)
         else:
             self._end_commit([])
@@ -238,15 +246,16 @@ class Batcher:
         """Answer what was committed, or could not be (None), in the order in which it came."""
         committed, self._committing = self._committing, []
         start = 0
-        for decided in committed:
-            end = start + len(decided.prepared.sessions)
-            self._end(decided, None if outcomes is None else outcomes[start:end])
+        for one in committed:
+            end = start + len(one.part.batch.changes)
+            self._end(one, None if outcomes is None else outcomes[start:end])
             start = end
 
     def _end(self, decided: _Decided, outcomes: Sequence[Outcome] | None) -> None:
+        handler, batch = decided.part
         try:
-            replies = self._service.complete(decided.prepared, outcomes, self._clock())
-            self._on_batch()
+            replies, records = handler.complete(batch, outcomes, self._clock())
+            self._audit(records)
         except Exception as error:
             self._fail(decided.groups, error)
         else:
@@ -258,18 +267,24 @@ class Batcher:
 
     def _answer(self, groups: Sequence[_Group], replies: Sequence[Reply]) -> None:
         self._count -= len(replies)
+        self._deliver(groups, replies)
+
+    @staticmethod
+    def _deliver(groups: Sequence[_Group], replies: Sequence[Reply]) -> None:
         start = 0
         for group in groups:
             end = start + len(group.payloads)
-            self._give(group.answer, replies[start:end])
+            try:
+                group.deliver(replies[start:end])
+            except Exception as error:
+                log_defect("answer failed", error)
             start = end
 
-    @staticmethod
-    def _give(answer: Answer, replies: Sequence[Reply]) -> None:
-        try:
-            answer(replies)
-        except Exception as error:
-            log_defect("answer failed", error)
+
+def _read(groups: Sequence[_Group], now: float) -> Part:
+    """Have the handler of these groups read all their requests as one batch."""
+    payloads = groups[0].payloads if len(groups) == 1 else [payload for group in groups for payload in group.payloads]
+    return Part(groups[0].handler, groups[0].handler.read(payloads, now))
 
 
 def _resolve(future: asyncio.Future[Reply], replies: Sequence[Reply]) -> None:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.errors import DpeError
 from dpe_coap.imei import Imei
 from dpe_coap.keys import HmacKey
@@ -50,13 +51,13 @@ class AtRest:
         """The inverse of ``seal_imei``; AtRestError."""
         return Imei(_open(self._imei_key, device, sealed))
 
-    def seal_keys(self, keys: bytes, client_id: bytes) -> bytes:
-        """Return a session's keys sealed for the record of ``client_id`` (7 bytes)."""
-        return _seal(self._session_key, client_id, keys)
+    def seal_keys(self, keys: bytes, client_id: int) -> bytes:
+        """Return a session's keys sealed for the record of ``client_id`` (56 bits)."""
+        return _seal(self._session_key, client_id_bytes(client_id), keys)
 
-    def open_keys(self, sealed: bytes, client_id: bytes) -> bytes:
+    def open_keys(self, sealed: bytes, client_id: int) -> bytes:
         """The inverse of ``seal_keys``; AtRestError."""
-        return _open(self._session_key, client_id, sealed)
+        return _open(self._session_key, client_id_bytes(client_id), sealed)
 
 
 def _seal(key: HmacKey, record: bytes, plain: bytes) -> bytes:

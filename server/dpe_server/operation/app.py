@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import structlog
 
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD
 from dpe_coap.errors import DpeError
 from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
-from dpe_server.coap.lane import Lane
-from dpe_server.coap.resources import Resources
+from dpe_server.coap.lane import Entrance, Lane
+from dpe_server.coap.resources import REGISTER, Resources
 from dpe_server.files import logs
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
@@ -28,10 +30,11 @@ from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.recognition import KINDS
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
-from dpe_server.store import StoreError
-from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
+from dpe_server.store.contract import PRUNE_CHUNK, StoreError
+from dpe_server.store.sqlite.store import SqliteStore
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
@@ -91,20 +94,26 @@ class Server:
             realm=state.config.realm,
             keys=state.keys,
             policy=policy.load(state.policy_path),
-            store=self._store,
             random=secrets.token_bytes,
             retry_after=state.config.retry_after,
-            ordinals=None if self._worker is None else self._worker.ordinals,
+            ordinals=(
+                Ordinals.after(self._store.last_ordinal(), time.monotonic(), time.time())
+                if self._worker is None
+                else self._worker.ordinals
+            ),
         )
         sockets = _listen(state, self._addresses) if self._worker is None else self._worker.sockets
         self._batcher = Batcher(
-            self._registrar,
-            self._store.commit,
+            self._store,
             retry_after=state.config.retry_after,
-            on_batch=lambda: self._audit.write(self._registrar.take_audit(), time.monotonic(), time.time()),
+            audit=lambda records: self._audit.write(records, time.monotonic(), time.time()),
         )
-        lanes = [Lane(socket, self._batcher.offer) for socket in sockets]
-        self._coap = CoapServer(lanes, Resources(self._batcher.submit), retry_after=state.config.retry_after)
+        entrance = Entrance(
+            REGISTER, CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, partial(self._batcher.take, self._registrar)
+        )
+        lanes = [Lane(socket, [entrance]) for socket in sockets]
+        submit = partial(self._batcher.submit, self._registrar)
+        self._coap = CoapServer(lanes, Resources(submit), retry_after=state.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)

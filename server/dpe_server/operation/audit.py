@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from dpe_server.registration.registrar import Audit
+from dpe_server.handling.records import AuditRecord
 
 UNPROVED_PER_SECOND = 10
 """The most lines a second about senders that have proved no key."""
@@ -33,7 +33,7 @@ class AuditLog:
         self._unproved = 0
         self._suppressed = 0
 
-    def write(self, records: Iterable[Audit], now: float, wall: float) -> None:
+    def write(self, records: Iterable[AuditRecord], now: float, wall: float) -> None:
         """Append a line for each record. ``now`` is monotonic, ``wall`` is Unix time, both in seconds."""
         time = datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
         lines: list[bytes] = []

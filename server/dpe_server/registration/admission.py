@@ -1,25 +1,36 @@
 """What a REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain, zip_longest
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import SIZE_CLIENT_ID, Status
-from dpe_server.policy import Accept, Policy, Redirect, Refuse, RequireX25519, VersionNotSupported
+from dpe_server.policy import (
+    Accept,
+    Decision,
+    Policy,
+    Redirect,
+    Refuse,
+    RequireX25519,
+    Traits,
+    VersionNotSupported,
+)
 from dpe_server.registration.authentication import Sender
-from dpe_server.registration.id_manager import IdManager
-from dpe_server.registration.transactions import State, Transactions
-from dpe_server.store import Restriction, Session, Store, StoreError
+from dpe_server.registration.id_manager import Drawing, probes
+from dpe_server.registration.transaction_table import Transactions
+from dpe_server.registration.transactions import State
+from dpe_server.store.contract import Facts, Questions, Restriction
 
 STORE_PAUSE = 5.0
 """Seconds after a failed commit in which no Client ID is offered, as its SUCCESS would fail too."""
 
-UNRESTRICTED = Restriction(revoked=False, minimum_epoch=0)
+UNRESTRICTED = Restriction()
+ALL = 0, (1 << 8 * SIZE_CLIENT_ID) - 1
+"""The range of all Client IDs."""
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The status of the RESPONSE, its version, the policy rule that said so, and what goes with the status."""
 
     status: Status
@@ -30,16 +41,33 @@ class Verdict:
     server_uri: str | None = None
 
 
-class Admission:
-    """Judges the REQUESTs of a batch together, with a few looks at the store for all."""
+@dataclass(slots=True)
+class Applications:
+    """The REQUESTs of a batch while they are judged."""
 
-    def __init__(
-        self, store: Store, transactions: Transactions, policy: Policy, random: Callable[[int], bytes]
-    ) -> None:
+    senders: Sequence[Sender]
+    decisions: list[Decision]
+    probes: list[int]
+    """A Client ID for each, whoever asks and whatever the policy says: the time must not say that."""
+    verdicts: list[Verdict | None] = field(default_factory=list)
+    """Those on the accepted have no Client ID until the end."""
+    client_ids: dict[int, int] = field(default_factory=dict)
+    """By place in the batch."""
+    sharing: dict[int, int] = field(default_factory=dict)
+    """Places of a device whose Client ID is stable, and which was in the batch before, at another place."""
+    wanting: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    """Places without a Client ID yet, by range."""
+    drawings: dict[tuple[int, int], Drawing] = field(default_factory=dict)
+    """The draws under way, by range."""
+
+
+class Admission:
+    """Judges the REQUESTs of a batch together. ``random`` gives cryptographically strong bytes."""
+
+    def __init__(self, transactions: Transactions, policy: Policy, random: Callable[[int], bytes]) -> None:
         self.policy = policy
-        self._store = store
         self._transactions = transactions
-        self._id_manager = IdManager(store, random)
+        self._random = random
         self._failed_at: float | None = None
 
     def store_failed(self, now: float) -> None:
@@ -50,88 +78,145 @@ class Admission:
         """Offer Client IDs again."""
         self._failed_at = None
 
-    def judge(self, batch: Sequence[Sender], now: float) -> list[Verdict | None]:
-        """Return the verdict on each REQUEST; None on one that is not proved, and on a revoked device's alike.
+    def read(self, senders: Sequence[Sender], questions: Questions) -> Applications:
+        """Begin to judge; add to ``questions`` what must be looked up.
 
-        The device must not learn that it is revoked, nor anybody who replays what it has sent. So the store is asked
-        for the others too.
+        As much is asked for a sender who has proved nothing as for one who is revoked: both are refused alike.
         """
-        try:
-            minimum_epoch = self._store.minimum_epoch()
-            restrictions = self._store.restrictions({p.device for p in batch})
-            paused = self._failed_at is not None and now < self._failed_at + STORE_PAUSE
-            verdicts = [
-                self._verdict(p, restrictions.get(p.device, UNRESTRICTED), minimum_epoch, paused) for p in batch
-            ]
-            pairs = zip(batch, verdicts, strict=True)
-            self._give_client_ids([(p, v, v.accept) for p, v in pairs if v is not None and v.accept is not None])
-        except StoreError:
-            self.store_failed(now)
-            return [_unavailable(p) if p.proved else None for p in batch]
-        return verdicts
+        decisions: list[Decision] = []
+        ranges: list[tuple[int, int]] = []
+        decide = self.policy.decide
+        for p in senders:
+            request = p.request
+            decision = decide(Traits(request.version, request.firmware, p.imei.tac, request.x25519_key is not None))
+            if isinstance(decision, Accept):
+                ranges.append((decision.first, decision.last))
+                if decision.stable:
+                    questions.client_ids_of.add(p.device)
+                    questions.holders.update(self._offered(p.device))
+            else:
+                ranges.append(ALL)
+            decisions.append(decision)
+        questions.restrictions = {p.device for p in senders}
+        drawn = probes(ranges, self._random)
+        questions.holders.update(drawn)
+        return Applications(senders, decisions, drawn)
 
-    def _verdict(self, p: Sender, restriction: Restriction, minimum_epoch: int, paused: bool) -> Verdict | None:
-        """Judge by all but the Client IDs that are free."""
+    def decide(
+        self, applications: Applications, facts: Facts | None, now: float, further: Questions
+    ) -> list[Verdict | None] | None:
+        """Return the verdict on each REQUEST, or None when more must be looked up, which is added to ``further``.
+
+        The verdict is None on a REQUEST that is not proved, and on a revoked device's alike: the device must not learn
+        that it is revoked, nor anybody who replays what it has sent.
+        """
+        if facts is None:
+            self.store_failed(now)
+            return [_unavailable(p) if p.proved else None for p in applications.senders]
+        if not applications.verdicts:
+            self._judge(applications, facts, now)
+        else:
+            self._draw(applications, facts)
+        if not applications.wanting:
+            return self._with_client_ids(applications)
+        for (first, last), places in applications.wanting.items():
+            drawing = applications.drawings.setdefault((first, last), Drawing(first, last, self._random))
+            drawing.ask(len(places), further)
+        return None
+
+    def _judge(self, applications: Applications, facts: Facts, now: float) -> None:
+        """Judge by all but the Client IDs that are free; give those whose probe is free, or who have one."""
+        paused = self._failed_at is not None and now < self._failed_at + STORE_PAUSE
+        given: set[int] = set()
+        places: dict[tuple[bytes, int, int], int] = {}
+        for place, (p, decision) in enumerate(zip(applications.senders, applications.decisions, strict=True)):
+            restriction = facts.restrictions.get(p.device, UNRESTRICTED)
+            verdict = self._verdict(p, decision, restriction, facts.minimum_epoch, paused)
+            applications.verdicts.append(verdict)
+            if verdict is None or verdict.accept is None:
+                continue
+            accept = verdict.accept
+            client_id: int | None = None
+            if accept.stable:
+                before = places.setdefault((p.device, accept.first, accept.last), place)
+                if before != place:
+                    applications.sharing[place] = before
+                    continue
+                client_id = self._own(p.device, accept, facts)
+            probe = applications.probes[place]
+            if client_id is not None:
+                applications.client_ids[place] = client_id
+            elif probe not in facts.holders and probe not in given and not self._transactions.is_reserved(probe):
+                given.add(probe)
+                applications.client_ids[place] = probe
+            else:
+                applications.wanting.setdefault((accept.first, accept.last), []).append(place)
+
+    def _verdict(
+        self, p: Sender, decision: Decision, restriction: Restriction, minimum_epoch: int, paused: bool
+    ) -> Verdict | None:
         if restriction.revoked | (not p.proved):  # without a shortcut
             return None
         if paused:
             return _unavailable(p)
-        request = p.request
+        version = p.request.version
         if p.epoch < minimum_epoch or p.epoch < restriction.minimum_epoch:
-            return Verdict(Status.REPROVISION, request.version, "minimum epoch")
-        decision = self.policy.decide(request.version, request.firmware, p.imei.tac, request.x25519_key is not None)
+            return Verdict(Status.REPROVISION, version, "minimum epoch")
         match decision:
             case Accept():
                 return Verdict(Status.OK, decision.selected, decision.rule, accept=decision)
             case VersionNotSupported():
                 return Verdict(Status.VERSION_NOT_SUPPORTED, decision.highest, decision.rule)
             case RequireX25519():
-                return Verdict(Status.SUITE_TOO_WEAK, request.version, decision.rule)
+                return Verdict(Status.SUITE_TOO_WEAK, version, decision.rule)
             case Redirect():
-                return Verdict(Status.REDIRECT, request.version, decision.rule, server_uri=decision.server_uri)
+                return Verdict(Status.REDIRECT, version, decision.rule, server_uri=decision.server_uri)
             case Refuse():  # pragma: no branch  # a decision is one of these five
-                return Verdict(Status.REFUSED, request.version, decision.rule)
+                return Verdict(Status.REFUSED, version, decision.rule)
 
-    def _give_client_ids(self, accepted: Sequence[tuple[Sender, Verdict, Accept]]) -> None:
-        """Give each its Client ID, or the status unavailable where the range is exhausted."""
-        stable = {p.device for p, _, accept in accepted if accept.stable}
-        sessions = self._store.sessions_of(stable) if stable else {}
-        offered = {device: self._offered(device) for device in stable}
-        holders = self._holders(chain.from_iterable(offered.values()))
-        wanted: dict[tuple[int, int], dict[bytes, list[Verdict]]] = {}
-        for p, verdict, accept in accepted:
-            if accept.stable:
-                mine = [n for n in offered[p.device] if holders.get(n, p.device) == p.device]
-                verdict.client_id = _held(mine, accept, sessions.get(p.device))
-            if verdict.client_id is None:
-                sharing = p.device if accept.stable else p.th1
-                wanted.setdefault((accept.first, accept.last), {}).setdefault(sharing, []).append(verdict)
-        for (first, last), verdicts in wanted.items():
-            drawn = self._id_manager.draw(first, last, len(verdicts), self._transactions.is_reserved)
-            for sharers, client_id in zip_longest(verdicts.values(), drawn):
-                for verdict in sharers:
-                    verdict.client_id = client_id
-                    if client_id is None:
-                        verdict.status = Status.UNAVAILABLE
+    def _own(self, device: bytes, accept: Accept, facts: Facts) -> int | None:
+        """Return the Client ID in the rule's range that a device has, or has been offered.
+
+        Another worker may have given what was offered to another device meanwhile.
+        """
+        own = [n for n in self._offered(device) if facts.holders.get(n, device) == device]
+        if device in facts.client_ids_of:
+            own.append(facts.client_ids_of[device])
+        return next((n for n in reversed(own) if accept.first <= n <= accept.last), None)
 
     def _offered(self, device: bytes) -> list[int]:
         """Return the Client IDs that a device has been offered and may still confirm, the oldest first."""
         pending = (t for t in self._transactions.of_device(device) if t.state == State.PENDING)
         return [t.offer.client_id for t in pending if t.offer]
 
-    def _holders(self, client_ids: Iterable[int]) -> dict[int, bytes]:
-        """Return the devices that have these Client IDs: another worker may have given them to others meanwhile."""
-        names = {client_id.to_bytes(SIZE_CLIENT_ID, "big") for client_id in client_ids}
-        held = self._store.sessions(names) if names else {}
-        return {int.from_bytes(name, "big"): session.device for name, session in held.items()}
+    def _draw(self, applications: Applications, facts: Facts) -> None:
+        """Give Client IDs that a further look has shown to be free, as far as there are any."""
+        given = set(applications.client_ids.values())
 
+        def is_free(client_id: int) -> bool:
+            return client_id not in given and not self._transactions.is_reserved(client_id)
 
-def _held(offered: Sequence[int], accept: Accept, session: Session | None) -> int | None:
-    """Return the Client ID in the rule's range that a device has, or has been offered."""
-    held = list(offered)
-    if session is not None:
-        held.append(int.from_bytes(session.client_id, "big"))
-    return next((client_id for client_id in reversed(held) if accept.first <= client_id <= accept.last), None)
+        wanting, applications.wanting = applications.wanting, {}
+        for limits, places in wanting.items():
+            drawing = applications.drawings[limits]
+            drawn = drawing.take(len(places), facts, is_free)
+            given.update(drawn)
+            applications.client_ids.update(zip(places, drawn, strict=False))
+            if len(drawn) < len(places) and not drawing.exhausted:
+                applications.wanting[limits] = places[len(drawn) :]
+
+    def _with_client_ids(self, applications: Applications) -> list[Verdict | None]:
+        """Return the verdicts, unavailable for those whose range is exhausted."""
+        verdicts = applications.verdicts
+        for place, verdict in enumerate(verdicts):
+            if verdict is not None and verdict.accept is not None:
+                client_id = applications.client_ids.get(applications.sharing.get(place, place))
+                verdicts[place] = (
+                    Verdict(Status.UNAVAILABLE, verdict.version, verdict.rule)
+                    if client_id is None
+                    else Verdict(verdict.status, verdict.version, verdict.rule, verdict.accept, client_id)
+                )
+        return verdicts
 
 
 def _unavailable(p: Sender) -> Verdict:

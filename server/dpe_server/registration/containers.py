@@ -25,7 +25,7 @@ class Map(Generic[Key]):
         return self._parts[hash(key) >> 32 & 0xFF]  # the lowest bits are for the dict itself
 
 
-class Index(Map[Key]):
+class MultiMap(Map[Key]):
     """A map from keys to one TH1 or a few, in the order in which they came."""
 
     def get(self, key: Key) -> list[bytes]:

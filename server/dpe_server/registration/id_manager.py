@@ -1,77 +1,94 @@
 """The ID Manager's choice of Client IDs: inside the rule's range, unpredictable, free, at a flat cost.
 
-A sparse range is probed at random points, for a whole batch with one look at the store. A dense one is read window by
-window: 1,024 neighbours at a random place, and random free ones among them. Until the range is 99.9 % full, a window
-holds one free Client ID on average, so 64 windows find one all but certainly; a range no wider than a window is exact
-to the last Client ID. Nothing is kept in memory, so there is nothing to load at start and nothing that could disagree
-with the store.
+A Client ID is probed at a random point of its range, for a whole batch with one look at the store. Where the probe is
+in use, a few more are tried at once, and then the range is read window by window: 1,024 neighbours at a random place,
+and random free ones among them. Until the range is 99.9 % full, a window holds one free Client ID on average, so 64
+windows find one all but certainly; a range no wider than a window is exact to the last Client ID. Nothing is kept in
+memory, so there is nothing to load at start and nothing that could disagree with the store.
 """
 
-from collections.abc import Callable, Collection
-from typing import Protocol
+from collections.abc import Callable, Sequence
+
+from dpe_server.store.contract import Facts, Questions
 
 PROBES = 4
+"""Probes for each Client ID, in the look after the one in which its first probe was in use."""
 WINDOW = 1_024
 WINDOWS = 64
+"""So many windows in a row without a free Client ID, and the range counts as exhausted."""
+WINDOWS_AT_ONCE = 8
+"""The most windows of one look; the first looks have fewer, as one is nearly always enough."""
 
 _SIZE_RANDOM = 16
 """Random bytes for a number below 2^56: the 9 bytes above that leave a bias below 2^-64."""
 
 
-class Ledger(Protocol):
-    """What the ID Manager asks of the store."""
+def probes(ranges: Sequence[tuple[int, int]], random: Callable[[int], bytes]) -> list[int]:
+    """Return a random Client ID of each range; first and last are included.
 
-    def held(self, client_ids: Collection[int]) -> set[int]:
-        """Return those of these Client IDs that are in use."""
-        ...
+    ``random`` gives cryptographically strong bytes; it is asked once for all.
+    """
+    drawn = random(_SIZE_RANDOM * len(ranges))
+    number = int.from_bytes
+    return [
+        first + number(drawn[at : at + _SIZE_RANDOM], "big") % (last - first + 1)
+        for (first, last), at in zip(ranges, range(0, len(drawn), _SIZE_RANDOM), strict=True)
+    ]
 
-    def taken(self, first: int, last: int) -> set[int]:
-        """Return the Client IDs in use from ``first`` to ``last``, both included."""
-        ...
 
+class Drawing:
+    """Free Client IDs drawn from ``first`` to ``last``, both included, look by look.
 
-class IdManager:
-    """Draws Client IDs. ``random`` gives cryptographically strong bytes."""
+    ``ask`` says what must be looked up for the next ones, ``take`` finds them in the facts. ``is_free`` tells which
+    Client IDs that the store does not hold may be given out. ``random`` gives cryptographically strong bytes.
+    """
 
-    def __init__(self, ledger: Ledger, random: Callable[[int], bytes]) -> None:
-        self._ledger = ledger
+    def __init__(self, first: int, last: int, random: Callable[[int], bytes]) -> None:
+        self.exhausted = False
+        """Whether there is no free one left, as far as the looks have shown."""
+        self._first = first
+        self._last = last
         self._random = random
+        self._dense = last - first < WINDOW  # or the probes were in use
+        self._at_once = 1
+        self._barren = 0
+        self._probes: list[int] = []
+        self._windows: dict[tuple[int, int], None] = {}
 
-    def draw(self, first: int, last: int, count: int, is_reserved: Callable[[int], bool]) -> list[int]:
-        """Return ``count`` different free Client IDs from ``first`` to ``last``, or fewer when the range is exhausted.
+    def ask(self, count: int, questions: Questions) -> None:
+        """Add to ``questions`` what may show ``count`` free Client IDs."""
+        self._probes, self._windows = [], {}
+        if not self._dense:
+            self._probes = probes([(self._first, self._last)] * (PROBES * count), self._random)
+            questions.holders.update(self._probes)
+            return
+        last_window = (self._last - self._first) // WINDOW
+        for number in probes([(0, last_window)] * (self._at_once if last_window else 1), self._random):
+            start = self._first + WINDOW * number
+            self._windows[start, min(start + WINDOW - 1, self._last)] = None
+        questions.in_use.update(self._windows)
 
-        ``is_reserved`` tells of Client IDs that are offered but not in the store yet. StoreError passes through.
-        """
-        drawn: dict[int, None] = {}
-        if last - first >= WINDOW:
-            for _ in range(PROBES):
-                if len(drawn) == count:
-                    break
-                probes = [first + n for n in self._below(last - first + 1, count - len(drawn))]
-                held = self._ledger.held(probes)
-                drawn |= dict.fromkeys(n for n in probes if n not in held and not is_reserved(n))
-        barren = 0
-        while len(drawn) < count and barren < WINDOWS:
-            free = [n for n in self._window(first, last) if n not in drawn and not is_reserved(n)]
-            barren = 0 if free else barren + 1
-            while free and len(drawn) < count:
-                (chosen,) = self._below(len(free), 1)
-                drawn[free.pop(chosen)] = None
-            if last - first < WINDOW:  # that was all of it
-                break
-        return list(drawn)
+    def take(self, count: int, facts: Facts, is_free: Callable[[int], bool]) -> list[int]:
+        """Return at most ``count`` different free Client IDs that the answers to ``ask`` have shown."""
+        if self._probes:
+            self._dense = True
+            shown = dict.fromkeys(n for n in self._probes if n not in facts.holders and is_free(n))
+            return list(shown)[:count]
+        taken: list[int] = []
+        for window in self._windows:
+            taken += self._of_window(window, count - len(taken), facts, is_free)
+        self._at_once = min(2 * self._at_once, WINDOWS_AT_ONCE)
+        self.exhausted = len(taken) < count and (self._last - self._first < WINDOW or self._barren >= WINDOWS)
+        return taken
 
-    def _window(self, first: int, last: int) -> list[int]:
-        """Return the Client IDs of a random window that the store does not hold."""
-        (window,) = self._below((last - first) // WINDOW + 1, 1)
-        start = first + WINDOW * window
-        end = min(start + WINDOW - 1, last)
-        taken = self._ledger.taken(start, end)
-        return [n for n in range(start, end + 1) if n not in taken]
-
-    def _below(self, bound: int, count: int) -> list[int]:
-        """Return ``count`` uniform numbers below ``bound``."""
-        random = self._random(_SIZE_RANDOM * count)
-        return [
-            int.from_bytes(random[n : n + _SIZE_RANDOM], "big") % bound for n in range(0, len(random), _SIZE_RANDOM)
-        ]
+    def _of_window(
+        self, window: tuple[int, int], count: int, facts: Facts, is_free: Callable[[int], bool]
+    ) -> list[int]:
+        in_use = facts.in_use[window]
+        free = [n for n in range(window[0], window[1] + 1) if n not in in_use and is_free(n)]
+        self._barren = 0 if free else self._barren + 1
+        taken: list[int] = []
+        while free and len(taken) < count:
+            (chosen,) = probes([(0, len(free) - 1)], self._random)
+            taken.append(free.pop(chosen))
+        return taken

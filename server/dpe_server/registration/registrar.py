@@ -1,14 +1,8 @@
 """The registrar: the server's side of DPE-1 as a pure state machine over batches of messages.
 
-Bytes and the time go in; replies, sessions to commit and audit records come out. Between the two stands one durable
-commit for the whole batch, which the caller makes:
-
-    prepared = registrar.prepare(batch, now, wall)     # decode, verify, policy, Client ID
-    outcomes = store.commit(prepared.sessions)         # or None when the store failed
-    replies = registrar.complete(prepared, outcomes, now)
-
-Batches are completed in the order in which they were prepared, but those that wait for no commit at once; any number
-may be prepared before the first of them is committed. The store is read in ``prepare``, never written.
+It is a ``Handler`` (``handling/handler.py``): payloads, facts of the store and the time go in; replies, sessions to
+commit and audit records come out. REQUESTs are decided by ``admission.py``; a SUCCESS by its transaction, or by the
+store when the transaction is not here any more.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,44 +12,50 @@ from hmac import compare_digest
 
 from dpe_coap import keys as schedule
 from dpe_coap.binding import RESPONSE_CODES, Code
+from dpe_coap.client_ids import client_id_bytes, client_id_of, client_id_text
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, decode, encode
-from dpe_coap.numbers import SIZE_CLIENT_ID, SIZE_MAC, Status
+from dpe_coap.numbers import SIZE_MAC, Status
+from dpe_server.handling.handler import Batch, Completed
+from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.policy import Policy
-from dpe_server.registration.admission import Admission, Verdict
+from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction, Transactions
-from dpe_server.store import Outcome, Session, Store, StoreError
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """One decision, without personal data: ``event`` and what belongs to it."""
-
-    event: str
-    details: dict[str, str | int]
-
-    @property
-    def unproved(self) -> bool:
-        """Whether anybody can cause it at will, without a key or with bytes overheard."""
-        return self.event in ("malformed", "unauthenticated", "confirm-repeated")
+from dpe_server.registration.transaction_table import Transactions
+from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
+from dpe_server.store.contract import Facts, Outcome, Questions, Session
 
 
 @dataclass(slots=True)
-class Prepared:
-    """A batch between ``prepare`` and ``complete``: its replies, or the transactions whose commit they wait for."""
+class Confirmation:
+    """A SUCCESS(ok) from its being taken to the end of its commit; all that repeat it wait for the one reply."""
 
-    slots: list[Reply | Transaction] = field(default_factory=list)
-    sessions: list[Session] = field(default_factory=list)
-    committing: list[Transaction] = field(default_factory=list)
-    """The transaction of each session."""
-    awaiting: bool = False
-    """Whether a reply waits for the commit of an earlier batch: a SUCCESS came again meanwhile."""
+    transaction: Transaction
+    session: Session
+    reply: Reply
+
+
+@dataclass(slots=True)
+class Registrations(Batch):
+    """A batch of REQUESTs and SUCCESSes."""
+
+    slots: list[Reply | Confirmation] = field(default_factory=list)
+    """The replies, or what they wait for."""
+    requests: list[tuple[int, bytes]] = field(default_factory=list)
+    """Place and TH1 of each REQUEST that is new."""
+    applications: Applications | None = None
+    """The new REQUESTs, until they are answered."""
+    successes: list[tuple[int, Success, bytes]] = field(default_factory=list)
+    """Place, message and payload of each SUCCESS, until its transaction has been looked for."""
+    unknown: list[tuple[int, int, bytes]] = field(default_factory=list)
+    """Place, Client ID and payload of each SUCCESS that no transaction fits: the store may know its session."""
+    confirmations: list[Confirmation] = field(default_factory=list)
+    """Of each change."""
 
 
 _NAMES = {status: status.name.lower() for status in Status}
@@ -65,7 +65,7 @@ class Registrar:
     """The ID Manager's front: decides every REQUEST and SUCCESS.
 
     ``realm`` is the cluster's name; ``random`` gives cryptographically strong bytes; ``retry_after`` (seconds) is what
-    a device is told when the server cannot register it now. ``ordinals`` are made on the first use unless given.
+    a device is told when the server cannot register it now.
     """
 
     def __init__(
@@ -74,21 +74,20 @@ class Registrar:
         realm: str,
         keys: KeyRing,
         policy: Policy,
-        store: Store,
         random: Callable[[int], bytes],
+        ordinals: Ordinals,
         retry_after: int = 60,
         transactions: Transactions | None = None,
-        ordinals: Ordinals | None = None,
     ) -> None:
         self._realm = realm
         self._at_rest = AtRest(keys.at_rest)
-        self._store = store
         self._random = random
         self._retry_after = retry_after
-        self._transactions = Transactions() if transactions is None else transactions
-        self._admission = Admission(store, self._transactions, policy, random)
+        self._transactions = Transactions(random) if transactions is None else transactions
+        self._admission = Admission(self._transactions, policy, random)
         self._ordinals = ordinals
-        self._audit: list[Audit] = []
+        self._confirmations: dict[bytes, Confirmation] = {}
+        """By TH3, those whose commit is not over."""
         self.reload(keys=keys, policy=policy)
 
     def reload(self, *, keys: KeyRing, policy: Policy) -> None:
@@ -97,20 +96,13 @@ class Registrar:
         self._admission.policy = policy
         self._authenticator = Authenticator(self._realm, keys, self._at_rest, allow_clear_imei=policy.allow_clear_imei)
 
-    def take_audit(self) -> list[Audit]:
-        """Return the decisions made since the last call, and forget them."""
-        taken, self._audit = self._audit, []
-        return taken
-
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        """Decide a batch of payloads. ``now`` is monotonic, ``wall`` is Unix time, both in seconds."""
+    def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
+        """See ``Handler.read``."""
         self._transactions.expire(now)
-        prepared = Prepared()
+        batch = Registrations()
         senders: dict[bytes, Sender] = {}
-        requests: list[tuple[int, bytes]] = []
-        strangers: list[tuple[int, bytes, bytes]] = []
-        for place, payload in enumerate(batch):
-            slot: Reply | Transaction = UNAUTHORIZED
+        for place, payload in enumerate(payloads):
+            slot: Reply = UNAUTHORIZED
             try:
                 message = decode(payload)
                 if isinstance(message, Request):
@@ -121,76 +113,66 @@ class Registrar:
                     else:
                         if th1 not in senders:
                             senders[th1] = self._authenticator.prove(message, payload, th1)
-                        requests.append((place, th1))
+                        batch.requests.append((place, th1))
                 elif isinstance(message, Success):
-                    found = self._success(message, payload, prepared, wall)
-                    if found is not None:
-                        slot = found
-                    else:
-                        strangers.append((place, message.client_id, payload))
+                    batch.successes.append((place, message, payload))
                 else:
                     raise MalformedMessage("a server takes REQUEST and SUCCESS only", offset=2, key=0)
             except MalformedMessage as error:
-                slot = self._malformed(error)
-            prepared.slots.append(slot)
-        if requests:
-            replies = self._requests(list(senders.values()), now, wall)
-            for place, th1 in requests:
-                prepared.slots[place] = replies[th1]
-        if strangers:
-            self._strangers(strangers, prepared, now, wall)
-        return prepared
+                slot = _malformed(error, batch)
+            batch.slots.append(slot)
+        if senders:
+            batch.applications = self._admission.read(list(senders.values()), batch.questions)
+        return batch
 
-    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
-        """Return the replies to the batch, in its order, now that its sessions are durable (or could not be: None)."""
+    def decide(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        """See ``Handler.decide``."""
+        further = Questions()
+        if batch.unknown:
+            self._look_for_sessions(batch, facts, now, wall)
+        if batch.successes:
+            self._look_for_transactions(batch, further, wall)
+        if batch.applications is not None:
+            verdicts = self._admission.decide(batch.applications, facts, now, further)
+            if verdicts is not None:
+                self._answer_requests(batch, verdicts, now)
+        return further or None
+
+    def complete(self, batch: Registrations, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
+        """See ``Handler.complete``."""
         if outcomes is None:
             self._admission.store_failed(now)
-            for transaction in prepared.committing:
-                transaction.move(Event.STORE_FAILED)
-                self._transactions.update(transaction)
-                self._log("store-failed")
-        elif prepared.sessions:
+            for confirmation in batch.confirmations:
+                self._transactions.move(confirmation.transaction, Event.STORE_FAILED)
+                _log(batch, "store-failed")
+        elif batch.confirmations:
             self._admission.store_works()
-            for transaction, session, outcome in zip(prepared.committing, prepared.sessions, outcomes, strict=True):
-                self._settle(transaction, session, outcome)
-            for transaction in prepared.committing:
-                if transaction.state == State.ESTABLISHED:
-                    self._transactions.update(transaction)
-        return [
-            slot.answer or busy(self._retry_after) if isinstance(slot, Transaction) else slot for slot in prepared.slots
-        ]
-
-    def handle(self, batch: Sequence[bytes], now: float, wall: float) -> list[Reply]:
-        """Do all three steps in one call, for callers without an event loop to keep free."""
-        prepared = self.prepare(batch, now, wall)
-        try:
-            outcomes = self._store.commit(prepared.sessions) if prepared.sessions else []
-        except StoreError:
-            outcomes = None
-        return self.complete(prepared, outcomes, now)
+            for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
+                self._settle(confirmation, outcome, batch)
+        for confirmation in batch.confirmations:
+            del self._confirmations[confirmation.transaction.th3]
+        replies = [slot.reply if isinstance(slot, Confirmation) else slot for slot in batch.slots]
+        return Completed(replies, batch.records)
 
     # REQUEST
 
-    def _requests(self, senders: Sequence[Sender], now: float, wall: float) -> dict[bytes, Reply]:
-        """Answer the REQUESTs of a batch, by their TH1."""
-        if self._ordinals is None:
-            try:
-                self._ordinals = Ordinals.after(self._store.last_ordinal(), now, wall)
-            except StoreError:
-                self._admission.store_failed(now)
+    def _answer_requests(self, batch: Registrations, verdicts: Sequence[Verdict | None], now: float) -> None:
+        assert batch.applications is not None
         replies: dict[bytes, Reply] = {}
-        for p, verdict in zip(senders, self._admission.judge(senders, now), strict=True):
+        for sender, verdict in zip(batch.applications.senders, verdicts, strict=True):
             if verdict is None:
-                self._log("unauthenticated", reason=p.refusal)
-                replies[p.th1] = UNAUTHORIZED
+                _log(batch, "unauthenticated", reason=sender.refusal)
+                replies[sender.th1] = UNAUTHORIZED
             else:
                 try:
-                    replies[p.th1] = self._respond(p, verdict, now)
+                    replies[sender.th1] = self._respond(sender, verdict, batch, now)
                 except MalformedMessage as error:
-                    replies[p.th1] = self._malformed(error)
-        return replies
+                    replies[sender.th1] = _malformed(error, batch)
+        for place, th1 in batch.requests:
+            batch.slots[place] = replies[th1]
+        batch.applications = None
 
-    def _respond(self, p: Sender, verdict: Verdict, now: float) -> Reply:
+    def _respond(self, p: Sender, verdict: Verdict, batch: Registrations, now: float) -> Reply:
         """Answer one proved REQUEST and remember the transaction."""
         request = p.request
         public, dh = self._agree(request)
@@ -198,22 +180,28 @@ class Registrar:
         step = p.step.respond(p.payload, nonce, dh)
         client_id = sealed_handle = None
         if verdict.client_id is not None:
-            client_id = verdict.client_id.to_bytes(SIZE_CLIENT_ID, "big")
+            client_id = client_id_bytes(verdict.client_id)
             sealed_handle = step.mask(self._keys.seal_handle(p.epoch, p.imei, self._random))
         message = Response(
-            verdict.version,
-            verdict.status,
-            nonce + bytes(SIZE_MAC),
-            client_id,
-            sealed_handle,
-            public,
-            verdict.server_uri,
-            self._retry_after if verdict.status == Status.UNAVAILABLE else None,
+            version=verdict.version,
+            status=verdict.status,
+            security_token=nonce + bytes(SIZE_MAC),
+            client_id=client_id,
+            sealed_handle=sealed_handle,
+            x25519_key=public,
+            server_uri=verdict.server_uri,
+            retry_after=self._retry_after if verdict.status == Status.UNAVAILABLE else None,
         )
         payload = step.sign(encode(message))
-        ordinal = 0 if self._ordinals is None else self._ordinals.next(now)  # without, nothing is offered
         suite = 1 if public is None else 2
-        transaction = Transaction(p.th1, p.device, ordinal, now + LIFE, verdict.status, payload)
+        transaction = Transaction(
+            th1=p.th1,
+            device=p.device,
+            ordinal=self._ordinals.next(now),
+            ends=now + LIFE,
+            status=verdict.status,
+            response=payload,
+        )
         if verdict.accept is not None and verdict.client_id is not None:
             transaction.state = State.PENDING
             transaction.offer = Offer(
@@ -226,9 +214,8 @@ class Registrar:
                 prk3=step.next(payload).prk3,
             )
         self._transactions.add(transaction)
-        self._log(
-            "response", status=_NAMES[verdict.status], rule=verdict.rule, version=str(request.version), suite=suite
-        )
+        version = str(request.version)
+        _log(batch, "response", status=_NAMES[verdict.status], rule=verdict.rule, version=version, suite=suite)
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
@@ -247,74 +234,82 @@ class Registrar:
 
     # SUCCESS
 
-    def _success(self, message: Success, payload: bytes, prepared: Prepared, wall: float) -> Reply | Transaction | None:
-        """Return the answer to a SUCCESS, the transaction that must be durable first, or None if there is neither."""
-        for transaction in self._transactions.of_client_id(int.from_bytes(message.client_id, "big")):
+    def _look_for_transactions(self, batch: Registrations, further: Questions, wall: float) -> None:
+        """Answer each SUCCESS that a transaction fits; of the others the store is asked, all in one look."""
+        for place, message, payload in batch.successes:
+            slot = self._success(message, payload, batch, wall)
+            if slot is not None:
+                batch.slots[place] = slot
+            else:
+                client_id = client_id_of(message.client_id)
+                batch.unknown.append((place, client_id, payload))
+                further.confirmed.add(client_id)
+        batch.successes.clear()
+
+    def _success(
+        self, message: Success, payload: bytes, batch: Registrations, wall: float
+    ) -> Reply | Confirmation | None:
+        """Return the reply to a SUCCESS, or what it waits for; None when no transaction fits it."""
+        for transaction in self._transactions.of_client_id(client_id_of(message.client_id)):
             step = transaction.success_step
             last = step.next(payload)
             if compare_digest(last.th3, transaction.th3):
                 match transaction.state:
                     case State.COMMITTING:
-                        prepared.awaiting = True
-                        return transaction
+                        batch.waits = True
+                        return self._confirmations[transaction.th3]
                     case State.RELEASED:
-                        return _confirmation(last, Status.RELEASED)
+                        return _confirm(last, Status.RELEASED)
                     case State.SUPERSEDED:
-                        return _confirmation(last, Status.SUPERSEDED)
+                        return _confirm(last, Status.SUPERSEDED)
                     case State.ESTABLISHED:
                         return None
             # Refused soon it must not be: how long that takes would tell which Client IDs are offered.
             if step.verify(payload) and transaction.state == State.PENDING:
-                return self._confirm(transaction, last, message, payload, prepared, wall)
+                return self._take(transaction, last, message, payload, batch, wall)
         return None
 
-    def _strangers(
-        self, strangers: Sequence[tuple[int, bytes, bytes]], prepared: Prepared, now: float, wall: float
-    ) -> None:
-        """Answer each SUCCESS of a session that is durable, and no other; with one look at the store for all.
+    def _look_for_sessions(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> None:
+        """Answer each SUCCESS of a session that is durable, and no other.
 
         The store alone knows whether an established session still lives: an operator may have ended it.
         """
-        try:
-            sessions = self._store.confirmed({client_id for _, client_id, _ in strangers})
-        except StoreError:
+        if facts is None:
             self._admission.store_failed(now)
-            for place, _, _ in strangers:
-                prepared.slots[place] = busy(self._retry_after)
-            return
-        for place, client_id, payload in strangers:
-            session = sessions[client_id]
+        for place, client_id, payload in batch.unknown:
+            if facts is None:
+                batch.slots[place] = busy(self._retry_after)
+                continue
+            session = facts.confirmed[client_id]
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
-                self._log("confirm-repeated", client_id=client_id.hex())
-                prepared.slots[place] = Reply.message(Code.CHANGED, session.confirm)
+                _log(batch, "confirm-repeated", client_id=client_id_text(client_id))
+                batch.slots[place] = Reply.message(Code.CHANGED, session.confirm)
             else:
-                self._log("unauthenticated", reason="expired session" if same else "unknown transaction")
+                _log(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
+        batch.unknown.clear()
 
-    def _confirm(
+    def _take(
         self,
         transaction: Transaction,
         step: schedule.ConfirmStep,
         message: Success,
         payload: bytes,
-        prepared: Prepared,
+        batch: Registrations,
         wall: float,
-    ) -> Reply | Transaction:
+    ) -> Reply | Confirmation:
         """Take a verified SUCCESS: a decline is answered at once, an ok goes into the batch's commit."""
         offer = transaction.offer
         assert offer is not None  # or there would be no Client ID to name it by
-        transaction.th3 = step.th3
         if message.status != Status.OK:
-            transaction.move(Event.DECLINED)
-            self._transactions.update(transaction)
-            self._log("declined", client_id=message.client_id.hex(), status=message.status)
-            return _confirmation(step, Status.RELEASED)
-        transaction.move(Event.CONFIRMED)
-        self._transactions.update(transaction)
+            self._transactions.move(transaction, Event.DECLINED, th3=step.th3)
+            _log(batch, "declined", client_id=client_id_text(offer.client_id), status=message.status)
+            return _confirm(step, Status.RELEASED)
+        self._transactions.move(transaction, Event.CONFIRMED, th3=step.th3)
         terms = offer.terms
         established_at = int(wall)
         session = Session(
-            client_id=message.client_id,
+            client_id=offer.client_id,
             device=transaction.device,
             sealed_imei=self._at_rest.seal_imei(Imei(offer.imei), transaction.device),
             version=offer.version,
@@ -326,47 +321,53 @@ class Registrar:
             expires_at=None if terms.lifetime is None else established_at + terms.lifetime,
             th3=step.th3,
             success_hash=sha256(payload).digest(),
-            confirm=_confirmation(step, Status.OK, terms.lifetime).payload,
-            sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), message.client_id),
+            confirm=_confirm(step, Status.OK, terms.lifetime).payload,
+            sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), offer.client_id),
             properties=terms.properties,
             policies=terms.policies,
         )
-        prepared.sessions.append(session)
-        prepared.committing.append(transaction)
-        return transaction
+        confirmation = Confirmation(transaction, session, busy(self._retry_after))
+        self._confirmations[transaction.th3] = confirmation
+        batch.changes.append(session)
+        batch.confirmations.append(confirmation)
+        return confirmation
 
-    def _settle(self, transaction: Transaction, session: Session, outcome: Outcome) -> None:
-        """Give a transaction the answer that its commit's outcome asks for."""
-        client_id = session.client_id.hex()
+    def _settle(self, confirmation: Confirmation, outcome: Outcome, batch: Registrations) -> None:
+        """Move a transaction on, and reply, as its commit's outcome asks for."""
+        transaction, session = confirmation.transaction, confirmation.session
+        client_id = client_id_text(session.client_id)
         if outcome is Outcome.COMMITTED:
-            transaction.move(Event.COMMITTED)
-            transaction.answer = Reply.message(Code.CHANGED, session.confirm)
-            self._log("established", client_id=client_id, rule=session.rule, suite=session.suite)
-            for other in self._transactions.of_device(transaction.device):
+            self._transactions.move(transaction, Event.COMMITTED)
+            confirmation.reply = Reply.message(Code.CHANGED, session.confirm)
+            _log(batch, "established", client_id=client_id, rule=session.rule, suite=session.suite)
+            for other in self._transactions.others_of_device(transaction):
                 # A newer one is there when its session is over and pruned: the wall clock has jumped.
                 if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
                     self._supersede(other)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
-            self._log("superseded", client_id=client_id)
+            _log(batch, "superseded", client_id=client_id)
         else:
             self._transactions.remove(transaction)
-            transaction.answer = UNAUTHORIZED
-            self._log("unauthenticated", reason=f"not committed: {outcome.name.lower()}")
+            confirmation.reply = UNAUTHORIZED
+            _log(batch, "unauthenticated", reason=f"not committed: {outcome.name.lower()}")
 
     def _supersede(self, transaction: Transaction) -> None:
-        transaction.move(Event.NEWER_WON)
-        transaction.answer = _confirmation(transaction.confirm_step, Status.SUPERSEDED)
-        self._transactions.update(transaction)
-
-    def _malformed(self, error: MalformedMessage) -> Reply:
-        self._log("malformed", fault=error.fault, place=error.place)
-        return Reply.malformed(error)
-
-    def _log(self, event: str, **details: str | int) -> None:
-        self._audit.append(Audit(event, details))
+        self._transactions.move(transaction, Event.NEWER_WON)
+        waiting = self._confirmations.get(transaction.th3)
+        if waiting is not None:  # else it was answered before a newer registration won
+            waiting.reply = _confirm(transaction.confirm_step, Status.SUPERSEDED)
 
 
-def _confirmation(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> Reply:
+def _log(batch: Registrations, event: str, **details: str | int) -> None:
+    batch.records.append(AuditRecord(event, details))
+
+
+def _malformed(error: MalformedMessage, batch: Registrations) -> Reply:
+    _log(batch, "malformed", fault=error.fault, place=error.place)
+    return Reply.malformed(error)
+
+
+def _confirm(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> Reply:
     """Return the reply that carries a signed CONFIRM."""
     return Reply.message(Code.CHANGED, step.sign(encode(Confirm(status, bytes(SIZE_MAC), lifetime))))

@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
 from dpe_coap.binding import Code
 from dpe_server.handling.batching import BATCH, WAITING, Batcher
+from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply, busy
-from dpe_server.store import Outcome, StoreError
+from dpe_server.store.contract import Outcome, StoreError
 from tests.server.echo import SECRET, Echo, held_up, in_flight, payloads, run
 
 
@@ -19,7 +21,7 @@ def echo() -> Echo:
 
 def test_requests_of_one_turn_share_a_batch_and_each_gets_its_own_reply(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        replies = await asyncio.gather(*map(batcher.submit, payloads(50)))
+        replies = await asyncio.gather(*map(partial(batcher.submit, echo), payloads(50)))
         assert [reply.payload for reply in replies] == payloads(50)
 
     assert run(echo, test, clock=lambda: 5.0, wall=lambda: 9.0) == []
@@ -30,7 +32,7 @@ def test_requests_of_one_turn_share_a_batch_and_each_gets_its_own_reply(echo: Ec
 
 def test_a_batch_is_bounded(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        await asyncio.gather(*map(batcher.submit, payloads(2 * BATCH + 1)))
+        await asyncio.gather(*map(partial(batcher.submit, echo), payloads(2 * BATCH + 1)))
 
     run(echo, test)
     assert [len(batch) for batch in echo.batches] == [BATCH, BATCH, 1]
@@ -38,7 +40,7 @@ def test_a_batch_is_bounded(echo: Echo) -> None:
 
 def test_the_sessions_of_a_batch_are_committed_at_once_and_off_the_event_loop(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        await asyncio.gather(*map(batcher.submit, payloads(5, b"!") + payloads(3)))
+        await asyncio.gather(*map(partial(batcher.submit, echo), payloads(5, b"!") + payloads(3)))
 
     run(echo, test)
     assert echo.commits == [5]
@@ -49,9 +51,9 @@ def test_the_sessions_of_a_batch_are_committed_at_once_and_off_the_event_loop(ec
 def test_what_comes_during_a_commit_is_decided_at_once_and_shares_the_next(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         first = await held_up(echo, batcher)
-        second = asyncio.create_task(batcher.submit(b"!second"))
+        second = asyncio.create_task(batcher.submit(echo, b"!second"))
         await in_flight(echo, 2)
-        rest = [asyncio.create_task(batcher.submit(payload)) for payload in payloads(20, b"!")]
+        rest = [asyncio.create_task(batcher.submit(echo, payload)) for payload in payloads(20, b"!")]
         await in_flight(echo, 3)
         assert not first.done()
         echo.gate.set()
@@ -62,25 +64,25 @@ def test_what_comes_during_a_commit_is_decided_at_once_and_shares_the_next(echo:
     assert echo.commits == [1, 21]
 
 
-def test_on_batch_is_called_before_the_replies_go_out(echo: Echo) -> None:
-    calls: list[int] = []
+def test_the_audit_log_is_told_before_the_replies_go_out(echo: Echo) -> None:
+    told: list[AuditRecord] = []
 
     async def test(batcher: Batcher) -> None:
-        await batcher.submit(b"one")
-        assert calls == [1]
-        await batcher.submit(b"two")
+        await batcher.submit(echo, b"one")
+        assert told == [AuditRecord("echo", {"payloads": 1})]
+        batcher.take(echo, [b"two", b"!three"], lambda _: None)
 
-    run(echo, test, on_batch=lambda: calls.append(1))
-    assert calls == [1, 1]
+    run(echo, test, audit=told.extend)
+    assert told == [AuditRecord("echo", {"payloads": 1}), AuditRecord("echo", {"payloads": 2})]
 
 
 def test_a_store_that_fails_is_told_to_the_registrar_and_logged_once(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.store_fault = StoreError("the disk is full")
         for payload in payloads(3, b"!"):
-            assert (await batcher.submit(payload)).code == Code.CHANGED
+            assert (await batcher.submit(echo, payload)).code == Code.CHANGED
         echo.store_fault = None
-        await batcher.submit(b"!again")
+        await batcher.submit(echo, b"!again")
 
     logs = run(echo, test)
     assert echo.completed == [None, None, None, [Outcome.COMMITTED]]
@@ -94,7 +96,7 @@ def test_a_store_that_fails_is_told_to_the_registrar_and_logged_once(echo: Echo)
 def test_a_defect_of_the_store_counts_as_a_failed_commit(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.store_fault = RuntimeError(SECRET.decode())
-        await batcher.submit(b"!" + SECRET)
+        await batcher.submit(echo, b"!" + SECRET)
 
     (log,) = run(echo, test)
     assert echo.completed == [None]
@@ -105,10 +107,10 @@ def test_a_defect_of_the_store_counts_as_a_failed_commit(echo: Echo) -> None:
 def test_a_defect_of_the_registrar_is_answered_5_03_and_logged_without_the_payload(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.fault = RuntimeError(SECRET.decode())
-        replies = await asyncio.gather(*map(batcher.submit, [SECRET] * 3))
+        replies = await asyncio.gather(*map(partial(batcher.submit, echo), [SECRET] * 3))
         assert replies == [busy(60)] * 3
         echo.fault = None
-        assert (await batcher.submit(b"after")).payload == b"after"
+        assert (await batcher.submit(echo, b"after")).payload == b"after"
 
     (log,) = run(echo, test)
     assert (log["event"], log["error"]) == ("batch failed", "RuntimeError")
@@ -119,10 +121,10 @@ def test_a_defect_of_the_registrar_is_answered_5_03_and_logged_without_the_paylo
 def test_too_many_waiting_requests_get_5_03_at_once_and_the_others_their_reply(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         first = await held_up(echo, batcher)
-        waiting = [asyncio.create_task(batcher.submit(b"!waiting")) for _ in range(WAITING - 1)]
+        waiting = [asyncio.create_task(batcher.submit(echo, b"!waiting")) for _ in range(WAITING - 1)]
         await asyncio.sleep(0)
         for _ in range(3):
-            assert await batcher.submit(b"one too many") == Reply(Code.SERVICE_UNAVAILABLE, max_age=60)
+            assert await batcher.submit(echo, b"one too many") == Reply(Code.SERVICE_UNAVAILABLE, max_age=60)
         assert not first.done()
         echo.gate.set()
         assert {reply.payload for reply in await asyncio.gather(*waiting)} == {b"!waiting"}
@@ -136,8 +138,8 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> 
         first = await held_up(echo, batcher)
         action = asyncio.create_task(batcher.exclusively(lambda: None))
         await asyncio.sleep(0)
-        lost = asyncio.create_task(batcher.submit(b"lost"))
-        kept = asyncio.create_task(batcher.submit(b"kept"))
+        lost = asyncio.create_task(batcher.submit(echo, b"lost"))
+        kept = asyncio.create_task(batcher.submit(echo, b"kept"))
         await asyncio.sleep(0)
         lost.cancel()
         first.cancel()  # in flight: it is decided, and its reply dropped
@@ -155,11 +157,11 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_decided(echo: Echo) -> 
 def test_closing_finishes_what_was_taken_and_takes_no_more(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         taken = [await held_up(echo, batcher)]
-        taken += [asyncio.create_task(batcher.submit(payload)) for payload in payloads(BATCH + 1, b"!")]
+        taken += [asyncio.create_task(batcher.submit(echo, payload)) for payload in payloads(BATCH + 1, b"!")]
         await asyncio.sleep(0)
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
-        assert await batcher.submit(b"late") == busy(60)
+        assert await batcher.submit(echo, b"late") == busy(60)
         echo.gate.set()
         await closing
         assert all(task.done() for task in taken)
@@ -173,7 +175,7 @@ def test_an_exclusive_action_waits_for_the_batch_in_flight(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         first = await held_up(echo, batcher)
         action = asyncio.create_task(batcher.exclusively(lambda: list(echo.commits)))
-        second = asyncio.create_task(batcher.submit(b"!second"))
+        second = asyncio.create_task(batcher.submit(echo, b"!second"))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not action.done()
@@ -191,7 +193,7 @@ def test_an_exclusive_action_s_error_reaches_its_caller(echo: Echo) -> None:
 
         with pytest.raises(StoreError):
             await batcher.exclusively(fail)
-        assert (await batcher.submit(b"after")).payload == b"after"
+        assert (await batcher.submit(echo, b"after")).payload == b"after"
 
     assert run(echo, test) == []
 
@@ -203,12 +205,12 @@ def test_what_gathered_during_an_action_is_worked_off_however_much_comes(echo: E
         await asyncio.sleep(0)
         answered: list[int] = []
         for _ in range(WAITING // BATCH):
-            batcher.offer(payloads(BATCH), lambda replies: answered.append(len(replies)))
+            batcher.take(echo, payloads(BATCH), lambda replies: answered.append(len(replies)))
         assert answered == []
         echo.gate.set()
         await action
         for _ in range(2 * WAITING // BATCH):  # a socket that always has a full batch to read
-            batcher.offer(payloads(BATCH), lambda replies: answered.append(len(replies)))
+            batcher.take(echo, payloads(BATCH), lambda replies: answered.append(len(replies)))
             await asyncio.sleep(0)
         assert len(batcher) <= BATCH
         await first

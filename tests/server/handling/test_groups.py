@@ -1,4 +1,4 @@
-"""Offers of whole batches, as the lane makes them: answered in the same call, or after their commit, or refused."""
+"""Groups of requests, as the lane has them taken: answered in the same call, or after their commit, or refused."""
 
 import asyncio
 import gc
@@ -17,15 +17,16 @@ def echo() -> Echo:
     return Echo()
 
 
-class Offered:
-    """Offers groups of payloads and keeps their replies."""
+class Taken:
+    """Has groups of payloads taken and keeps their replies."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, echo: Echo, batcher: Batcher) -> None:
+        self.echo = echo
         self.batcher = batcher
         self.replies: list[Sequence[Reply]] = []
 
-    def offer(self, *payloads: bytes) -> None:
-        self.batcher.offer(payloads, self.replies.append)
+    def take(self, *payloads: bytes) -> None:
+        self.batcher.take(self.echo, payloads, self.replies.append)
 
     def payloads(self) -> list[list[bytes]]:
         return [[reply.payload for reply in replies] for replies in self.replies]
@@ -35,100 +36,100 @@ class Offered:
             await asyncio.sleep(0)
 
 
-def test_an_offer_with_nothing_to_commit_is_answered_in_the_same_call(echo: Echo) -> None:
+def test_a_group_with_nothing_to_commit_is_answered_in_the_same_call(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        offered = Offered(batcher)
-        offered.offer(*payloads(5))
-        assert offered.payloads() == [payloads(5)]
-        offered.offer(*payloads(3))
-        assert offered.payloads() == [payloads(5), payloads(3)]
+        taken = Taken(echo, batcher)
+        taken.take(*payloads(5))
+        assert taken.payloads() == [payloads(5)]
+        taken.take(*payloads(3))
+        assert taken.payloads() == [payloads(5), payloads(3)]
         assert len(asyncio.all_tasks()) == 2  # the test's and the one that waits for it
 
     assert run(echo, test) == []
     assert echo.threads == set()
 
 
-def test_an_offer_is_answered_after_its_commit_and_what_comes_meanwhile_shares_the_next(echo: Echo) -> None:
+def test_a_group_is_answered_after_its_commit_and_what_comes_meanwhile_shares_the_next(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"plain", b"!first")
+        taken = Taken(echo, batcher)
+        taken.take(b"plain", b"!first")
         for number in range(10):
-            offered.offer(b"!%d" % number, b"plain")
+            taken.take(b"!%d" % number, b"plain")
             await asyncio.sleep(0)
-        assert offered.replies == []
+        assert taken.replies == []
         assert len(batcher) == 22
         echo.gate.set()
-        await offered.all(11)
-        assert offered.payloads() == [[b"plain", b"!first"], *([b"!%d" % number, b"plain"] for number in range(10))]
+        await taken.all(11)
+        assert taken.payloads() == [[b"plain", b"!first"], *([b"!%d" % number, b"plain"] for number in range(10))]
 
     run(echo, test)
     assert [len(batch) for batch in echo.batches] == [2] * 11
     assert echo.commits == [1, 10]
 
 
-def test_an_offer_with_nothing_to_commit_does_not_wait_for_the_commit_of_others(echo: Echo) -> None:
+def test_a_group_with_nothing_to_commit_does_not_wait_for_the_commit_of_others(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
-        offered.offer(*payloads(5))
-        assert offered.payloads() == [payloads(5)]
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
+        taken.take(*payloads(5))
+        assert taken.payloads() == [payloads(5)]
         echo.gate.set()
-        await offered.all(2)
+        await taken.all(2)
 
     run(echo, test)
 
 
-def test_an_offer_that_waits_for_the_commit_of_another_is_answered_after_it(echo: Echo) -> None:
+def test_a_group_that_waits_for_the_commit_of_another_is_answered_after_it(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
-        offered.offer(b"?again")
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
+        taken.take(b"?again")
         await asyncio.sleep(0)
-        assert offered.replies == []
+        assert taken.replies == []
         echo.gate.set()
-        await offered.all(2)
-        assert offered.payloads() == [[b"!held"], [b"?again"]]
-        offered.offer(b"?with nothing to wait for")
-        assert len(offered.replies) == 3
+        await taken.all(2)
+        assert taken.payloads() == [[b"!held"], [b"?again"]]
+        taken.take(b"?with nothing to wait for")
+        assert len(taken.replies) == 3
 
     run(echo, test)
     assert echo.commits == [1]
 
 
 async def held(echo: Echo, batcher: Batcher) -> "asyncio.Task[bool]":
-    """Have offers wait to be decided until the gate opens."""
+    """Have groups wait to be decided until the gate opens."""
     echo.gate.clear()
     action = asyncio.create_task(batcher.exclusively(lambda: echo.gate.wait(10)))
     await asyncio.sleep(0)
     return action
 
 
-def test_an_offer_is_never_split_between_batches(echo: Echo) -> None:
+def test_a_group_is_never_split_between_batches(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         action = await held(echo, batcher)
-        offered = Offered(batcher)
+        taken = Taken(echo, batcher)
         for size in (BATCH - 1, 1, 1, BATCH + 1, 1):
-            offered.offer(*payloads(size))
+            taken.take(*payloads(size))
         echo.gate.set()
         await action
-        await offered.all(5)
+        await taken.all(5)
 
     run(echo, test)
     assert [len(batch) for batch in echo.batches] == [BATCH, 1, BATCH + 1, 1]
 
 
-def test_an_offer_is_never_split_between_commits(echo: Echo) -> None:
+def test_a_group_is_never_split_between_commits(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!first")
+        taken = Taken(echo, batcher)
+        taken.take(b"!first")
         for size in (BATCH - 1, 1, 1, BATCH + 1, 1):
-            offered.offer(*payloads(size, b"!"))
+            taken.take(*payloads(size, b"!"))
         echo.gate.set()
-        await offered.all(6)
+        await taken.all(6)
 
     run(echo, test)
     assert echo.commits == [1, BATCH, 1, BATCH + 1, 1]
@@ -139,9 +140,9 @@ def test_the_event_loop_turns_between_batches(echo: Echo) -> None:
 
     async def test(batcher: Batcher) -> None:
         action = await held(echo, batcher)
-        offered = Offered(batcher)
+        taken = Taken(echo, batcher)
         for _ in range(10):
-            offered.offer(*payloads(BATCH))
+            taken.take(*payloads(BATCH))
         echo.gate.set()
         while len(batcher):
             before = len(echo.batches)
@@ -156,32 +157,32 @@ def test_the_event_loop_turns_between_batches(echo: Echo) -> None:
 def test_the_event_loop_turns_while_a_commit_is_held(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
         for _ in range(1_000):
             await asyncio.sleep(0)
-        assert offered.replies == []
+        assert taken.replies == []
         echo.gate.set()
-        await offered.all(1)
+        await taken.all(1)
 
     run(echo, test)
 
 
-def test_an_offer_beyond_the_bound_is_refused_whole_and_at_once(echo: Echo) -> None:
+def test_a_group_beyond_the_bound_is_refused_whole_and_at_once(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
         for _ in range(WAITING // BATCH):
-            offered.offer(*payloads(BATCH, b"!"))
+            taken.take(*payloads(BATCH, b"!"))
         assert len(batcher) == 1 + WAITING
         for _ in range(1_000):  # a flood
-            offered.offer(*payloads(BATCH))
-            assert offered.replies.pop() == [busy(60)] * BATCH
+            taken.take(*payloads(BATCH))
+            assert taken.replies.pop() == [busy(60)] * BATCH
         assert len(batcher) == 1 + WAITING
-        assert offered.replies == []
+        assert taken.replies == []
         echo.gate.set()
-        await offered.all(1 + WAITING // BATCH)
+        await taken.all(1 + WAITING // BATCH)
 
     run(echo, test)
     assert sum(map(len, echo.batches)) == 1 + WAITING
@@ -194,32 +195,32 @@ def test_when_one_has_waited_too_long_the_next_is_refused(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         nonlocal now
         echo.gate.clear()
-        offered = Offered(batcher)
+        taken = Taken(echo, batcher)
         now = 10.0
-        offered.offer(b"!held")
+        taken.take(b"!held")
         now = 10.0 + PATIENCE
-        offered.offer(b"!in time")
-        assert offered.replies == []
+        taken.take(b"!in time")
+        assert taken.replies == []
         now += 0.01
-        offered.offer(b"late")
-        assert offered.replies.pop() == [busy(60)]
-        assert await batcher.submit(b"late too") == busy(60)
+        taken.take(b"late")
+        assert taken.replies.pop() == [busy(60)]
+        assert await batcher.submit(echo, b"late too") == busy(60)
         echo.gate.set()
-        await offered.all(2)
-        offered.offer(b"later")
-        assert offered.payloads() == [[b"!held"], [b"!in time"], [b"later"]]
+        await taken.all(2)
+        taken.take(b"later")
+        assert taken.payloads() == [[b"!held"], [b"!in time"], [b"later"]]
 
     run(echo, test, clock=lambda: now)
 
 
-def test_an_offer_that_meets_a_defect_is_answered_5_03(echo: Echo) -> None:
+def test_a_group_that_meets_a_defect_is_answered_5_03(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.fault = RuntimeError(SECRET.decode())
-        offered = Offered(batcher)
-        offered.offer(SECRET, SECRET)
+        taken = Taken(echo, batcher)
+        taken.take(SECRET, SECRET)
         echo.fault = None
-        offered.offer(b"after")
-        assert offered.replies == [[busy(60)] * 2, [Reply(Code.CHANGED, b"after")]]
+        taken.take(b"after")
+        assert taken.replies == [[busy(60)] * 2, [Reply(Code.CHANGED, b"after")]]
 
     (log,) = run(echo, test)
     assert SECRET.decode() not in str(log)
@@ -231,32 +232,32 @@ def test_a_defect_in_an_answer_is_one_log_line_and_the_others_get_theirs(echo: E
 
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
-        batcher.offer([b"!defect"], fail)
-        offered.offer(b"!other")
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
+        batcher.take(echo, [b"!defect"], fail)
+        taken.take(b"!other")
         echo.gate.set()
-        await offered.all(2)
-        assert offered.payloads() == [[b"!held"], [b"!other"]]
+        await taken.all(2)
+        assert taken.payloads() == [[b"!held"], [b"!other"]]
 
     (log,) = run(echo, test)
     assert (log["event"], log["error"]) == ("answer failed", "RuntimeError")
     assert SECRET.decode() not in str(log)
 
 
-def test_closing_answers_what_was_offered(echo: Echo) -> None:
+def test_closing_answers_what_was_taken(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
-        offered.offer(b"!waiting")
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
+        taken.take(b"!waiting")
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
-        offered.offer(b"late")
-        assert offered.replies == [[busy(60)]]
+        taken.take(b"late")
+        assert taken.replies == [[busy(60)]]
         echo.gate.set()
         await closing
-        assert offered.payloads()[1:] == [[b"!held"], [b"!waiting"]]
+        assert taken.payloads()[1:] == [[b"!held"], [b"!waiting"]]
 
     run(echo, test)
 
@@ -264,17 +265,17 @@ def test_closing_answers_what_was_offered(echo: Echo) -> None:
 def test_an_exclusive_action_that_is_cancelled_stops_nothing(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.gate.clear()
-        offered = Offered(batcher)
-        offered.offer(b"!held")
+        taken = Taken(echo, batcher)
+        taken.take(b"!held")
         waiting = asyncio.create_task(batcher.exclusively(lambda: None))
         granted = asyncio.create_task(batcher.exclusively(lambda: None))
         await asyncio.sleep(0)
         waiting.cancel()
-        offered.offer(b"next")
+        taken.take(b"next")
         echo.gate.set()
-        await offered.all(1)
+        await taken.all(1)
         granted.cancel()
-        await offered.all(2)
+        await taken.all(2)
         assert await batcher.exclusively(lambda: 5) == 5
 
     assert run(echo, test) == []
@@ -282,14 +283,14 @@ def test_an_exclusive_action_that_is_cancelled_stops_nothing(echo: Echo) -> None
 
 def test_no_garbage_is_left_for_the_collector(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        offered = Offered(batcher)
-        offered.offer(*payloads(BATCH))
+        taken = Taken(echo, batcher)
+        taken.take(*payloads(BATCH))
         gc.collect()
         gc.disable()
         try:
             for _ in range(100):
-                offered.offer(*payloads(BATCH))
-                offered.replies.clear()
+                taken.take(*payloads(BATCH))
+                taken.replies.clear()
                 echo.batches.clear()
             assert gc.collect() == 0
         finally:

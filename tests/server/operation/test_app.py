@@ -16,7 +16,7 @@ from dpe_server.operation.app import Server, Worker
 from dpe_server.operation.state_dir import StateDir, StateError
 from dpe_server.policy import PolicyError
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.store import Session, StoreError
+from dpe_server.store.contract import Session, StoreError
 from dpe_server.store.sqlite import store as sqlite
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.coap import Client

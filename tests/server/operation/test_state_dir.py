@@ -21,7 +21,7 @@ from dpe_server.operation import state_dir as state
 from dpe_server.operation.config import ConfigError
 from dpe_server.operation.permissions import PermissionsError
 from dpe_server.operation.state_dir import KeyKind, StateDir, StateError
-from dpe_server.store import StoreError
+from dpe_server.store.contract import StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 
 KINDS: tuple[KeyKind, ...] = ("master", "handle")

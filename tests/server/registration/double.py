@@ -6,16 +6,20 @@ from pathlib import Path
 
 from dpe_coap import keys as schedule
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
+from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, decode, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.handling.handler import handle
+from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.registration.transactions import Transactions
-from dpe_server.store import Outcome, Session, StoreError
+from dpe_server.registration.transaction_table import Transactions
+from dpe_server.store.contract import Change, Outcome, RestrictEpoch, Revoke, Session, SetMinimumEpoch, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 
 REALM = "test realm"
@@ -75,10 +79,10 @@ class Store(SqliteStore):
 
     broken = False
 
-    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
+    def commit(self, changes: Sequence[Change], *, patience: float = 0.0) -> list[Outcome]:
         if self.broken:
             raise StoreError("made to fail")
-        return super().commit(sessions)
+        return super().commit(changes, patience=patience)
 
 
 class Device:
@@ -175,11 +179,13 @@ class Server:
             realm=REALM,
             keys=self.keys,
             policy=policy.parse(POLICY),
-            store=self.store,
             random=urandom,
+            ordinals=Ordinals.after(self.store.last_ordinal(), self.now, self.wall),
             retry_after=30,
-            transactions=Transactions(total=self.total),
+            transactions=Transactions(urandom, total=self.total),
         )
+        self.records: list[AuditRecord] = []
+        """What the audit log was told."""
 
     def restart(self) -> None:
         self.store.close()
@@ -187,13 +193,36 @@ class Server:
 
     def send(self, *payloads: bytes) -> Reply:
         """Return the reply to the last of a batch."""
-        return self.registrar.handle(payloads, self.now, self.wall)[-1]
+        return self.handle(payloads)[-1]
+
+    def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
+        """Return the replies to a batch."""
+        replies, records = handle(self.registrar, self.store, payloads, self.now, self.wall)
+        self.records += records
+        return replies
+
+    def revoke(self, device: Device) -> None:
+        self.store.commit([Revoke(self.device_id(device.imei), int(self.wall))])
+
+    def set_minimum_epoch(self, epoch: int, device: Device | None = None) -> None:
+        """Of one device, or of all."""
+        change = SetMinimumEpoch(epoch) if device is None else RestrictEpoch(self.device_id(device.imei), epoch)
+        self.store.commit([change])
 
     def rows(self) -> list[Session]:
         return list(self.store.live(int(self.wall)))
 
+    def client_ids(self) -> list[bytes]:
+        """Return the Client IDs of the live sessions, as devices have them."""
+        return [client_id_bytes(row.client_id) for row in self.rows()]
+
     def events(self) -> list[str]:
-        return [record.event for record in self.registrar.take_audit()]
+        return [record.event for record in self.take_records()]
+
+    def take_records(self) -> list[AuditRecord]:
+        """Return what the audit log was told since the last call."""
+        taken, self.records = self.records, []
+        return taken
 
     def device_id(self, imei: Imei) -> bytes:
         return AtRest(self.keys.at_rest).device_id(imei)

@@ -8,14 +8,14 @@ from dpe_coap import keys as schedule
 from dpe_coap.messages import Request, Response, Success, Version, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.handling.records import AuditRecord
 from dpe_server.registration.admission import STORE_PAUSE
-from dpe_server.registration.registrar import Audit
 from dpe_server.registration.transactions import LIFE
-from tests.server.registration.double import POLICY, REALM, WALL, Device, Server
+from tests.server.registration.double import POLICY, REALM, Device, Server
 
 
 def records(server: Server) -> list[tuple[str, dict[str, str | int]]]:
-    return [(record.event, record.details) for record in server.registrar.take_audit()]
+    return [(record.event, record.details) for record in server.take_records()]
 
 
 def client_id(response: Response) -> str:
@@ -64,7 +64,7 @@ def test_a_refusal(server: Server, device: Device, version: str, status: str, ru
 
 
 def test_a_minimum_epoch(server: Server, device: Device) -> None:
-    server.store.set_minimum_epoch(2)
+    server.set_minimum_epoch(2)
     server.send(device.request())
     said = {"status": "reprovision", "rule": "minimum epoch", "version": "1.0", "suite": 1}
     assert records(server) == [("response", said)]
@@ -113,7 +113,7 @@ def test_why_a_request_is_unauthenticated(server: Server, device: Device) -> Non
     foreign.handle = bytes([99]) + urandom(16)
     server.send(foreign.request())
     assert records(server) == unauthenticated("bad handle")
-    server.store.revoke(server.device_id(device.imei), int(WALL))
+    server.revoke(device)
     server.send(device.request())
     assert records(server) == unauthenticated("revoked device")
 
@@ -123,7 +123,7 @@ def test_why_a_success_is_unauthenticated(server: Server, device: Device) -> Non
     assert records(server) == unauthenticated("unknown transaction")
     success, _, _ = device.offered()
     records(server)
-    server.store.revoke(server.device_id(device.imei), int(WALL))
+    server.revoke(device)
     server.send(success)
     assert records(server) == unauthenticated("not committed: revoked")
     other = Device(server, "35209900299999")
@@ -161,4 +161,4 @@ def test_a_malformed_message(server: Server, device: Device) -> None:
     ],
 )
 def test_what_anybody_can_cause(event: str, unproved: bool) -> None:
-    assert Audit(event, {}).unproved == unproved
+    assert AuditRecord(event, {}).unproved == unproved

@@ -21,7 +21,7 @@ def under(server: Server, text: str) -> None:
 
 def answers(server: Server, device: Device, requests: list[bytes]) -> list[Response]:
     """Send REQUESTs in one batch."""
-    replies = server.registrar.handle(requests, server.now, server.wall)
+    replies = server.handle(requests)
     return [device.receive(request, reply)[0] for request, reply in zip(requests, replies, strict=True)]
 
 

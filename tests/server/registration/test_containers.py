@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import pairwise
 from os import urandom
 
-from dpe_server.registration.containers import SIZE_TH1, Index, Map, Queue
+from dpe_server.registration.containers import SIZE_TH1, Map, MultiMap, Queue
 
 
 def test_a_map_has_each_key_in_one_of_256_parts() -> None:
@@ -20,7 +20,7 @@ def test_a_map_has_each_key_in_one_of_256_parts() -> None:
 
 
 def test_an_index_keeps_the_order_in_which_they_came() -> None:
-    index = Index[int]()
+    index = MultiMap[int]()
     th1s = [urandom(SIZE_TH1) for _ in range(5)]
     assert index.get(7) == []
     assert [index.add(7, th1) for th1 in th1s] == [1, 2, 3, 4, 5]

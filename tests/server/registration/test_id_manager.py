@@ -2,54 +2,75 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from os import urandom
 from random import Random
 
 import pytest
 
-from dpe_server.registration.id_manager import WINDOW, IdManager
+from dpe_server.registration.id_manager import WINDOW, WINDOWS_AT_ONCE, Drawing, probes
+from dpe_server.store.contract import Facts, Questions
 
 
 class Ledger:
-    """Client IDs in use, and how many of them were read."""
+    """Client IDs in use; how often it was looked at, and how many windows and Client IDs were read."""
 
     def __init__(self, taken: Iterable[int] = ()) -> None:
         self._taken = sorted(taken)
-        self.calls = self.read = 0
+        self.looks = self.windows = self.read = 0
 
-    def held(self, client_ids: Collection[int]) -> set[int]:
-        self.calls += 1
-        places = {n: bisect_left(self._taken, n) for n in client_ids}
-        return {n for n, place in places.items() if self._taken[place : place + 1] == [n]}
-
-    def taken(self, first: int, last: int) -> set[int]:
-        assert last - first < WINDOW
-        found = self._taken[bisect_left(self._taken, first) : bisect_right(self._taken, last)]
-        self.calls += 1
-        self.read += len(found)
-        return set(found)
+    def look(self, questions: Questions) -> Facts:
+        self.looks += 1
+        facts = Facts()
+        for client_id in questions.holders:
+            place = bisect_left(self._taken, client_id)
+            if self._taken[place : place + 1] == [client_id]:
+                facts.holders[client_id] = b"somebody"
+        for first, last in questions.in_use:
+            assert last - first < WINDOW
+            found = self._taken[bisect_left(self._taken, first) : bisect_right(self._taken, last)]
+            self.windows += 1
+            self.read += len(found)
+            facts.in_use[first, last] = set(found)
+        return facts
 
     def add(self, client_id: int) -> None:
         insort(self._taken, client_id)
 
 
 def free(_: int) -> bool:
-    return False
+    return True
 
 
-def draw(manager: IdManager, first: int, last: int, is_reserved: Callable[[int], bool] = free) -> int | None:
-    """Draw one Client ID."""
-    return next(iter(manager.draw(first, last, 1, is_reserved)), None)
+def draw(
+    ledger: Ledger,
+    first: int,
+    last: int,
+    count: int = 1,
+    is_free: Callable[[int], bool] = free,
+    random: Callable[[int], bytes] = urandom,
+) -> list[int]:
+    """Draw as admission does after its first probes: look by look, until there are enough or no more."""
+    drawing = Drawing(first, last, random)
+    drawn: list[int] = []
+
+    def is_free_still(client_id: int) -> bool:
+        return client_id not in drawn and is_free(client_id)
+
+    while len(drawn) < count and not drawing.exhausted:
+        questions = Questions()
+        drawing.ask(count - len(drawn), questions)
+        drawn += drawing.take(count - len(drawn), ledger.look(questions), is_free_still)
+    return drawn
 
 
 @pytest.mark.parametrize("size", [1, 2, 100, WINDOW, WINDOW + 1, 3 * WINDOW])
 def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
     first = 0x12345600000000
     ledger = Ledger()
-    manager = IdManager(ledger, urandom)
     given = set()
-    while (client_id := draw(manager, first, first + size - 1)) is not None:
+    while drawn := draw(ledger, first, first + size - 1):
+        (client_id,) = drawn
         assert first <= client_id < first + size
         assert client_id not in given
         given.add(client_id)
@@ -61,52 +82,51 @@ def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
 
 
 def test_exhausted_range_has_no_client_id() -> None:
-    assert draw(IdManager(Ledger(range(10)), urandom), 0, 9) is None
-    assert draw(IdManager(Ledger(range(10_000)), urandom), 0, 9_999) is None
+    assert draw(Ledger(range(10)), 0, 9) == []
+    assert draw(Ledger(range(10_000)), 0, 9_999) == []
 
 
-def test_it_gives_up_after_four_probes_and_64_windows() -> None:
-    ledger = Ledger(range(10 * 1_024))
-    assert draw(IdManager(ledger, urandom), 0, 10 * 1_024 - 1) is None
-    assert (ledger.calls, ledger.read) == (4 + 64, 64 * 1_024)
-    ledger = Ledger(range(1_025))
-    assert draw(IdManager(ledger, urandom), 0, 1_024) is None
-    assert ledger.calls == 4 + 64
+def test_it_gives_up_after_some_probes_and_64_windows() -> None:
+    ledger = Ledger(range(100 * 1_024))
+    assert draw(ledger, 0, 100 * 1_024 - 1) == []
+    assert ledger.looks == 1 + 3 + 8, "probes; windows by 1, 2, 4, and then 8 at a time"
+    assert 48 <= ledger.windows <= 71, "some of the 71 drawn are drawn twice in a look"
+    assert ledger.read == 1_024 * ledger.windows
     for first in (0, 2**40):
         ledger = Ledger(range(first, first + 1_024))
-        assert draw(IdManager(ledger, urandom), first, first + 1_023) is None
-        assert (ledger.calls, ledger.read) == (1, 1_024), "a range of one window is read once"
+        assert draw(ledger, first, first + 1_023) == []
+        assert (ledger.looks, ledger.read) == (1, 1_024), "a range of one window is read once"
 
 
-class Barren:
+class Barren(Ledger):
     """Where no probe finds anything, and in ``fertile`` of the windows that are read first one Client ID each."""
 
     def __init__(self, fertile: int) -> None:
+        super().__init__()
         self.fertile = fertile
-        self.windows = 0
 
-    def held(self, client_ids: Collection[int]) -> set[int]:
-        return set(client_ids)
-
-    def taken(self, first: int, last: int) -> set[int]:
-        self.windows += 1
-        return set(range(first + (self.windows <= self.fertile), last + 1))
+    def look(self, questions: Questions) -> Facts:
+        facts = Facts(holders=dict.fromkeys(questions.holders, b"somebody"))
+        for first, last in questions.in_use:
+            self.windows += 1
+            facts.in_use[first, last] = set(range(first + (self.windows <= self.fertile), last + 1))
+        return facts
 
 
 def test_it_goes_on_while_windows_have_something() -> None:
     ledger = Barren(fertile=100)
     first = 2**40
-    assert len(IdManager(ledger, urandom).draw(first, first + 2**50, 100, free)) == 100
-    assert ledger.windows == 100
+    assert len(draw(ledger, first, first + 2**50, 100)) == 100
+    assert 100 <= ledger.windows < 100 + WINDOWS_AT_ONCE
     ledger = Barren(fertile=1)
-    assert len(IdManager(ledger, urandom).draw(first, first + 2**50, 2, free)) == 1
-    assert ledger.windows == 1 + 64, "64 in a row without"
+    assert len(draw(ledger, first, first + 2**50, 2)) == 1
+    assert 1 + 64 <= ledger.windows < 1 + 64 + WINDOWS_AT_ONCE, "64 in a row without"
 
 
 def test_reserved_client_ids_are_not_given() -> None:
-    manager = IdManager(Ledger([3]), urandom)
-    assert {draw(manager, 0, 9, lambda n: n not in (3, 7)) for _ in range(50)} == {7}
-    assert draw(manager, 0, 9, lambda _: True) is None
+    ledger = Ledger([3])
+    assert {draw(ledger, 0, 9, 1, lambda n: n in (3, 7))[0] for _ in range(50)} == {7}
+    assert draw(ledger, 0, 9, 1, lambda _: False) == []
 
 
 @pytest.mark.parametrize("occupied", [0.0, 0.5, 0.9, 0.99, 0.999])
@@ -115,40 +135,49 @@ def test_flat_cost(occupied: float) -> None:
     size, rounds = 200_000, 300
     taken = set(Random(1).sample(range(size), int(occupied * size)))
     ledger = Ledger(taken)
-    manager = IdManager(ledger, urandom)
     for _ in range(rounds):
-        client_id = draw(manager, 0, size - 1)
-        assert client_id is not None
+        (client_id,) = draw(ledger, 0, size - 1)
         assert client_id not in taken
-    assert ledger.calls / rounds <= 7, "4 probes and, on average, at most 1.6 windows"
-    assert ledger.read / rounds <= 3 * WINDOW
+    assert ledger.looks / rounds <= 3, "one of probes and, on average, at most 1.6 of windows"
+    assert ledger.read / rounds <= 4 * WINDOW
 
 
 def test_the_whole_space() -> None:
-    manager = IdManager(Ledger(), urandom)
-    drawn = [draw(manager, 0, 2**56 - 1) for _ in range(200)]
-    values = [n for n in drawn if n is not None]
+    values = probes([(0, 2**56 - 1)] * 200, urandom)
     assert len(set(values)) == 200
     assert sum(n >= 2**55 for n in values) in range(60, 141), "both halves: this fails once in 10**8 runs"
 
 
+def test_each_range_is_probed_inside() -> None:
+    ranges = [(0, 0), (7, 7), (5, 9), (2**55, 2**56 - 1)] * 50
+    assert all(first <= n <= last for (first, last), n in zip(ranges, probes(ranges, urandom), strict=True))
+    assert set(probes([(5, 9)] * 400, urandom)) == {5, 6, 7, 8, 9}
+    assert probes([], urandom) == []
+
+
 def test_unpredictable() -> None:
     """Every free Client ID of a small range comes up about as often as the others."""
-    manager = IdManager(Ledger({2, 5}), urandom)
-    counts = Counter(draw(manager, 0, 9) for _ in range(8_000))
+    ledger = Ledger({2, 5})
+    counts = Counter(draw(ledger, 0, 9)[0] for _ in range(8_000))
     assert set(counts) == {0, 1, 3, 4, 6, 7, 8, 9}
     assert all(800 < count < 1_200 for count in counts.values()), "six standard deviations around 1,000"
 
 
 def test_only_the_random_bytes_decide() -> None:
-    assert draw(IdManager(Ledger(), lambda n: bytes(n)), 100, 10_000) == 100
-    assert draw(IdManager(Ledger(), lambda n: b"\x00" * (n - 1) + b"\x07"), 100, 10_000) == 107
+    """They are asked for once, and are numbers of 16 bytes, one after the other."""
+    asked = []
+
+    def random(size: int) -> bytes:
+        asked.append(size)
+        return (3).to_bytes(16, "big") + (10_005).to_bytes(16, "big")
+
+    assert probes([(100, 200), (100, 10_099)], random) == [103, 105]
+    assert asked == [32]
 
 
 @pytest.mark.parametrize("size", [100, WINDOW, WINDOW + 1, 1_000_000])
 def test_a_batch_gets_different_client_ids_as_long_as_there_are_any(size: int) -> None:
-    ledger = Ledger(range(0, size, 2))
-    drawn = IdManager(ledger, urandom).draw(0, size - 1, 256, free)
+    drawn = draw(Ledger(range(0, size, 2)), 0, size - 1, 256)
     assert len(drawn) == len(set(drawn)) == min(256, size // 2)
     assert all(n % 2 for n in drawn)
     assert all(0 <= n < size for n in drawn)
@@ -156,16 +185,9 @@ def test_a_batch_gets_different_client_ids_as_long_as_there_are_any(size: int) -
 
 def test_a_batch_in_a_sparse_range_is_one_look_at_the_store() -> None:
     ledger = Ledger()
-    assert len(IdManager(ledger, urandom).draw(0, 2**52 - 1, 256, free)) == 256
-    assert ledger.calls == 1
-
-
-def test_what_the_first_probes_have_found_stays() -> None:
-    """And the random bytes are numbers of 16, one after the other."""
-    drawn = iter([(3).to_bytes(16, "big") + (5).to_bytes(16, "big"), (9_999).to_bytes(16, "big")])
-    assert IdManager(Ledger([103]), lambda size: next(drawn)).draw(100, 100 + 9_999, 2, free) == [105, 10_099]
+    assert len(draw(ledger, 0, 2**52 - 1, 256)) == 256
+    assert ledger.looks == 1
 
 
 def test_probes_do_not_give_what_is_reserved() -> None:
-    manager = IdManager(Ledger(), urandom)
-    assert all(n % 2 for n in manager.draw(0, 2**50, 64, lambda n: n % 2 == 0))
+    assert all(n % 2 for n in draw(Ledger(), 0, 2**50, 64, lambda n: n % 2 == 1))

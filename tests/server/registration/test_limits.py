@@ -11,9 +11,10 @@ from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.registration.admission import STORE_PAUSE
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.registration.transactions import LIFE, PER_DEVICE
-from dpe_server.store import StoreError
-from tests.server.registration.double import POLICY, REALM, WALL, Device, Server, confirmation
+from dpe_server.registration.transaction_table import PER_DEVICE
+from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import Facts, Questions, StoreError
+from tests.server.registration.double import POLICY, REALM, Device, Server, confirmation
 
 
 def test_success_of_a_lost_transaction(server: Server, device: Device) -> None:
@@ -55,21 +56,21 @@ def test_store_failure(server: Server, device: Device) -> None:
     server.store.broken = False
     confirm = confirmation(server.send(success), last)
     assert confirm.status == Status.OK, "the same SUCCESS, once the store is back"
-    assert [row.client_id for row in server.rows()] == [response.client_id]
+    assert server.client_ids() == [response.client_id]
     device.register()
 
 
 def test_a_device_is_told_to_come_back_in_a_minute_unless_configured(server: Server, device: Device) -> None:
-    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "store": server.store, "random": urandom}
+    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "ordinals": Ordinals(0), "random": urandom}
     server.registrar = Registrar(realm=REALM, **parts)  # type: ignore[arg-type]
     success, _, _ = device.offered()
     server.store.broken = True
     assert server.send(success).max_age == 60
 
 
-def test_ordinals_may_be_given_as_workers_share_them(server: Server, device: Device) -> None:
-    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "store": server.store, "random": urandom}
-    server.registrar = Registrar(realm=REALM, ordinals=Ordinals(7), **parts)  # type: ignore[arg-type]
+def test_ordinals_are_given_and_rise_with_the_clock(server: Server, device: Device) -> None:
+    parts = {"keys": server.keys, "policy": policy.parse(POLICY), "ordinals": Ordinals(7), "random": urandom}
+    server.registrar = Registrar(realm=REALM, **parts)  # type: ignore[arg-type]
     device.register()
     assert server.rows()[0].ordinal == 7 + server.now * 1e6
 
@@ -90,12 +91,12 @@ def test_recovery_without_a_waiting_success(server: Server, device: Device) -> N
 def test_nothing_is_offered_for_a_while_after_the_store_was_unreadable(
     server: Server, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(sql: str, **parameters: object) -> list[object]:
+    def fail(questions: Questions) -> Facts:
         raise StoreError("made to fail")
 
     device.register()
     with monkeypatch.context() as patch:
-        patch.setattr(server.store, "_read", fail)
+        patch.setattr(server.store, "look", fail)
         assert server.send(device.request()).code == Code.SERVICE_UNAVAILABLE
     server.now += 4.9
     assert server.send(device.request()).code == Code.SERVICE_UNAVAILABLE
@@ -112,20 +113,6 @@ def test_unreadable_store(server: Server, device: Device) -> None:
     server.now += LIFE + 1
     assert server.send(success).code == Code.SERVICE_UNAVAILABLE
     server.start()
-
-
-def test_a_store_that_is_unreadable_at_first(server: Server, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(sql: str, **parameters: object) -> list[object]:
-        raise StoreError("made to fail")
-
-    request = device.request()
-    with monkeypatch.context() as patch:
-        patch.setattr(server.store, "_read", fail)
-        response, _ = device.receive(request, server.send(request))
-    assert (response.status, response.client_id, response.retry_after) == (Status.UNAVAILABLE, None, 30)
-    server.now += STORE_PAUSE
-    device.register()
-    assert server.rows()[0].ordinal == WALL * 1e6
 
 
 def test_a_device_has_at_most_four_transactions(server: Server, device: Device) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from os import urandom
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,9 @@ from dpe_coap.binding import Code
 from dpe_coap.messages import Success, encode
 from dpe_coap.numbers import Status
 from dpe_server.handling.reply import UNAUTHORIZED
-from dpe_server.registration.transactions import LIFE, PER_DEVICE
+from dpe_server.registration.transaction_table import PER_DEVICE
+from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import Facts, Questions
 from tests.server.registration.double import Device, Server, confirmation
 
 Flood = Callable[[Device], bytes]
@@ -19,13 +20,13 @@ Flood = Callable[[Device], bytes]
 def looks(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list to which every look at the store is added."""
     made: list[str] = []
-    read = server.store._read
+    look = server.store.look
 
-    def counted(sql: str, **parameters: Any) -> list[Any]:
-        made.append(sql)
-        return read(sql, **parameters)
+    def counted(questions: Questions) -> Facts:
+        made.append(str(questions))
+        return look(questions)
 
-    monkeypatch.setattr(server.store, "_read", counted)
+    monkeypatch.setattr(server.store, "look", counted)
     return made
 
 
@@ -48,9 +49,9 @@ def test_invalid_tokens_leave_no_trace(
     success, last, _ = device.offered()
     made = looks(server, monkeypatch)
     for _ in range(20):
-        replies = server.registrar.handle([flood(Device(server)) for _ in range(20)], server.now, server.wall)
+        replies = server.handle([flood(Device(server)) for _ in range(20)])
         assert replies == [UNAUTHORIZED] * 20
-    assert len(made) == 20 * 2, "two looks at the store for a batch, as for those whose token is valid"
+    assert len(made) == 20, "one look at the store for a batch, as for those whose token is valid"
     assert confirmation(server.send(success), last).status == Status.OK
 
 
@@ -62,7 +63,7 @@ def test_forged_successes_are_one_look_at_the_store(
     made = looks(server, monkeypatch)
     forged = [encode(Success(urandom(7), 0, urandom(16))) for _ in range(100)]
     forged += [encode(Success(response.client_id, 0, urandom(16))) for _ in range(100)]
-    replies = server.registrar.handle([*forged, success], server.now, server.wall)
+    replies = server.handle([*forged, success])
     assert replies[:-1] == [UNAUTHORIZED] * 200
     assert confirmation(replies[-1], last).status == Status.OK
     assert len(made) == 1
@@ -78,7 +79,7 @@ def test_replays_take_no_more_than_their_devices_could(server: Server) -> None:
     server.now += LIFE + 1
     honest = [Device(server, f"3520990030000{n}").offered() for n in range(8)]
     for _ in range(5):
-        server.registrar.handle(recorded, server.now, server.wall)
+        server.handle(recorded)
     for success, last, _ in honest:
         assert confirmation(server.send(success), last).status == Status.OK
     assert len(server.rows()) == 8
@@ -88,6 +89,6 @@ def test_a_replay_while_its_transaction_lives_changes_nothing(server: Server, de
     request = device.request()
     reply = server.send(request)
     others = [device.offered() for _ in range(PER_DEVICE - 1)]
-    assert server.registrar.handle([request] * 50, server.now, server.wall) == [reply] * 50
+    assert server.handle([request] * 50) == [reply] * 50
     success, last, _ = others[0]
     assert confirmation(server.send(success), last).status == Status.OK

@@ -14,7 +14,7 @@ from dpe_server import policy
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.registration.authentication import Authenticator
-from tests.server.registration.double import POLICY, REALM, WALL, Device, Server, confirmation
+from tests.server.registration.double import POLICY, REALM, Device, Server, confirmation
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_decline_leaves_the_older_session(server: Server, device: Device) -> N
     client_id = device.register().client_id
     success, last, _ = device.offered(status=Status.DECLINED)
     assert confirmation(server.send(success), last).status == Status.RELEASED
-    assert [row.client_id for row in server.rows()] == [client_id]
+    assert server.client_ids() == [client_id]
 
 
 def wrong_realm(device: Device) -> bytes:
@@ -113,7 +113,7 @@ def forged_success(device: Device) -> bytes:
 
 
 def revoked(device: Device) -> bytes:
-    device.server.store.revoke(device.server.device_id(device.imei), int(WALL))
+    device.server.revoke(device)
     return device.request()
 
 
@@ -165,7 +165,7 @@ def test_a_made_up_transaction_is_none(server: Server) -> None:
 
 def test_revoked_between_response_and_success(server: Server, device: Device) -> None:
     success, _, _ = device.offered()
-    server.store.revoke(server.device_id(device.imei), int(WALL))
+    server.revoke(device)
     assert server.send(success) == UNAUTHORIZED
     assert server.send(success) == UNAUTHORIZED
     assert not server.rows()
@@ -174,7 +174,7 @@ def test_revoked_between_response_and_success(server: Server, device: Device) ->
 def test_a_revoked_session_is_not_confirmed_again(server: Server, device: Device) -> None:
     success, last, _ = device.offered()
     assert confirmation(server.send(success), last).status == Status.OK
-    server.store.revoke(server.device_id(device.imei), int(WALL))
+    server.revoke(device)
     assert not server.rows()
     assert server.send(success) == UNAUTHORIZED
     server.restart()
@@ -184,9 +184,9 @@ def test_a_revoked_session_is_not_confirmed_again(server: Server, device: Device
 @pytest.mark.parametrize("scope", ["device", "all"])
 def test_minimum_epoch(server: Server, device: Device, scope: str) -> None:
     if scope == "device":
-        server.store.restrict(server.device_id(device.imei), 2)
+        server.set_minimum_epoch(2, device)
     else:
-        server.store.set_minimum_epoch(2)
+        server.set_minimum_epoch(2)
     request = device.request()
     reply = server.send(request)
     response, _ = device.receive(request, reply)
@@ -239,7 +239,7 @@ def test_the_audit_log_has_no_personal_data(server: Server, device: Device) -> N
     device.register()
     server.send(wrong_key(Device(server)))
     server.send(b"\x80")
-    records = server.registrar.take_audit()
+    records = server.take_records()
     assert [record.event for record in records] == ["response", "established", "unauthenticated", "malformed"]
     assert [record.unproved for record in records] == [False, False, True, True]
     text = repr(records)

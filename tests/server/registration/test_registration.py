@@ -8,11 +8,14 @@ from os import urandom
 import pytest
 
 from dpe_coap.binding import Code
+from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.registration.transactions import LIFE, PER_DEVICE
+from dpe_server.registration.transaction_table import PER_DEVICE
+from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import Facts
 from tests.server.registration.double import FIRST, LAST, WALL, Device, Server, confirmation
 
 
@@ -36,7 +39,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert [len(payload) for payload in (request, reply.payload, success)] == [61, 72, 32]
 
     (row,) = server.rows()
-    assert row.client_id == response.client_id
+    assert client_id_bytes(row.client_id) == response.client_id
     assert row.device == server.device_id(device.imei)
     assert (row.version, row.suite, row.rule, row.firmware) == ((1, 0), 1, "current", None)
     assert (row.th3, row.success_hash, row.confirm) == (last.th3, sha256(success).digest(), answer.payload)
@@ -77,16 +80,16 @@ def test_resent_messages_get_the_same_bytes(server: Server, device: Device) -> N
     assert server.send(success) == answer, "from the store"
     server.restart()
     assert server.send(success) == answer, "after a restart"
-    assert [row.client_id for row in server.rows()] == [response.client_id]
+    assert server.client_ids() == [response.client_id]
 
 
 def test_one_batch_may_hold_the_same_message_twice(server: Server, device: Device) -> None:
     request = device.request()
-    first, second = server.registrar.handle([request, request], server.now, server.wall)
+    first, second = server.handle([request, request])
     assert first == second
     _, step = device.receive(request, first)
     success, last = device.success(step, first)
-    answers = server.registrar.handle([success, success], server.now, server.wall)
+    answers = server.handle([success, success])
     assert answers[0] == answers[1]
     assert confirmation(answers[0], last).status == Status.OK
     assert len(server.rows()) == 1
@@ -97,31 +100,33 @@ def test_a_batch_may_be_prepared_while_another_is_committed(server: Server, devi
     older, older_step, _ = device.offered()
     newer, newer_step, response = device.offered()
     registrar, store = server.registrar, server.store
-    first = registrar.prepare([older], server.now, server.wall)
-    second = registrar.prepare([older, newer], server.now, server.wall)
-    assert (first.awaiting, second.awaiting) == (False, True)
-    outcomes = None if fails else store.commit(first.sessions)
-    (answer,) = registrar.complete(first, outcomes, server.now)
-    again, last = registrar.complete(second, store.commit(second.sessions), server.now)
+    first = registrar.read([older], server.now)
+    assert registrar.decide(first, Facts(), server.now, server.wall) is None
+    second = registrar.read([older, newer], server.now)
+    assert registrar.decide(second, Facts(), server.now, server.wall) is None
+    assert (first.waits, second.waits) == (False, True)
+    outcomes = None if fails else store.commit(first.changes)
+    (answer,) = registrar.complete(first, outcomes, server.now).replies
+    again, last = registrar.complete(second, store.commit(second.changes), server.now).replies
     assert again == answer
     assert (answer.code == Code.SERVICE_UNAVAILABLE) == fails
     assert confirmation(last, newer_step).status == Status.OK
     assert confirmation(server.send(older), older_step).status == Status.SUPERSEDED
-    assert [row.client_id for row in server.rows()] == [response.client_id]
+    assert server.client_ids() == [response.client_id]
 
 
 def test_a_batch_of_many_devices(server: Server) -> None:
     devices = [Device(server, f"352099001{n:05d}") for n in range(100)]
     requests = [device.request() for device in devices]
-    replies = server.registrar.handle(requests, server.now, server.wall)
+    replies = server.handle(requests)
     exchanges = []
     for device, request, reply in zip(devices, requests, replies, strict=True):
         _, step = device.receive(request, reply)
         exchanges.append(device.success(step, reply))
-    answers = server.registrar.handle([success for success, _ in exchanges], server.now, server.wall)
+    answers = server.handle([success for success, _ in exchanges])
     for answer, (_, last) in zip(answers, exchanges, strict=True):
         assert confirmation(answer, last).status == Status.OK
-    assert len({row.client_id for row in server.rows()}) == 100
+    assert len(set(server.client_ids())) == 100
 
 
 def test_reregistration_replaces_the_session(server: Server, device: Device) -> None:
@@ -129,7 +134,7 @@ def test_reregistration_replaces_the_session(server: Server, device: Device) -> 
     server.wall += 5
     new = device.register().client_id
     assert old != new
-    assert [row.client_id for row in server.rows()] == [new]
+    assert server.client_ids() == [new]
 
 
 def test_an_older_success_is_superseded(server: Server, device: Device) -> None:
@@ -139,7 +144,7 @@ def test_an_older_success_is_superseded(server: Server, device: Device) -> None:
     answer = server.send(older)
     assert confirmation(answer, older_step).status == Status.SUPERSEDED
     assert server.send(older) == answer
-    assert [row.client_id for row in server.rows()] == [response.client_id]
+    assert server.client_ids() == [response.client_id]
 
 
 def test_the_answer_to_a_replaced_session_is_superseded(server: Server, device: Device) -> None:
@@ -167,10 +172,10 @@ def test_an_older_success_does_not_supersede_a_newer_one_whose_session_is_over_a
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_two_registrations_of_one_device_in_a_batch(server: Server, device: Device, order: tuple[int, int]) -> None:
     exchanges = [device.offered() for _ in range(2)]
-    answers = server.registrar.handle([exchanges[n][0] for n in order], server.now, server.wall)
+    answers = server.handle([exchanges[n][0] for n in order])
     statuses = {n: confirmation(answer, exchanges[n][1]).status for n, answer in zip(order, answers, strict=True)}
     assert statuses == {0: Status.SUPERSEDED, 1: Status.OK}
-    assert [row.client_id for row in server.rows()] == [exchanges[1][2].client_id]
+    assert server.client_ids() == [exchanges[1][2].client_id]
 
 
 def test_the_newest_wins_when_the_wall_clock_goes_back(server: Server, device: Device) -> None:
@@ -179,7 +184,7 @@ def test_the_newest_wins_when_the_wall_clock_goes_back(server: Server, device: D
     device.register()
     server.restart()
     newest = device.register().client_id
-    assert [row.client_id for row in server.rows()] == [newest]
+    assert server.client_ids() == [newest]
 
 
 def test_a_replayed_request_disturbs_nothing(server: Server, device: Device) -> None:
@@ -233,4 +238,4 @@ def test_ten_devices_interleaved(server: Server) -> None:
     for _, (success, _, _) in reversed(exchanges):
         server.send(success)
     newest = {exchange[2].client_id for _, exchange in exchanges[1::2]}
-    assert {row.client_id for row in server.rows()} == newest
+    assert set(server.client_ids()) == newest

@@ -10,8 +10,8 @@ from dpe_coap.binding import Code
 from dpe_coap.numbers import Status
 from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.registration.admission import STORE_PAUSE
-from dpe_server.registration.transactions import PER_DEVICE
-from dpe_server.store import StoreError, sqlite
+from dpe_server.registration.transaction_table import PER_DEVICE
+from dpe_server.store.contract import StoreError
 from tests.server.registration.double import Device, Server, confirmation
 
 Failing = Callable[[Server], AbstractContextManager[None]]
@@ -19,7 +19,7 @@ Failing = Callable[[Server], AbstractContextManager[None]]
 
 @contextmanager
 def full(server: Server) -> Iterator[None]:
-    writer = server.store._writer
+    writer = server.store._database._writer
     writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
     yield
     writer.execute(f"PRAGMA max_page_count = {2**30}")
@@ -27,15 +27,14 @@ def full(server: Server) -> Iterator[None]:
 
 @contextmanager
 def read_only(server: Server) -> Iterator[None]:
-    server.store._writer.execute("PRAGMA query_only = ON")
+    server.store._database._writer.execute("PRAGMA query_only = ON")
     yield
-    server.store._writer.execute("PRAGMA query_only = OFF")
+    server.store._database._writer.execute("PRAGMA query_only = OFF")
 
 
 @contextmanager
 def locked(server: Server) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, closing(sqlite3.connect(server.path, isolation_level=None)) as other:
-        patch.setattr(sqlite, "COMMIT_TIMEOUT", 0.0)
+    with closing(sqlite3.connect(server.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -47,7 +46,7 @@ def test_a_store_that_cannot_write(server: Server, failing: Failing) -> None:
     successes = [success for success, _, _ in waiting]
     late = Device(server, "35209900299999")
     with failing(server):
-        for reply in server.registrar.handle(successes, server.now, server.wall):
+        for reply in server.handle(successes):
             assert (reply.code, reply.payload, reply.max_age) == (Code.SERVICE_UNAVAILABLE, b"", 30)
         request = late.request()
         response, _ = late.receive(request, server.send(request))
@@ -59,7 +58,7 @@ def test_a_store_that_cannot_write(server: Server, failing: Failing) -> None:
         success, _ = late.success(late.receive(request, reply)[1], reply)
         assert server.send(*successes, success).code == Code.SERVICE_UNAVAILABLE, "and sees that it still fails"
         assert not server.rows()
-    for (_, last, _), reply in zip(waiting, server.registrar.handle(successes, server.now, server.wall), strict=True):
+    for (_, last, _), reply in zip(waiting, server.handle(successes), strict=True):
         assert confirmation(reply, last).status == Status.OK
     late.register()
     assert len(server.rows()) == 41
@@ -95,13 +94,13 @@ def refused_until_the_pause_is_over(server: Server, device: Device) -> None:
 def test_whatever_read_fails_nothing_is_offered_for_a_while(
     server: Server, device: Device, unreadable: Unreadable
 ) -> None:
-    with unreadable("last_ordinal"):
+    with unreadable("look"):
         request = device.request()
         assert device.receive(request, server.send(request))[0].status == Status.UNAVAILABLE
     refused_until_the_pause_is_over(server, device)
     success, _, _ = device.offered()
     server.restart()
-    with unreadable("confirmed"):
+    with unreadable("look"):
         reply = server.send(success)
         assert (reply.code, reply.payload, reply.max_age) == (Code.SERVICE_UNAVAILABLE, b"", 30)
     refused_until_the_pause_is_over(server, device)
@@ -111,7 +110,7 @@ def test_who_has_no_key_gets_no_message_from_a_server_that_cannot_read(
     server: Server, device: Device, unreadable: Unreadable
 ) -> None:
     device.key = bytes(32)
-    with unreadable("restrictions"):
+    with unreadable("look"):
         assert server.send(device.request()) == UNAUTHORIZED
 
 
@@ -130,6 +129,6 @@ def test_a_transaction_whose_commit_failed_or_is_done_makes_room_like_any_other(
 
 def test_a_transaction_that_is_not_committed_is_forgotten(server: Server, device: Device) -> None:
     success, _, _ = device.offered()
-    server.store.revoke(server.device_id(device.imei), int(server.wall))
+    server.revoke(device)
     assert server.send(success) == UNAUTHORIZED
     assert len(server.registrar._transactions) == 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import inf
 from os import urandom
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
-from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.policy import Terms
-from dpe_server.registration import transactions as module
+from dpe_server.registration import transaction_table as module
 from dpe_server.registration.containers import Queue
-from dpe_server.registration.transactions import LIFE, PER_DEVICE, Event, Offer, State, Transaction, Transactions
+from dpe_server.registration.transaction_table import PER_DEVICE, Transactions
+from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
 
 TERMS = Terms("everyone", 86_400, '{"battery": null}', "{}")
 
@@ -37,12 +38,16 @@ def offer(client_id: int = 7, **fields: object) -> Offer:
 
 def pending(device: bytes | None = None, client_id: int = 7, ends: float = LIFE) -> Transaction:
     device = urandom(16) if device is None else device
-    return Transaction(urandom(32), device, 5, ends, Status.OK, urandom(72), offer(client_id), State.PENDING)
+    return made(device, ends, Status.OK, urandom(72), offer=offer(client_id), state=State.PENDING)
 
 
 def refused(device: bytes | None = None, ends: float = LIFE) -> Transaction:
     device = urandom(16) if device is None else device
-    return Transaction(urandom(32), device, 5, ends, Status.REFUSED, urandom(45))
+    return made(device, ends, Status.REFUSED, urandom(45))
+
+
+def made(device: bytes, ends: float, status: Status, response: bytes, **fields: Any) -> Transaction:
+    return Transaction(th1=urandom(32), device=device, ordinal=5, ends=ends, status=status, response=response, **fields)
 
 
 def same(one: Transaction | None, other: Transaction) -> bool:
@@ -78,8 +83,17 @@ def test_a_transaction_comes_back_as_it_was(
     ordinal: int, ends: float, status: Status, response: bytes, offered: Offer | None
 ) -> None:
     state = State.ANSWERED if offered is None else State.PENDING
-    given = Transaction(urandom(32), urandom(16), ordinal, ends, status, response, offered, state)
-    table = Transactions()
+    given = Transaction(
+        th1=urandom(32),
+        device=urandom(16),
+        ordinal=ordinal,
+        ends=ends,
+        status=status,
+        response=response,
+        offer=offered,
+        state=state,
+    )
+    table = Transactions(urandom)
     table.add(given)
     assert same(table.of_request(given.th1), given)
     assert [same(t, given) for t in table.of_device(given.device)] == [True]
@@ -93,27 +107,25 @@ def test_a_transaction_comes_back_as_it_was(
 
 
 def test_what_only_success_needs_goes_with_it() -> None:
-    table = Transactions()
+    table = Transactions(urandom)
     transaction = pending()
     table.add(transaction)
-    transaction.move(Event.CONFIRMED)
-    transaction.th3 = urandom(32)
-    table.update(transaction)
+    th3 = urandom(32)
+    table.move(transaction, Event.CONFIRMED, th3=th3)
     assert table.of_request(transaction.th1) is transaction, "while the commit is under way there is one object"
     assert table.is_reserved(7)
-    transaction.move(Event.COMMITTED)
-    table.update(transaction)
+    table.move(transaction, Event.COMMITTED)
     kept = table.of_request(transaction.th1)
     assert kept is not None
     assert kept is not transaction
-    assert (kept.state, kept.th3) == (State.ESTABLISHED, transaction.th3)
+    assert (kept.state, kept.th3) == (State.ESTABLISHED, th3)
     assert kept.offer is not None
     assert (kept.offer.imei, kept.offer.firmware) == (bytes(7), None)
     assert not table.is_reserved(7)
 
 
 def test_a_device_keeps_its_newest() -> None:
-    table = Transactions()
+    table = Transactions(urandom)
     mine = [pending(b"d" * 16, client_id) for client_id in range(PER_DEVICE + 2)]
     for transaction in mine:
         table.add(transaction)
@@ -123,19 +135,17 @@ def test_a_device_keeps_its_newest() -> None:
 
 
 def test_what_awaits_its_commit_does_not_make_room() -> None:
-    table = Transactions()
+    table = Transactions(urandom)
     waiting, *others = [pending(b"d" * 16, client_id) for client_id in range(PER_DEVICE)]
     for transaction in (waiting, *others):
         table.add(transaction)
     for transaction in (waiting, others[0], others[1], others[2]):
-        transaction.move(Event.CONFIRMED)
-        table.update(transaction)
+        table.move(transaction, Event.CONFIRMED)
     table.add(pending(b"d" * 16, PER_DEVICE))
     assert len(table) == PER_DEVICE + 1
     assert all(table.is_reserved(client_id) for client_id in range(PER_DEVICE + 1))
     for transaction in others:
-        transaction.move(Event.COMMITTED)
-        table.update(transaction)
+        table.move(transaction, Event.COMMITTED)
     newest = pending(b"d" * 16, PER_DEVICE + 1)
     table.add(newest)
     assert len(table) == PER_DEVICE
@@ -152,7 +162,6 @@ def test_the_bounds_of_the_protocol() -> None:
 
 def test_no_secret_in_a_repr() -> None:
     transaction = pending()
-    transaction.answer = UNAUTHORIZED
     offered = f"Offer(client_id=7, version={Version(1, 3)!r}, firmware=None, suite=1, terms={TERMS!r})"
     shown = f"ordinal=5, ends=300.0, status={Status.OK!r}, offer={offered}, state={State.PENDING!r}"
     assert repr(transaction) == f"Transaction({shown})"
@@ -187,25 +196,27 @@ def test_every_move_that_is_not_in_the_table_is_refused() -> None:
     }
     for state in State:
         for event in Event:
-            transaction = pending()
+            table, transaction = Transactions(urandom), pending()
             transaction.state = state
+            table.add(transaction)
             if (state, event) in moves:
-                transaction.move(event)
+                table.move(transaction, event)
                 assert transaction.state is moves[state, event]
             else:
                 with pytest.raises(KeyError):
-                    transaction.move(event)
+                    table.move(transaction, event)
                 assert transaction.state is state
+            (kept,) = table.of_device(transaction.device)
+            assert kept.state is transaction.state
 
 
 def test_what_had_to_go_meanwhile_stays_away() -> None:
-    table = Transactions()
+    table = Transactions(urandom)
     transaction = pending()
     table.add(transaction)
     table.remove(transaction)
     table.remove(transaction)
-    transaction.move(Event.CONFIRMED)
-    table.update(transaction)
+    table.move(transaction, Event.CONFIRMED)
     assert len(table) == 0
     assert table.of_request(transaction.th1) is None
     assert not table.is_reserved(7)
@@ -214,19 +225,17 @@ def test_what_had_to_go_meanwhile_stays_away() -> None:
 @pytest.mark.parametrize("removed", [True, False])
 def test_a_request_that_begins_another_transaction_while_the_first_awaits_its_commit(removed: bool) -> None:
     """The first has had to go: what becomes of it is not written over the second, under whose Client ID that lies."""
-    table = Transactions(total=1)
+    table = Transactions(urandom, total=1)
     first = pending(client_id=1)
     table.add(first)
-    first.move(Event.CONFIRMED)
-    table.update(first)
+    table.move(first, Event.CONFIRMED)
     table.add(pending(client_id=2))  # the first makes room
     second = replace(pending(first.device, client_id=3, ends=LIFE + 1), th1=first.th1)
     table.add(second)
     if removed:
         table.remove(first)
     else:
-        first.move(Event.COMMITTED)
-        table.update(first)
+        table.move(first, Event.COMMITTED)
     assert same(table.of_request(first.th1), second)
     assert offered(table, 1) == []
     table.add(pending(client_id=4))  # the second makes room
@@ -237,7 +246,7 @@ def test_a_request_that_begins_another_transaction_while_the_first_awaits_its_co
 
 
 def test_the_oldest_makes_room() -> None:
-    table = Transactions(total=3)
+    table = Transactions(urandom, total=3)
     several = [pending(client_id=n) for n in range(5)]
     for transaction in several[:3]:
         table.add(transaction)
@@ -250,7 +259,7 @@ def test_the_oldest_makes_room() -> None:
 def test_a_device_that_asks_without_end_leaves_no_trail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who holds one key may make a REQUEST after the other, of which four are kept."""
     monkeypatch.setattr(Queue, "PIECE", 16)
-    table = Transactions()
+    table = Transactions(urandom)
     others = [pending(client_id=number) for number in range(40)]
     for number in range(5_000):
         table.add(pending(bytes(16), client_id=1_000 + number))
@@ -266,7 +275,7 @@ def test_a_device_that_asks_without_end_leaves_no_trail(monkeypatch: pytest.Monk
 
 def test_what_came_again_is_as_young_as_it_came() -> None:
     """Its first entry in the queue is not its end."""
-    table = Transactions(total=2)
+    table = Transactions(urandom, total=2)
     first, other = refused(ends=1), refused(ends=2)
     table.add(first)
     table.remove(first)
@@ -282,7 +291,7 @@ def test_what_came_again_is_as_young_as_it_came() -> None:
 
 def test_a_request_that_comes_again_before_its_end_was_noticed_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMOVED_AT_ONCE", 0)
-    table = Transactions()
+    table = Transactions(urandom)
     one = pending(ends=1)
     table.add(one)
     table.expire(2)
@@ -293,7 +302,7 @@ def test_a_request_that_comes_again_before_its_end_was_noticed_is_one(monkeypatc
 
 def test_the_end_of_many_is_work_for_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REMOVED_AT_ONCE", 10)
-    table = Transactions()
+    table = Transactions(urandom)
     several = [pending(client_id=n) for n in range(35)]
     for transaction in several:
         table.add(transaction)
@@ -311,10 +320,10 @@ def test_the_end_of_many_is_work_for_several_batches(monkeypatch: pytest.MonkeyP
 
 
 def test_where_there_is_none_stands_one_that_no_success_fits() -> None:
-    table = Transactions()
+    table = Transactions(urandom)
     table.expire(1e9)
     (nobodys,) = table.of_client_id(7)
-    (elsewhere,) = Transactions().of_client_id(7)
+    (elsewhere,) = Transactions(urandom).of_client_id(7)
     assert (nobodys.state, len(nobodys.response)) == (State.SUPERSEDED, 72)
     assert nobodys.th3 != elsewhere.th3
     assert nobodys.success_step.prk3 != elsewhere.success_step.prk3
@@ -327,7 +336,7 @@ def test_where_there_is_none_stands_one_that_no_success_fits() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32))
 def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
-    chance, table, plain = Random(seed), Transactions(total=12), dict[bytes, Transaction]()
+    chance, table, plain = Random(seed), Transactions(urandom, total=12), dict[bytes, Transaction]()
     now = 0.0
     for _ in range(150):
         now += chance.random() * 20
@@ -349,9 +358,10 @@ def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
                 table.remove(chosen)
                 del plain[chosen.th1]
             else:
-                chosen.state = State.RELEASED
-                chosen.offer = offer(chosen.offer.client_id, imei=bytes(7)) if chosen.offer else None
-                table.update(chosen)
+                if chosen.state == State.PENDING:
+                    table.move(chosen, Event.DECLINED)
+                    assert chosen.offer is not None
+                    chosen.offer.imei = bytes(7)
         assert len(table) == len(plain)
         assert all(same(table.of_request(th1), t) for th1, t in plain.items())
         for n in range(6):
@@ -365,7 +375,7 @@ def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
 def test_a_transaction_is_small_and_nothing_to_the_garbage_collector() -> None:
     """At most 400 bytes for each of its two exchanges, and no object that a collection goes through."""
     count, chance = 10_000, Random(1)
-    table = Transactions()
+    table = Transactions(urandom)
     gc.collect()
     tracked = len(gc.get_objects())
     tracemalloc.start()

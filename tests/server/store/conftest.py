@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpe_coap.messages import Version
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 

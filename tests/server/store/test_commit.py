@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpe_server.store import Outcome, Session
 from dpe_server.store.commit_rules import decide
+from dpe_server.store.contract import Outcome, Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store import Outcome, Session
+from dpe_server.store.contract import Outcome, Session
 from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
@@ -107,7 +107,7 @@ def test_writers_on_one_file_wait_for_each_other(make: Make, now: int, path: Pat
 WRITER = """
 import itertools, sys
 from dpe_coap.messages import Version
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 
 store = SqliteStore(sys.argv[1])

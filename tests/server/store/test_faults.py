@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store import Outcome, Session, StoreError
+from dpe_server.store.contract import Outcome, Session, StoreError
 from dpe_server.store.sqlite import store as sqlite
 from dpe_server.store.sqlite.store import SqliteStore
 

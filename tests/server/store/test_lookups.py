@@ -9,7 +9,7 @@ import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server.registration.admission import UNRESTRICTED
-from dpe_server.store import Confirmed, Restriction, Session
+from dpe_server.store.contract import Confirmed, Restriction, Session
 from dpe_server.store.sqlite import statements
 from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
 from dpe_tools.simulation.memory_store import MemoryStore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dpe_coap.imei import Imei, luhn
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store import Session, StoreError
+from dpe_server.store.contract import Session, StoreError
 from dpe_server.store.sqlite import schema
 from dpe_server.store.sqlite.store import SqliteStore
 

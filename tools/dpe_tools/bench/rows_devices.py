@@ -14,7 +14,7 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.provisioning import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import Device
 from dpe_tools.load.plan import imei

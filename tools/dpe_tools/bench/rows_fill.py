@@ -9,7 +9,7 @@ from typing import Any
 
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.bench.rows_devices import Devices
 from dpe_tools.load.plan import imei

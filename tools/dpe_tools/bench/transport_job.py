@@ -12,7 +12,7 @@ import cbor2
 from dpe_coap.binding import Code
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.registration.registrar import Prepared
-from dpe_server.store import Outcome
+from dpe_server.store.contract import Outcome
 
 KINDS = frozenset({bytes([1, 0x50])})
 """The first entry of a request's map, its label and the head of its value: by this the lane knows a payload."""

@@ -14,7 +14,7 @@ from dpe_coap.imei import Imei, luhn
 from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Restriction, Session
+from dpe_server.store.contract import Restriction, Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store import Session
+from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import diagnostic, terminal
 

@@ -11,7 +11,7 @@ from dpe_server import policy
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Audit
-from dpe_server.store import Session, Store
+from dpe_server.store.contract import Session, Store
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.invariants import Invariants
 from dpe_tools.simulation.memory_store import Disk, MemoryStore

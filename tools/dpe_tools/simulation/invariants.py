@@ -20,7 +20,7 @@ from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.registration.registrar import Prepared
 from dpe_server.registration.transactions import LIFE, PER_DEVICE, State
-from dpe_server.store import Outcome, Session
+from dpe_server.store.contract import Outcome, Session
 from dpe_tools.simulation import tokens
 from dpe_tools.simulation.world import Address, World
 

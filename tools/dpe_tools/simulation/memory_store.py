@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dpe_coap.errors import LocalError
-from dpe_server.store import Confirmed, Outcome, Restriction, Session
+from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session
 from dpe_server.store.commit_rules import decide
 from dpe_server.store.sqlite.store import PRUNE_CHUNK
 

@@ -17,7 +17,7 @@ from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import Endpoint, Link, Received
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import Transactions
-from dpe_server.store import Confirmed, Outcome, Restriction, Session, Store, StoreError
+from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session, Store, StoreError
 from dpe_tools.simulation.invariants import NO_DEFECT
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.witness import Witness

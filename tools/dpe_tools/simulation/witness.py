@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dpe_server.handling.reply import Reply
 from dpe_server.registration.registrar import Prepared, Registrar
-from dpe_server.store import Outcome
+from dpe_server.store.contract import Outcome
 
 if TYPE_CHECKING:
     from dpe_tools.simulation.process import Process

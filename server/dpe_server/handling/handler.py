@@ -1,0 +1,98 @@
+"""A handler decides the requests of one protocol; here is how one is driven, for one batch or for several together.
+
+    batch = handler.read(payloads, now)                         decode, verify; what must be looked up?
+    facts = store.look(batch.questions)                         one round trip
+    further = handler.decide(batch, facts, now, wall)           pure; None, or what must be looked up first
+    outcomes = store.commit(batch.changes)                      one transaction, or None when the store failed
+    replies, records = handler.complete(batch, outcomes, now)
+
+``now`` is monotonic, ``wall`` is Unix time, both in seconds. Batches are completed in the order in which they were
+decided, but those that wait for no commit at once; any number may be decided before the first of them is committed. A
+handler is never entered twice at once, and knows no socket, clock or database.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from dpe_server.handling.records import AuditRecord
+from dpe_server.handling.reply import Reply
+from dpe_server.store.contract import Change, Facts, Outcome, Questions, Store, StoreError
+
+
+@dataclass(slots=True)
+class Batch:
+    """Requests between ``read`` and ``complete``. A handler adds what it must remember of them."""
+
+    questions: Questions = field(default_factory=Questions)
+    """What ``read`` found must be looked up."""
+    changes: list[Change] = field(default_factory=list)
+    """What must be durable before ``complete``."""
+    waits: bool = False
+    """Whether a reply waits for the commit of an earlier batch."""
+    records: list[AuditRecord] = field(default_factory=list)
+
+
+class Completed(NamedTuple):
+    """What a batch comes to."""
+
+    replies: list[Reply]
+    """In the order of the batch's requests."""
+    records: list[AuditRecord]
+
+
+_Batch = TypeVar("_Batch", bound=Batch)
+
+
+class Handler(Protocol[_Batch]):
+    """Decides requests of one kind."""
+
+    def read(self, payloads: Sequence[bytes], now: float) -> _Batch:
+        """Begin a batch; its ``questions`` are what must be looked up for it."""
+        ...
+
+    def decide(self, batch: _Batch, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        """Decide a batch by ``facts``, or by the store's not answering (None).
+
+        Returns what must be looked up further before it is decided; None: it is decided, changes and all.
+        """
+        ...
+
+    def complete(self, batch: _Batch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
+        """Return the replies, now that the batch's changes are durable, or could not be (``outcomes`` is None)."""
+        ...
+
+
+class Part(NamedTuple):
+    """A handler and its part of what is decided together."""
+
+    handler: Handler[Any]
+    batch: Batch
+
+
+def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float, wall: float) -> None:
+    """Decide batches of any handlers, with their looks at the store shared. Whoever asks nothing needs no facts."""
+    undecided = [(part, part.batch.questions) for part in parts]
+    while undecided:
+        asked = undecided[0][1]
+        for _, questions in undecided[1:]:
+            asked.add(questions)
+        try:
+            facts = look(asked) if asked else Facts()
+        except StoreError:
+            facts = None
+        further = [(part, part.handler.decide(part.batch, facts, now, wall)) for part, _ in undecided]
+        undecided = [(part, questions) for part, questions in further if questions is not None]
+
+
+def handle(handler: Handler[Any], store: Store, payloads: Sequence[bytes], now: float, wall: float) -> Completed:
+    """Read, decide, commit and complete a batch in one call, for callers without an event loop to keep free."""
+    part = Part(handler, handler.read(payloads, now))
+    decide([part], store.look, now, wall)
+    outcomes: Sequence[Outcome] | None = []
+    if part.batch.changes:
+        try:
+            outcomes = store.commit(part.batch.changes)
+        except StoreError:
+            outcomes = None
+    return handler.complete(part.batch, outcomes, now)

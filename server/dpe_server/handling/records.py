@@ -1,0 +1,16 @@
+"""What the audit log is told: decisions about devices, without personal data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One decision: ``event`` and what belongs to it. No IMEI, key or security token."""
+
+    event: str
+    details: dict[str, str | int]
+
+    @property
+    def unproved(self) -> bool:
+        """Whether anybody can cause it at will, without a key or with bytes overheard."""
+        return self.event in ("malformed", "unauthenticated", "confirm-repeated")

@@ -1,0 +1,227 @@
+"""The bounded table of transactions, in memory only.
+
+A transaction stays for its whole life of 300 s, so that resent messages get the same bytes; the oldest goes first when
+a device has more than four, or all devices together more than the table holds.
+
+A server remembers a million of them. So each is kept as one string of bytes, some 600 bytes with all that finds it, in
+maps of nothing but strings and numbers: the garbage collector has nothing to go through, whatever their number.
+"""
+
+from collections.abc import Callable, Iterable
+from math import inf
+from struct import Struct
+
+from dpe_coap.messages import Version
+from dpe_coap.numbers import Status
+from dpe_server.policy import Terms
+from dpe_server.registration.containers import Map, MultiMap, Queue
+from dpe_server.registration.transactions import NOTHING, TRANSITIONS, Event, Offer, State, Transaction
+
+PER_DEVICE = 4
+TOTAL = 1 << 20
+"""The most transactions remembered, in some 600 MB."""
+
+REMOVED_AT_ONCE = 1_024
+"""The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
+
+NOBODYS = 256
+"""Transactions of nobody: so many that they lie about in memory as those of devices do."""
+
+
+class Transactions:
+    """The transactions by TH1, Client ID and device. ``random`` gives cryptographically strong bytes.
+
+    What it returns is a copy, which ``move`` writes back. Only a transaction that waits for its commit is one object.
+    """
+
+    _HEAD = Struct(">BBQd16s")
+    _OFFER = Struct(">Q7sBBBI32s32sB")
+    _KEYS = Struct(">B17x16sQ")
+    """Of both: state, device and, where there is an offer, Client ID."""
+
+    def __init__(self, random: Callable[[int], bytes], *, total: int = TOTAL, nobodys: int = NOBODYS) -> None:
+        self._total = total
+        self._count = 0
+        self._now = float("-inf")
+        self._records = Map[bytes]()
+        self._by_client_id = MultiMap[int]()
+        self._by_device = MultiMap[bytes]()
+        self._by_age = Queue(self._has)
+        self._committing: dict[bytes, Transaction] = {}
+        self._terms: list[Terms] = []
+        self._terms_numbers: dict[Terms, int] = {}
+        self._nobodys_count = nobodys  # len() would be one call more where no Client ID is found
+        self._nobodys = [random(len(NOTHING)) for _ in range(nobodys)]
+        for th1 in self._nobodys:  # of no Client ID and no device
+            self._records.part(th1)[th1] = self._pack(_nobodys(th1, random))
+
+    def __len__(self) -> int:
+        """How many transactions there are."""
+        return self._count
+
+    def of_request(self, th1: bytes) -> Transaction | None:
+        """Return the transaction that a REQUEST with this TH1 began."""
+        record = self._records.part(th1).get(th1)
+        if record is None:
+            return None
+        found = self._committing.get(th1) or self._unpack(th1, record)
+        return found if found.ends > self._now else None
+
+    def of_client_id(self, client_id: int) -> list[Transaction]:
+        """Return the transactions in which this Client ID was offered.
+
+        If there is none, one that no SUCCESS fits: then there is as much to do, and it takes as long.
+        """
+        return self._all(self._by_client_id.get(client_id) or (self._nobodys[client_id % self._nobodys_count],))
+
+    def of_device(self, device: bytes) -> list[Transaction]:
+        """Return the transactions of one device, the oldest first."""
+        return self._all(self._by_device.get(device))
+
+    def others_of_device(self, transaction: Transaction) -> list[Transaction]:
+        """Return the other transactions of its device, the oldest first."""
+        th1s = self._by_device.get(transaction.device)
+        return self._all([th1 for th1 in th1s if th1 != transaction.th1]) if len(th1s) > 1 else []
+
+    def is_reserved(self, client_id: int) -> bool:
+        """Say whether a transaction that may still be confirmed holds this Client ID."""
+        th1s = self._by_client_id.get(client_id)
+        return any(self._records.part(th1)[th1][0] == State.PENDING or th1 in self._committing for th1 in th1s)
+
+    def add(self, transaction: Transaction) -> None:
+        """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached.
+
+        Of the device's, one that awaits its commit stays.
+        """
+        th1 = transaction.th1
+        part = self._records.part(th1)
+        if th1 in part:  # at the end of its life, and not removed yet
+            self._remove(th1)
+        part[th1] = self._pack(transaction)
+        if transaction.offer is not None:
+            self._by_client_id.add(transaction.offer.client_id, th1)
+        a_piece = self._by_age.append(th1, transaction.ends)
+        self._count += 1
+        excess = self._by_device.add(transaction.device, th1) - PER_DEVICE
+        if excess > 0:
+            *mine, _ = self._by_device.get(transaction.device)
+            idle = [one for one in mine if one not in self._committing]  # the others need their Client ID until then
+            for one in idle[:excess]:
+                self._remove(one)
+        while self._count > self._total and (oldest := self._by_age.first()):
+            self._end(*oldest)
+        if a_piece and len(self._by_age) > 2 * (self._count + Queue.PIECE):  # one device has made many, and has few
+            self._by_age.sift()
+
+    def move(self, transaction: Transaction, event: Event, *, th3: bytes | None = None) -> None:
+        """Move a transaction to its next state, and keep that unless it had to go meanwhile.
+
+        ``th3`` (32 bytes) is that of the SUCCESS that has come. KeyError where TRANSITIONS has no such step.
+        """
+        transaction.state = TRANSITIONS[transaction.state, event]
+        if th3 is not None:
+            transaction.th3 = th3
+        th1 = transaction.th1
+        if not self._has(th1, transaction.ends):
+            return
+        if transaction.state == State.COMMITTING:
+            self._committing[th1] = transaction
+        else:
+            self._committing.pop(th1, None)
+            self._records.part(th1)[th1] = self._pack(transaction)
+
+    def remove(self, transaction: Transaction) -> None:
+        """Forget a transaction, if it is still there."""
+        if self._has(transaction.th1, transaction.ends):
+            self._remove(transaction.th1)
+
+    def expire(self, now: float) -> None:
+        """Return no transaction whose life has ended. Some at a time are removed: a million take seconds."""
+        self._now = now
+        for _ in range(REMOVED_AT_ONCE):
+            oldest = self._by_age.first()
+            if oldest is None or oldest[1] > now:
+                break
+            self._end(*oldest)
+
+    def _end(self, th1: bytes, ends: float) -> None:
+        """Take the first of the queue, and its transaction if it is still there and the one that was meant."""
+        self._by_age.pop()
+        if self._has(th1, ends):
+            self._remove(th1)
+
+    def _has(self, th1: bytes, ends: float) -> bool:
+        """Say whether a transaction is still there: its REQUEST may have come again and begun another meanwhile."""
+        record = self._records.part(th1).get(th1)
+        return record is not None and self._HEAD.unpack_from(record)[3] == ends
+
+    def _remove(self, th1: bytes) -> None:
+        record = self._records.part(th1).pop(th1)
+        self._committing.pop(th1, None)
+        state, device, client_id = self._KEYS.unpack_from(record)
+        self._by_device.discard(device, th1)
+        if state != State.ANSWERED:
+            self._by_client_id.discard(client_id, th1)
+        self._count -= 1
+
+    def _all(self, th1s: Iterable[bytes]) -> list[Transaction]:
+        return [t for t in map(self.of_request, th1s) if t is not None]
+
+    def _pack(self, transaction: Transaction) -> bytes:
+        head = self._HEAD.pack(
+            transaction.state, transaction.status, transaction.ordinal, transaction.ends, transaction.device
+        )
+        offer = transaction.offer
+        if offer is None:
+            return head + transaction.response
+        imei, firmware = offer.imei, (offer.firmware or "").encode()
+        if transaction.state != State.PENDING:  # the session has them, if there is one
+            imei, firmware = b"", b""
+        terms = self._terms_numbers.setdefault(offer.terms, len(self._terms))
+        if terms == len(self._terms):
+            self._terms.append(offer.terms)
+        rest = self._OFFER.pack(
+            offer.client_id, imei, *offer.version, offer.suite, terms, offer.prk3, transaction.th3, len(firmware)
+        )
+        return head + rest + firmware + transaction.response
+
+    def _unpack(self, th1: bytes, record: bytes) -> Transaction:
+        state, code, ordinal, ends, device = self._HEAD.unpack_from(record)
+        at = self._HEAD.size
+        if state == State.ANSWERED:
+            return Transaction(th1, device, ordinal, ends, _STATUSES[code], record[at:])
+        client_id, imei, major, minor, suite, terms, prk3, th3, size = self._OFFER.unpack_from(record, at)
+        at += self._OFFER.size
+        firmware = record[at : at + size].decode() or None
+        # Both by position, in the order of their fields: by name it would take a third longer.
+        offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
+        response = record[at + size :]
+        return Transaction(th1, device, ordinal, ends, _STATUSES[code], response, offer, _STATES[state], th3)
+
+
+def _nobodys(th1: bytes, random: Callable[[int], bytes]) -> Transaction:
+    """Return a transaction that no SUCCESS fits."""
+    offer = Offer(
+        client_id=0,
+        imei=bytes(7),
+        version=Version(0, 0),
+        firmware=None,
+        suite=1,
+        terms=Terms("", None, "{}", "{}"),
+        prk3=random(32),
+    )
+    return Transaction(
+        th1=th1,
+        device=bytes(16),
+        ordinal=0,
+        ends=inf,
+        status=Status.OK,
+        response=bytes(72),
+        offer=offer,
+        state=State.SUPERSEDED,
+        th3=random(32),
+    )
+
+
+_STATES = tuple(State)
+_STATUSES = {int(status): status for status in Status}

@@ -1,0 +1,252 @@
+"""The store's contract: what handlers and operators ask of a database. ``tests/server/store`` holds every store to it.
+
+Handlers ask ``Questions`` and get ``Facts``, all in one round trip; what they decide is a list of changes, which
+``commit`` makes durable in one transaction. Everything is checked again in the commit: facts may be old by then.
+
+A device is named by the keyed hash of its IMEI (16 bytes, ``AtRest.device_id``), a Client ID is an integer of 56 bits.
+Times are whole Unix seconds.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from dpe_coap.errors import DpeError
+from dpe_coap.messages import Version
+
+NOBODY = bytes(16)
+"""The name of no device: whoever has proved nothing is looked up by it, so that the time does not say so.
+
+A store has a row for it as for a restricted device, with nothing laid on it.
+"""
+
+
+class StoreError(DpeError):
+    """The store cannot be read, or what was asked is not durable. Holds no data of any device."""
+
+
+# What is stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """An established DPE session, and the initial profile record of its device. As a change: it is established."""
+
+    client_id: int
+    device: bytes = field(repr=False)
+    sealed_imei: bytes = field(repr=False)
+    version: Version
+    firmware: str | None
+    suite: int
+    """1 plain, 2 X25519."""
+    rule: str
+    """The name of the policy rule that accepted the device."""
+    ordinal: int
+    """Of two sessions of a device, the one with the higher ordinal is of the newer REQUEST. Positive, below 2^63.
+
+    Ordinals rise over restarts and over all workers that share the store; they count nothing (``Ordinals``).
+    """
+    established_at: int
+    expires_at: int | None
+    """The session is over from this second on; None: it has no end."""
+    th3: bytes = field(repr=False)
+    """32 bytes."""
+    success_hash: bytes = field(repr=False)
+    """SHA-256 of the SUCCESS message, 32 bytes."""
+    confirm: bytes = field(repr=False)
+    """The CONFIRM message, sent again when SUCCESS comes again."""
+    sealed_keys: bytes = field(repr=False)
+    properties: str
+    """JSON."""
+    policies: str
+    """JSON."""
+
+
+class Restriction(NamedTuple):
+    """What an operator has laid on one device."""
+
+    revoked: bool = False
+    minimum_epoch: int = 0
+    """The lowest key epoch accepted of this device, 0 to 255."""
+
+
+# What handlers ask
+
+
+@dataclass(slots=True)
+class Questions:
+    """What a handler must know before it can decide a batch. False when there is nothing to ask."""
+
+    restrictions: set[bytes] = field(default_factory=set)
+    """Devices: what is laid on them? With any of them, the minimum epoch of all is told too."""
+    client_ids_of: set[bytes] = field(default_factory=set)
+    """Devices: which Client ID has their session?"""
+    holders: set[int] = field(default_factory=set)
+    """Client IDs: which device's session has them?"""
+    in_use: set[tuple[int, int]] = field(default_factory=set)
+    """Ranges, first and last included: which Client IDs in them have a session?"""
+    confirmed: set[int] = field(default_factory=set)
+    """Client IDs: how was the session confirmed that has them?"""
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to ask."""
+        return bool(self.restrictions or self.client_ids_of or self.holders or self.in_use or self.confirmed)
+
+    def add(self, others: "Questions") -> None:
+        """Ask also what another handler asks."""
+        self.restrictions |= others.restrictions
+        self.client_ids_of |= others.client_ids_of
+        self.holders |= others.holders
+        self.in_use |= others.in_use
+        self.confirmed |= others.confirmed
+
+
+class Confirmed(NamedTuple):
+    """What was answered to the SUCCESS that established a session, to be answered again."""
+
+    success_hash: bytes
+    """SHA-256 of the SUCCESS message, 32 bytes; zeros when there is no session. Then the rest means nothing."""
+    expires_at: int | None
+    """The session is over from this second on; None: it has no end."""
+    confirm: bytes
+
+
+@dataclass(slots=True)
+class Facts:
+    """The answers to ``Questions``, by what was asked. Sessions past their end count too, until they are pruned.
+
+    The facts of one look need not be of one moment, but none shows half a commit.
+    """
+
+    minimum_epoch: int = 0
+    """The lowest key epoch accepted of any device, 0 to 255."""
+    restrictions: dict[bytes, Restriction] = field(default_factory=dict)
+    """A device with nothing laid on it is absent; ``NOBODY`` is there."""
+    client_ids_of: dict[bytes, int] = field(default_factory=dict)
+    """A device without a session is absent."""
+    holders: dict[int, bytes] = field(default_factory=dict)
+    """A Client ID without a session is absent."""
+    in_use: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+    """All that were asked for."""
+    confirmed: dict[int, Confirmed] = field(default_factory=dict)
+    """All that were asked for. Where there is no session, ``Confirmed`` fits no SUCCESS, and the row of the session with
+    the next higher Client ID was read for it, if there is one: finding nothing is as much work."""
+
+
+# What changes
+
+
+class Revoke(NamedTuple):
+    """Put ``device`` on the revocation list as of ``at``, and end its session. A listed device keeps its date."""
+
+    device: bytes
+    at: int
+
+
+class RestrictEpoch(NamedTuple):
+    """Set the lowest key epoch (0 to 255) accepted of ``device``."""
+
+    device: bytes
+    minimum_epoch: int
+
+
+class SetMinimumEpoch(NamedTuple):
+    """Set the lowest key epoch (0 to 255) accepted of any device."""
+
+    minimum_epoch: int
+
+
+Change = Session | Revoke | RestrictEpoch | SetMinimumEpoch
+
+
+class Outcome(Enum):
+    """What became of a change given to ``Store.commit``."""
+
+    COMMITTED = "committed"
+    """It is durable, now or since an earlier commit of the same SUCCESS."""
+    SESSION_ENDED = "session-ended"
+    """It is durable, and with it the device's session is over."""
+    SUPERSEDED = "superseded"
+    """A registration of the same device that is at least as new is durable already."""
+    CLIENT_ID_TAKEN = "client-id-taken"
+    """Another device's session has the Client ID."""
+    REVOKED = "revoked"
+    """The device is on the revocation list."""
+
+
+# What operators ask
+
+
+class Stats(NamedTuple):
+    """How much a store holds."""
+
+    live: int
+    """Sessions that are live."""
+    ended: int
+    """Sessions past their end that are not pruned yet."""
+    revoked: int
+    """Devices on the revocation list."""
+
+
+class Examination(NamedTuple):
+    """What is found in a store that is looked at without being opened for use."""
+
+    schema: int
+    """The version of its schema."""
+    newest: int
+    """The newest version that this program knows."""
+    faults: list[str]
+    """What is damaged, a line each."""
+
+
+COMMIT_PATIENCE = 1.5
+"""Seconds that a registration's commit waits for other writers: a device asks again after 2 s at the soonest."""
+OPERATOR_PATIENCE = 5.0
+"""Seconds that an operator's commit waits for them."""
+
+PRUNE_CHUNK = 500
+"""The most sessions that are deleted at once, so that registrations need not wait long."""
+
+
+class Store(Protocol):
+    """Durable sessions. One thread may commit while another reads; a read never shows half a commit.
+
+    Every method raises StoreError when the store does not answer.
+    """
+
+    def look(self, questions: Questions) -> Facts:
+        """Answer all of a batch's questions in one round trip."""
+
+    def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
+        """Make changes durable in one transaction and say what became of each, in order.
+
+        They take effect in the order given. A session: of a revoked device is REVOKED; with the SUCCESS of its
+        device's session is COMMITTED again; not newer than its device's session is SUPERSEDED; with the Client ID of
+        another device's session, live or over, is CLIENT_ID_TAKEN; else it replaces its device's session, profile and
+        all. ``patience`` (seconds) is for other writers. Raises StoreError, or LocalError if a minimum epoch is not 0
+        to 255: then nothing has happened.
+        """
+
+    def last_ordinal(self) -> int:
+        """Return the highest ordinal ever committed, also of sessions that are gone; or 0."""
+
+    def prune(self, before: int) -> int:
+        """Delete sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""
+
+    def close(self) -> None:
+        """Release the database."""
+
+    # For operators
+
+    def session(self, client_id: int) -> Session | None:
+        """Return the session that has a Client ID; also past its end, until it is pruned."""
+
+    def session_of(self, device: bytes) -> Session | None:
+        """Return the session of a device; also past its end, until it is pruned."""
+
+    def live(self, now: int) -> Iterator[Session]:
+        """Yield the sessions that are live at ``now``, all as of one moment, by ascending Client ID."""
+
+    def stats(self, now: int) -> Stats:
+        """Count what is there."""
