@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from dpe_bench import fleet, generator
+from dpe_bench.native import compile_c
+from dpe_bench.process import on_core
 from dpe_coap.errors import LocalError
-from dpe_tools.bench import fleet, generator
-from dpe_tools.bench.native import compile_c
-from dpe_tools.bench.process import on_core
 from dpe_tools.server_process import ServerProcess
 from tests.assurance import trials
 from tests.assurance.crowd import Crowd, open_state, steady_port

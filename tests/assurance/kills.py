@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from dpe_bench.rows_fill import Rows
 from dpe_server.operation.workers import STEADY
-from dpe_tools.bench.rows_fill import Rows
 from dpe_tools.server_process import ServerProcess
 from tests.assurance import trials
 from tests.assurance.crowd import Crowd, open_state, steady_port

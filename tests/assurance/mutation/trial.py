@@ -34,7 +34,7 @@ _OPTIONS = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # the plugins are loaded already
     f"--hypothesis-profile={PROFILE}",
 )
-_OURS = ("dpe_coap", "dpe_device", "dpe_server", "dpe_tools", "tests")
+_OURS = ("dpe_bench", "dpe_coap", "dpe_device", "dpe_server", "dpe_tools", "tests")
 
 settings.register_profile(
     PROFILE,

@@ -5,10 +5,10 @@ import click
 from dpe_tools.lazy import LazyGroup
 
 BENCHMARKS = {
-    "device": ("dpe_tools.bench.device", "The device client beside other CoAP clients for MicroPython."),
-    "server": ("dpe_tools.bench.server", "The server's CoAP lane beside other CoAP servers."),
-    "registrations": ("dpe_tools.bench.registrations", "Complete registrations a second, in memory and durable."),
-    "rows": ("dpe_tools.bench.rows", "What a registration costs as the store grows."),
+    "device": ("dpe_bench.device", "The device client beside other CoAP clients for MicroPython."),
+    "server": ("dpe_bench.server", "The server's CoAP lane beside other CoAP servers."),
+    "registrations": ("dpe_bench.registrations", "Complete registrations a second, in memory and durable."),
+    "rows": ("dpe_bench.rows", "What a registration costs as the store grows."),
 }
 
 

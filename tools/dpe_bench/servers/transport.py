@@ -1,4 +1,4 @@
-"""A Python server of the transport job: python -m dpe_tools.bench.servers.transport lane|aiocoap PORT KEY.
+"""A Python server of the transport job: python -m dpe_bench.servers.transport lane|aiocoap PORT KEY.
 
 Prints ``ready``, serves until SIGTERM, and prints its longest garbage collection.
 """
@@ -9,9 +9,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from dpe_bench.servers.pauses import Pauses
+from dpe_bench.transport_job import KINDS, TransportJob
 from dpe_server.handling.reply import Reply
-from dpe_tools.bench.servers.pauses import Pauses
-from dpe_tools.bench.transport_job import KINDS, TransportJob
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
 @asynccontextmanager
 async def stock_aiocoap(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on stock aiocoap."""
-    from dpe_tools.bench.servers.stock_aiocoap import start
+    from dpe_bench.servers.stock_aiocoap import start
 
     async def answer(payload: bytes) -> Reply:
         (reply,) = job.prepare([payload], 0, 0).slots

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dpe_device
+from dpe_bench.device.interpreter import Interpreter
 from dpe_coap.errors import LocalError
-from dpe_tools.bench.device.interpreter import Interpreter
 
 PROGRAMS = Path(__file__).with_name("on_micropython")
 DEADLINE = 150

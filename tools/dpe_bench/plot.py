@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpe_bench.machine import sentence
 from dpe_coap.errors import LocalError
-from dpe_tools.bench.machine import sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
+from dpe_bench.rows_devices import Devices
+from dpe_bench.rows_fill import ENDED, Rows
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.bench.rows_devices import Devices
-from dpe_tools.bench.rows_fill import ENDED, Rows
 from dpe_tools.server_process import ServerProcess
 
 BATCH = 100

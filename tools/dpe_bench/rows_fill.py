@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import fields, replace
 from typing import Any
 
+from dpe_bench.rows_devices import Devices
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.bench.rows_devices import Devices
 from dpe_tools.load.plan import imei
 
 BATCH = 200_000

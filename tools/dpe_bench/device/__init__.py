@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import click
 
+from dpe_bench.device import interpreter, tables
+from dpe_bench.device.measuring import Peers, Settings, check, measure
 from dpe_coap.errors import LocalError
 from dpe_tools import terminal
-from dpe_tools.bench.device import interpreter, tables
-from dpe_tools.bench.device.measuring import Peers, Settings, check, measure
 
 BEGIN, END = "<!-- begin: dpe bench device -->\n", "<!-- end: dpe bench device -->\n"
 """What stands around the tables in a document."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from dpe_tools.bench.generator import Generator, Load
-from dpe_tools.bench.process import ServerUnderMeasurement
+from dpe_bench.generator import Generator, Load
+from dpe_bench.process import ServerUnderMeasurement
 
 SHARE = 0.3
 """Of a server's own capacity: the load at which its response times are taken."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dpe_tools.bench import plot
-from dpe_tools.bench.registration_run import Profile, Sample, Settings
-from dpe_tools.bench.samples import merge
+from dpe_bench import plot
+from dpe_bench.registration_run import Profile, Sample, Settings
+from dpe_bench.samples import merge
 
 if TYPE_CHECKING:
     from rich.table import Table

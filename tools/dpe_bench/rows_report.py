@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpe_tools.bench import plot
-from dpe_tools.bench.rows_measure import Sample
+from dpe_bench import plot
+from dpe_bench.rows_measure import Sample
 
 if TYPE_CHECKING:
     from rich.table import Table

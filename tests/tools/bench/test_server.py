@@ -16,20 +16,20 @@ from typing import Any
 import cbor2
 import pytest
 
+from dpe_bench import contenders, fleet, generator, machine, native, plot
+from dpe_bench.generator import Generator, Load
+from dpe_bench.process import ServerUnderMeasurement
+from dpe_bench.samples import MOST, SUM, merge
+from dpe_bench.servers.stages import COMMIT, OTHER, STAGES
+from dpe_bench.transport import KEY
+from dpe_bench.transport_job import TransportJob, answer
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load as load_policy
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.bench import contenders, fleet, generator, machine, native, plot
-from dpe_tools.bench.generator import Generator, Load
-from dpe_tools.bench.process import ServerUnderMeasurement
-from dpe_tools.bench.samples import MOST, SUM, merge
-from dpe_tools.bench.servers.stages import COMMIT, OTHER, STAGES
-from dpe_tools.bench.transport import KEY
-from dpe_tools.bench.transport_job import TransportJob, answer
 from tests.conftest import missing
-from tests.tools.bench_peer import Peer, Request
+from tests.tools.bench.peer import Peer, Request
 from tests.tools.conftest import Invoke
 
 HMAC_KEY = bytes.fromhex(KEY)
@@ -305,7 +305,7 @@ def test_what_is_missing_is_said(dpe: Invoke, load: Path, tmp_path: Path, monkey
     assert named.stderr.startswith("dpe: error: ")
     assert "hint: " in named.stderr
     only = {name: contenders.CONTENDERS[name] for name in ("node-coap", "C echo")}
-    monkeypatch.setattr("dpe_tools.bench.server.CONTENDERS", only)
+    monkeypatch.setattr("dpe_bench.server.CONTENDERS", only)
     shown = dpe("bench", "server", "--quick", "--endpoints", 1, "--peers", tmp_path).stdout
     assert "node-coap was not measured: " in shown
     assert "tools/fetch_peers" in shown

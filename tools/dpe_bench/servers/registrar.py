@@ -1,4 +1,4 @@
-"""A DPE Server under measurement: python -m dpe_tools.bench.servers.registrar lane|aiocoap STATE PORT WORKERS.
+"""A DPE Server under measurement: python -m dpe_bench.servers.registrar lane|aiocoap STATE PORT WORKERS.
 
 ``lane`` is what `dpe serve` runs, ``aiocoap`` the same registrar, store and audit log behind stock aiocoap. Prints a
 line when it is ready, serves until SIGTERM, and prints its longest garbage collection.
@@ -12,6 +12,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from dpe_bench.servers.pauses import Pauses
+from dpe_bench.servers.stages import Sampler
 from dpe_server import policy
 from dpe_server.handling.batching import Batcher
 from dpe_server.operation import app
@@ -19,8 +21,6 @@ from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.bench.servers.pauses import Pauses
-from dpe_tools.bench.servers.stages import Sampler
 
 
 def lane(path: Path, port: int, workers: int) -> None:
@@ -35,7 +35,7 @@ def stock_aiocoap(path: Path, port: int, _workers: int) -> None:
 
 
 async def _serve_on_aiocoap(path: Path, port: int) -> None:
-    from dpe_tools.bench.servers.stock_aiocoap import start
+    from dpe_bench.servers.stock_aiocoap import start
 
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)

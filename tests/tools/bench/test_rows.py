@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from dpe_bench import rows as command
+from dpe_bench.rows_devices import Devices
+from dpe_bench.rows_fill import ENDED, Rows
+from dpe_bench.rows_measure import QUICK, Sample, measure, prune_beside_commits
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
-from dpe_tools.bench import rows as command
-from dpe_tools.bench.rows_devices import Devices
-from dpe_tools.bench.rows_fill import ENDED, Rows
-from dpe_tools.bench.rows_measure import QUICK, Sample, measure, prune_beside_commits
 from tests.tools.conftest import Invoke
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import pytest
 
+from dpe_bench.discovering import Discovering
 from dpe_coap.errors import LocalError
 from dpe_server.coap.discovery import LINK
-from dpe_tools.bench.discovering import Discovering
-from tests.tools.bench_peer import Peer, Request
+from tests.tools.bench.peer import Peer, Request
 
 CONTENT, NOT_FOUND = 0x45, 0x84
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dpe_tools.bench.device import BEGIN, END
-from dpe_tools.bench.device.codecs import FAULTY
-from dpe_tools.bench.device.forger import KINDS
+from dpe_bench.device import BEGIN, END
+from dpe_bench.device.codecs import FAULTY
+from dpe_bench.device.forger import KINDS
 from tests.tools.conftest import Invoke
 
 MOST_CODE = 8_000

@@ -5,8 +5,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpe_tools.bench.device.contenders import Contender
-from dpe_tools.bench.device.interpreter import Interpreter, lines_of
+from dpe_bench.device.contenders import Contender
+from dpe_bench.device.interpreter import Interpreter, lines_of
 from dpe_tools.stage import Stage
 
 TEST_TAC = "00101700"

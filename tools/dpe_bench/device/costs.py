@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dpe_bench.device.contenders import Contender
+from dpe_bench.device.interpreter import lines_of
+from dpe_bench.device.runs import Ground
 from dpe_coap.errors import LocalError
-from dpe_tools.bench.device.contenders import Contender
-from dpe_tools.bench.device.interpreter import lines_of
-from dpe_tools.bench.device.runs import Ground
 from dpe_tools.relay import Relay
 
 ACK_TIMEOUT = 2000

@@ -13,7 +13,7 @@ from dpe_coap.errors import LocalError
 
 SECONDS = 900
 """The longest that a program may run."""
-_CACHED = Path(__file__).resolve().parents[4] / ".cache" / "micropython" / "micropython"
+_CACHED = Path(__file__).resolve().parents[3] / ".cache" / "micropython" / "micropython"
 _COUNTER = "valgrind"
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import click
 
+from dpe_bench import generator, machine, plot
+from dpe_bench.process import Cores
+from dpe_bench.registration_report import AIOCOAP, Report, draw, stages_table, table
+from dpe_bench.registration_run import Fleet, Profile, Rig, Sample, Settings, measure, profile
 from dpe_coap.errors import LocalError
 from dpe_tools import terminal
-from dpe_tools.bench import generator, machine, plot
-from dpe_tools.bench.process import Cores
-from dpe_tools.bench.registration_report import AIOCOAP, Report, draw, stages_table, table
-from dpe_tools.bench.registration_run import Fleet, Profile, Rig, Sample, Settings, measure, profile
 
 SERVERS = {"this server": ("lane", 1), "this server, 2 workers": ("lane", 2), AIOCOAP: ("aiocoap", 1)}
 """By name: the kind of server and its worker processes."""

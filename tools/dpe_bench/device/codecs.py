@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpe_bench.device.costs import COUNTED
+from dpe_bench.device.interpreter import Interpreter
 from dpe_coap import messages
 from dpe_coap.messages import Confirm, Response, Version
 from dpe_coap.numbers import MessageType, Status
-from dpe_tools.bench.device.costs import COUNTED
-from dpe_tools.bench.device.interpreter import Interpreter
 
 _TOKEN = bytes(range(32))
 _CLIENT_ID = _TOKEN[:7]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dpe_tools.bench import plot
-from dpe_tools.bench.contenders import OURS
-from dpe_tools.bench.samples import merge
-from dpe_tools.bench.transport import Sample, Settings
+from dpe_bench import plot
+from dpe_bench.contenders import OURS
+from dpe_bench.samples import merge
+from dpe_bench.transport import Sample, Settings
 
 if TYPE_CHECKING:
     from rich.table import Table

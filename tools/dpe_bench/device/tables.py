@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dpe_tools.bench.device.codecs import FAULTY
-from dpe_tools.bench.device.costs import ACK_TIMEOUT
-from dpe_tools.bench.device.measuring import Report
+from dpe_bench.device.codecs import FAULTY
+from dpe_bench.device.costs import ACK_TIMEOUT
+from dpe_bench.device.measuring import Report
 
 if TYPE_CHECKING:
     from rich.console import Console

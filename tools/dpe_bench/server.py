@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from dpe_bench import generator, machine, plot
+from dpe_bench.contenders import CONTENDERS, Contender
+from dpe_bench.native import Missing
+from dpe_bench.process import Cores
+from dpe_bench.transport import Sample, Settings, measure
+from dpe_bench.transport_report import Report, draw, table
 from dpe_tools import terminal
-from dpe_tools.bench import generator, machine, plot
-from dpe_tools.bench.contenders import CONTENDERS, Contender
-from dpe_tools.bench.native import Missing
-from dpe_tools.bench.process import Cores
-from dpe_tools.bench.transport import Sample, Settings, measure
-from dpe_tools.bench.transport_report import Report, draw, table
 
 ENDPOINTS = (64, 65_536, 1_000_000)
 QUICK = (64, 4_096)

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from dpe_tools.bench.native import Missing, compile_c
+from dpe_bench.native import Missing, compile_c
 
 OURS = "this server"
 AIOCOAP = "aiocoap"
@@ -35,7 +35,7 @@ class Contender:
 
 
 def _python(kind: str) -> list[str]:
-    return [sys.executable, "-m", "dpe_tools.bench.servers.transport", kind]
+    return [sys.executable, "-m", "dpe_bench.servers.transport", kind]
 
 
 def _ours(_folder: Path, _peers: Path) -> Contender:

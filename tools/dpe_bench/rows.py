@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
+from dpe_bench import machine, plot
+from dpe_bench.rows_fill import BATCH, Rows
+from dpe_bench.rows_measure import FULL, QUICK, Effort, Sample, measure
+from dpe_bench.rows_report import Report, draw, table
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
 from dpe_tools import terminal
-from dpe_tools.bench import machine, plot
-from dpe_tools.bench.rows_fill import BATCH, Rows
-from dpe_tools.bench.rows_measure import FULL, QUICK, Effort, Sample, measure
-from dpe_tools.bench.rows_report import Report, draw, table
 
 FIRST = 10_000
 """Rows at which it is measured first; then at each power of ten."""

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpe_bench import fleet
+from dpe_bench.discovering import Discovering
+from dpe_bench.generator import Generator
+from dpe_bench.loading import load
+from dpe_bench.process import Cores, ServerUnderMeasurement
+from dpe_bench.samples import MOST, SUM
+from dpe_bench.servers.pauses import longest_of
+from dpe_bench.servers.stages import stages_of
 from dpe_server.operation.state_dir import StateDir
-from dpe_tools.bench import fleet
-from dpe_tools.bench.discovering import Discovering
-from dpe_tools.bench.generator import Generator
-from dpe_tools.bench.loading import load
-from dpe_tools.bench.process import Cores, ServerUnderMeasurement
-from dpe_tools.bench.samples import MOST, SUM
-from dpe_tools.bench.servers.pauses import longest_of
-from dpe_tools.bench.servers.stages import stages_of
 from dpe_tools.server_process import free_port
 
 WARM_UP = 500
@@ -125,7 +125,7 @@ def _running(rig: Rig, folder: Path, server: str, workers: int, *flags: str) -> 
     path, results = folder / "state", folder / "results"
     state = rig.fleet.state
     shutil.copytree(state.path, path)
-    command = [sys.executable, "-m", "dpe_tools.bench.servers.registrar", server, str(path), str(port), str(workers)]
+    command = [sys.executable, "-m", "dpe_bench.servers.registrar", server, str(path), str(port), str(workers)]
     cores = rig.cores if workers == 1 else Cores(None, None)
     with ServerUnderMeasurement([*command, *flags], rig.log, core=cores.server, ready="listening") as running:
         generator = Generator(

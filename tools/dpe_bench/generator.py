@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpe_bench.native import compile_c
+from dpe_bench.process import on_core
 from dpe_coap.errors import LocalError
-from dpe_tools.bench.native import compile_c
-from dpe_tools.bench.process import on_core
 from dpe_tools.server_process import free_port
 
 MESSAGE_IDS = 1 << 16

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_tools.bench.contenders import Contender
-from dpe_tools.bench.generator import Generator
-from dpe_tools.bench.loading import load
-from dpe_tools.bench.process import Cores, ServerUnderMeasurement
-from dpe_tools.bench.samples import MOST, SUM
-from dpe_tools.bench.servers.pauses import longest_of
+from dpe_bench.contenders import Contender
+from dpe_bench.generator import Generator
+from dpe_bench.loading import load
+from dpe_bench.process import Cores, ServerUnderMeasurement
+from dpe_bench.samples import MOST, SUM
+from dpe_bench.servers.pauses import longest_of
 from dpe_tools.server_process import free_port
 
 KEY = bytes(range(32)).hex()

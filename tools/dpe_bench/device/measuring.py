@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpe_bench.device import codecs, contenders, costs
+from dpe_bench.device.codecs import Reader
+from dpe_bench.device.contenders import Contender
+from dpe_bench.device.costs import Costs
+from dpe_bench.device.forger import KINDS, Forger
+from dpe_bench.device.interpreter import Interpreter
+from dpe_bench.device.published import PUBLISHED, Published
+from dpe_bench.device.runs import Ground, Outcome
 from dpe_coap.errors import LocalError
-from dpe_tools.bench.device import codecs, contenders, costs
-from dpe_tools.bench.device.codecs import Reader
-from dpe_tools.bench.device.contenders import Contender
-from dpe_tools.bench.device.costs import Costs
-from dpe_tools.bench.device.forger import KINDS, Forger
-from dpe_tools.bench.device.interpreter import Interpreter
-from dpe_tools.bench.device.published import PUBLISHED, Published
-from dpe_tools.bench.device.runs import Ground, Outcome
 from dpe_tools.board import IMEI, Cost
 from dpe_tools.board import measure as measure_board
 from dpe_tools.board_stage import BoardStage
