@@ -14,12 +14,15 @@ PACKAGES = {"dpe_coap", "dpe_device", "dpe_server", "dpe_tools"}
 pytestmark = pytest.mark.timeout(180)  # an environment is made and filled
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command outside the checkout, without what the calling environment adds; return what it prints."""
+def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
+    """Run a command outside the checkout, without what the calling environment adds; return what it prints.
+
+    ``status`` is the exit status that it must have; if that is not 0, what it prints on standard error is returned.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=150)
-    assert done.returncode == 0, f"{command} exited {done.returncode}:\n{done.stdout}{done.stderr}"
-    return done.stdout
+    assert done.returncode == status, f"{command} exited {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stderr if status else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +62,21 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
     assert {"dpe_coap/dpe1.cddl", "dpe_coap/py.typed", "dpe_server/py.typed", "dpe_tools/py.typed"} <= names
 
 
+def test_the_wheel_promises_nothing_for_what_only_a_checkout_has(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+    assert "Requires-Dist: aiocoap" in metadata
+    assert "Provides-Extra" not in metadata
+    assert "matplotlib" not in metadata.partition("\n\n")[0]
+
+
 def test_the_source_archive_is_the_repository(root: Path, built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers()}
     assert {"pyproject.toml", "README.md", "LICENSE", "dpe_coap/dpe1.cddl", "tests/conftest.py", "tools/test"} <= names
+    assert {"tools/dpe_bench/native/load.c", "tools/dpe_bench/node/package-lock.json"} <= names
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root, check=True, capture_output=True, text=True,
@@ -92,3 +105,10 @@ def test_the_installed_demo_registers_a_device(installed: Path, tmp_path: Path) 
     for message in ("REQUEST", "RESPONSE", "SUCCESS", "CONFIRM"):
         assert message in shown
     assert list(tmp_path.iterdir()) == []  # what it makes is thrown away, and is not made here
+
+
+def test_the_installed_command_sends_a_benchmark_to_a_checkout(installed: Path, tmp_path: Path) -> None:
+    assert "(needs a checkout)" in " ".join(run(installed / "dpe", "--help", cwd=tmp_path).split())
+    said = run(installed / "dpe", "bench", "server", "--quick", cwd=tmp_path, status=1)
+    assert said.startswith("dpe: error: the benchmarks are not installed")
+    assert len(said.splitlines()) == 2, "an error and a hint, no traceback"

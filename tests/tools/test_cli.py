@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from dpe_coap.errors import LocalError
 from dpe_tools import cli
+from dpe_tools.commands.bench import BENCHMARKS
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -39,6 +40,27 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know(name: str) -> 
     wrong = runner.invoke(cli.main, [name, "--no-such-option"])
     assert wrong.exit_code == 2
     assert "No such option" in wrong.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["server"], ["server", "--help"], ["no-such"], ["--no-such"]], ids=" ".join)
+def test_the_benchmarks_ask_for_a_checkout(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setitem(sys.modules, "dpe_bench", None)  # as if it were not there
+    result = CliRunner().invoke(cli.main, ["bench", *arguments])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "dpe: error: the benchmarks are not installed: they need a checkout\n"
+        "hint: clone the repository, and run ./tools/bench in it\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_benchmarks_have_help_without_a_checkout(monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setitem(sys.modules, "dpe_bench", None)
+    result = CliRunner().invoke(cli.main, ["bench", option])
+    assert result.exit_code == 0
+    assert "Needs a checkout" in result.stdout
+    for name in BENCHMARKS:
+        assert name in result.stdout
 
 
 def test_unknown_command_is_wrong_usage() -> None:

@@ -1,4 +1,4 @@
-"""Plots as SVG, by matplotlib, which is imported when a plot is made: pip install 'dpe-coap[bench]'."""
+"""Plots as SVG, by matplotlib, which is imported when a plot is made."""
 
 import textwrap
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def check() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise LocalError("a plot needs matplotlib", hint="pip install 'dpe-coap[bench]', or leave --plot out") from None
+        raise LocalError("a plot needs matplotlib", hint="pip install matplotlib, or leave --plot out") from None
 
 
 def figure(width: float, height: float) -> "Figure":

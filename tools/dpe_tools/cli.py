@@ -32,7 +32,7 @@ COMMANDS = {
         "dpe_tools.commands.simulate",
         "Simulate devices and servers in trouble, seed by seed.",
     ),
-    "bench": ("dpe_tools.commands.bench", "Measure the device client and the server beside their peers."),
+    "bench": ("dpe_tools.commands.bench", "Measure the client and the server beside their peers (needs a checkout)."),
 }
 
 

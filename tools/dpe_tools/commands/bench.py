@@ -1,7 +1,10 @@
-"""`dpe bench`: benchmarks against named peers."""
+"""`dpe bench`: benchmarks against named peers. They are in the package dpe_bench, which only a checkout has."""
+
+from importlib.util import find_spec
 
 import click
 
+from dpe_coap.errors import LocalError
 from dpe_tools.lazy import LazyGroup
 
 BENCHMARKS = {
@@ -12,9 +15,23 @@ BENCHMARKS = {
 }
 
 
-@click.group(cls=LazyGroup, table=BENCHMARKS)
+class Benchmarks(LazyGroup):
+    """The group of the benchmarks. Without a checkout it only shows its help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click. Raises LocalError if the benchmarks are not installed."""
+        wants_help = bool(args) and args[0] in ctx.help_option_names
+        if not wants_help and find_spec("dpe_bench") is None:
+            raise LocalError(
+                "the benchmarks are not installed: they need a checkout",
+                hint="clone the repository, and run ./tools/bench in it",
+            )
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Benchmarks, table=BENCHMARKS)
 def bench() -> None:
-    """Measure side by side with named peers.
+    """Measure side by side with named peers. Needs a checkout: the installed package has no benchmarks.
 
     Every answer is verified before it counts. Compare the ratios of one run, not figures of two machines.
     """
