@@ -1,4 +1,4 @@
-"""`dpe inspect` against the vectors: every message, every verdict, every malformed one."""
+"""`dpe inspect` against the vectors: every message, every check of a token, every malformed message."""
 
 import json
 from pathlib import Path

@@ -12,7 +12,7 @@ Kind = TypeVar("Kind", Request, Response, Success, Confirm)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TokenCheck:
     """What can be said of a security token; ``valid`` is None when the key chain lacks a link."""
 
     valid: bool | None
@@ -34,48 +34,48 @@ class Chain:
     ephemeral: bytes | None = None
 
 
-def verify(start: RequestStep, message: Message, payload: bytes, chain: Chain) -> Verdict:
+def verify(start: RequestStep, message: Message, payload: bytes, chain: Chain) -> TokenCheck:
     """Say whether the last 16 bytes of ``payload``, which is ``message``, are its MAC.
 
     Raises LocalError when a message of ``chain`` is not what its place asks for.
     """
     if isinstance(message, Request):
-        return Verdict(start.verify(payload))
+        return TokenCheck(start.verify(payload))
     if chain.request is None:
-        return Verdict(None, "needs --request, the REQUEST before it")
+        return TokenCheck(None, "needs --request, the REQUEST before it")
     request = decode_as(Request, chain.request, "--request")
     if not start.verify(chain.request):
-        return Verdict(False, "the REQUEST before it is not of this credential")
+        return TokenCheck(False, "the REQUEST before it is not of this credential")
     response_bytes = payload if isinstance(message, Response) else chain.response
     if response_bytes is None:
-        return Verdict(None, "needs --response, the RESPONSE before it")
+        return TokenCheck(None, "needs --response, the RESPONSE before it")
     response = decode_as(Response, response_bytes, "--response")
     dh = b""
     if request.x25519_key is not None:
         if response.x25519_key is None:
-            return Verdict(False, "the RESPONSE has no X25519 key though its REQUEST has one")
+            return TokenCheck(False, "the RESPONSE has no X25519 key though its REQUEST has one")
         if chain.ephemeral is None:
-            return Verdict(None, "needs --ephemeral, the client's X25519 private key")
+            return TokenCheck(None, "needs --ephemeral, the client's X25519 private key")
         dh = response.x25519_key + agree(chain.ephemeral, response.x25519_key)
     step = start.respond(chain.request, response.security_token[:SIZE_NONCE], dh)
     return _after_request(step, message, payload, response_bytes, chain)
 
 
-def _after_request(step: ResponseStep, message: Message, payload: bytes, response: bytes, chain: Chain) -> Verdict:
+def _after_request(step: ResponseStep, message: Message, payload: bytes, response: bytes, chain: Chain) -> TokenCheck:
     if isinstance(message, Response):
-        return Verdict(step.verify(payload))
+        return TokenCheck(step.verify(payload))
     if not step.verify(response):
-        return Verdict(False, "the RESPONSE before it does not answer that REQUEST")
+        return TokenCheck(False, "the RESPONSE before it does not answer that REQUEST")
     after_response = step.next(response)
     if isinstance(message, Success):
-        return Verdict(after_response.verify(payload))
+        return TokenCheck(after_response.verify(payload))
     assert isinstance(message, Confirm)
     if chain.success is None:
-        return Verdict(None, "needs --success, the SUCCESS before it")
+        return TokenCheck(None, "needs --success, the SUCCESS before it")
     decode_as(Success, chain.success, "--success")
     if not after_response.verify(chain.success):
-        return Verdict(False, "the SUCCESS before it does not answer that RESPONSE")
-    return Verdict(after_response.next(chain.success).verify(payload))
+        return TokenCheck(False, "the SUCCESS before it does not answer that RESPONSE")
+    return TokenCheck(after_response.next(chain.success).verify(payload))
 
 
 def decode_as(kind: type[Kind], payload: bytes, source: str) -> Kind:

@@ -10,7 +10,7 @@ FORMAT = b"\xc1\x3c"
 """Content-Format 60 as the first option."""
 
 
-class Request(NamedTuple):
+class ReceivedRequest(NamedTuple):
     """What the generator sent."""
 
     sender: Any
@@ -34,13 +34,13 @@ class Request(NamedTuple):
         return head + token + options + b"\xff" + payload
 
 
-Answer = Callable[[Request], Iterable[bytes]]
+Responder = Callable[[ReceivedRequest], Iterable[bytes]]
 
 
 class Peer:
     """Answers each request with the datagrams that ``answer`` gives, and notes what comes."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Responder) -> None:
         self._answer = answer
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -71,5 +71,5 @@ class Peer:
             self.seen.append((sender, datagram[2:4]))
             start = 4 + (datagram[0] & 15)
             payload = datagram[start:].partition(b"\xff")[2]
-            for reply in self._answer(Request(sender, datagram[2:4], datagram[4:start], payload)):
+            for reply in self._answer(ReceivedRequest(sender, datagram[2:4], datagram[4:start], payload)):
                 self._socket.sendto(reply, sender)

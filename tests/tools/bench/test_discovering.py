@@ -8,7 +8,7 @@ import pytest
 from dpe_bench.discovering import Discovering
 from dpe_coap.errors import LocalError
 from dpe_server.coap.discovery import LINK
-from tests.tools.bench.peer import Peer, Request
+from tests.tools.bench.peer import Peer, ReceivedRequest
 
 CONTENT, NOT_FOUND = 0x45, 0x84
 
@@ -18,7 +18,7 @@ def asked(answers: Iterable[tuple[int, bytes]], *, stray: bytes = b"") -> tuple[
     left = list(answers)
     done = threading.Event()
 
-    def answer(request: Request) -> Iterable[bytes]:
+    def answer(request: ReceivedRequest) -> Iterable[bytes]:
         if not left:
             return []
         code, payload = left.pop(0)

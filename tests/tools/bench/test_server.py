@@ -29,7 +29,7 @@ from dpe_server.policy import load as load_policy
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.conftest import missing
-from tests.tools.bench.peer import Peer, Request
+from tests.tools.bench.peer import Peer, ReceivedRequest
 from tests.tools.conftest import Invoke
 
 HMAC_KEY = bytes.fromhex(KEY)
@@ -46,14 +46,14 @@ def load(require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFa
         missing(str(error))
 
 
-def loaded(load: Path, answer_: Callable[[Request], Iterable[bytes]], **options: Any) -> tuple[Load, Peer]:
+def loaded(load: Path, answer_: Callable[[ReceivedRequest], Iterable[bytes]], **options: Any) -> tuple[Load, Peer]:
     """Load a server that answers so; return what the generator found."""
     with Peer(answer_) as peer:
         run = Generator(load, None, job="transport", argument=KEY, port=peer.port, endpoints=16)
         return run.run(seconds=20, **{"window": 4, "runs": RUNS, **options}), peer
 
 
-def good(request: Request) -> bytes:
+def good(request: ReceivedRequest) -> bytes:
     made = answer(HMAC_KEY, request.payload)
     assert made is not None
     return made
@@ -106,7 +106,7 @@ def test_right_answers_are_counted(load: Path) -> None:
         "no payload",
     ],
 )  # fmt: skip
-def test_a_wrong_answer_ends_the_exchange(load: Path, wrong: Callable[[Request], bytes]) -> None:
+def test_a_wrong_answer_ends_the_exchange(load: Path, wrong: Callable[[ReceivedRequest], bytes]) -> None:
     found, _ = loaded(load, lambda request: [wrong(request)])
     assert (found.runs, found.verified, found.wrong) == (0, 0, RUNS)
 
@@ -123,7 +123,7 @@ def test_a_wrong_answer_ends_the_exchange(load: Path, wrong: Callable[[Request],
     ],
     ids=["message ID", "CoAP token", "no CoAP token", "type", "version", "short"],
 )
-def test_a_response_to_another_request_is_wrong(load: Path, stray: Callable[[Request], bytes]) -> None:
+def test_a_response_to_another_request_is_wrong(load: Path, stray: Callable[[ReceivedRequest], bytes]) -> None:
     """The exchange goes on, and the right answer behind it counts."""
     found, _ = loaded(load, lambda request: [stray(request), request.reply(good(request))])
     assert (found.runs, found.verified, found.wrong) == (RUNS, RUNS, RUNS)
@@ -133,7 +133,7 @@ def test_a_response_from_another_port_is_wrong(load: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
         forger.bind(("127.0.0.1", 0))
 
-        def answer_(request: Request) -> Iterable[bytes]:
+        def answer_(request: ReceivedRequest) -> Iterable[bytes]:
             forger.sendto(request.reply(good(request)), request.sender)
             return [request.reply(good(request))]
 
@@ -150,7 +150,7 @@ def test_duplicates_and_refusals_are_told_apart(load: Path) -> None:
 
 
 def test_a_separate_response_is_taken_and_acknowledged(load: Path) -> None:
-    def answer_(request: Request) -> Iterable[bytes]:
+    def answer_(request: ReceivedRequest) -> Iterable[bytes]:
         return [b"\x60\0" + request.message_id, request.reply(good(request), kind=0x40, message_id=b"\x77\x77")]
 
     found, peer = loaded(load, answer_)
@@ -161,7 +161,7 @@ def test_a_separate_response_is_taken_and_acknowledged(load: Path) -> None:
 def test_what_is_lost_is_sent_again_and_is_slow(load: Path) -> None:
     seen: set[bytes] = set()
 
-    def answer_(request: Request) -> Iterable[bytes]:
+    def answer_(request: ReceivedRequest) -> Iterable[bytes]:
         if request.payload in seen:
             return [request.reply(good(request))]
         seen.add(request.payload)
@@ -224,7 +224,7 @@ class Served:
                 random=secrets.token_bytes,
             )
 
-            def answer_(request: Request) -> Iterable[bytes]:
+            def answer_(request: ReceivedRequest) -> Iterable[bytes]:
                 (reply,) = registrar.handle([request.payload], 0, 1e9)
                 return [request.reply(self.tamper(reply.payload), code=reply.code)]
 

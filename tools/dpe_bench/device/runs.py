@@ -79,7 +79,7 @@ class Ground:
                 process.kill()
                 process.wait()
         said = [client_id for client_id, _ in lines if client_id != "-"]
-        held = {session.client_id.hex() for session in self.stage.sessions()}
-        registered = len(held.intersection(said))
+        stored = {session.client_id.hex() for session in self.stage.sessions()}
+        registered = len(stored.intersection(said))
         taken = sum(int(taken) for _, taken in lines) if counted else None
         return Outcome(count, registered, len(said) - registered, taken)

@@ -10,7 +10,7 @@ from dpe_coap.errors import LocalError, MalformedMessage
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Message
 from dpe_tools import annotate, credentials, datagram, files, refusals, terminal
-from dpe_tools.verify import Chain, Verdict, verify
+from dpe_tools.verify import Chain, TokenCheck, verify
 
 
 def _input(source: str) -> bytes:
@@ -32,7 +32,7 @@ def _earlier(source: str | None) -> bytes | None:
     return datagram.parse(data).payload if datagram.is_coap(data) else data
 
 
-def _object(message: Message, payload: bytes, verdict: Verdict | None) -> dict[str, Any]:
+def _object(message: Message, payload: bytes, check: TokenCheck | None) -> dict[str, Any]:
     """Return the annotated message for a program."""
     fields = [
         {"offset": row.offset, "hex": row.hex, "notation": row.notation.strip(), "name": row.name, "value": row.meaning}
@@ -44,19 +44,19 @@ def _object(message: Message, payload: bytes, verdict: Verdict | None) -> dict[s
         "size": len(payload),
         "fields": fields,
     }
-    if verdict is not None:
-        found["security_token"] = {"valid": verdict.valid, "why": verdict.why}
+    if check is not None:
+        found["security_token"] = {"valid": check.valid, "why": check.why}
     return found
 
 
-def _print(message: Message, payload: bytes, verdict: Verdict | None) -> None:
+def _print(message: Message, payload: bytes, check: TokenCheck | None) -> None:
     """Print the annotated message for a person."""
     out = terminal.console()
     out.print(f"{annotate.TITLES[annotate.message_type(message)]}, {len(payload)} bytes", style="bold")
     terminal.print_rows(out, annotate.rows(payload))
-    if verdict is not None:
-        style = {True: "bold green", False: "bold red", None: "bold yellow"}[verdict.valid]
-        out.print(f"security token: {verdict}", style=style)
+    if check is not None:
+        style = {True: "bold green", False: "bold red", None: "bold yellow"}[check.valid]
+        out.print(f"security token: {check}", style=style)
 
 
 def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
@@ -107,14 +107,14 @@ def inspect(
         decoded = messages.decode(payload)
     except MalformedMessage as error:
         return _malformed(payload, error, as_json)
-    verdict = None
+    check = None
     if credential is not None:
         private = None if ephemeral is None else files.read_ephemeral(ephemeral)
         chain = Chain(_earlier(request), _earlier(response), _earlier(success), private)
         known = credentials.load(credential)
-        verdict = verify(RequestStep.of(known.device_key, known.realm), decoded, payload, chain)
+        check = verify(RequestStep.of(known.device_key, known.realm), decoded, payload, chain)
     if as_json:
-        terminal.print_json(_object(decoded, payload, verdict))
+        terminal.print_json(_object(decoded, payload, check))
     else:
-        _print(decoded, payload, verdict)
-    return 0 if verdict is None or verdict.valid else 1
+        _print(decoded, payload, check)
+    return 0 if check is None or check.valid else 1

@@ -95,8 +95,8 @@ def _compare(part: dict[bytes, _Known], store: SqliteStore, at_rest: AtRest, fou
     for name, device in part.items():
         session = sessions.get(name)
         now = session.client_id if session else b""
-        held = (earlier.get(client_id) for client_id in device.earlier - {now})
-        found.two_sessions += any(one is not None and one.device == name for one in held)
+        former = (earlier.get(client_id) for client_id in device.earlier - {now})
+        found.two_sessions += any(one is not None and one.device == name for one in former)
         if not device.registered:
             continue
         found.devices += 1
