@@ -23,35 +23,35 @@ INTERVAL = 0.001
 """Seconds of CPU time; in truth as much as lies between the ticks of the kernel, often 4 ms."""
 
 STAGES = {
-    "mmsg.Mmsg.receive": "receive",
-    "mmsg.Mmsg._learn": "receive",
-    "mmsg.Mmsg.send": "send",
-    "mmsg.Mmsg._send": "send",
-    "packet_info": "receive",
-    "udp": "receive",
-    "lane": "option walk",
-    "datagram": "option walk",
-    "piggyback": "response head",
-    "batching": "batching",
-    "messages.decode": "decode",
-    "messages.encode": "encode",
-    "cbor": "decode",
-    "reply": "encode",
-    "keys": "key schedule",
-    "imei": "authenticate",
-    "authentication": "authenticate",
-    "key_ring": "authenticate",
-    "policy": "policy",
-    "id_manager": "Client ID",
-    "at_rest": "sealing at rest",
-    "store": "store reads",
-    "audit": "audit log",
-    "registrar": "registrar",
-    "transactions": "registrar",
+    "dpe_server.net.mmsg.Mmsg.receive": "receive",
+    "dpe_server.net.mmsg.Mmsg._learn": "receive",
+    "dpe_server.net.mmsg.Mmsg.send": "send",
+    "dpe_server.net.mmsg.Mmsg._send": "send",
+    "dpe_server.net.packet_info": "receive",
+    "dpe_server.net.udp": "receive",
+    "dpe_server.coap.lane": "option walk",
+    "dpe_server.coap.datagram": "option walk",
+    "dpe_server.coap.piggyback": "response head",
+    "dpe_server.handling.batching": "batching",
+    "dpe_coap.messages.decode": "decode",
+    "dpe_coap.messages.encode": "encode",
+    "dpe_coap.cbor": "decode",
+    "dpe_server.handling.reply": "encode",
+    "dpe_coap.keys": "key schedule",
+    "dpe_coap.imei": "authenticate",
+    "dpe_server.registration.authentication": "authenticate",
+    "dpe_server.keys.ring": "authenticate",
+    "dpe_server.policy": "policy",
+    "dpe_server.registration.id_manager": "Client ID",
+    "dpe_server.keys.at_rest": "sealing at rest",
+    "dpe_server.store": "store reads",
+    "dpe_server.operation.audit": "audit log",
+    "dpe_server.registration.registrar": "registrar",
+    "dpe_server.registration.transactions": "registrar",
     "selectors": "event loop",
     "asyncio": "event loop",
 }
-"""By module and function, without the package; the longest name that fits counts."""
+"""By package, module or function; the longest name that fits counts."""
 WHOLE = ("encode",)
 """Stages that count what they call as theirs."""
 COMMIT = "store commit"
@@ -127,8 +127,7 @@ class Sampler:
 
 
 def _stage_of(frame: FrameType) -> str | None:
-    module = frame.f_globals.get("__name__", "").removeprefix("dpe_server.").removeprefix("dpe_coap.")
-    name = f"{module}.{frame.f_code.co_qualname}"
+    name = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
     while name:
         if name in STAGES:
             return STAGES[name]
