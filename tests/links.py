@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from aiocoap.numbers.constants import TransportTuning
 
-from dpe_server.net.udp import Endpoint, Received
+from dpe_server.net.link import Endpoint, Received
 
 
 class FakeLink:

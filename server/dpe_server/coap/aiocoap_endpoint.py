@@ -25,7 +25,7 @@ from dpe_server.coap.piggyback import refusal
 from dpe_server.coap.resources import Answer, Resources
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.reply import busy
-from dpe_server.net.udp import Endpoint, Link
+from dpe_server.net.link import Endpoint, Link
 
 LOGGER = "dpe_server.coap"
 """aiocoap's logger. Below ERROR it tells of what peers do, with their addresses: that is not for an operator's log."""

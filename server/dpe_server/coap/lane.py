@@ -19,7 +19,7 @@ from dpe_coap.binding import Code
 from dpe_server.coap.datagram import POSTS, Rejected, Request, Type, parse
 from dpe_server.coap.piggyback import piggybacked
 from dpe_server.handling.reply import Reply
-from dpe_server.net.udp import Endpoint, Link, Received
+from dpe_server.net.link import Endpoint, Link, Received
 
 FORMS = 1_024
 """The most byte strings of options that are remembered."""

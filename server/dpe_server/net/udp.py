@@ -6,43 +6,21 @@ Datagrams come and go in batches. What was sent to a multicast or broadcast addr
 import asyncio
 import errno
 import socket
-import struct
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from dpe_coap.binding import DEFAULT_PORT
 from dpe_coap.errors import LocalError
 from dpe_server.coap.fairness import Turns
 from dpe_server.net import mmsg, packet_info
+from dpe_server.net.drain import Drain
+from dpe_server.net.link import Endpoint, Received
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
 """Where a server listens when it is not told."""
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked of the kernel for datagrams that wait to be read. It grants no more than net.core.rmem_max."""
-
-_ADDRESS = struct.Struct("=16sHII")  # address, port, flow information, scope
-
-Endpoint = bytes
-"""A peer and the address of ours that it uses: opaque, and equal for the same two."""
-Received = Callable[[Sequence[bytes], Sequence[Endpoint]], None]
-"""Called with the datagrams of a batch and the endpoint that each came from."""
-
-
-class Link(Protocol):
-    """Where datagrams come from and go to: a socket, or what stands before one."""
-
-    def start(self, received: Received) -> None:
-        """Call ``received`` with each batch from now on, in the running event loop."""
-
-    def stop(self) -> None:
-        """Receive no more."""
-
-    def close(self) -> None:
-        """Receive no more, and free the port."""
-
-    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
-        """Send each datagram to its endpoint, as far as the kernel takes them now: the rest is lost like any other."""
 
 
 class ListenError(LocalError):
@@ -64,56 +42,6 @@ def _parse(text: str) -> tuple[str, int]:
             hint=f"write HOST:PORT, as in 0.0.0.0:{DEFAULT_PORT} or [::]:{DEFAULT_PORT}",
         )
     return host, int(port)
-
-
-class Drain:
-    """Receives and sends one datagram a system call, where there is no recvmmsg."""
-
-    full = 64
-    """See ``Mmsg.full``: datagrams read one by one before the event loop turns."""
-
-    def __init__(self, bound: socket.socket) -> None:
-        self.source = slice(0, 4 if bound.family == socket.AF_INET else 8)
-        """See ``Mmsg.source``."""
-        self._socket = bound
-        self._buffer = bytearray(0xFFFF)
-
-    def receive(self) -> tuple[list[bytes], list[Endpoint]]:
-        """See ``Mmsg.receive``."""
-        datagrams: list[bytes] = []
-        endpoints: list[Endpoint] = []
-        for _ in range(self.full):
-            try:
-                size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 128)
-            except OSError:  # drained, or an error that the kernel kept for this socket
-                break
-            for _, _, data in ancillary:
-                info = packet_info.for_reply(self._socket.family, data)
-                if info is not None:
-                    datagrams.append(bytes(memoryview(self._buffer)[:size]))
-                    endpoints.append(self._pack(address) + info)
-        return datagrams, endpoints
-
-    def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
-        """See ``Mmsg.send``."""
-        kind = packet_info.KIND[self._socket.family]
-        for datagram, endpoint in zip(datagrams, endpoints, strict=True):
-            try:
-                self._socket.sendmsg(
-                    [datagram], [(*kind, endpoint[_ADDRESS.size :])], 0, self._unpack(endpoint[: _ADDRESS.size])
-                )
-            except OSError:
-                continue
-
-    def _pack(self, address: Any) -> bytes:
-        host, port, flow, scope = (*address, 0, 0)[:4]
-        return _ADDRESS.pack(socket.inet_pton(self._socket.family, host.partition("%")[0]), port, flow, scope)
-
-    def _unpack(self, packed: bytes) -> Any:
-        host, *rest = _ADDRESS.unpack(packed)
-        if self._socket.family == socket.AF_INET6:
-            return socket.inet_ntop(socket.AF_INET6, host), *rest
-        return socket.inet_ntop(socket.AF_INET, host[:4]), rest[0]
 
 
 class UdpSocket:

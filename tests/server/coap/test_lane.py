@@ -9,7 +9,7 @@ import pytest
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server.coap.lane import FORMS, LONGEST_FORM, Lane
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
-from dpe_server.net.udp import Endpoint
+from dpe_server.net.link import Endpoint
 from tests.coap import (
     ACCEPT,
     ACK,

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from dpe_server.net import mmsg, udp
-from dpe_server.net.udp import LOOPBACK, Endpoint, ListenError, UdpSocket, listen
+from dpe_server.net.link import Endpoint
+from dpe_server.net.udp import LOOPBACK, ListenError, UdpSocket, listen
 from tests.serving import LoopThread, needs_ipv6
 
 

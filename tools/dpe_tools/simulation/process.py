@@ -14,7 +14,7 @@ from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.lane import Lane
 from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher
-from dpe_server.net.udp import Endpoint, Link, Received
+from dpe_server.net.link import Endpoint, Link, Received
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import Transactions
 from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session, Store, StoreError
