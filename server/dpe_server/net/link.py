@@ -1,4 +1,4 @@
-"""The contract between what brings datagrams, such as a socket, and what answers them.
+"""The contracts between what brings datagrams, what says which are next, and what answers them.
 
 Datagrams come and go in batches.
 """
@@ -26,3 +26,23 @@ class Link(Protocol):
 
     def send(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         """Send each datagram to its endpoint, as far as the kernel takes them now: the rest is lost like any other."""
+
+
+class Scheduler(Protocol):
+    """Says which datagrams of one socket are handed on now. The others wait with it, or are lost."""
+
+    def __len__(self) -> int:
+        """How many datagrams wait."""
+
+    def take(
+        self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint], now: float
+    ) -> tuple[Sequence[bytes], Sequence[Endpoint]]:
+        """Return what is handed on now that this batch has come (``now`` in monotonic seconds).
+
+        While datagrams wait it is called again, with an empty batch if need be.
+        """
+
+
+Scheduling = Callable[[int, slice], Scheduler]
+"""Makes a socket's scheduler. A batch of as many datagrams as the first argument is full: there may be more to read.
+The second is the part of an endpoint that tells one host or network from another."""

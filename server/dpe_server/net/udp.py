@@ -12,10 +12,9 @@ from typing import Any
 
 from dpe_coap.binding import DEFAULT_PORT
 from dpe_coap.errors import LocalError
-from dpe_server.coap.fairness import Turns
 from dpe_server.net import mmsg, packet_info
 from dpe_server.net.drain import Drain
-from dpe_server.net.link import Endpoint, Received
+from dpe_server.net.link import Endpoint, Received, Scheduling
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
 """Where a server listens when it is not told."""
@@ -45,9 +44,14 @@ def _parse(text: str) -> tuple[str, int]:
 
 
 class UdpSocket:
-    """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``."""
+    """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``.
 
-    def __init__(self, family: int, address: Any, *, shared: bool = False) -> None:
+    Datagrams are handed on in the order in which they came, or as the scheduler says that ``scheduling`` makes.
+    """
+
+    def __init__(
+        self, family: int, address: Any, *, shared: bool = False, scheduling: Scheduling | None = None
+    ) -> None:
         """Bind to ``address``, or beside the socket that ``another`` is called on; OSError when that cannot be."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._received: Received | None = None
@@ -64,7 +68,8 @@ class UdpSocket:
             self._socket.close()
             raise
         self._batches = mmsg.Mmsg(self._socket.fileno(), family) if mmsg.AVAILABLE else Drain(self._socket)
-        self._turns = Turns(self._batches.full, self._batches.source)
+        self._scheduling = scheduling
+        self._scheduler = None if scheduling is None else scheduling(self._batches.full, self._batches.source)
         self._turn_comes = False
 
     @property
@@ -82,7 +87,7 @@ class UdpSocket:
         """Return a further socket on the same address, or ListenError. The kernel spreads the peers among them."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not sooner, or a port in use is shared
-            return UdpSocket(self._socket.family, self._socket.getsockname(), shared=True)
+            return UdpSocket(self._socket.family, self._socket.getsockname(), shared=True, scheduling=self._scheduling)
         except OSError as error:
             raise _explain(self.authority, error) from None
 
@@ -108,10 +113,15 @@ class UdpSocket:
             self._batches.send(datagrams, endpoints)
 
     def _read(self) -> None:
-        datagrams, endpoints = self._turns.take(*self._batches.receive(), time.monotonic())
-        if self._turns and not self._turn_comes:
-            self._turn_comes = True
-            asyncio.get_running_loop().call_soon(self._take_turn)
+        datagrams: Sequence[bytes]
+        endpoints: Sequence[Endpoint]
+        datagrams, endpoints = self._batches.receive()
+        scheduler = self._scheduler
+        if scheduler is not None:
+            datagrams, endpoints = scheduler.take(datagrams, endpoints, time.monotonic())
+            if scheduler and not self._turn_comes:
+                self._turn_comes = True
+                asyncio.get_running_loop().call_soon(self._take_turn)
         if datagrams and self._received is not None:
             self._received(datagrams, endpoints)
 
@@ -121,11 +131,12 @@ class UdpSocket:
             self._read()
 
 
-def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:
+def listen(addresses: Sequence[str] = (), *, scheduling: Scheduling | None = None) -> tuple[list[UdpSocket], list[str]]:
     """Bind a socket for each address (``HOST:PORT``, ``[HOST]:PORT`` or ``HOST``; port 0 takes a free one).
 
-    With no addresses given, binds those of ``LOOPBACK`` that this machine has. Returns the sockets, and a line of text
-    for each address that was left out. Raises ListenError, with nothing left bound.
+    With no addresses given, binds those of ``LOOPBACK`` that this machine has. ``scheduling``: see ``UdpSocket``.
+    Returns the sockets, and a line of text for each address that was left out. Raises ListenError, with nothing left
+    bound.
     """
     sockets: list[UdpSocket] = []
     left_out: list[str] = []
@@ -134,7 +145,7 @@ def listen(addresses: Sequence[str] = ()) -> tuple[list[UdpSocket], list[str]]:
             host, port = _parse(text)
             try:
                 for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
-                    sockets.append(UdpSocket(family, address))
+                    sockets.append(UdpSocket(family, address, scheduling=scheduling))
             except ValueError:  # what cannot even be looked up
                 raise _explain(text, socket.gaierror()) from None
             except OSError as error:

@@ -22,6 +22,9 @@ from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.lane import Entrance, Lane
 from dpe_server.coap.resources import REGISTER, Resources
+from dpe_server.coap.fairness import Turns
+from dpe_server.coap.lane import Lane
+from dpe_server.coap.resources import Resources
 from dpe_server.files import logs
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
@@ -159,7 +162,7 @@ class Server:
 
 
 def _listen(state: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:
-    sockets, left_out = listen(addresses or state.config.listen)
+    sockets, left_out = listen(addresses or state.config.listen, scheduling=Turns)
     for note in left_out:
         _log.info(note)
     return sockets

@@ -6,11 +6,12 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from dpe_server.net import mmsg, udp
-from dpe_server.net.link import Endpoint
+from dpe_server.net.link import Endpoint, Scheduling
 from dpe_server.net.udp import LOOPBACK, ListenError, UdpSocket, listen
 from tests.serving import LoopThread, needs_ipv6
 
@@ -18,8 +19,8 @@ from tests.serving import LoopThread, needs_ipv6
 class Echo:
     """A socket that answers every datagram with itself."""
 
-    def __init__(self, address: str) -> None:
-        (self.socket,), self.left_out = listen([address])
+    def __init__(self, address: str, scheduling: Scheduling | None = None) -> None:
+        (self.socket,), self.left_out = listen([address], scheduling=scheduling)
         self.heard: list[bytes] = []
         self.endpoints: list[Endpoint] = []
         self.socket.start(self._received)
@@ -161,10 +162,10 @@ def test_a_machine_without_ipv6_listens_on_ipv4_by_default(monkeypatch: pytest.M
     made: list[object] = []
 
     class NoIPv6(UdpSocket):
-        def __init__(self, family: int, address: tuple[str, int]) -> None:
+        def __init__(self, family: int, address: tuple[str, int], **options: Any) -> None:
             if family == socket.AF_INET6:
                 raise OSError(number, "no IPv6")
-            super().__init__(family, (address[0], 0))
+            super().__init__(family, (address[0], 0), **options)
             made.append(address)
 
     monkeypatch.setattr(udp, "UdpSocket", NoIPv6)
@@ -356,4 +357,64 @@ def test_a_stopped_socket_hears_nothing_but_still_sends(loop: LoopThread) -> Non
         loop.call(echo.socket.send, [b"pong"], [endpoint])
         assert asker.recv(100) == b"pong"
     assert echo.heard == [b"ping"]
+    loop.call(echo.socket.close)
+
+
+def test_all_that_has_come_is_handed_on_in_its_order(loop: LoopThread) -> None:
+    """Also when one sender fills a batch."""
+    echo = loop.call(Echo, "127.0.0.1:0")
+    sent = [number.to_bytes(2, "big") for number in range(mmsg.BATCH + 1)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        loop.call(_send_all, asker, echo, sent)
+        assert [asker.recv(100) for _ in sent] == sent
+    assert echo.heard == sent
+    loop.call(echo.socket.close)
+
+
+def _send_all(asker: socket.socket, echo: Echo, datagrams: list[bytes]) -> None:
+    asker.connect(("127.0.0.1", port(echo.socket)))
+    for datagram in datagrams:
+        asker.send(datagram)
+
+
+class LastFirst:
+    """A scheduler that hands on one datagram a turn, the latest first."""
+
+    def __init__(self, full: int, source: slice) -> None:
+        self.full = full
+        self.source = source
+        self.waiting: list[tuple[bytes, Endpoint]] = []
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def take(
+        self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint], now: float
+    ) -> tuple[Sequence[bytes], Sequence[Endpoint]]:
+        self.waiting += zip(datagrams, endpoints, strict=True)
+        next_ones, self.waiting = self.waiting[-1:], self.waiting[:-1]
+        return [datagram for datagram, _ in next_ones], [endpoint for _, endpoint in next_ones]
+
+
+def test_the_scheduler_says_what_is_next_until_nothing_waits(loop: LoopThread) -> None:
+    made: list[LastFirst] = []
+
+    def scheduling(full: int, source: slice) -> LastFirst:
+        made.append(LastFirst(full, source))
+        return made[-1]
+
+    echo = loop.call(Echo, "127.0.0.1:0", scheduling)
+    sent = [b"1", b"2", b"3", b"4"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(10)
+        loop.call(_send_all, asker, echo, sent)
+        assert [asker.recv(100) for _ in sent] == sent[::-1]
+        assert echo.heard == sent[::-1]
+        assert echo.endpoints[0][made[0].source] == socket.inet_aton("127.0.0.1")
+    further = echo.socket.another()
+    assert len(made) == 2, "each socket has a scheduler of its own"
+    assert made[0].full == made[1].full == echo.socket._batches.full
+    further.close()
     loop.call(echo.socket.close)
