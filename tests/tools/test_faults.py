@@ -1,12 +1,12 @@
 """What a link does to datagrams is as often as it was told, and the same for the same seed."""
 
-from dpe_tools.faults import MOST_BITS, Copy, Faults, Link
+from dpe_tools.faults import MOST_BITS, Copy, Faults, FaultyLink
 
 DATAGRAM = bytes(range(80))
 
 
 def carried(faults: Faults, seed: int = 1, count: int = 2000) -> list[list[Copy]]:
-    link = Link(faults, seed)
+    link = FaultyLink(faults, seed)
     return [link.carry(DATAGRAM) for _ in range(count)]
 
 
@@ -46,4 +46,4 @@ def test_damage_flips_bits_or_cuts() -> None:
 
 
 def test_an_empty_datagram_cannot_be_damaged() -> None:
-    assert Link(Faults(corruption=1)).carry(b"") == [Copy(0.0, b"")]
+    assert FaultyLink(Faults(corruption=1)).carry(b"") == [Copy(0.0, b"")]

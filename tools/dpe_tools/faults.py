@@ -30,7 +30,7 @@ class Copy:
     datagram: bytes
 
 
-class Link:
+class FaultyLink:
     """Applies faults in the order in which datagrams come. ``seed`` repeats what it did."""
 
     def __init__(self, faults: Faults, seed: int | str = 0) -> None:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Self
 
-from dpe_tools.faults import Faults, Link
+from dpe_tools.faults import Faults, FaultyLink
 
 LARGEST = 2048
 """Bytes of the largest datagram that passes; DPE-1's are below 400."""
@@ -34,7 +34,7 @@ class Relay:
         self, server: tuple[str, int], faults: Faults | None = None, *, seed: int = 0, tap: Tap | None = None
     ) -> None:
         self._server = server
-        self._link = Link(faults or Faults(), seed)
+        self._link = FaultyLink(faults or Faults(), seed)
         self._tap = tap
         self._family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self._selector = selectors.DefaultSelector()

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from dpe_tools.faults import Copy, Faults, Link
+from dpe_tools.faults import Copy, Faults, FaultyLink
 from dpe_tools.load.network import Address, Endpoint, Network, Received
 
 
@@ -16,7 +16,7 @@ class BadLink:
 
     def __init__(self, network: Network, faults: Faults, seed: str) -> None:
         self._network = network
-        self._link = Link(faults, seed)
+        self._link = FaultyLink(faults, seed)
         self._held: list[tuple[int, int, bool, Received]] = []
         self._count = itertools.count()
         self.faults: Counter[str] = Counter()

@@ -49,7 +49,7 @@ class Socket:
             self.woken()
 
 
-class _Link:
+class _SimulatedLink:
     """A ``Link`` of the server, over a simulated socket."""
 
     def __init__(self, process: "Process", socket: Socket) -> None:
@@ -185,7 +185,7 @@ class Process:
             clock=self.loop.time,
             wall=host.wall,
         )
-        link: Link = _Link(self, host.sockets[self.number])
+        link: Link = _SimulatedLink(self, host.sockets[self.number])
         if host.lane:
             link = Lane(link, self._batcher.offer)
         self._coap = CoapServer([link], Resources(self._batcher.submit), retry_after=RETRY_AFTER)

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 
-from dpe_tools.faults import Faults, Link
+from dpe_tools.faults import Faults, FaultyLink
 
 Address = tuple[str, int]
 Receive = Callable[[bytes, Address], None]
@@ -43,7 +43,7 @@ class World:
         self.counts: Counter[str] = Counter()
         """What happened how often."""
         self._violation: Violation | None = None
-        self._link = Link(faults, f"link {seed}")
+        self._link = FaultyLink(faults, f"link {seed}")
         self._events: list[tuple[int, int, Callable[[], object]]] = []
         self._count = itertools.count()
         self._trace = trace
@@ -84,7 +84,7 @@ class World:
 
     def calm(self) -> None:
         """From now on the network loses and damages nothing; what is under way still comes."""
-        self._link = Link(Faults())
+        self._link = FaultyLink(Faults())
         self.on_sent.clear()
 
     def send(self, source: Address, destination: Address, datagram: bytes) -> None:
