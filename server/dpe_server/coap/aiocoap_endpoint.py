@@ -19,10 +19,10 @@ from aiocoap.messagemanager import MessageManager
 from aiocoap.tokenmanager import TokenManager
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
-from dpe_server.coap.datagram import Acknowledgement, Rejected, Request, Type, parse
+from dpe_server.coap.datagram import Acknowledgement, CoapRequest, Rejected, Type, parse
 from dpe_server.coap.duplicates import Duplicates
 from dpe_server.coap.piggyback import refusal
-from dpe_server.coap.resources import Answer, Resources
+from dpe_server.coap.resources import CoapResponse, Resources
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.reply import busy
 from dpe_server.net.link import Endpoint, Link
@@ -127,14 +127,14 @@ class _Interface:
             log_defect("datagram failed", error)
 
 
-def _to_aiocoap(parsed: Request | Acknowledgement, datagram: bytes, remote: _Remote) -> Any:
+def _to_aiocoap(parsed: CoapRequest | Acknowledgement, datagram: bytes, remote: _Remote) -> Any:
     """Return the message as aiocoap's layers need it: its header. The request itself rides along."""
-    message: Any = aiocoap.Message(code=parsed.code if isinstance(parsed, Request) else aiocoap.EMPTY)
+    message: Any = aiocoap.Message(code=parsed.code if isinstance(parsed, CoapRequest) else aiocoap.EMPTY)
     message.mtype = aiocoap.Type(parsed.type)
     message.mid = parsed.message_id
     message.remote = remote
     message.direction = Direction.INCOMING
-    if isinstance(parsed, Request):
+    if isinstance(parsed, CoapRequest):
         message.token = parsed.coap_token
         message.parsed = parsed
         message.datagram = datagram
@@ -146,7 +146,7 @@ class _Site:
 
     def __init__(self, resources: Resources, retry_after: int) -> None:
         self._resources = resources
-        self._failed = Answer(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
+        self._failed = CoapResponse(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
         self.answering: set[asyncio.Task[Any]] = set()
 
     async def render_to_pipe(self, pipe: Any) -> None:
@@ -163,7 +163,7 @@ class _Site:
         pipe.add_response(_response(answer), is_last=True)
 
 
-def _response(answer: Answer) -> Any:
+def _response(answer: CoapResponse) -> Any:
     # A separate response without a DPE message is not confirmable, so not retransmitted: who asked has proved nothing,
     # and the address may be a victim's. With one, it is as the request was.
     tuning = None if answer.content_format == CONTENT_FORMAT_CBOR else aiocoap.Unreliable()

@@ -93,7 +93,7 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CoapRequest:
     """A well-formed request. Text stays as bytes: nothing here needs it decoded."""
 
     type: Type
@@ -115,7 +115,7 @@ class Request:
     payload: bytes
 
 
-def parse(datagram: bytes) -> Request | Acknowledgement:
+def parse(datagram: bytes) -> CoapRequest | Acknowledgement:
     """Read one datagram; Rejected when it must not be processed."""
     if len(datagram) < 4 or datagram[0] >> 6 != 1:
         raise Rejected(None)  # section 3: unknown versions are ignored in silence
@@ -134,7 +134,7 @@ def parse(datagram: bytes) -> Request | Acknowledgement:
     options, unrecognized, payload = _read_options(datagram, start, rejected)
     if unrecognized is not None and kind is Type.NON:
         raise Rejected(message_id)  # section 5.4.1
-    return Request(
+    return CoapRequest(
         type=kind,
         code=code,
         message_id=message_id,

@@ -1,4 +1,4 @@
-"""Whose turn it is when more comes than can be decided: first those of whom there is little.
+"""Fairness in a flood: when more comes than can be decided, those come first of whom there is little.
 
 A full batch means that the socket has a backlog. Of such a batch each source gets a few datagrams decided now, and each
 device that a registration names gets one in a second; what is beyond that waits, in a queue about as long as the
@@ -10,7 +10,7 @@ server that nobody else wants. Nothing is remembered of any source.
 from collections import deque
 from collections.abc import Sequence
 
-from dpe_server.coap.subjects import Names
+from dpe_server.coap.subjects import Subjects
 
 SHARE = 1
 """Datagrams of one source in a full batch that are decided now: a device has one under way."""
@@ -20,13 +20,13 @@ LONGEST = 1_280
 """Bytes. A CoAP message is shorter (RFC 7252 section 4.6), and what is longer does not wait."""
 
 
-class Turns:
-    """Gives out turns at one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint."""
+class Fairness:
+    """The scheduler of one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint."""
 
     def __init__(self, full: int, source: slice) -> None:
         self._full = full
         self._source = source
-        self._names = Names()
+        self._subjects = Subjects()
         self._datagrams: deque[bytes] = deque()  # two queues, and no objects that the garbage collector goes through
         self._endpoints: deque[bytes] = deque()
 
@@ -39,7 +39,7 @@ class Turns:
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return what is to be decided now, when this batch has come (``now`` in monotonic seconds)."""
         if len(datagrams) >= self._full:
-            self._names.set_time(now)
+            self._subjects.set_time(now)
             return self._share(datagrams, endpoints)
         if not self._datagrams:
             return datagrams, endpoints
@@ -54,7 +54,7 @@ class Turns:
         sources = [endpoint[source] for endpoint in endpoints]
         share = SHARE if sources.count(sources[0]) < len(sources) else 0  # one alone stays in its order
         counts = dict.fromkeys(sources, 0)
-        is_new = self._names.is_new
+        is_new = self._subjects.is_new
         now: list[bytes] = []
         askers: list[bytes] = []
         room = WAITING - len(self._datagrams)

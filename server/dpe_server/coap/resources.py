@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, MAX_PAYLOAD, PATH, Code, problem
 from dpe_server.coap import discovery
-from dpe_server.coap.datagram import Block, Option, Request
+from dpe_server.coap.datagram import Block, CoapRequest, Option
 from dpe_server.handling.reply import Reply
 
 GET = 0x01
@@ -27,7 +27,7 @@ _RESERVED_EXPONENT = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CoapResponse:
     """A CoAP response without its header. ``size1`` is the largest payload in bytes that would be taken."""
 
     code: int
@@ -39,7 +39,7 @@ class Answer:
     size1: int | None = None
 
     @classmethod
-    def of(cls, reply: Reply) -> "Answer":
+    def of(cls, reply: Reply) -> "CoapResponse":
         """Return what the registrar replied."""
         return cls(reply.code, reply.payload, reply.content_format, reply.max_age)
 
@@ -47,13 +47,13 @@ class Answer:
 class _RefusedError(Exception):
     """The request gets an answer other than that of its resource."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CoapResponse) -> None:
         super().__init__(answer.code)
         self.answer = answer
 
 
 def _refused(code: int, title: str, detail: str | None = None, *, size1: int | None = None) -> _RefusedError:
-    return _RefusedError(Answer(code, problem(title, detail=detail), CONTENT_FORMAT_PROBLEM, size1=size1))
+    return _RefusedError(CoapResponse(code, problem(title, detail=detail), CONTENT_FORMAT_PROBLEM, size1=size1))
 
 
 def _bad_option(number: int) -> _RefusedError:
@@ -67,7 +67,7 @@ class Resources:
         self._submit = submit
         self._uploads: OrderedDict[Hashable, bytes] = OrderedDict()
 
-    async def answer(self, request: Request, peer: Hashable) -> Answer:
+    async def answer(self, request: CoapRequest, peer: Hashable) -> CoapResponse:
         """Answer one request of ``peer``."""
         try:
             if request.unrecognized is not None:
@@ -84,7 +84,7 @@ class Resources:
         except _RefusedError as refused:
             return refused.answer
 
-    async def _register(self, request: Request, peer: Hashable) -> Answer:
+    async def _register(self, request: CoapRequest, peer: Hashable) -> CoapResponse:
         if request.code != Code.POST:
             raise _refused(Code.METHOD_NOT_ALLOWED, "method not allowed here", "POST is")
         if request.query:
@@ -103,13 +103,13 @@ class Resources:
         if request.block1 is None:
             if len(request.payload) > MAX_PAYLOAD:
                 raise _too_large()
-            return Answer.of(await self._submit(request.payload))
+            return CoapResponse.of(await self._submit(request.payload))
         payload = self._assemble(request, request.block1, (peer, request.request_tag))
         if payload is None:
-            return Answer(CONTINUE, block1=request.block1)
-        return replace(Answer.of(await self._submit(payload)), block1=request.block1)
+            return CoapResponse(CONTINUE, block1=request.block1)
+        return replace(CoapResponse.of(await self._submit(payload)), block1=request.block1)
 
-    def _assemble(self, request: Request, block: Block, key: Hashable) -> bytes | None:
+    def _assemble(self, request: CoapRequest, block: Block, key: Hashable) -> bytes | None:
         """Add a block to an upload (RFC 7959 section 2.5); return the payload when it is the last, else None."""
         _check_exponent(block)
         offset = block.number * block.size
@@ -121,7 +121,7 @@ class Resources:
             raise _refused(Code.BAD_REQUEST, "the payload is not of the block's size")
         before = self._uploads.pop(key, b"") if block.number else b""
         if len(before) != offset:
-            raise _RefusedError(Answer(REQUEST_ENTITY_INCOMPLETE))
+            raise _RefusedError(CoapResponse(REQUEST_ENTITY_INCOMPLETE))
         payload = before + request.payload
         if not block.more:
             return payload
@@ -130,7 +130,7 @@ class Resources:
             self._uploads.popitem(last=False)
         return None
 
-    def _discover(self, request: Request) -> Answer:
+    def _discover(self, request: CoapRequest) -> CoapResponse:
         if request.code != GET:
             raise _refused(Code.METHOD_NOT_ALLOWED, "method not allowed here", "GET is")
         if request.block1 is not None:
@@ -139,14 +139,14 @@ class Resources:
             raise _refused(Code.NOT_ACCEPTABLE, "answers have content format 40", f"accept {request.accept}")
         links = discovery.links(request.query)
         if request.block2 is None:
-            return Answer(CONTENT, links, CONTENT_FORMAT_LINKS)
+            return CoapResponse(CONTENT, links, CONTENT_FORMAT_LINKS)
         number, _, exponent = _check_exponent(request.block2)
         offset = number * request.block2.size
         end = offset + request.block2.size
         if offset and offset >= len(links):
             raise _refused(Code.BAD_REQUEST, "no such block", f"option {Option.BLOCK2}")
         block2 = Block(number, end < len(links), exponent)
-        return Answer(CONTENT, links[offset:end], CONTENT_FORMAT_LINKS, block2=block2)
+        return CoapResponse(CONTENT, links[offset:end], CONTENT_FORMAT_LINKS, block2=block2)
 
 
 def _check_exponent(block: Block) -> Block:

@@ -42,7 +42,7 @@ def name_of(datagram: bytes) -> bytes:
     return b"" if size is None else datagram[at : at + size]
 
 
-class Names:
+class Subjects:
     """Which names there have been in this tick, in ``PLACES`` bytes. Names of strangers can fill it for a tick."""
 
     def __init__(self) -> None:

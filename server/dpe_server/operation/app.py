@@ -23,6 +23,7 @@ from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.lane import Entrance, Lane
 from dpe_server.coap.resources import REGISTER, Resources
 from dpe_server.coap.fairness import Turns
+from dpe_server.coap.fairness import Fairness
 from dpe_server.coap.lane import Lane
 from dpe_server.coap.resources import Resources
 from dpe_server.files import logs
@@ -162,7 +163,7 @@ class Server:
 
 
 def _listen(state: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:
-    sockets, left_out = listen(addresses or state.config.listen, scheduling=Turns)
+    sockets, left_out = listen(addresses or state.config.listen, scheduling=Fairness)
     for note in left_out:
         _log.info(note)
     return sockets

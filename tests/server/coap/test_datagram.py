@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.coap.datagram import MOST_OPTIONS, Acknowledgement, Block, Rejected, Request, Type, parse
+from dpe_server.coap.datagram import MOST_OPTIONS, Acknowledgement, Block, CoapRequest, Rejected, Type, parse
 from tests import coap
 from tests.coap import ACK, CON, GET, NON, POST, RST, Message
 
@@ -26,7 +26,7 @@ OPTIONS = [
 
 def test_a_request_with_every_option_is_read() -> None:
     request = parse(bytes(Message(CON, POST, 0x1234, b"token", OPTIONS, b"payload")))
-    assert request == Request(
+    assert request == CoapRequest(
         type=Type.CON,
         code=POST,
         message_id=0x1234,
@@ -110,14 +110,14 @@ def test_the_first_critical_option_that_is_not_recognised_is_named(
     options: list[tuple[int, bytes]], unrecognized: int | None
 ) -> None:
     request = parse(bytes(Message(CON, GET, 1, b"", options)))
-    assert isinstance(request, Request)
+    assert isinstance(request, CoapRequest)
     assert request.unrecognized == unrecognized
 
 
 def test_the_first_content_format_counts_and_one_of_three_bytes_does_not() -> None:
     def content_format(*values: bytes) -> int | None:
         request = parse(bytes(Message(CON, POST, 1, b"", [(12, value) for value in values])))
-        assert isinstance(request, Request)
+        assert isinstance(request, CoapRequest)
         return request.content_format
 
     assert content_format(b"\x3c", b"\x00") == 60
@@ -130,7 +130,7 @@ def test_with_too_many_options_it_is_not_processed(option: tuple[int, bytes]) ->
     def datagram(kind: int, count: int) -> bytes:
         return bytes(Message(kind, GET, 7, b"", [option] * count))
 
-    assert outcome(datagram(CON, MOST_OPTIONS)) is Request
+    assert outcome(datagram(CON, MOST_OPTIONS)) is CoapRequest
     for count in (MOST_OPTIONS + 1, 15_000):
         with pytest.raises(Rejected) as caught:
             parse(datagram(CON, count))
@@ -141,7 +141,7 @@ def test_with_too_many_options_it_is_not_processed(option: tuple[int, bytes]) ->
 @pytest.mark.parametrize("number", [coap.PROXY_URI, coap.PROXY_SCHEME])
 def test_a_request_for_a_proxy_is_seen(number: int) -> None:
     request = parse(bytes(Message(CON, GET, 1, b"", [(number, b"coap")])))
-    assert isinstance(request, Request)
+    assert isinstance(request, CoapRequest)
     assert request.proxied
 
 
@@ -154,7 +154,7 @@ def outcome(datagram: bytes) -> type:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_message_or_rejected(datagram: bytes) -> None:
-    assert outcome(datagram) in (Request, Acknowledgement, Rejected)
+    assert outcome(datagram) in (CoapRequest, Acknowledgement, Rejected)
 
 
 def test_mutated_requests_give_a_message_or_rejected() -> None:
@@ -166,4 +166,4 @@ def test_mutated_requests_give_a_message_or_rejected() -> None:
         for _ in range(source.randint(1, 4)):
             datagram[source.randrange(len(datagram))] = source.randrange(256)
         outcomes.add(outcome(bytes(datagram[: source.randint(1, len(datagram))])))
-    assert outcomes >= {Request, Rejected}
+    assert outcomes >= {CoapRequest, Rejected}

@@ -6,8 +6,8 @@ import cbor2
 import pytest
 
 from dpe_coap.binding import Code
-from dpe_server.coap.datagram import Request, parse
-from dpe_server.coap.resources import UPLOADS, Answer, Resources
+from dpe_server.coap.datagram import CoapRequest, parse
+from dpe_server.coap.resources import UPLOADS, CoapResponse, Resources
 from dpe_server.handling.reply import Reply
 from tests import coap
 from tests.coap import CON, DELETE, DISCOVERY, GET, POST, PUT, REGISTER, Message
@@ -26,18 +26,20 @@ def resources() -> Resources:
     return Resources(reverse)
 
 
-def ask(resources: Resources, code: int, options: coap.Options, payload: bytes = b"", peer: str = "peer") -> Answer:
+def ask(
+    resources: Resources, code: int, options: coap.Options, payload: bytes = b"", peer: str = "peer"
+) -> CoapResponse:
     request = parse(bytes(Message(CON, code, 1, b"", options, payload)))
-    assert isinstance(request, Request)
+    assert isinstance(request, CoapRequest)
     return asyncio.run(resources.answer(request, peer))
 
 
-def dotted(answer: Answer) -> str:
+def dotted(answer: CoapResponse) -> str:
     return f"{answer.code >> 5}.{answer.code & 31:02d}"
 
 
 def test_the_registrar_s_reply_is_the_answer(resources: Resources) -> None:
-    assert ask(resources, POST, REGISTER, PAYLOAD) == Answer(Code.CHANGED, PAYLOAD[::-1], 60)
+    assert ask(resources, POST, REGISTER, PAYLOAD) == CoapResponse(Code.CHANGED, PAYLOAD[::-1], 60)
 
 
 REFUSALS = {
@@ -100,7 +102,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("options", ACCEPTED.values(), ids=ACCEPTED)
 def test_options_that_change_nothing(resources: Resources, options: coap.Options) -> None:
-    assert ask(resources, POST, [*REGISTER, *options], PAYLOAD) == Answer(Code.CHANGED, PAYLOAD[::-1], 60)
+    assert ask(resources, POST, [*REGISTER, *options], PAYLOAD) == CoapResponse(Code.CHANGED, PAYLOAD[::-1], 60)
 
 
 def test_a_payload_of_256_bytes_is_taken(resources: Resources) -> None:
@@ -112,7 +114,9 @@ def block(number: int, more: bool, exponent: int) -> bytes:
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
-def upload(resources: Resources, number: int, more: bool, payload: bytes, exponent: int = 1, **other: str) -> Answer:
+def upload(
+    resources: Resources, number: int, more: bool, payload: bytes, exponent: int = 1, **other: str
+) -> CoapResponse:
     return ask(resources, POST, [*REGISTER, (27, block(number, more, exponent))], payload, **other)
 
 

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from dpe_coap.messages import Request, Success, Version, encode
-from dpe_server.coap import subjects as names
-from dpe_server.coap.subjects import Names, name_of
+from dpe_server.coap import subjects
+from dpe_server.coap.subjects import Subjects, name_of
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, URI_HOST, Message
 
 HANDLE, IMEI, CLIENT_ID = bytes(range(17)), bytes(range(7)), bytes(range(7))
@@ -63,13 +63,13 @@ def test_names_differ_in_every_byte_of_what_names_a_device() -> None:
 )
 def test_others_name_nobody_and_are_always_new(datagram: bytes) -> None:
     assert name_of(datagram) == b""
-    seen = Names()
+    seen = Subjects()
     seen.set_time(NOW)
     assert all(seen.is_new(datagram) for _ in range(2))
 
 
 def test_a_name_is_new_once_a_second() -> None:
-    seen = Names()
+    seen = Subjects()
     for tick in (0.0, 1.0, 2.0, 3600.0):
         for later in (0.0, 0.5, 0.9):
             seen.set_time(NOW + tick + later)
@@ -79,16 +79,16 @@ def test_a_name_is_new_once_a_second() -> None:
 
 
 def test_the_first_second_of_a_clock_is_one_like_any_other() -> None:
-    seen = Names()
+    seen = Subjects()
     seen.set_time(0.0)
     assert seen.is_new(post(request()))
     assert not seen.is_new(post(request()))
 
 
 def test_what_it_remembers_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (names.PLACES, names.TICK) == (1 << 20, 1.0)
-    monkeypatch.setattr(names, "PLACES", 16)
-    seen = Names()
+    assert (subjects.PLACES, subjects.TICK) == (1 << 20, 1.0)
+    monkeypatch.setattr(subjects, "PLACES", 16)
+    seen = Subjects()
     seen.set_time(NOW)
     assert sum(seen.is_new(post(request(os.urandom(17)))) for _ in range(1000)) <= 16
     assert len(seen._places) == 16

@@ -18,13 +18,13 @@ from dpe_server.handling.reply import Reply
 async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.operation.app puts it together."""
     from dpe_server.coap.aiocoap_endpoint import CoapServer
-    from dpe_server.coap.fairness import Turns
+    from dpe_server.coap.fairness import Fairness
     from dpe_server.coap.lane import Lane
     from dpe_server.coap.resources import Resources
     from dpe_server.handling.batching import Batcher
     from dpe_server.net.udp import listen
 
-    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=Turns)
+    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=Fairness)
     batcher = Batcher(job, lambda _: [], retry_after=1)
     lanes = [Lane(socket, batcher.offer, kinds=KINDS) for socket in sockets]
     server = CoapServer(lanes, Resources(batcher.submit), retry_after=1)

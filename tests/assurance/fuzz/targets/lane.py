@@ -8,7 +8,7 @@ from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
 from dpe_server.coap.datagram import Acknowledgement, Rejected, parse
 from dpe_server.coap.lane import Lane
 from dpe_server.coap.piggyback import refusal
-from dpe_server.coap.resources import CONTENT_FORMAT_LINKS, UPLOADS, Answer, Resources
+from dpe_server.coap.resources import CONTENT_FORMAT_LINKS, UPLOADS, CoapResponse, Resources
 from dpe_server.handling.reply import Reply, busy
 from tests.assurance.fuzz.known import REDIRECTED, Known
 from tests.coap import (  # fmt: skip
@@ -101,7 +101,7 @@ def check(data: bytes) -> None:
     answer = _by_site(data)
     if answers:
         assert answers[0] == answers[1]
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, CoapResponse)
         assert _as_bytes(answer, data) == answers[0]
     else:
         assert others == [data, data]
@@ -117,7 +117,7 @@ async def _submit(payload: bytes) -> Reply:
     return _known.handle([payload])[0]
 
 
-def _by_site(data: bytes) -> Answer | None:
+def _by_site(data: bytes) -> CoapResponse | None:
     """Return what the resources answer; None if nothing, a Reset, or an acknowledgement of our own."""
     try:
         request = parse(data)
@@ -134,7 +134,7 @@ def _by_site(data: bytes) -> Answer | None:
         answer = stopped.value
     else:
         raise AssertionError("the answer waits for something")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, CoapResponse)
     uploads = resources._uploads
     assert len(uploads) <= min(1, UPLOADS)
     assert all(len(repr(key)) < LONGEST and len(upload) < MAX_PAYLOAD for key, upload in uploads.items())
@@ -150,7 +150,7 @@ def _by_site(data: bytes) -> Answer | None:
     return answer
 
 
-def _as_bytes(answer: Answer, data: bytes) -> bytes:
+def _as_bytes(answer: CoapResponse, data: bytes) -> bytes:
     """Return the piggybacked response by the tests' own encoder."""
     assert answer.block1 is None
     assert answer.block2 is None
