@@ -6,9 +6,9 @@ Written here because aiocoap accepts unknown critical options and repeated ones,
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
 from dpe_coap.binding import Code
+from dpe_server.coap.options import LENGTHS, MOST_OPTIONS, REPEATABLE, Block, Option
 
 
 class Type(IntEnum):
@@ -24,64 +24,12 @@ POSTS = {bytes([1 << 6 | Type.CON << 4 | length, Code.POST]): 4 + length for len
 """The first two bytes of confirmable POSTs, by the length of the CoAP token, and where the options begin."""
 
 
-class Option(IntEnum):
-    """The options that this server recognises (RFC 7252 section 5.10, RFC 7959, RFC 9175)."""
-
-    URI_HOST = 3
-    URI_PORT = 7
-    URI_PATH = 11
-    CONTENT_FORMAT = 12
-    URI_QUERY = 15
-    ACCEPT = 17
-    BLOCK2 = 23
-    BLOCK1 = 27
-    PROXY_URI = 35
-    PROXY_SCHEME = 39
-    SIZE1 = 60
-    REQUEST_TAG = 292
-
-
-_LENGTHS = {
-    Option.URI_HOST: (1, 255),
-    Option.URI_PORT: (0, 2),
-    Option.URI_PATH: (0, 255),
-    Option.CONTENT_FORMAT: (0, 2),
-    Option.URI_QUERY: (0, 255),
-    Option.ACCEPT: (0, 2),
-    Option.BLOCK2: (0, 3),
-    Option.BLOCK1: (0, 3),
-    Option.PROXY_URI: (1, 1034),
-    Option.PROXY_SCHEME: (1, 255),
-    Option.SIZE1: (0, 4),
-    Option.REQUEST_TAG: (0, 8),
-}
-"""The least and the most bytes of each option's value."""
-_REPEATABLE = (Option.URI_PATH, Option.URI_QUERY, Option.REQUEST_TAG)
-
-MOST_OPTIONS = 64
-"""A datagram with more is not processed: it could have 65,000, which cost 50 ms to read and a megabyte to keep."""
-
-
 class Rejected(Exception):
     """A datagram that is not to be processed. ``reset`` is the message ID of the Reset that it earns, or None."""
 
     def __init__(self, reset: int | None) -> None:
         super().__init__("not a request that can be processed")
         self.reset = reset
-
-
-class Block(NamedTuple):
-    """The value of a Block option (RFC 7959 section 2.2)."""
-
-    number: int
-    more: bool
-    exponent: int
-    """The block's size is 2 to the power of this plus 4 bytes; 7 is reserved."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of a full block."""
-        return 1 << (self.exponent + 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +125,8 @@ def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[in
         value = datagram[at : at + length]
         at += length
         # Sections 5.4.3 and 5.4.5: a value of the wrong length, and an occurrence too many, are as if not recognised.
-        shortest, longest = _LENGTHS.get(number, (1, 0))  # type: ignore[call-overload]
-        if shortest <= length <= longest and (number not in options or number in _REPEATABLE):
+        shortest, longest = LENGTHS.get(number, (1, 0))
+        if shortest <= length <= longest and (number not in options or number in REPEATABLE):
             options.setdefault(number, []).append(value)
         elif number & 1 and unrecognized is None:
             unrecognized = number

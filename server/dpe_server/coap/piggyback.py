@@ -2,10 +2,8 @@
 
 from functools import lru_cache
 
+from dpe_server.coap.options import Option
 from dpe_server.handling.reply import Reply
-
-CONTENT_FORMAT = 12
-MAX_AGE = 14
 
 _CONFIRMABLE = range(0x40, 0x49)
 """What a confirmable message begins with, with CoAP tokens of 0 to 8 bytes."""
@@ -36,7 +34,7 @@ def _options(content_format: int | None, max_age: int | None) -> bytes:
     """Return the options of a response (section 3.1)."""
     encoded = b""
     before = 0
-    for number, value in ((CONTENT_FORMAT, content_format), (MAX_AGE, max_age)):
+    for number, value in ((Option.CONTENT_FORMAT, content_format), (Option.MAX_AGE, max_age)):
         if value is not None:
             text = value.to_bytes(-(-value.bit_length() // 8), "big")
             delta = number - before

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, MAX_PAYLOAD, PATH, Code, problem
 from dpe_server.coap import discovery
-from dpe_server.coap.datagram import Block, CoapRequest, Option
+from dpe_server.coap.datagram import CoapRequest
+from dpe_server.coap.options import Block, Option
 from dpe_server.handling.reply import Reply
 
 GET = 0x01

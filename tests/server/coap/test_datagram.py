@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.coap.datagram import MOST_OPTIONS, Acknowledgement, Block, CoapRequest, Rejected, Type, parse
+from dpe_server.coap.datagram import Acknowledgement, CoapRequest, Rejected, Type, parse
+from dpe_server.coap.options import MOST_OPTIONS, Block
 from tests import coap
 from tests.coap import ACK, CON, GET, NON, POST, RST, Message
 
