@@ -1,16 +1,16 @@
 """Fairness in a flood: when more comes than can be decided, those come first of whom there is little.
 
 A full batch means that the socket has a backlog. Of such a batch each source gets a few datagrams decided now, and each
-device that a registration names gets one in a second; what is beyond that waits, in a queue about as long as the
-socket's own, until there is time: until a batch is not full. So a source that floods has what the others leave, and so
-has a flood from many sources that repeats what few devices have sent; and many devices behind one address have all of a
-server that nobody else wants. Nothing is remembered of any source.
+subject that messages name, such as a device, gets one in a second; what is beyond that waits, in a queue about as long
+as the socket's own, until there is time: until a batch is not full. So a source that floods has what the others leave,
+and so has a flood from many sources that repeats what few devices have sent; and many devices behind one address have
+all of a server that nobody else wants. Nothing is remembered of any source.
 """
 
 from collections import deque
 from collections.abc import Sequence
 
-from dpe_server.coap.subjects import Subjects
+from dpe_server.coap.subjects import NameSizes, Subjects
 
 SHARE = 1
 """Datagrams of one source in a full batch that are decided now: a device has one under way."""
@@ -21,12 +21,15 @@ LONGEST = 1_280
 
 
 class Fairness:
-    """The scheduler of one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint."""
+    """The scheduler of one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint.
 
-    def __init__(self, full: int, source: slice) -> None:
+    ``names``: how messages name their subjects.
+    """
+
+    def __init__(self, full: int, source: slice, *, names: NameSizes) -> None:
         self._full = full
         self._source = source
-        self._subjects = Subjects()
+        self._subjects = Subjects(names)
         self._datagrams: deque[bytes] = deque()  # two queues, and no objects that the garbage collector goes through
         self._endpoints: deque[bytes] = deque()
 

@@ -1,51 +1,40 @@
-"""Whom a registration is about, told from a datagram before anything of it is decided.
+"""Whom a datagram is about, told before anything of it is decided.
 
-A REQUEST names its device by the handle, a SUCCESS by the Client ID; both were given out by the server, and a device
-has one at a time. Whoever makes many messages of few devices repeats their names: one who sends what he has heard
-again, or changes it, or who has the keys of some.
+A message may name its subject, such as a device, at a place that needs no parser: right behind the payload's first
+byte. Whoever makes many messages of few subjects repeats their names: one who sends what he has heard again, or changes
+it, or who has the keys of some.
 """
 
-from dpe_coap import cbor
-from dpe_coap.numbers import (
-    LABEL_CLIENT_ID,
-    LABEL_IDENTITY,
-    LABEL_TYPE,
-    SIZE_CLEAR_IMEI,
-    SIZE_CLIENT_ID,
-    SIZE_SEALED_IMEI,
-    MessageType,
-)
+from collections.abc import Mapping
+
 from dpe_server.coap.datagram import POSTS
 
+HEAD = 4
+"""Bytes behind the payload's first one that tell whether a message names its subject."""
 TICK = 1.0
 """Seconds for which a name is remembered. A device sends again after 2 s (RFC 7252 section 4.8)."""
 PLACES = 1 << 20
 """Bytes of memory, one for all names that fall on it: of 50,000 names a second, one in twenty is taken for another."""
 
-_SIZES = {
-    bytes([LABEL_TYPE, kind, label, cbor.BYTES << 5 | size]): 4 + size
-    for kind, label, size in (
-        (MessageType.REQUEST, LABEL_IDENTITY, SIZE_SEALED_IMEI),
-        (MessageType.REQUEST, LABEL_IDENTITY, SIZE_CLEAR_IMEI),
-        (MessageType.SUCCESS, LABEL_CLIENT_ID, SIZE_CLIENT_ID),
-    )
-}
+NameSizes = Mapping[bytes, int]
+"""The bytes of a name, by the first ``HEAD`` of them. What begins otherwise names nobody."""
 
 
-def name_of(datagram: bytes) -> bytes:
-    """Return what is the same in all messages of one kind about one device; nothing if this is not a plain one."""
+def name_of(datagram: bytes, sizes: NameSizes) -> bytes:
+    """Return what is the same in all messages of one kind about one subject; nothing if this is not a plain one."""
     start = POSTS.get(datagram[:2])
     if start is None:
         return b""
-    at = datagram.find(b"\xff", start) + 2  # behind the payload's first byte, which says how many entries follow
-    size = _SIZES.get(datagram[at : at + 4])
+    at = datagram.find(b"\xff", start) + 2  # behind the payload's first byte
+    size = sizes.get(datagram[at : at + HEAD])
     return b"" if size is None else datagram[at : at + size]
 
 
 class Subjects:
     """Which names there have been in this tick, in ``PLACES`` bytes. Names of strangers can fill it for a tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: NameSizes) -> None:
+        self._sizes = sizes
         self._places = bytearray(PLACES)
         self._tick = 0
 
@@ -55,7 +44,7 @@ class Subjects:
 
     def is_new(self, datagram: bytes) -> bool:
         """Say whether this is the first one in this tick that has its name, or it has none."""
-        name = name_of(datagram)
+        name = name_of(datagram, self._sizes)
         if not name:
             return True
         place = hash(name) & PLACES - 1  # keyed by the interpreter: who does not know the key cannot aim at another's

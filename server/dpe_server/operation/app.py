@@ -31,6 +31,7 @@ from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import process_memory
 from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.resources import lane, scheduler
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
@@ -118,6 +119,8 @@ class Server:
         lanes = [Lane(socket, [entrance]) for socket in sockets]
         submit = partial(self._batcher.submit, self._registrar)
         self._coap = CoapServer(lanes, Resources(submit), retry_after=state.config.retry_after)
+        lanes = [lane(socket, self._batcher.offer) for socket in sockets]
+        self._coap = CoapServer(lanes, Resources(self._batcher.submit), retry_after=state.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)
@@ -163,7 +166,7 @@ class Server:
 
 
 def _listen(state: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:
-    sockets, left_out = listen(addresses or state.config.listen, scheduling=Fairness)
+    sockets, left_out = listen(addresses or state.config.listen, scheduling=scheduler)
     for note in left_out:
         _log.info(note)
     return sockets

@@ -14,8 +14,8 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from dpe_server.coap.lane import Lane
 from dpe_server.handling.batching import Batcher
+from dpe_server.operation.resources import lane
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.sqlite.store import SqliteStore
@@ -55,7 +55,7 @@ class InProcess:
         self._batcher = Batcher(
             self.registrar, self.store.commit, retry_after=60, on_batch=self._forget, clock=self._clock
         )
-        Lane(self._link, self._batcher.offer).start(_unexpected)
+        lane(self._link, self._batcher.offer).start(_unexpected)
 
     def _clock(self) -> float:
         return time.monotonic() + self._ahead

@@ -1,15 +1,16 @@
-"""The lane: what it takes, what it leaves to the site, and that it keeps nothing."""
+"""The lane: what it takes, what it leaves to the aiocoap endpoint, and that it keeps nothing."""
 
 import asyncio
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
+from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, PATH, Code
 from dpe_server.coap.lane import FORMS, LONGEST_FORM, Lane
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.net.link import Endpoint
+from dpe_server.registration.recognition import KINDS
 from tests.coap import (
     ACCEPT,
     ACK,
@@ -37,12 +38,12 @@ PORT = (URI_PORT, b"\x16\x33")
 class Running:
     """A lane whose batches are answered at once, by ``reply`` or with the payload reversed."""
 
-    def __init__(self, **options: Sequence[bytes]) -> None:
+    def __init__(self, path: Sequence[str] = PATH, kinds: Collection[bytes] = KINDS) -> None:
         self.link = FakeLink()
         self.batches: list[list[bytes]] = []
         self.others: list[tuple[bytes, Endpoint]] = []
         self.reply: Reply | None = None
-        self.lane = Lane(self.link, self._offer, **options)
+        self.lane = Lane(self.link, self._offer, path=path, kinds=kinds)
         self.lane.start(self._received)
 
     def _offer(self, payloads: Sequence[bytes], answer: Callable[[Sequence[Reply]], None]) -> None:
@@ -136,7 +137,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("datagram", OTHERS.values(), ids=OTHERS)
-def test_it_leaves_the_rest_to_the_site(running: Running, datagram: bytes) -> None:
+def test_it_leaves_the_rest_to_the_aiocoap_endpoint(running: Running, datagram: bytes) -> None:
     for _ in range(2):
         assert not running.takes(datagram)
         assert running.others[-1] == (datagram, b"peer")
@@ -181,10 +182,12 @@ def test_the_requests_of_a_batch_share_one_and_each_asker_gets_its_answer(runnin
         assert (answer.coap_token, answer.payload) == (payload[-1:], payload[::-1])
 
 
-def test_another_service_takes_other_payloads() -> None:
-    running = Running(kinds=[b"\x01\x50"])
-    assert running.takes(post(b"\xa3\x01\x50"))
-    assert not running.takes(post())
+def test_another_service_takes_other_payloads_at_another_path() -> None:
+    running = Running(("other",), [b"\x01\x50"])
+    options = [(URI_PATH, b"other"), (CONTENT_FORMAT, b"\x3c")]
+    assert running.takes(post(b"\xa3\x01\x50", options))
+    assert not running.takes(post(b"\xa3\x01\x50"))
+    assert not running.takes(post(PAYLOAD, options))
 
 
 def test_memory_of_options_is_bounded(running: Running) -> None:

@@ -8,9 +8,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from dpe_bench.servers.pauses import Pauses
 from dpe_bench.transport_job import KINDS, TransportJob
+from dpe_coap.binding import PATH
 from dpe_server.handling.reply import Reply
 
 
@@ -24,9 +26,9 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     from dpe_server.handling.batching import Batcher
     from dpe_server.net.udp import listen
 
-    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=Fairness)
+    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, names={}))
     batcher = Batcher(job, lambda _: [], retry_after=1)
-    lanes = [Lane(socket, batcher.offer, kinds=KINDS) for socket in sockets]
+    lanes = [Lane(socket, batcher.offer, path=PATH, kinds=KINDS) for socket in sockets]
     server = CoapServer(lanes, Resources(batcher.submit), retry_after=1)
     server.start()
     yield

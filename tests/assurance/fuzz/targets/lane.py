@@ -6,10 +6,10 @@ from random import Random
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
 from dpe_server.coap.datagram import Acknowledgement, Rejected, parse
-from dpe_server.coap.lane import Lane
 from dpe_server.coap.piggyback import refusal
 from dpe_server.coap.resources import CONTENT_FORMAT_LINKS, UPLOADS, CoapResponse, Resources
 from dpe_server.handling.reply import Reply, busy
+from dpe_server.operation.resources import lane
 from tests.assurance.fuzz.known import REDIRECTED, Known
 from tests.coap import (  # fmt: skip
     ACCEPT,
@@ -93,8 +93,7 @@ def check(data: bytes) -> None:
     """Send a datagram by the lane, twice, and to the resources of the site."""
     before = _known.state()
     link, others = FakeLink(), list[bytes]()
-    lane = Lane(link, _offer)
-    lane.start(lambda datagrams, _: others.extend(datagrams))
+    lane(link, _offer).start(lambda datagrams, _: others.extend(datagrams))
     link.put(data, data)
     answers = [answer for answer, _ in link.sent]
     assert len(answers) + len(others) == 2
