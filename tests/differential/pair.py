@@ -16,7 +16,6 @@ from pathlib import Path
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import TURN, CoapServer
-from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher, Service
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.ring import KeyRing
@@ -63,7 +62,7 @@ class Server:
         self._batcher = Batcher(service, commit, retry_after=60, clock=clock, wall=lambda: WALL + clock())
         self.by_lane = 0
         links = [resources.lane(self.link, self._offer)] if lane else [self.link]
-        self._coap = CoapServer(links, Resources(self._batcher.submit), retry_after=60)
+        self._coap = CoapServer(links, resources.router(self._batcher.submit), retry_after=60)
         for interface in self._coap._interfaces:
             interface._manager.message_id = 0
         self._coap.start()

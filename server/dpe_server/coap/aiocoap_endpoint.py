@@ -1,7 +1,7 @@
 """The server's CoAP endpoint on aiocoap: duplicates, piggybacked and separate responses, retransmission.
 
-Datagrams are read by ``datagram.py`` and answered by ``resources.py``; aiocoap drives the messages between. No other
-file of the server imports aiocoap, which has no type information.
+Datagrams are read by ``datagram.py`` and answered by the resources of a router; aiocoap drives the messages between. No
+other file of the server imports aiocoap, which has no type information.
 
 A request costs ten times here what it costs in the lane. So only some are begun in a turn of the event loop, and with
 too many under way the next gets 5.03 from a few bytes.
@@ -22,7 +22,8 @@ from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
 from dpe_server.coap.datagram import Acknowledgement, CoapRequest, Rejected, Type, parse
 from dpe_server.coap.duplicates import Duplicates
 from dpe_server.coap.piggyback import refusal
-from dpe_server.coap.resources import CoapResponse, Resources
+from dpe_server.coap.response import CoapResponse
+from dpe_server.coap.router import Router
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.reply import busy
 from dpe_server.net.link import Endpoint, Link
@@ -144,8 +145,8 @@ def _to_aiocoap(parsed: CoapRequest | Acknowledgement, datagram: bytes, remote: 
 class _Site:
     """What aiocoap calls to have a request answered."""
 
-    def __init__(self, resources: Resources, retry_after: int) -> None:
-        self._resources = resources
+    def __init__(self, router: Router, retry_after: int) -> None:
+        self._router = router
         self._failed = CoapResponse(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
         self.answering: set[asyncio.Task[Any]] = set()
 
@@ -154,22 +155,22 @@ class _Site:
         assert task is not None  # aiocoap makes a task for each request
         self.answering.add(task)
         try:
-            answer = await self._resources.answer(pipe.request.parsed, pipe.request.remote)
+            response = await self._router.answer(pipe.request.parsed, pipe.request.remote)
         except Exception as error:
             log_defect("request failed", error)
-            answer = self._failed
+            response = self._failed
         finally:
             self.answering.discard(task)
-        pipe.add_response(_response(answer), is_last=True)
+        pipe.add_response(_message(response), is_last=True)
 
 
-def _response(answer: CoapResponse) -> Any:
+def _message(response: CoapResponse) -> Any:
     # A separate response without a DPE message is not confirmable, so not retransmitted: who asked has proved nothing,
     # and the address may be a victim's. With one, it is as the request was.
-    tuning = None if answer.content_format == CONTENT_FORMAT_CBOR else aiocoap.Unreliable()
-    message: Any = aiocoap.Message(code=answer.code, payload=answer.payload, transport_tuning=tuning)
+    tuning = None if response.content_format == CONTENT_FORMAT_CBOR else aiocoap.Unreliable()
+    message: Any = aiocoap.Message(code=response.code, payload=response.payload, transport_tuning=tuning)
     for name in ("content_format", "max_age", "block1", "block2", "size1"):
-        value = getattr(answer, name)
+        value = getattr(response, name)
         if value is not None:
             setattr(message.opt, name, value)
     return message
@@ -178,12 +179,12 @@ def _response(answer: CoapResponse) -> Any:
 class CoapServer:
     """Answers CoAP requests on ``links``, which it closes in the end. To be made in the running event loop.
 
-    ``retry_after`` (seconds) is what a peer is told whose request met a defect of the server.
+    ``router`` has their resources. ``retry_after`` (seconds) is what a peer is told whose request met a defect.
     """
 
-    def __init__(self, links: Sequence[Link], resources: Resources, *, retry_after: int) -> None:
+    def __init__(self, links: Sequence[Link], router: Router, *, retry_after: int) -> None:
         logging.getLogger(LOGGER).setLevel(logging.ERROR)
-        self._site = _Site(resources, retry_after)
+        self._site = _Site(router, retry_after)
         self._context: Any = aiocoap.Context(loop=asyncio.get_running_loop(), serversite=self._site, loggername=LOGGER)
         self._interfaces: list[_Interface] = []
         for link in links:

@@ -7,7 +7,6 @@ Written here because aiocoap accepts unknown critical options and repeated ones,
 from dataclasses import dataclass
 from enum import IntEnum
 
-from dpe_coap.binding import Code
 from dpe_server.coap.options import LENGTHS, MOST_OPTIONS, REPEATABLE, Block, Option
 
 
@@ -20,7 +19,17 @@ class Type(IntEnum):
     RST = 3
 
 
-POSTS = {bytes([1 << 6 | Type.CON << 4 | length, Code.POST]): 4 + length for length in range(9)}
+class Method(IntEnum):
+    """The methods of RFC 7252 section 5.8, by code."""
+
+    GET = 0x01
+    POST = 0x02
+    PUT = 0x03
+    DELETE = 0x04
+
+
+METHODS = frozenset(Method)
+POSTS = {bytes([1 << 6 | Type.CON << 4 | length, Method.POST]): 4 + length for length in range(9)}
 """The first two bytes of confirmable POSTs, by the length of the CoAP token, and where the options begin."""
 
 

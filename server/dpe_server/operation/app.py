@@ -31,7 +31,7 @@ from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import process_memory
 from dpe_server.operation.audit import AuditLog
-from dpe_server.operation.resources import lane, scheduler
+from dpe_server.operation.resources import lane, router, scheduler
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
@@ -120,7 +120,7 @@ class Server:
         submit = partial(self._batcher.submit, self._registrar)
         self._coap = CoapServer(lanes, Resources(submit), retry_after=state.config.retry_after)
         lanes = [lane(socket, self._batcher.offer) for socket in sockets]
-        self._coap = CoapServer(lanes, Resources(self._batcher.submit), retry_after=state.config.retry_after)
+        self._coap = CoapServer(lanes, router(self._batcher.submit), retry_after=state.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)

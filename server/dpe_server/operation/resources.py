@@ -1,10 +1,23 @@
 """What a server answers over CoAP, and what its sockets and its lane must know of that."""
 
-from dpe_coap.binding import PATH
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, INTERFACE, PATH, RESOURCE_TYPE
+from dpe_server.coap.discovery import Attributes
 from dpe_server.coap.fairness import Fairness
 from dpe_server.coap.lane import Lane, Offer
+from dpe_server.coap.posts import Decide, PostResource, Uploads
+from dpe_server.coap.router import Router
 from dpe_server.net.link import Link
 from dpe_server.registration.recognition import KINDS, NAMES
+
+ATTRIBUTES: Attributes = {"rt": RESOURCE_TYPE, "if": INTERFACE, "ct": CONTENT_FORMAT_CBOR}
+"""The link attributes of the register resource."""
+
+
+def router(submit: Decide) -> Router:
+    """Return the server's resources, one line each. ``submit`` has a registration's message decided."""
+    resources, uploads = Router(), Uploads()
+    resources.add(PATH, PostResource(submit, uploads), ATTRIBUTES)
+    return resources
 
 
 def lane(link: Link, offer: Offer) -> Lane:

@@ -184,7 +184,7 @@ def test_a_server_that_keeps_what_is_not_proved_is_found(monkeypatch: pytest.Mon
 
 
 def test_a_server_that_talks_too_much_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpe_server.coap.discovery.links", lambda query: b"x" * 500)
+    monkeypatch.setattr("dpe_server.coap.discovery.link_format", lambda links, query: b"x" * 500)
     broken("lane")
 
 

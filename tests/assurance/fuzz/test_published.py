@@ -10,7 +10,7 @@ from dpe_coap.binding import Code
 from dpe_coap.messages import Request, Response, Version, encode
 from dpe_coap.numbers import MAX_SERVER_URI, Status
 from dpe_server.coap.piggyback import piggybacked
-from dpe_server.coap.resources import UPLOADS
+from dpe_server.coap.posts import UPLOADS
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
@@ -24,7 +24,7 @@ from tests.assurance.fuzz.published import (
     ToDevice,
     ToServer,
 )
-from tests.assurance.fuzz.targets.lane import SMALL
+from tests.assurance.fuzz.targets.lane import SMALL, uploads_of
 from tests.coap import ACK, BLOCK1, CON, DISCOVERY, GET, NON, POST, REGISTER, RST, Client, Message
 from tests.device.scripted import CHANGED, Bench, Sent, answer
 from tests.end_to_end.devices import Device
@@ -128,7 +128,7 @@ def test_uploads_that_nobody_ends_are_few(running: Running, client: Client) -> N
         options = [*REGISTER, (BLOCK1, b"\x0a"), (REQUEST_TAG, number.to_bytes(2, "big"))]
         assert client.request(POST, options, bytes(64)).dotted == "2.31"
     (site,) = {running.server._coap._site}
-    uploads = site._resources._uploads
+    uploads = uploads_of(site._router)
     assert len(uploads) == UPLOADS
     assert sum(map(len, uploads.values())) == 64 * UPLOADS
     owes_nothing(running, before)

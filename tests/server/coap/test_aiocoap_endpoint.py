@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from dpe_coap.binding import Code
 from dpe_server.coap.aiocoap_endpoint import CoapServer
-from dpe_server.coap.resources import Resources
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.net.udp import listen
+from dpe_server.operation.resources import router
 from tests import coap
 from tests.coap import ACK, CON, GET, NON, POST, REGISTER, RST, Client, Message
 from tests.serving import HAS_IPV6, LoopThread, needs_ipv6
@@ -33,7 +33,7 @@ class Site:
 
     def _start(self) -> tuple[CoapServer, list[str]]:
         sockets, _ = listen(ADDRESSES)
-        server = CoapServer(sockets, Resources(self._submit), retry_after=60)
+        server = CoapServer(sockets, router(self._submit), retry_after=60)
         server.start()
         return server, [f"coap://{bound.authority}" for bound in sockets]
 

@@ -8,8 +8,8 @@ import pytest
 
 from dpe_coap.binding import Code
 from dpe_server.coap.aiocoap_endpoint import TURN, UNDER_WAY, CoapServer
-from dpe_server.coap.resources import Resources
 from dpe_server.handling.reply import Reply
+from dpe_server.operation.resources import router
 from tests.coap import ACK, CON, DISCOVERY, GET, MAX_AGE, NON, POST, REGISTER, RST, Message
 from tests.links import FakeLink, never_separate, settle
 
@@ -23,7 +23,7 @@ class Site:
         self.link = FakeLink()
         self.gate = asyncio.Event()
         self.asked = 0
-        self.server = CoapServer([self.link], Resources(self._submit), retry_after=60)
+        self.server = CoapServer([self.link], router(self._submit), retry_after=60)
         self.server.start()
 
     async def _submit(self, payload: bytes) -> Reply:

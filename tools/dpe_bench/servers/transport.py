@@ -22,14 +22,14 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     from dpe_server.coap.aiocoap_endpoint import CoapServer
     from dpe_server.coap.fairness import Fairness
     from dpe_server.coap.lane import Lane
-    from dpe_server.coap.resources import Resources
     from dpe_server.handling.batching import Batcher
     from dpe_server.net.udp import listen
+    from dpe_server.operation.resources import router
 
     sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, names={}))
     batcher = Batcher(job, lambda _: [], retry_after=1)
     lanes = [Lane(socket, batcher.offer, path=PATH, kinds=KINDS) for socket in sockets]
-    server = CoapServer(lanes, Resources(batcher.submit), retry_after=1)
+    server = CoapServer(lanes, router(batcher.submit), retry_after=1)
     server.start()
     yield
     await server.stop()

@@ -11,10 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dpe_server.coap.aiocoap_endpoint import CoapServer
-from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.link import Endpoint, Link, Received
-from dpe_server.operation.resources import lane
+from dpe_server.operation.resources import lane, router
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import Transactions
 from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session, Store, StoreError
@@ -188,7 +187,7 @@ class Process:
         link: Link = _SimulatedLink(self, host.sockets[self.number])
         if host.lane:
             link = lane(link, self._batcher.offer)
-        self._coap = CoapServer([link], Resources(self._batcher.submit), retry_after=RETRY_AFTER)
+        self._coap = CoapServer([link], router(self._batcher.submit), retry_after=RETRY_AFTER)
         self._coap.start()
 
     def point(self, what: str) -> None:

@@ -1,15 +1,18 @@
 """Any datagram is answered alike by the lane, which decides it twice, and by the site, or is dropped by both; nothing
 raises, an answer to who has proved nothing is hardly longer than what asked for it, and nothing stays behind of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from random import Random
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, Code
 from dpe_server.coap.datagram import Acknowledgement, Rejected, parse
+from dpe_server.coap.discovery import CONTENT_FORMAT_LINKS
 from dpe_server.coap.piggyback import refusal
-from dpe_server.coap.resources import CONTENT_FORMAT_LINKS, UPLOADS, CoapResponse, Resources
+from dpe_server.coap.posts import UPLOADS, PostResource
+from dpe_server.coap.response import CoapResponse
+from dpe_server.coap.router import Router
 from dpe_server.handling.reply import Reply, busy
-from dpe_server.operation.resources import lane
+from dpe_server.operation.resources import lane, router
 from tests.assurance.fuzz.known import REDIRECTED, Known
 from tests.coap import (  # fmt: skip
     ACCEPT,
@@ -125,7 +128,7 @@ def _by_site(data: bytes) -> CoapResponse | None:
         return None
     if isinstance(request, Acknowledgement):
         return None
-    resources = Resources(_submit)
+    resources = router(_submit)
     answering = resources.answer(request, b"peer")
     try:
         answering.send(None)
@@ -134,7 +137,7 @@ def _by_site(data: bytes) -> CoapResponse | None:
     else:
         raise AssertionError("the answer waits for something")
     assert isinstance(answer, CoapResponse)
-    uploads = resources._uploads
+    uploads = uploads_of(resources)
     assert len(uploads) <= min(1, UPLOADS)
     assert all(len(repr(key)) < LONGEST and len(upload) < MAX_PAYLOAD for key, upload in uploads.items())
     size = HEAD + len(request.coap_token) + OPTIONS + len(answer.payload)
@@ -147,6 +150,12 @@ def _by_site(data: bytes) -> CoapResponse | None:
         assert answer.code != Code.UNAUTHORIZED or not answer.payload
         assert answer.content_format in (None, CONTENT_FORMAT_LINKS, 257)
     return answer
+
+
+def uploads_of(resources: Router) -> Mapping[Hashable, bytes]:
+    """Return the block-wise requests under way at a server's resources, which share them."""
+    (uploads,) = {resource._uploads for resource in resources._resources.values() if isinstance(resource, PostResource)}
+    return uploads._begun
 
 
 def _as_bytes(answer: CoapResponse, data: bytes) -> bytes:
