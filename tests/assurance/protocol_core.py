@@ -16,7 +16,7 @@ _REGISTRAR = (
     "tests/server/registration/test_limits.py",
     "tests/server/registration/test_overload.py",
     "tests/server/registration/test_store_failure.py",
-    "tests/server/test_one_database.py",
+    "tests/server/registration/test_one_database.py",
 )
 _DEVICE = (
     "tests/device/test_details.py",

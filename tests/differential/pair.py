@@ -10,18 +10,23 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import TURN, CoapServer
-from dpe_server.handling.batching import Batcher, Service
+from dpe_server.handling.batching import Batcher
+from dpe_server.handling.handler import Batch, Completed, Handler
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation import resources
-from dpe_server.registration.registrar import Prepared, Registrar
-from dpe_server.store.contract import Outcome, Session
+from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.registrar import Registrar
+from dpe_server.store.contract import Facts, Outcome, Questions, Store
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.differential.traffic import REALM, Traffic
 from tests.links import FakeLink, never_separate, settle
@@ -29,17 +34,23 @@ from tests.server.registration.double import POLICY
 
 WALL = 1_800_000_000.0
 
-Commit = Callable[[Sequence[Session]], Sequence[Outcome]]
+
+@dataclass(slots=True)
+class _Mirrored(Batch):
+    replies: list[Reply] = field(default_factory=list)
 
 
 class _Mirror:
-    """A service that answers each payload by itself, in all the ways there are."""
+    """A handler that answers each payload by itself, in all the ways there are."""
 
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        return Prepared(slots=[self._reply(payload) for payload in batch])
+    def read(self, payloads: Sequence[bytes], now: float) -> _Mirrored:
+        return _Mirrored(replies=[self._reply(payload) for payload in payloads])
 
-    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
-        return [slot for slot in prepared.slots if isinstance(slot, Reply)]
+    def decide(self, batch: _Mirrored, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        return None
+
+    def complete(self, batch: _Mirrored, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
+        return Completed(batch.replies, [])
 
     def _reply(self, payload: bytes) -> Reply:
         choice = sum(payload) % 5
@@ -57,19 +68,21 @@ class _Mirror:
 class Server:
     """A whole server from its link on."""
 
-    def __init__(self, service: Service, commit: Commit, clock: Callable[[], float], *, lane: bool) -> None:
+    def __init__(self, handler: Handler[Any], store: Store, clock: Callable[[], float], *, lane: bool) -> None:
         self.link = FakeLink()
-        self._batcher = Batcher(service, commit, retry_after=60, clock=clock, wall=lambda: WALL + clock())
+        self._handler = handler
+        self._batcher = Batcher(store, retry_after=60, clock=clock, wall=lambda: WALL + clock())
         self.by_lane = 0
-        links = [resources.lane(self.link, self._offer)] if lane else [self.link]
-        self._coap = CoapServer(links, resources.router(self._batcher.submit), retry_after=60)
+        links = [resources.lane(self.link, self._take)] if lane else [self.link]
+        submit = partial(self._batcher.submit, handler)
+        self._coap = CoapServer(links, resources.router(submit), retry_after=60)
         for interface in self._coap._interfaces:
             interface._manager.message_id = 0
         self._coap.start()
 
-    def _offer(self, payloads: Sequence[bytes], answer: Callable[[Sequence[Reply]], None]) -> None:
+    def _take(self, payloads: Sequence[bytes], deliver: Callable[[Sequence[Reply]], None]) -> None:
         self.by_lane += len(payloads)
-        self._batcher.offer(payloads, answer)
+        self._batcher.take(self._handler, payloads, deliver)
 
     async def answer(self, *datagrams: bytes, network: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Return what is sent for datagrams, each from a peer of its own, and the peers; in the order of these."""
@@ -111,16 +124,25 @@ async def _one_by_one(directory: Path, requests: int, seed: int) -> Counter[str]
     keys = _keys(random.Random(seed))
     now = 0.0
     servers = []
+    sources = [random.Random(), random.Random()]
     stores = [SqliteStore(directory / name) for name in ("lane.sqlite", "site.sqlite")]
-    for store, lane in zip(stores, (True, False), strict=True):
-        source = random.Random(seed)
-        registrar = Registrar(realm=REALM, keys=keys, policy=policy.parse(POLICY), store=store, random=source.randbytes)
-        servers.append(Server(registrar, store.commit, lambda: now, lane=lane))
+    for store, source, lane in zip(stores, sources, (True, False), strict=True):
+        source.seed(seed)
+        registrar = Registrar(
+            realm=REALM,
+            keys=keys,
+            policy=policy.parse(POLICY),
+            random=source.randbytes,
+            ordinals=Ordinals.after(0, now, WALL),
+        )
+        servers.append(Server(registrar, store, lambda: now, lane=lane))
     traffic = Traffic(seed, keys)
     seen: Counter[str] = Counter()
     for number in range(requests):
         now += 100 / requests  # all within the life of a transaction
         datagram = traffic.next()
+        for source in sources:  # the lane decides a duplicate again, which draws once more
+            source.seed(f"{seed} {number}")
         answers, expected = [await server.answer(datagram) for server in servers]
         assert answers == expected, f"datagram {number} of seed {seed}: {datagram.hex()}, {answers} not {expected}"
         assert len(answers) <= 1
@@ -138,7 +160,7 @@ async def _in_batches(directory: Path, requests: int, seed: int) -> Counter[str]
     source = random.Random(seed)
     traffic = Traffic(seed, _keys(source))
     store = SqliteStore(directory / "unused.sqlite")
-    servers = [Server(_Mirror(), store.commit, lambda: 0.0, lane=lane) for lane in (True, False)]
+    servers = [Server(_Mirror(), store, lambda: 0.0, lane=lane) for lane in (True, False)]
     seen: Counter[str] = Counter()
     sent = 0
     while sent < requests:

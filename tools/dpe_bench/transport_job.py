@@ -5,14 +5,15 @@ is the first 16 bytes of HMAC-SHA-256 over all before it. native/transport_job.h
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hmac import compare_digest, digest
 
 import cbor2
 
 from dpe_coap.binding import Code
+from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
-from dpe_server.registration.registrar import Prepared
-from dpe_server.store.contract import Outcome
+from dpe_server.store.contract import Change, Facts, Outcome, Questions
 
 KINDS = frozenset({bytes([1, 0x50])})
 """The first entry of a request's map, its label and the head of its value: by this the lane knows a payload."""
@@ -32,20 +33,43 @@ def answer(key: bytes, payload: bytes) -> bytes | None:
     return unsigned + digest(key, unsigned, "sha256")[:16]
 
 
+@dataclass(slots=True)
+class Answered(Batch):
+    """Requests, answered as soon as they are read."""
+
+    replies: list[Reply] = field(default_factory=list)
+
+
 class TransportJob:
-    """The job as a service of the batcher: there is nothing to commit."""
+    """The job as a handler: there is nothing to look up and nothing to commit."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        """See ``dpe_server.handling.batching.Service``."""
-        return Prepared([self._reply(payload) for payload in batch])
+    def read(self, payloads: Sequence[bytes], now: float) -> Answered:
+        """See ``Handler.read``."""
+        return Answered(replies=[self._reply(payload) for payload in payloads])
 
-    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
-        """See ``dpe_server.handling.batching.Service``."""
-        return prepared.slots  # type: ignore[return-value]  # no transaction is among them
+    def decide(self, batch: Answered, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        """See ``Handler.decide``."""
+        return None
+
+    def complete(self, batch: Answered, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
+        """See ``Handler.complete``."""
+        return Completed(batch.replies, batch.records)
 
     def _reply(self, payload: bytes) -> Reply:
         made = answer(self._key, payload)
         return UNAUTHORIZED if made is None else Reply.message(Code.CHANGED, made)
+
+
+class NoStore:
+    """The store of a server that keeps nothing."""
+
+    def look(self, questions: Questions) -> Facts:
+        """See ``Store.look``."""
+        return Facts()
+
+    def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """See ``Store.commit``."""
+        return []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dpe_coap.binding import Code
-from dpe_server.coap.datagram import POSTS, Rejected, Request, Type, parse
+from dpe_server.coap.datagram import POSTS, CoapRequest, Rejected, Type, parse
 from dpe_server.coap.piggyback import piggybacked
 from dpe_server.handling.reply import Reply
 from dpe_server.net.link import Endpoint, Link, Received
@@ -28,6 +28,8 @@ LONGEST_FORM = 256
 
 Deliver = Callable[[Sequence[Reply]], None]
 """Gets the replies to payloads, in their order."""
+Take = Callable[[Sequence[bytes], Deliver], None]
+"""Has payloads decided together, and their replies delivered: ``Batcher.take`` for a handler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,16 @@ class Entrance:
     """One resource whose plain requests the lane takes."""
 
     path: tuple[bytes, ...]
+    """As ``uri_path`` makes it."""
     content_format: int
     longest: int
     """The most bytes of a payload."""
     kinds: Collection[bytes]
     """What may follow the first byte of a payload, 2 bytes each. Payloads of one kind are decided together, and apart
     from those of another: a REQUEST need not wait for the commit of a SUCCESS."""
-    take: Callable[[Sequence[bytes], Deliver], None]
-    """Has payloads decided, and their replies delivered (``Batcher.take`` for a handler)."""
+    take: Take
 
-    def admits(self, request: Request) -> bool:
+    def admits(self, request: CoapRequest) -> bool:
         """Say whether a request is for this resource, and what it says beside the payload changes no answer."""
         return (
             request.type is Type.CON
@@ -126,7 +128,7 @@ class Lane:
         except Rejected:
             return {}
         # The payload is elsewhere when the first byte 0xFF belongs to an option.
-        if not isinstance(request, Request) or request.payload != datagram[marker + 1 :]:
+        if not isinstance(request, CoapRequest) or request.payload != datagram[marker + 1 :]:
             return {}
         for entrance in self._entrances:
             if entrance.admits(request):

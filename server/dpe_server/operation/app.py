@@ -16,16 +16,9 @@ from typing import Any, Self
 
 import structlog
 
-from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD
 from dpe_coap.errors import DpeError
 from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
-from dpe_server.coap.lane import Entrance, Lane
-from dpe_server.coap.resources import REGISTER, Resources
-from dpe_server.coap.fairness import Turns
-from dpe_server.coap.fairness import Fairness
-from dpe_server.coap.lane import Lane
-from dpe_server.coap.resources import Resources
 from dpe_server.files import logs
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
@@ -35,7 +28,6 @@ from dpe_server.operation.resources import lane, router, scheduler
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.registration.recognition import KINDS
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.contract import PRUNE_CHUNK, StoreError
@@ -113,14 +105,9 @@ class Server:
             retry_after=state.config.retry_after,
             audit=lambda records: self._audit.write(records, time.monotonic(), time.time()),
         )
-        entrance = Entrance(
-            REGISTER, CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, partial(self._batcher.take, self._registrar)
-        )
-        lanes = [Lane(socket, [entrance]) for socket in sockets]
-        submit = partial(self._batcher.submit, self._registrar)
-        self._coap = CoapServer(lanes, Resources(submit), retry_after=state.config.retry_after)
-        lanes = [lane(socket, self._batcher.offer) for socket in sockets]
-        self._coap = CoapServer(lanes, router(self._batcher.submit), retry_after=state.config.retry_after)
+        lanes = [lane(socket, partial(self._batcher.take, self._registrar)) for socket in sockets]
+        resources = router(partial(self._batcher.submit, self._registrar))
+        self._coap = CoapServer(lanes, resources, retry_after=state.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)

@@ -1,9 +1,10 @@
 """What a server answers over CoAP, and what its sockets and its lane must know of that."""
 
-from dpe_coap.binding import CONTENT_FORMAT_CBOR, INTERFACE, PATH, RESOURCE_TYPE
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, INTERFACE, MAX_PAYLOAD, PATH, RESOURCE_TYPE
 from dpe_server.coap.discovery import Attributes
 from dpe_server.coap.fairness import Fairness
-from dpe_server.coap.lane import Lane, Offer
+from dpe_server.coap.lane import Entrance, Lane, Take
+from dpe_server.coap.options import uri_path
 from dpe_server.coap.posts import Decide, PostResource, Uploads
 from dpe_server.coap.router import Router
 from dpe_server.net.link import Link
@@ -20,9 +21,9 @@ def router(submit: Decide) -> Router:
     return resources
 
 
-def lane(link: Link, offer: Offer) -> Lane:
-    """Return the lane before ``link``: it takes plain registrations, which ``offer`` has decided."""
-    return Lane(link, offer, path=PATH, kinds=KINDS)
+def lane(link: Link, take: Take) -> Lane:
+    """Return the lane before ``link`` with its entrances, one line each. ``take`` has registrations decided."""
+    return Lane(link, [Entrance(uri_path(PATH), CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, take)])
 
 
 def scheduler(full: int, source: slice) -> Fairness:

@@ -10,10 +10,10 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
 from dpe_coap.numbers import SIZE_CLEAR_IMEI, SIZE_SEALED_IMEI
-from dpe_server.keys.at_rest import SIZE_DEVICE, AtRest
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import Claim, KeyRing
+from dpe_server.store.contract import NOBODY
 
-_NO_DEVICE = bytes(SIZE_DEVICE)
 _NO_HANDLE = bytes(SIZE_SEALED_IMEI)
 """There is no handle key 0."""
 
@@ -56,7 +56,7 @@ class Authenticator:
             if proved:
                 break
         refusal = "revoked device" if proved else "bad security token" if genuine else fault
-        return Sender(proved, request, payload, th1, step, epoch, imei, device if proved else _NO_DEVICE, refusal)
+        return Sender(proved, request, payload, th1, step, epoch, imei, device if proved else NOBODY, refusal)
 
     def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
         """Return who the sender may be, and what is wrong if that is nobody."""

@@ -1,9 +1,3 @@
-"""What may be told of a registration's messages before they are decoded."""
-
-from dpe_coap.numbers import LABEL_TYPE, MessageType
-
-KINDS = (bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageType.SUCCESS]))
-"""The bytes behind the first one of the messages that a server takes: the first entry of the map."""
 """What tells a message of a registration from other payloads, and whom it is about, before anything of it is decided.
 
 A message begins with one byte that says how many entries follow, its type, and then what names the device: a REQUEST

@@ -7,11 +7,15 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep, SuccessStep
 from dpe_coap.messages import Request, Response, Success, Version, decode, encode
 from dpe_server import policy
+from dpe_server.handling.handler import handle
+from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.containers import Queue
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.registration.transactions import LIFE, Transactions
+from dpe_server.registration.transaction_table import Transactions
+from dpe_server.registration.transactions import LIFE
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 from tests.server.registration.double import POLICY, REALM, WALL
 
@@ -43,6 +47,7 @@ class Known:
         self._chance = Random(3)
         self._disk = Disk()
         self._commits = 0
+        self._records_told: list[AuditRecord] = []
         self.store = MemoryStore(self._disk, self._count)
         self._begin()
 
@@ -56,7 +61,7 @@ class Known:
         self.handle([self.confirmed])
         self._due, self.success = self._succeed(self.waiting)
         self.handle([self.redirected])
-        self.registrar.take_audit()
+        self._records_told.clear()
         table = self._transactions
         th1s = table._by_device.get(self._disk.sessions[0].device)
         self._records = {th1: table._records.part(th1)[th1] for th1 in th1s}
@@ -79,7 +84,9 @@ class Known:
 
     def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
         """Have payloads decided."""
-        return self.registrar.handle(payloads, NOW, WALL)
+        replies, records = handle(self.registrar, self.store, payloads, NOW, WALL)
+        self._records_told += records
+        return replies
 
     def state(self) -> tuple[int, int, object]:
         """Return what changes when the registrar has kept something."""
@@ -100,7 +107,8 @@ class Known:
 
     def check_audit(self) -> None:
         """No record of a decision has the IMEI, the handle or a MAC in it."""
-        for record in self.registrar.take_audit():
+        told, self._records_told = self._records_told, []
+        for record in told:
             for value in record.details.values():
                 assert value not in (IMEI.digits, self._handle.hex())
                 assert len(str(value)) <= 80
@@ -109,10 +117,10 @@ class Known:
         self._commits += point == "before the commit"
 
     def _start(self) -> None:
-        self._transactions = Transactions()
+        self._transactions = Transactions(self._chance.randbytes)
         self.registrar = Registrar(
-            realm=REALM, keys=KEYS, policy=self._policy, store=self.store, random=self._chance.randbytes,
-            transactions=self._transactions,
+            realm=REALM, keys=KEYS, policy=self._policy, random=self._chance.randbytes,
+            ordinals=Ordinals.after(0, NOW, WALL), transactions=self._transactions,
         )  # fmt: skip
 
     def _request(self, version: str, firmware: str | None = None) -> bytes:

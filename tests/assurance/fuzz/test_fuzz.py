@@ -121,7 +121,7 @@ def test_the_whole_server_is_alike_with_the_lane_and_without_it() -> None:
 
     async def compare() -> int:
         known = [Known(), Known()]
-        servers = [Server(k.registrar, k.store.commit, lambda: NOW, lane=k is known[0]) for k in known]
+        servers = [Server(k.registrar, k.store, lambda: NOW, lane=k is known[0]) for k in known]
         answered = 0
         for number, data in enumerate(everything("lane")):
             network = number.to_bytes(4, "big")

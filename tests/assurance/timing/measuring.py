@@ -15,6 +15,7 @@ from itertools import cycle
 from pathlib import Path
 
 from dpe_server.handling.batching import Batcher
+from dpe_server.handling.handler import handle
 from dpe_server.operation.resources import lane
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
@@ -52,20 +53,15 @@ class InProcess:
         self.registrar = registrar(refusals.state, self.store, make)
         self._ahead = 0.0
         self._link = FakeLink()
-        self._batcher = Batcher(
-            self.registrar, self.store.commit, retry_after=60, on_batch=self._forget, clock=self._clock
-        )
-        lane(self._link, self._batcher.offer).start(_unexpected)
+        self._batcher = Batcher(self.store, retry_after=60, clock=self._clock)
+        lane(self._link, partial(self._batcher.take, self.registrar)).start(_unexpected)
 
     def _clock(self) -> float:
         return time.monotonic() + self._ahead
 
-    def _forget(self) -> None:
-        self.registrar.take_audit()
-
     def ask(self, payload: bytes) -> bytes:
         """Have a message answered, with its commit."""
-        return self.registrar.handle([payload], self._clock(), time.time())[0].payload
+        return handle(self.registrar, self.store, [payload], self._clock(), time.time()).replies[0].payload
 
     def expire(self) -> None:
         """Let all transactions end."""

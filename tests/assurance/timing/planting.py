@@ -10,7 +10,7 @@ from time import perf_counter_ns
 
 from dpe_coap.messages import Version
 from dpe_server.operation import app
-from dpe_server.registration.registrar import Prepared, Registrar
+from dpe_server.registration.registrar import Registrar, Registrations
 
 DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)
 """Nanoseconds. A REQUEST of the DPE version 1.(10 + n) is answered so much later."""
@@ -31,13 +31,13 @@ def version(number: int) -> Version:
 class SlowRegistrar(Registrar):
     """Spins before it answers."""
 
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        """As ``Registrar.prepare``, later."""
-        prepared = super().prepare(batch, now, wall)
-        end = perf_counter_ns() + sum(_BY_VERSION.get(payload[_MINOR], 0) for payload in batch)
+    def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
+        """As ``Registrar.read``, later."""
+        batch = super().read(payloads, now)
+        end = perf_counter_ns() + sum(_BY_VERSION.get(payload[_MINOR], 0) for payload in payloads)
         while perf_counter_ns() < end:
             pass
-        return prepared
+        return batch
 
 
 if __name__ == "__main__":

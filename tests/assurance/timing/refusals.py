@@ -11,10 +11,13 @@ from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request, Success, Version, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
+from dpe_server.handling.handler import handle
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
+from dpe_server.store.contract import Revoke
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.end_to_end.devices import VERSION, Device, Offer
 
@@ -48,8 +51,8 @@ def registrar(state: StateDir, store: SqliteStore, make: Callable[..., Registrar
         realm=state.config.realm,
         keys=state.keys,
         policy=policy.load(state.policy_path),
-        store=store,
         random=os.urandom,
+        ordinals=Ordinals.after(store.last_ordinal(), time.monotonic(), time.time()),
         retry_after=state.config.retry_after,
     )
 
@@ -71,13 +74,13 @@ class Refusals:
             a_while_ago = time.time() - 60
 
             def ask(payload: bytes) -> bytes:
-                return before.handle([payload], 0, a_while_ago)[0].payload
+                return handle(before, store, [payload], 0, a_while_ago).replies[0].payload
 
             self._stored = [self._establish(ask) for _ in range(MANY)]
             self._over = [self._establish(ask, LASTS_A_SECOND) for _ in range(MANY)]
             self._revoked = [Device(self.state) for _ in range(MANY)]
             for device in self._revoked:
-                store.revoke(AtRest(self.state.keys.at_rest).device_id(device.imei), at=0)
+                store.commit([Revoke(AtRest(self.state.keys.at_rest).device_id(device.imei), 0)])
         finally:
             store.close()
 

@@ -41,7 +41,7 @@ def test_it_measures_every_class(where: str, capsys: pytest.CaptureFixture[str])
 
 def test_a_delay_is_planted_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by 100 ns when it is looked at."""
-    monkeypatch.setattr("dpe_server.registration.registrar.Registrar.prepare", lambda *_: None)
+    monkeypatch.setattr("dpe_server.registration.registrar.Registrar.read", lambda *_: None)
     now = 0
 
     def clock() -> int:
@@ -54,10 +54,10 @@ def test_a_delay_is_planted_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatc
     for number, delay in enumerate(DELAYS):
         request = bytes(22) + b"\x02\x82" + bytes(version(number)) + bytes(35)
         before = now
-        registrar.prepare([request], 0, 0)
+        registrar.read([request], 0)
         assert LEAST + delay < now - before < LEAST + delay + 300
     before = now
-    registrar.prepare([bytes(61)], 0, 0)
+    registrar.read([bytes(61)], 0)
     assert now - before < 300
 
 

@@ -10,6 +10,7 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
 from dpe_server.registration.authentication import Authenticator, Sender
+from dpe_server.store.contract import NOBODY, Facts, Questions
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.assurance.timing.measuring import InProcess
 from tests.assurance.timing.refusals import Make, Refusals
@@ -53,9 +54,9 @@ class Counting:
             made += 1
             return 0
 
-        self.server.store._reader.set_progress_handler(progress, 1)
+        self.server.store._database._reader.set_progress_handler(progress, 1)
         self.server.exchange(datagram)
-        self.server.store._reader.set_progress_handler(None, 1)
+        self.server.store._database._reader.set_progress_handler(None, 1)
         return made
 
     def spread(self, kind: str) -> tuple[dict[str, Counter[str]], int, int]:
@@ -106,12 +107,12 @@ def test_a_refusal_without_its_work_is_seen(counting: Counting, monkeypatch: pyt
 
 
 def test_a_look_at_the_store_for_some_is_seen(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = SqliteStore.restrictions
+    look = SqliteStore.look
 
-    def only_of_devices(self: SqliteStore, devices: set[bytes]) -> object:
-        return found(self, devices) if devices != {bytes(16)} else {}
+    def only_of_devices(self: SqliteStore, questions: Questions) -> Facts:
+        return look(self, questions if questions.restrictions != {NOBODY} else Questions(holders=questions.holders))
 
-    monkeypatch.setattr(SqliteStore, "restrictions", only_of_devices)
+    monkeypatch.setattr(SqliteStore, "look", only_of_devices)
     works, bytecodes, operations = counting.spread("REQUEST")
     assert works["wrong key"][ANY_READ] < works["revoked device"][ANY_READ]
     assert bytecodes > SPREAD

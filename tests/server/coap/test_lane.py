@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, PATH, Code
-from dpe_server.coap.lane import FORMS, LONGEST_FORM, Lane
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, MAX_PAYLOAD, PATH, Code
+from dpe_server.coap.lane import FORMS, LONGEST_FORM, Entrance, Lane
+from dpe_server.coap.options import uri_path
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.net.link import Endpoint
 from dpe_server.registration.recognition import KINDS
@@ -43,12 +44,13 @@ class Running:
         self.batches: list[list[bytes]] = []
         self.others: list[tuple[bytes, Endpoint]] = []
         self.reply: Reply | None = None
-        self.lane = Lane(self.link, self._offer, path=path, kinds=kinds)
+        entrance = Entrance(uri_path(path), CONTENT_FORMAT_CBOR, MAX_PAYLOAD, kinds, self._take)
+        self.lane = Lane(self.link, [entrance])
         self.lane.start(self._received)
 
-    def _offer(self, payloads: Sequence[bytes], answer: Callable[[Sequence[Reply]], None]) -> None:
+    def _take(self, payloads: Sequence[bytes], deliver: Callable[[Sequence[Reply]], None]) -> None:
         self.batches.append(list(payloads))
-        answer([self.reply or Reply.message(Code.CHANGED, payload[::-1]) for payload in payloads])
+        deliver([self.reply or Reply.message(Code.CHANGED, payload[::-1]) for payload in payloads])
 
     def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         self.others += zip(datagrams, endpoints, strict=True)

@@ -7,10 +7,7 @@ import pytest
 
 from dpe_bench.discovering import Discovering
 from dpe_coap.errors import LocalError
-from dpe_server.coap.discovery import LINK
 from tests.tools.bench.peer import Peer, ReceivedRequest
-from dpe_tools.bench.discovering import Discovering
-from tests.tools.bench_peer import Peer, Request
 
 CONTENT, NOT_FOUND = 0x45, 0x84
 LINK = b'</dpe/register>;rt="dpe.register";if="dpe-1";ct=60'

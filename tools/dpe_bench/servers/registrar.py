@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from dpe_bench.servers.pauses import Pauses
@@ -19,6 +20,7 @@ from dpe_server.handling.batching import Batcher
 from dpe_server.operation import app
 from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore
 
@@ -46,17 +48,16 @@ async def _serve_on_aiocoap(path: Path, port: int) -> None:
             realm=state.config.realm,
             keys=state.keys,
             policy=policy.load(state.policy_path),
-            store=store,
             random=secrets.token_bytes,
+            ordinals=Ordinals.after(store.last_ordinal(), time.monotonic(), time.time()),
             retry_after=state.config.retry_after,
         )
         batcher = Batcher(
-            registrar,
-            store.commit,
+            store,
             retry_after=state.config.retry_after,
-            on_batch=lambda: audit.write(registrar.take_audit(), time.monotonic(), time.time()),
+            audit=lambda records: audit.write(records, time.monotonic(), time.time()),
         )
-        context = await start(port, batcher.submit)
+        context = await start(port, partial(batcher.submit, registrar))
         print("listening", flush=True)
         await stopping.wait()
         await batcher.close()

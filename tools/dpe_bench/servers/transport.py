@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from dpe_bench.servers.pauses import Pauses
-from dpe_bench.transport_job import KINDS, TransportJob
-from dpe_coap.binding import PATH
+from dpe_bench.transport_job import KINDS, NoStore, TransportJob
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, MAX_PAYLOAD, PATH
 from dpe_server.handling.reply import Reply
 
 
@@ -21,15 +21,17 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.operation.app puts it together."""
     from dpe_server.coap.aiocoap_endpoint import CoapServer
     from dpe_server.coap.fairness import Fairness
-    from dpe_server.coap.lane import Lane
+    from dpe_server.coap.lane import Entrance, Lane
+    from dpe_server.coap.options import uri_path
     from dpe_server.handling.batching import Batcher
     from dpe_server.net.udp import listen
     from dpe_server.operation.resources import router
 
     sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, names={}))
-    batcher = Batcher(job, lambda _: [], retry_after=1)
-    lanes = [Lane(socket, batcher.offer, path=PATH, kinds=KINDS) for socket in sockets]
-    server = CoapServer(lanes, router(batcher.submit), retry_after=1)
+    batcher = Batcher(NoStore(), retry_after=1)
+    entrance = Entrance(uri_path(PATH), CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, partial(batcher.take, job))
+    lanes = [Lane(socket, [entrance]) for socket in sockets]
+    server = CoapServer(lanes, router(partial(batcher.submit, job)), retry_after=1)
     server.start()
     yield
     await server.stop()
@@ -43,8 +45,7 @@ async def stock_aiocoap(port: int, job: TransportJob) -> AsyncIterator[None]:
     from dpe_bench.servers.stock_aiocoap import start
 
     async def answer(payload: bytes) -> Reply:
-        (reply,) = job.prepare([payload], 0, 0).slots
-        assert isinstance(reply, Reply)
+        (reply,) = job.read([payload], 0).replies
         return reply
 
     context = await start(port, answer)

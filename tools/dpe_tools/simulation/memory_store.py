@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dpe_coap.errors import LocalError
-from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session
 from dpe_server.store.commit_rules import decide
+from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session
 from dpe_server.store.sqlite.store import PRUNE_CHUNK
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
