@@ -1,4 +1,4 @@
-"""What every room may need of files and text: places in TOML, values as errors show them, logs.
+"""What every room may need of files and text: places in TOML, values as errors show them, a server's URI, logs.
 
-Nothing of CoAP, DPE or a database lives here; it imports nothing of the server.
+No message of CoAP or DPE and no database is known here; it imports nothing of the server.
 """

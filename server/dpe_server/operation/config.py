@@ -1,21 +1,18 @@
 """The server's configuration: what config.toml may say, strictly. A key that would have no effect is an error."""
 
 import json
-import re
 import tomllib
 from dataclasses import dataclass
-from ipaddress import IPv6Address
 from typing import Any
 
 from dpe_coap.errors import LocalError
-from dpe_coap.numbers import MAX_SECONDS, MAX_SERVER_URI
+from dpe_coap.numbers import MAX_SECONDS
 from dpe_server.files.shown import shown_key
 from dpe_server.files.toml_lines import lines_of
+from dpe_server.files.uris import uri_fault
 
 MAX_REALM = 64
 """Bytes of UTF-8."""
-
-_URI = re.compile(r"coap://(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?")
 
 _TEMPLATE = """\
 # Configuration of this DPE Server. It is read when the server starts.
@@ -97,21 +94,6 @@ def realm_fault(value: object) -> str | None:
     if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value.encode()) <= MAX_REALM:
         return f"expected a name of 1 to {MAX_REALM} bytes"
     return None
-
-
-def uri_fault(value: object, *, path: bool = False) -> str | None:
-    """Return why ``value`` cannot be a server's URI, which ``path`` may follow, or None."""
-    parts = _URI.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_SERVER_URI else None
-    if parts is None or not _is_host(parts) or not 0 < int(parts["port"] or 5683) <= 65535:
-        return f"expected coap://HOST or coap://HOST:PORT, at most {MAX_SERVER_URI} bytes"
-    return "expected no path after the host and the port" if parts["path"] and not path else None
-
-
-def _is_host(parts: re.Match[str]) -> bool:
-    try:
-        return parts["ipv6"] is None or bool(IPv6Address(parts["ipv6"]))
-    except ValueError:
-        return False
 
 
 def _listen_fault(value: object) -> str | None:

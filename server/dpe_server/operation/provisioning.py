@@ -18,8 +18,9 @@ from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_coap.keys import KEY_SIZE
 from dpe_coap.numbers import SIZE_SEALED_IMEI
+from dpe_server.files.uris import uri_fault
 from dpe_server.keys.ring import KeyRing
-from dpe_server.operation.config import Config, realm_fault, uri_fault
+from dpe_server.operation.config import Config, realm_fault
 
 INDEX = "index.csv"
 

@@ -10,7 +10,7 @@ from dpe_coap.imei import TAC_DIGITS
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_FIRMWARE, MAX_SECONDS, MAX_VERSION_PART, SIZE_CLIENT_ID
 from dpe_server.files.shown import shown_value
-from dpe_server.operation.config import uri_fault
+from dpe_server.files.uris import uri_fault
 from dpe_server.policy.rules import VersionRange
 
 MAX_NAME = 64

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpe_server.operation.config import MAX_REALM, Config, ConfigError, parse, template, uri_fault
+from dpe_server.operation.config import MAX_REALM, Config, ConfigError, parse, template
 
 GOOD = 'realm = "r"\nuri = "coap://h"\n'
 
@@ -67,26 +67,3 @@ def test_text_that_is_not_toml_is_told_with_its_line() -> None:
 def test_text_that_is_more_than_a_reader_takes_is_told(value: str) -> None:
     with pytest.raises(ConfigError, match=r"config\.toml: not TOML: nested too deeply, or a number too long"):
         parse(f"{GOOD}listen = {value}")
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["coap://127.0.0.1", "coap://[::1]:5683", "coap://dpe.example.org:1", "coap://h:65535", "coap://[2001:db8::1]"],
-)
-def test_uris_of_a_server(uri: str) -> None:
-    assert uri_fault(uri) is None
-    assert uri_fault(f"{uri}/dpe/register", path=True) is None
-    assert uri_fault(f"{uri}/") is not None
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "", "h", "coap:", "coap://", "coaps://h", "http://h", "COAP://h", "coap://h:0", "coap://h:65536", "coap://h:",
-        "coap://user@h", "coap://h?q", "coap://h#f", "coap://h\n", " coap://h", "coap://h h", "coap://[::1", "coap://::1",
-        "coap://[1:2]", "coap://[]", "coap://h\u00e4", "coap://h:\u0661", "coap://" + "h" * 122, None, 5, b"coap://h",
-    ],
-)  # fmt: skip
-def test_what_is_no_uri_of_a_server(uri: object) -> None:
-    assert uri_fault(uri) is not None
-    assert uri_fault(uri, path=True) is not None

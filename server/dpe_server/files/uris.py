@@ -1,0 +1,23 @@
+"""What the URI of a DPE Server may be: in config.toml, in a policy's redirect, in a credential."""
+
+import re
+from ipaddress import IPv6Address
+
+from dpe_coap.numbers import MAX_SERVER_URI
+
+_URI = re.compile(r"coap://(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?")
+
+
+def uri_fault(value: object, *, path: bool = False) -> str | None:
+    """Return why ``value`` cannot be a server's URI, which ``path`` may follow, or None."""
+    parts = _URI.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_SERVER_URI else None
+    if parts is None or not _is_host(parts) or not 0 < int(parts["port"] or 5683) <= 65535:
+        return f"expected coap://HOST or coap://HOST:PORT, at most {MAX_SERVER_URI} bytes"
+    return "expected no path after the host and the port" if parts["path"] and not path else None
+
+
+def _is_host(parts: re.Match[str]) -> bool:
+    try:
+        return parts["ipv6"] is None or bool(IPv6Address(parts["ipv6"]))
+    except ValueError:
+        return False
