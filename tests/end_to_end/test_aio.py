@@ -14,7 +14,7 @@ import pytest
 from dpe_coap.imei import Imei
 from dpe_device import aio, x25519
 from dpe_device.registration import BACKOFF, IDLE, REFUSED, REGISTERED, REQUESTING, Registration
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.end_to_end.running import Running

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpe_coap.imei import Imei
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.end_to_end.running import Running

@@ -18,7 +18,7 @@ from dpe_device import registration as client
 from dpe_device import x25519
 from dpe_device.registration import Registration
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore

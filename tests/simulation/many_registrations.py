@@ -23,7 +23,7 @@ from typing import IO
 
 from dpe_coap.imei import Imei
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.faults import Faults

@@ -18,7 +18,7 @@ from dpe_server import policy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.config import Config
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpe_device.store import load_credential
-from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.credential import Credential
 from tests.tools.conftest import IMEI, IMEIS, Invoke
 
 

@@ -10,7 +10,7 @@ from dpe_coap.imei import Imei
 from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 

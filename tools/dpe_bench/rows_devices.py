@@ -11,7 +11,7 @@ from dpe_coap.errors import LocalError
 from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Session

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from dpe_coap.errors import LocalError
-from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.credential import Credential
 from dpe_tools.annotate import name_of
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.emulator import HOST, SAYS_SECONDS, Board

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dpe_coap.errors import LocalError
-from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.credential import Credential
 from dpe_tools import files
 
 

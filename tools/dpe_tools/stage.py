@@ -12,7 +12,7 @@ from typing import Any, Self
 from dpe_coap.imei import Imei
 from dpe_device.registration import Registration
 from dpe_device.udp import register
-from dpe_server.operation.provisioning import Credential, credential
+from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore

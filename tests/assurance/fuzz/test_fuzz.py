@@ -12,7 +12,7 @@ import pytest
 from dpe_device import messages as device_messages
 from dpe_device.coap import Endpoint
 from dpe_server.coap import lane as server_lane
-from dpe_server.operation import provisioning
+from dpe_server.operation import credential
 from dpe_server.policy import fields
 from dpe_server.registration.authentication import Authenticator, Sender
 from tests.assurance import fuzz
@@ -202,12 +202,12 @@ def test_an_error_that_shows_a_key_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     def talkative(size: int) -> Any:
         return lambda value: None if isinstance(value, bytes) and len(value) == size else f"found {value}"
 
-    monkeypatch.setitem(provisioning._CHECKS, "device_key", talkative(32))
+    monkeypatch.setitem(credential._CHECKS, "device_key", talkative(32))
     broken("credential_file")
 
 
 def test_a_credential_that_the_device_does_not_take_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(provisioning._CHECKS, "handle", lambda value: None)
+    monkeypatch.setitem(credential._CHECKS, "handle", lambda value: None)
     broken("credential_file")
 
 

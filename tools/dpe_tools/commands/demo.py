@@ -17,7 +17,7 @@ from dpe_coap import messages
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_coap.keys import KEY_SIZE, RequestStep
-from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.credential import Credential
 from dpe_tools import annotate, terminal
 from dpe_tools.commands.sessions import print_table
 from dpe_tools.stage import Seen, Stage

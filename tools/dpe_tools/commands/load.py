@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from dpe_coap.errors import LocalError
-from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.credential import Credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_tools import credentials
 from dpe_tools.faults import Faults

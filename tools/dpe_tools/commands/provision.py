@@ -8,7 +8,8 @@ import click
 
 from dpe_coap.imei import Imei
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.operation.provisioning import Credential, credential, write_credentials
+from dpe_server.operation.credential import Credential, credential
+from dpe_server.operation.provisioning import write_credentials
 from dpe_server.operation.state_dir import StateDir
 from dpe_tools import imeis, terminal
 

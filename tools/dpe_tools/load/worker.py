@@ -14,7 +14,7 @@ from typing import Any
 
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.config import Config
-from dpe_server.operation.provisioning import Credential, credential
+from dpe_server.operation.credential import Credential, credential
 from dpe_tools.faults import Faults
 from dpe_tools.load.bad_link import BadLink
 from dpe_tools.load.fleet import Fleet

@@ -26,7 +26,7 @@ from dpe_server.coap.piggyback import piggybacked
 from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.operation.provisioning import Credential
+from dpe_server.operation.credential import Credential
 from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board, ticks_of
 from dpe_tools.simulation.host import Host

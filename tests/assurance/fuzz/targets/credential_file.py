@@ -13,7 +13,7 @@ from dpe_device.store import parse_credential
 from dpe_server.keys import file as key_file
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation import config
-from dpe_server.operation.provisioning import Credential, credential
+from dpe_server.operation.credential import Credential, credential
 
 Content = TypeVar("Content", str, bytes)
 Found = TypeVar("Found")
