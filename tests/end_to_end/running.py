@@ -7,7 +7,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from dpe_server.operation.app import Server
+from dpe_server.operation.server import Server
 from dpe_server.operation.state_dir import StateDir
 from tests.serving import LoopThread
 

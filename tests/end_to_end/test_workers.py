@@ -22,7 +22,7 @@ from tests.end_to_end.processes import Process, Start, children
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="on Linux the kernel spreads peers among sockets")
 
 TWO = ("-m", "dpe_tools", "serve", "--workers", "2")
-RESTARTING = "import sys; from pathlib import Path; from dpe_server import app, workers; workers.STEADY = 0; "
+RESTARTING = "import sys; from pathlib import Path; from dpe_server.operation import app, workers; workers.STEADY = 0; "
 RESTARTING += "app.serve(Path(sys.argv[1]), sys.argv[2:], workers=2)"
 HALF = """
 import time

@@ -29,7 +29,7 @@ _FILES = ("config.toml", "policy.toml", "keys.json", "dpe.sqlite")
 _MADE_LATER = ("dpe.sqlite-wal", "dpe.sqlite-shm", "audit.jsonl", "serve.lock")
 
 
-class StateError(LocalError):
+class StateDirError(LocalError):
     """The state directory is not as it must be, or is in use."""
 
 
@@ -43,20 +43,20 @@ class StateDir:
 
     @classmethod
     def create(cls, path: Path | str, realm: str, uri: str) -> "StateDir":
-        """Make a new state directory with fresh keys; StateError rather than touch what is there already."""
+        """Make a new state directory with fresh keys; StateDirError rather than touch what is there already."""
         path = Path(path)
         config = config_file.template(realm, uri)
         config_file.parse(config)  # refuses a bad realm or URI before anything is made
         keys = KeyRing({FIRST_GENERATION: _new_key()}, {FIRST_GENERATION: _new_key()}, _new_key())
         with ExitStack() as undo, _reported(path):
             if path.exists() and not path.is_dir():
-                raise StateError(f"{path} is there already and is not a directory", hint="choose another path")
+                raise StateDirError(f"{path} is there already and is not a directory", hint="choose another path")
             permissions.check_parent(path)
             if not path.exists():
                 path.mkdir(mode=0o700)
                 undo.callback(path.rmdir)
             if any(path.iterdir()):
-                raise StateError(
+                raise StateDirError(
                     f"{path} is not empty", hint="choose another path, or serve from it if it is a state directory"
                 )
             path.chmod(0o700)
@@ -77,17 +77,17 @@ class StateDir:
     def open(cls, path: Path | str) -> "StateDir":
         """Read the configuration and the keys.
 
-        Raises StateError, PermissionsError, ConfigError among others, when a file is missing, is open to others or is
-        not as it must be. The policy and the store are left to those who need them.
+        Raises StateDirError, PermissionsError, ConfigError among others, when a file is missing, is open to others or
+        is not as it must be. The policy and the store are left to those who need them.
         """
         path = Path(path)
         with _reported(path):
             if not path.is_dir():
-                raise StateError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
+                raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
             permissions.check(path, (*_FILES, *_MADE_LATER))
             for file in (path / name for name in _FILES):
                 if not file.exists():
-                    raise StateError(
+                    raise StateDirError(
                         f"{path} is not a state directory: it has no {file.name}",
                         hint="give the path of one made with dpe init, or restore the file from a backup",
                     )
@@ -121,7 +121,7 @@ class StateDir:
             ring = {"master": keys.master, "handle": keys.handle}[kind]
             generation = max(ring) + 1
             if generation > LAST_GENERATION:
-                raise StateError(
+                raise StateDirError(
                     f"there is no {kind} key after generation {LAST_GENERATION}",
                     hint="make a new state directory with dpe init, and provision the devices for it",
                 )
@@ -132,7 +132,7 @@ class StateDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory for one server; StateError names the process that has it already."""
+        """Hold the directory for one server; StateDirError names the process that has it already."""
         path = self.path / "serve.lock"
         with ExitStack() as held:
             with _reported(path):
@@ -140,7 +140,7 @@ class StateDir:
                     descriptor = held.enter_context(_locked(path, os.O_RDWR | os.O_CREAT, wait=False))
                 except BlockingIOError:
                     pid = _text(path).strip()
-                    raise StateError(
+                    raise StateDirError(
                         f"{self.path} is in use by another server (process {pid or 'unknown'})",
                         hint=f"stop it with: kill {pid}" if pid else "stop the other server",
                     ) from None
@@ -162,11 +162,11 @@ def _new_key() -> bytes:
 
 @contextmanager
 def _reported(path: Path) -> Iterator[None]:
-    """Turn what the file system says into a StateError."""
+    """Turn what the file system says into a StateDirError."""
     try:
         yield
     except OSError as error:
-        raise StateError(
+        raise StateDirError(
             f"{error.filename or path}: {error.strerror}", hint="check the path, and who owns it and may use it"
         ) from None
 
@@ -180,7 +180,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise StateError(f"{path}: not UTF-8 text", hint="save it as UTF-8, or restore it from a backup") from None
+        raise StateDirError(f"{path}: not UTF-8 text", hint="save it as UTF-8, or restore it from a backup") from None
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from dpe_coap.messages import Version
-from dpe_server.operation import app
+from dpe_server.operation import app, server
 from dpe_server.registration.registrar import Registrar, Registrations
 
 DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)
@@ -41,5 +41,5 @@ class SlowRegistrar(Registrar):
 
 
 if __name__ == "__main__":
-    app.Registrar = SlowRegistrar  # type: ignore[attr-defined]
+    server.Registrar = SlowRegistrar  # type: ignore[attr-defined]
     app.serve(Path(sys.argv[1]), sys.argv[2:])

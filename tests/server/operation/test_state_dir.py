@@ -17,10 +17,10 @@ import pytest
 from dpe_coap.errors import LocalError
 from dpe_server import policy
 from dpe_server.keys.file import KeyFileError
-from dpe_server.operation import state_dir as state
+from dpe_server.operation import state_dir
 from dpe_server.operation.config import ConfigError
 from dpe_server.operation.permissions import PermissionsError
-from dpe_server.operation.state_dir import KeyKind, StateDir, StateError
+from dpe_server.operation.state_dir import KeyKind, StateDir, StateDirError
 from dpe_server.store.contract import StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 
@@ -87,7 +87,7 @@ def test_an_empty_directory_is_taken_and_closed_to_others(path: Path) -> None:
 
 def test_nothing_is_ever_overwritten(path: Path, opened: StateDir) -> None:
     before = {file.name: file.read_bytes() for file in path.iterdir()}
-    with pytest.raises(StateError, match="is not empty") as caught:
+    with pytest.raises(StateDirError, match="is not empty") as caught:
         StateDir.create(path, "other", "coap://h")
     assert "another path" in caught.value.hint
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
@@ -95,7 +95,7 @@ def test_nothing_is_ever_overwritten(path: Path, opened: StateDir) -> None:
 
 def test_a_file_in_the_way_is_said(path: Path) -> None:
     path.write_text("mine")
-    with pytest.raises(StateError, match="is not a directory"):
+    with pytest.raises(StateDirError, match="is not a directory"):
         StateDir.create(path, "r", "coap://h")
     assert path.read_text() == "mine"
 
@@ -108,7 +108,7 @@ def test_a_bad_realm_or_uri_is_refused_before_anything_is_made(path: Path, realm
 
 
 def test_a_parent_that_is_not_there_is_said(path: Path) -> None:
-    with pytest.raises(StateError, match="No such file or directory"):
+    with pytest.raises(StateDirError, match="No such file or directory"):
         StateDir.create(path / "deeper", "r", "coap://h")
 
 
@@ -120,7 +120,7 @@ def test_what_was_begun_is_undone_when_it_fails(path: Path, existed: bool, monke
 
     if existed:
         path.mkdir()
-    monkeypatch.setattr(state, "SqliteStore", fail)
+    monkeypatch.setattr(state_dir, "SqliteStore", fail)
     with pytest.raises(StoreError):
         StateDir.create(path, "r", "coap://h")
     assert path.exists() == existed
@@ -131,7 +131,7 @@ def test_what_was_begun_is_undone_when_it_fails(path: Path, existed: bool, monke
 
 
 def test_a_directory_that_is_not_there_is_said(path: Path) -> None:
-    with pytest.raises(StateError, match="no such directory") as caught:
+    with pytest.raises(StateDirError, match="no such directory") as caught:
         StateDir.open(path)
     assert f"dpe init {path}" in caught.value.hint
 
@@ -139,7 +139,7 @@ def test_a_directory_that_is_not_there_is_said(path: Path) -> None:
 @pytest.mark.parametrize("name", ["config.toml", "policy.toml", "keys.json", "dpe.sqlite"])
 def test_a_missing_file_is_said_and_not_made_anew(path: Path, opened: StateDir, name: str) -> None:
     (path / name).unlink()
-    with pytest.raises(StateError, match=f"it has no {name}"):
+    with pytest.raises(StateDirError, match=f"it has no {name}"):
         StateDir.open(path)
     assert not (path / name).exists()
 
@@ -151,7 +151,7 @@ def test_faults_in_the_files_name_the_file(path: Path, opened: StateDir) -> None
     with pytest.raises(ConfigError, match=f"{path / 'config.toml'}:{line}: colour: unknown key"):
         StateDir.open(path)
     (path / "config.toml").write_bytes(b"\xff")
-    with pytest.raises(StateError, match=r"config\.toml: not UTF-8"):
+    with pytest.raises(StateDirError, match=r"config\.toml: not UTF-8"):
         StateDir.open(path)
     (path / "config.toml").write_text(config)
     (path / "keys.json").write_text("{}")
@@ -184,7 +184,7 @@ def test_there_is_no_generation_after_255(path: Path, opened: StateDir, kind: Ke
     for generation in range(2, 256):
         assert opened.rotate(kind) == generation
     before = (path / "keys.json").read_bytes()
-    with pytest.raises(StateError, match=f"no {kind} key after generation 255"):
+    with pytest.raises(StateDirError, match=f"no {kind} key after generation 255"):
         opened.rotate(kind)
     assert (path / "keys.json").read_bytes() == before
 
@@ -210,7 +210,7 @@ def test_a_rotation_that_fails_leaves_the_keys_as_they_were(
     before = {file.name: file.read_bytes() for file in path.iterdir()}
     with monkeypatch.context() as broken:
         broken.setattr(failing, fail)
-        with pytest.raises(StateError, match="No space left on device"):
+        with pytest.raises(StateDirError, match="No space left on device"):
             opened.rotate("master")
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
     assert StateDir.open(path) == opened
@@ -242,7 +242,7 @@ def test_new_keys_are_on_the_disk_before_they_take_the_place_of_the_old(
 
 def test_a_second_server_is_told_of_the_first(path: Path, opened: StateDir) -> None:
     with opened.lock():
-        with pytest.raises(StateError, match=rf"in use by another server \(process {os.getpid()}\)") as caught:
+        with pytest.raises(StateDirError, match=rf"in use by another server \(process {os.getpid()}\)") as caught:
             StateDir.open(path).lock().__enter__()
         assert caught.value.hint == f"stop it with: kill {os.getpid()}"
         assert (path / "serve.lock").read_text() == f"{os.getpid()}\n"
@@ -266,7 +266,7 @@ def test_a_lock_is_let_go_on_a_disk_that_has_failed(opened: StateDir, monkeypatc
 def test_a_lock_held_by_who_has_not_said_so_yet_is_a_lock(path: Path, opened: StateDir) -> None:
     with (path / "serve.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StateError, match="process unknown"):
+        with pytest.raises(StateDirError, match="process unknown"):
             opened.lock().__enter__()
 
 
@@ -277,7 +277,7 @@ def test_a_killed_server_leaves_no_lock(path: Path, opened: StateDir) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "locked\n"
-        with pytest.raises(StateError, match=rf"process {child.pid}\b"):
+        with pytest.raises(StateDirError, match=rf"process {child.pid}\b"):
             opened.lock().__enter__()
         child.send_signal(signal.SIGKILL)
     assert (path / "serve.lock").read_text() == f"{child.pid}\n"
@@ -286,5 +286,5 @@ def test_a_killed_server_leaves_no_lock(path: Path, opened: StateDir) -> None:
 
 
 def test_every_error_of_a_state_directory_is_the_users_to_mend() -> None:
-    for kind in (StateError, PermissionsError, ConfigError, KeyFileError):
+    for kind in (StateDirError, PermissionsError, ConfigError, KeyFileError):
         assert issubclass(kind, LocalError)

@@ -18,7 +18,7 @@ from dpe_server.handling.reply import Reply
 
 @asynccontextmanager
 async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
-    """Serve on this server's lane, as dpe_server.operation.app puts it together."""
+    """Serve on this server's lane, as dpe_server.operation.server puts it together."""
     from dpe_server.coap.aiocoap_endpoint import CoapServer
     from dpe_server.coap.fairness import Fairness
     from dpe_server.coap.lane import Entrance, Lane

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 from dpe_server.net.udp import ListenError, listen
-from dpe_server.operation import app
-from dpe_server.operation.app import Server, Worker
-from dpe_server.operation.state_dir import StateDir, StateError
+from dpe_server.operation import server as server_file
+from dpe_server.operation.server import Server, Worker
+from dpe_server.operation.state_dir import StateDir, StateDirError
 from dpe_server.policy import PolicyError
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.contract import Session, StoreError
@@ -24,7 +24,7 @@ from tests.end_to_end.running import running_on
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDir:
+def state_dir(tmp_path: Path) -> StateDir:
     return StateDir.create(tmp_path / "state", "realm", "coap://127.0.0.1")
 
 
@@ -49,18 +49,18 @@ def session(number: int, expires_at: int | None) -> Session:
     )
 
 
-def start_and_stop(state: StateDir, *addresses: str) -> list[str]:
+def start_and_stop(state_dir: StateDir, *addresses: str) -> list[str]:
     async def main() -> list[str]:
-        async with Server(state.path, addresses or ("127.0.0.1:0",)) as server:
+        async with Server(state_dir.path, addresses or ("127.0.0.1:0",)) as server:
             return server.uris
 
     return asyncio.run(main())
 
 
-def test_it_starts_and_stops_and_starts_again(state: StateDir) -> None:
+def test_it_starts_and_stops_and_starts_again(state_dir: StateDir) -> None:
     with capture_logs() as logs:
         for _ in range(3):
-            (uri,) = start_and_stop(state)
+            (uri,) = start_and_stop(state_dir)
             assert uri.startswith("coap://127.0.0.1:")
     assert logs == []
 
@@ -68,42 +68,42 @@ def test_it_starts_and_stops_and_starts_again(state: StateDir) -> None:
 @pytest.mark.parametrize(
     ("harm", "error"),
     [
-        (lambda state: state.policy_path.write_text("x"), PolicyError),
-        (lambda state: state.policy_path.unlink(), StateError),
-        (lambda state: state.store_path.write_bytes(b"no database" * 99), DpeError),
+        (lambda state_dir: state_dir.policy_path.write_text("x"), PolicyError),
+        (lambda state_dir: state_dir.policy_path.unlink(), StateDirError),
+        (lambda state_dir: state_dir.store_path.write_bytes(b"no database" * 99), DpeError),
     ],
 )
 def test_a_start_that_fails_leaves_nothing_behind(
-    state: StateDir, harm: Callable[[StateDir], object], error: type[DpeError]
+    state_dir: StateDir, harm: Callable[[StateDir], object], error: type[DpeError]
 ) -> None:
-    files = {path: path.read_bytes() for path in state.path.iterdir()}
-    harm(state)
+    files = {path: path.read_bytes() for path in state_dir.path.iterdir()}
+    harm(state_dir)
     with pytest.raises(error):
-        start_and_stop(state)
+        start_and_stop(state_dir)
     for path, content in files.items():
         path.write_bytes(content)
         path.chmod(0o600)
-    start_and_stop(state)
+    start_and_stop(state_dir)
 
 
-def test_a_port_in_use_leaves_nothing_behind(state: StateDir, tmp_path: Path) -> None:
+def test_a_port_in_use_leaves_nothing_behind(state_dir: StateDir, tmp_path: Path) -> None:
     other = StateDir.create(tmp_path / "other", "realm", "coap://127.0.0.1")
     with running_on(other) as running:
         with pytest.raises(ListenError):
-            start_and_stop(state, "127.0.0.1:0", running.uri.removeprefix("coap://"))
-        start_and_stop(state)
+            start_and_stop(state_dir, "127.0.0.1:0", running.uri.removeprefix("coap://"))
+        start_and_stop(state_dir)
 
 
 @pytest.mark.parametrize(
     ("retention", "kept"),
     [(1000, 500), (0, 200)],  # never less than the 300 s in which a SUCCESS may come that is older than the session
 )
-def test_sessions_past_their_retention_are_pruned(state: StateDir, retention: int, kept: int) -> None:
-    (state.path / "config.toml").write_text(f'realm = "realm"\nuri = "coap://127.0.0.1"\nretention = {retention}\n')
+def test_sessions_past_their_retention_are_pruned(state_dir: StateDir, retention: int, kept: int) -> None:
+    (state_dir.path / "config.toml").write_text(f'realm = "realm"\nuri = "coap://127.0.0.1"\nretention = {retention}\n')
     now = int(time.time())
-    store = SqliteStore(state.store_path)
+    store = SqliteStore(state_dir.store_path)
     store.commit([session(1, now - 2_000), session(2, now - kept), session(3, now + 2_000), session(4, None)])
-    with running_on(state) as running:
+    with running_on(state_dir) as running:
         running.loop.run(running.server._batcher.exclusively(lambda: None))  # behind the first look
         running.loop.run(asyncio.sleep(0))
     assert running.logs == [{"event": "sessions pruned", "count": 1, "log_level": "info"}]
@@ -112,14 +112,14 @@ def test_sessions_past_their_retention_are_pruned(state: StateDir, retention: in
 
 
 def test_very_many_sessions_are_pruned_with_batches_in_between(
-    state: StateDir, monkeypatch: pytest.MonkeyPatch
+    state_dir: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "PRUNE_CHUNK", 2)
-    monkeypatch.setattr(app, "PRUNE_CHUNK", 2)
-    store = SqliteStore(state.store_path)
+    monkeypatch.setattr(server_file, "PRUNE_CHUNK", 2)
+    store = SqliteStore(state_dir.store_path)
     store.commit([session(number, int(time.time()) - 10**8) for number in range(1, 6)])
     left: list[int] = []
-    with running_on(state) as running:
+    with running_on(state_dir) as running:
         for _ in range(3):
             running.loop.run(running.server._batcher.exclusively(lambda: left.append(len(store.taken(1, 5)))))
         running.loop.run(asyncio.sleep(0))
@@ -128,18 +128,18 @@ def test_very_many_sessions_are_pruned_with_batches_in_between(
     store.close()
 
 
-def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state: StateDir) -> None:
-    store = SqliteStore(state.store_path)
+def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state_dir: StateDir) -> None:
+    store = SqliteStore(state_dir.store_path)
     store.commit([session(1, int(time.time()) - 10**8)])
 
     async def run(number: int) -> None:
         sockets, _ = listen(["127.0.0.1:0"])
-        async with Server(state.path, worker=Worker(number, sockets, Ordinals(0))) as server:
+        async with Server(state_dir.path, worker=Worker(number, sockets, Ordinals(0))) as server:
             assert server.uris == [socket.uri for socket in sockets]
             await asyncio.sleep(0)  # housekeeping begins
             await server._batcher.exclusively(lambda: None)
 
-    with state.lock(), capture_logs() as logs:
+    with state_dir.lock(), capture_logs() as logs:
         asyncio.run(run(1))
         assert store.taken(1, 1) == {1}
         asyncio.run(run(0))
@@ -148,8 +148,8 @@ def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state:
     store.close()
 
 
-def test_housekeeping_goes_on_when_the_store_fails(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "HOUSEKEEPING", 0)
+def test_housekeeping_goes_on_when_the_store_fails(state_dir: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_file, "HOUSEKEEPING", 0)
     calls: list[int] = []
 
     def prune(store: SqliteStore, before: int) -> int:
@@ -159,15 +159,15 @@ def test_housekeeping_goes_on_when_the_store_fails(state: StateDir, monkeypatch:
         return 1 if len(calls) == 2 else 0
 
     monkeypatch.setattr(SqliteStore, "prune", prune)
-    with running_on(state) as running:
+    with running_on(state_dir) as running:
         while len(calls) < 3:
             running.loop.run(asyncio.sleep(0))
     assert [log["event"] for log in running.logs] == ["sessions not pruned", "sessions pruned"]
 
 
-def test_a_reload_that_fails_keeps_everything_as_it_was(state: StateDir) -> None:
-    with running_on(state) as running, Client(running.uri) as client:
-        keys = state.path / "keys.json"
+def test_a_reload_that_fails_keeps_everything_as_it_was(state_dir: StateDir) -> None:
+    with running_on(state_dir) as running, Client(running.uri) as client:
+        keys = state_dir.path / "keys.json"
         content = keys.read_text()
         keys.write_text("{}")
         running.loop.run(running.server.reload())

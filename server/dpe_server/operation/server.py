@@ -1,0 +1,150 @@
+"""One running DPE Server: its state directory, store, sockets and housekeeping around the registrar."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from dpe_coap.errors import DpeError
+from dpe_server import policy
+from dpe_server.coap.aiocoap_endpoint import CoapServer
+from dpe_server.handling.batching import Batcher
+from dpe_server.net.udp import UdpSocket, listen
+from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.resources import lane, router, scheduler
+from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import PRUNE_CHUNK, StoreError
+from dpe_server.store.sqlite.store import SqliteStore
+
+HOUSEKEEPING = 60.0
+"""Seconds between looks for sessions to prune."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of several processes that are a server together. The first process holds the lock and made the sockets."""
+
+    number: int
+    """From 0; that one keeps house."""
+    sockets: Sequence[UdpSocket]
+    ordinals: Ordinals
+
+
+class Server:
+    """One running server on the state directory ``path``; ``async with`` starts it and stops it gracefully.
+
+    ``addresses`` (``HOST:PORT``) are where it listens, if not where its configuration says. Entering raises a DpeError
+    when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad, and so on.
+    """
+
+    def __init__(self, path: Path, addresses: Sequence[str] = (), *, worker: Worker | None = None) -> None:
+        self._path = path
+        self._addresses = addresses
+        self._worker = worker
+        self._cleanup = AsyncExitStack()
+        self.uris: list[str] = []
+        """Where it listens."""
+
+    async def __aenter__(self) -> Self:
+        """Start; what was begun is undone when that fails."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take no more requests, answer those that were taken, and let go of everything."""
+        await self._cleanup.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        state_dir = StateDir.open(self._path)
+        if self._worker is None:
+            stack.enter_context(state_dir.lock())
+        self._config = state_dir.config
+        self._store = SqliteStore(state_dir.store_path)
+        stack.callback(self._store.close)
+        self._audit = AuditLog(state_dir.audit_path)
+        stack.callback(lambda: self._audit.close(time.time()))
+        self._registrar = Registrar(
+            realm=state_dir.config.realm,
+            keys=state_dir.keys,
+            policy=policy.load(state_dir.policy_path),
+            random=secrets.token_bytes,
+            retry_after=state_dir.config.retry_after,
+            ordinals=(
+                Ordinals.after(self._store.last_ordinal(), time.monotonic(), time.time())
+                if self._worker is None
+                else self._worker.ordinals
+            ),
+        )
+        sockets = sockets_of(state_dir, self._addresses) if self._worker is None else self._worker.sockets
+        self._batcher = Batcher(
+            self._store,
+            retry_after=state_dir.config.retry_after,
+            audit=lambda records: self._audit.write(records, time.monotonic(), time.time()),
+        )
+        lanes = [lane(socket, partial(self._batcher.take, self._registrar)) for socket in sockets]
+        resources = router(partial(self._batcher.submit, self._registrar))
+        self._coap = CoapServer(lanes, resources, retry_after=state_dir.config.retry_after)
+        stack.push_async_callback(self._coap.close)
+        stack.push_async_callback(self._batcher.close)
+        stack.push_async_callback(self._coap.stop)
+        housekeeping = asyncio.create_task(self._keep_house())
+        stack.callback(housekeeping.cancel)
+        self._coap.start()
+        self.uris = [socket.uri for socket in sockets]
+
+    async def reload(self) -> None:
+        """Read the policy and the keys again, and go on in a new audit log if the old one was moved away.
+
+        A policy or keys that are not as they must be change nothing; one log line says which.
+        """
+        self._audit.reopen()
+        try:
+            state_dir = StateDir.open(self._path)
+            new_policy = policy.load(state_dir.policy_path)
+        except DpeError as error:
+            _log.error("not reloaded, the old policy and keys stay", reason=str(error))
+            return
+        await self._batcher.exclusively(lambda: self._registrar.reload(keys=state_dir.keys, policy=new_policy))
+        _log.info("policy and keys reloaded")
+
+    async def _keep_house(self) -> None:
+        while True:
+            if self._worker is None or self._worker.number == 0:
+                await self._prune()
+            self._audit.write((), time.monotonic(), time.time())
+            await asyncio.sleep(HOUSEKEEPING)
+
+    async def _prune(self) -> None:
+        # A SUCCESS that is older than the session may still come, and must find that out.
+        before = int(time.time()) - max(self._config.retention, int(LIFE))
+        pruned, more = 0, True
+        try:
+            while more:  # batches have their turn in between
+                count = await self._batcher.exclusively(lambda: self._store.prune(before))
+                pruned, more = pruned + count, count == PRUNE_CHUNK
+        except StoreError as error:
+            _log.warning("sessions not pruned", reason=str(error))
+        if pruned:
+            _log.info("sessions pruned", count=pruned)
+
+
+def sockets_of(state_dir: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:
+    """Open a server's sockets at ``addresses``, or else where its configuration says; ListenError."""
+    sockets, left_out = listen(addresses or state_dir.config.listen, scheduling=scheduler)
+    for note in left_out:
+        _log.info(note)
+    return sockets
