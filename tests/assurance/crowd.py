@@ -18,7 +18,6 @@ from typing import Self
 
 from dpe_coap.messages import Confirm, decode
 from dpe_coap.numbers import Status
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools import credentials
@@ -203,7 +202,7 @@ class Crowd:
 
         With ``whole``, every row and page is looked at, too.
         """
-        at_rest = AtRest(self.state.keys.at_rest)
+        at_rest = self.state.at_rest
         names = {number: at_rest.device_id(imei(number)) for number in self._witness.known}
         wrong = []
         with closing(SqliteStore(self.state.store_path)) as store:

@@ -17,7 +17,7 @@ from dpe_coap.numbers import MessageType
 from dpe_device import registration as client
 from dpe_device import x25519
 from dpe_device.registration import Registration
-from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import nobodys
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
@@ -105,7 +105,7 @@ def agree(state: StateDir, registration: Registration) -> bool:
     """Say whether the device is registered, and the server has its row with the same Client ID and keys."""
     (row,) = rows(state)
     assert registration.oscore is not None
-    keys = AtRest(state.keys.at_rest).open_keys(row.sealed_keys, row.client_id)
+    keys = state.at_rest.open_keys(row.sealed_keys, row.client_id)
     return (
         registration.state == client.REGISTERED
         and row.client_id == registration.client_id
@@ -131,7 +131,7 @@ def test_every_registration_has_another_handle(state: StateDir, running: Running
         assert agree(state, board.run(running.uri, registration))
         handles.add(board.sent[-2][5:22])
     assert len(handles) == 3
-    assert state.keys.claim(handles.pop())[1] == IMEI
+    assert state.keys.claim(handles.pop(), nobodys(os.urandom))[1] == IMEI
 
 
 def test_reset_between_success_and_confirm(state: StateDir, board: Board) -> None:

@@ -10,7 +10,6 @@ import pytest
 from dpe_coap.messages import Request as RequestMessage
 from dpe_coap.messages import Version, encode
 from dpe_coap.numbers import Status
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
@@ -117,7 +116,7 @@ def unknown_epoch(state: StateDir) -> bytes:
 def revoked_device(state: StateDir) -> bytes:
     device = Device(state)
     store = SqliteStore(state.store_path)
-    store.revoke(AtRest(state.keys.at_rest).device_id(device.imei), at=0)
+    store.revoke(state.at_rest.device_id(device.imei), at=0)
     store.close()
     return device.request()
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import IO
 
 from dpe_coap.imei import Imei
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
@@ -73,7 +72,7 @@ class Check:
 
     def __init__(self, state: StateDir, imeis: list[Imei], report: Report) -> None:
         self._store = SqliteStore(state.store_path)
-        self._at_rest = AtRest(state.keys.at_rest)
+        self._at_rest = state.at_rest
         self._devices = [self._at_rest.device_id(imei) for imei in imeis]
         self._report = report
         self._registered: dict[int, bytes] = {}

@@ -201,7 +201,7 @@ def _messages(vector: dict[str, Any]) -> list[bytes]:
 
 def test_a_host_whose_process_dies_serves_again(world: World) -> None:
     keys = KeyRing(master={1: bytes(32)}, handle={1: bytes(32)}, at_rest=bytes(32))
-    host = Host(world, Invariants(world, AtRest(keys.at_rest)), ("a", 1), keys, "realm", RULES + WIDE, workers=2)
+    host = Host(world, Invariants(world, AtRest(keys.at_rest, bytes)), ("a", 1), keys, "realm", RULES + WIDE, workers=2)
     world.endpoints[host.address] = host.receive
     answers: list[bytes] = []
     for port in range(8):  # of both workers

@@ -15,7 +15,6 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_device.registration import BACKOFF, CONFIRMING, REFUSED, REQUESTING
 from dpe_server import policy
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.config import Config
 from dpe_server.operation.credential import credential
@@ -343,7 +342,7 @@ class TestLedger:
 
     def test_two_sessions(self, state: StateDir, world: World, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         (number, *_), *_ = ledger
-        device = AtRest(state.keys.at_rest).device_id(imei(number))
+        device = state.at_rest.device_id(imei(number))
         now = world.store.sessions_of([device])[device]
         earlier = bytes(6) + b"1"
         whole = Ledger()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from secrets import token_bytes
 
 from dpe_coap.imei import Imei
 from dpe_coap.numbers import SIZE_CLIENT_ID
@@ -36,7 +37,7 @@ def check(store_path: Path, keys: KeyRing, results: Path) -> tuple[int, int]:
     ``results`` is what native/registration_job.c wrote; a device's last registration is the one that counts.
     """
     said = dict(_RECORD.iter_unpack(results.read_bytes()))
-    at_rest = AtRest(keys.at_rest)
+    at_rest = AtRest(keys.at_rest, token_bytes)
     wrong = 0
     with closing(SqliteStore(store_path)) as store:
         for chunk in _chunks(said.items()):

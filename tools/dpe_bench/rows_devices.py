@@ -10,7 +10,6 @@ from typing import NamedTuple
 from dpe_coap.errors import LocalError
 from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.registrar import Registrar
@@ -38,7 +37,7 @@ class Devices:
     def __init__(self, state: StateDir, store: SqliteStore) -> None:
         self._state = state
         self._store = store
-        self._at_rest = AtRest(state.keys.at_rest)
+        self._at_rest = state.at_rest
         self._registrar = Registrar(
             realm=state.config.realm,
             keys=state.keys,

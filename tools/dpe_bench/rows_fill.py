@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 from dpe_bench.rows_devices import Devices
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
@@ -31,7 +30,7 @@ class Rows:
         """Register the first device: all other sessions are made like its session."""
         self.state = state
         self.count = 1
-        self._at_rest = AtRest(state.keys.at_rest)
+        self._at_rest = state.at_rest
         with closing(SqliteStore(state.store_path)) as store:
             devices = Devices(state, store)
             devices.register([0])

@@ -3,7 +3,7 @@
 Who has the database without the at-rest key learns no IMEI and no session key from it.
 """
 
-from os import urandom
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,10 +30,12 @@ class AtRest:
 
     Every record is sealed under AES-256-GCM with a key of its own, so that random nonces stay unique however many
     records there come to be: one key for all would be used up after 2^32 (NIST SP 800-38D section 8.3). The key is
-    bound to the record's name, so a value moved to another record does not open.
+    bound to the record's name, so a value moved to another record does not open. ``random`` gives cryptographically
+    strong bytes: nonces.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, random: Callable[[int], bytes]) -> None:
+        self._random = random
         self._device_key, self._imei_key, self._session_key = (
             HmacKey(HKDFExpand(SHA256(), 32, b"DPE at rest: " + use).derive(key))
             for use in (b"device", b"IMEI", b"session")
@@ -45,7 +47,7 @@ class AtRest:
 
     def seal_imei(self, imei: Imei, device: bytes) -> bytes:
         """Return the IMEI sealed for the record of ``device`` (16 bytes)."""
-        return _seal(self._imei_key, device, imei.packed)
+        return self._seal(self._imei_key, device, imei.packed)
 
     def open_imei(self, sealed: bytes, device: bytes) -> Imei:
         """The inverse of ``seal_imei``; AtRestError."""
@@ -53,16 +55,15 @@ class AtRest:
 
     def seal_keys(self, keys: bytes, client_id: int) -> bytes:
         """Return a session's keys sealed for the record of ``client_id`` (56 bits)."""
-        return _seal(self._session_key, client_id_bytes(client_id), keys)
+        return self._seal(self._session_key, client_id_bytes(client_id), keys)
 
     def open_keys(self, sealed: bytes, client_id: int) -> bytes:
         """The inverse of ``seal_keys``; AtRestError."""
         return _open(self._session_key, client_id_bytes(client_id), sealed)
 
-
-def _seal(key: HmacKey, record: bytes, plain: bytes) -> bytes:
-    nonce = urandom(_SIZE_NONCE)
-    return nonce + AESGCM(key.mac(record)).encrypt(nonce, plain, None)
+    def _seal(self, key: HmacKey, record: bytes, plain: bytes) -> bytes:
+        nonce = self._random(_SIZE_NONCE)
+        return nonce + AESGCM(key.mac(record)).encrypt(nonce, plain, None)
 
 
 def _open(key: HmacKey, record: bytes, sealed: bytes) -> bytes:

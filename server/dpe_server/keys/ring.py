@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from os import urandom
 
 from dpe_coap.imei import Imei
 from dpe_coap.keys import HANDLE_RANDOM_SIZE, KEY_SIZE, HandleKey, MasterKey
@@ -16,6 +15,14 @@ Claim = tuple[int, Imei, bytes, bool]
 """Who the sender of a REQUEST claims to be: epoch, IMEI, K_dev (32 bytes); and whether the ring has such a device.
 
 If it has none, the rest is made up."""
+
+Nobodys = tuple[MasterKey, HandleKey]
+"""Keys that nobody has."""
+
+
+def nobodys(random: Callable[[int], bytes]) -> Nobodys:
+    """Make keys that nobody has, for as much work where a ring has none. ``random`` gives strong bytes."""
+    return MasterKey(0, random(KEY_SIZE)), HandleKey(0, random(KEY_SIZE))
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,6 @@ class KeyRing:
         return {hkid: HandleKey(hkid, key) for hkid, key in self.handle.items()}
 
     @cached_property
-    def _nobodys(self) -> tuple[MasterKey, HandleKey]:
-        """Keys that nobody has, for as much work where the ring has none."""
-        return MasterKey(0, urandom(KEY_SIZE)), HandleKey(0, urandom(KEY_SIZE))
-
-    @cached_property
     def _sealing(self) -> HandleKey:
         return self._handles[self.current_hkid]
 
@@ -65,9 +67,9 @@ class KeyRing:
         """Return a new handle (17 bytes) under the current handle key."""
         return self._sealing.seal(epoch, imei, random(HANDLE_RANDOM_SIZE))
 
-    def claim(self, handle: bytes) -> Claim:
-        """Return what a handle (17 bytes) claims. It takes as long whatever is wrong with it."""
-        no_master, no_handle = self._nobodys
+    def claim(self, handle: bytes, nobodys: Nobodys) -> Claim:
+        """Return what a handle (17 bytes) claims. With ``nobodys`` it takes as long whatever is wrong with it."""
+        no_master, no_handle = nobodys
         epoch, imei, opens = self._handles.get(handle[0], no_handle).open(handle)
         key = self._masters.get(epoch, no_master).device_key(imei)
         return epoch, imei, key, opens & (handle[0] in self.handle) & (epoch in self.master)

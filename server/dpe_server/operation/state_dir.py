@@ -16,6 +16,7 @@ from typing import Literal
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
 from dpe_server.keys import file as key_file
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 from dpe_server.operation import config as config_file
 from dpe_server.operation import permissions
@@ -94,6 +95,11 @@ class StateDir:
             source = path / "config.toml"
             config = config_file.parse(_text(source), str(source))
             return cls(path, config, _read_keys(path))
+
+    @property
+    def at_rest(self) -> AtRest:
+        """What hashes and seals the store's values, made anew at each look."""
+        return AtRest(self.keys.at_rest, secrets.token_bytes)
 
     @property
     def policy_path(self) -> Path:

@@ -4,6 +4,7 @@ Whatever is wrong, as much is done before it is refused, with keys that nobody h
 refusal takes must not say what its reason is. ``./tools/assure timing`` measures that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dpe_coap.imei import Imei
@@ -11,7 +12,7 @@ from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
 from dpe_coap.numbers import SIZE_CLEAR_IMEI, SIZE_SEALED_IMEI
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.keys.ring import Claim, KeyRing
+from dpe_server.keys.ring import Claim, KeyRing, nobodys
 from dpe_server.store.contract import NOBODY
 
 _NO_HANDLE = bytes(SIZE_SEALED_IMEI)
@@ -38,12 +39,15 @@ class Sender:
 
 
 class Authenticator:
-    """Proves REQUESTs made for one realm under the keys of one ring."""
+    """Proves REQUESTs made for one realm under the keys of one ring. ``random`` gives strong bytes."""
 
-    def __init__(self, realm: str, keys: KeyRing, at_rest: AtRest, *, allow_clear_imei: bool) -> None:
+    def __init__(
+        self, realm: str, keys: KeyRing, at_rest: AtRest, random: Callable[[int], bytes], *, allow_clear_imei: bool
+    ) -> None:
         self._realm = realm
         self._keys = keys
         self._at_rest = at_rest
+        self._nobodys = nobodys(random)
         self._allow_clear_imei = allow_clear_imei
 
     def prove(self, request: Request, payload: bytes, th1: bytes) -> Sender:
@@ -61,9 +65,9 @@ class Authenticator:
     def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
         """Return who the sender may be, and what is wrong if that is nobody."""
         if len(identity) != SIZE_CLEAR_IMEI:
-            return [self._keys.claim(identity)], "bad handle"
+            return [self._keys.claim(identity, self._nobodys)], "bad handle"
         if not self._allow_clear_imei:
-            return [self._keys.claim(_NO_HANDLE)], "IMEI in clear, which the policy does not allow"
+            return [self._keys.claim(_NO_HANDLE, self._nobodys)], "IMEI in clear, which the policy does not allow"
         if not identity.hex().isdecimal():
-            return [self._keys.claim(_NO_HANDLE)], "IMEI in clear is not decimal"
+            return [self._keys.claim(_NO_HANDLE, self._nobodys)], "IMEI in clear is not decimal"
         return self._keys.claims_of(Imei(identity)), ""

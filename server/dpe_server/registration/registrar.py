@@ -80,7 +80,7 @@ class Registrar:
         transactions: Transactions | None = None,
     ) -> None:
         self._realm = realm
-        self._at_rest = AtRest(keys.at_rest)
+        self._at_rest = AtRest(keys.at_rest, random)
         self._random = random
         self._retry_after = retry_after
         self._transactions = Transactions(random) if transactions is None else transactions
@@ -94,7 +94,9 @@ class Registrar:
         """Go on with other keys and another policy; transactions under way keep what they were offered."""
         self._keys = keys
         self._admission.policy = policy
-        self._authenticator = Authenticator(self._realm, keys, self._at_rest, allow_clear_imei=policy.allow_clear_imei)
+        self._authenticator = Authenticator(
+            self._realm, keys, self._at_rest, self._random, allow_clear_imei=policy.allow_clear_imei
+        )
 
     def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
         """See ``Handler.read``."""

@@ -12,7 +12,6 @@ from dpe_coap.numbers import MAX_SERVER_URI, Status
 from dpe_server.coap.piggyback import piggybacked
 from dpe_server.coap.posts import UPLOADS
 from dpe_server.handling.reply import Reply
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from tests.assurance.fuzz.published import (
     AMPLIFICATION,
@@ -189,7 +188,7 @@ def test_what_is_not_proved_moves_no_state_and_what_is_replayed_no_session(
 
 
 def _id(state: StateDir, device: Device) -> bytes:
-    return AtRest(state.keys.at_rest).device_id(device.imei)
+    return state.at_rest.device_id(device.imei)
 
 
 # The device.

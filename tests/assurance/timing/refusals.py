@@ -12,7 +12,6 @@ from dpe_coap.messages import Request, Success, Version, encode
 from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.handling.handler import handle
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
@@ -80,7 +79,7 @@ class Refusals:
             self._over = [self._establish(ask, LASTS_A_SECOND) for _ in range(MANY)]
             self._revoked = [Device(self.state) for _ in range(MANY)]
             for device in self._revoked:
-                store.commit([Revoke(AtRest(self.state.keys.at_rest).device_id(device.imei), 0)])
+                store.commit([Revoke(self.state.at_rest.device_id(device.imei), 0)])
         finally:
             store.close()
 

@@ -1,7 +1,7 @@
 """What is hashed and sealed for the database."""
 
-import os
 from dataclasses import dataclass
+from os import urandom
 
 import pytest
 from hypothesis import given
@@ -16,32 +16,39 @@ OTHER = Imei.parse("35209900176149")
 
 
 def test_a_device_has_one_name_under_one_key() -> None:
-    device = AtRest(KEY).device_id(IMEI)
+    device = AtRest(KEY, urandom).device_id(IMEI)
     assert len(device) == SIZE_DEVICE
-    assert AtRest(KEY).device_id(Imei.parse("352099001761481")) == device
-    assert AtRest(KEY).device_id(OTHER) != device
-    assert AtRest(bytes(32)).device_id(IMEI) != device
+    assert AtRest(KEY, urandom).device_id(Imei.parse("352099001761481")) == device
+    assert AtRest(KEY, urandom).device_id(OTHER) != device
+    assert AtRest(bytes(32), urandom).device_id(IMEI) != device
 
 
 def test_names_and_keys_stay_what_they_are() -> None:
     """A database in the field depends on them. The value was made with `openssl dgst -sha256 -mac HMAC`, twice."""
-    assert AtRest(KEY).device_id(IMEI).hex() == "12c8e88cdec6438c07c41373cd6b5ee6"
+    assert AtRest(KEY, urandom).device_id(IMEI).hex() == "12c8e88cdec6438c07c41373cd6b5ee6"
 
 
 @given(st.binary(max_size=80))
 def test_what_is_sealed_opens(keys: bytes) -> None:
-    at_rest = AtRest(KEY)
-    client_id = os.urandom(7)
+    at_rest = AtRest(KEY, urandom)
+    client_id = urandom(7)
     assert at_rest.open_keys(at_rest.seal_keys(keys, client_id), client_id) == keys
     device = at_rest.device_id(IMEI)
     assert at_rest.open_imei(at_rest.seal_imei(IMEI, device), device) == IMEI
 
 
 def test_a_seal_is_never_the_same_twice_and_hides_its_content() -> None:
-    at_rest = AtRest(KEY)
+    at_rest = AtRest(KEY, urandom)
     seals = {at_rest.seal_imei(IMEI, bytes(16)) for _ in range(100)}
     assert len(seals) == 100
     assert not any(IMEI.packed in seal for seal in seals)
+
+
+def test_a_seal_draws_its_nonce_where_it_is_told() -> None:
+    drawn = [b"first  nonce", b"second nonce"]
+    at_rest = AtRest(KEY, lambda size: drawn.pop(0)[:size])
+    assert at_rest.seal_imei(IMEI, bytes(16)).startswith(b"first  nonce")
+    assert at_rest.seal_keys(b"keys", b"7 bytes").startswith(b"second nonce")
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,17 @@ class Attempt:
     ids=str,
 )
 def test_what_was_not_sealed_so_does_not_open(attempt: Attempt) -> None:
-    sealed = bytearray(AtRest(KEY).seal_keys(b"the keys of the session.", b"7 bytes"))
+    sealed = bytearray(AtRest(KEY, urandom).seal_keys(b"the keys of the session.", b"7 bytes"))
     if attempt.flip is not None:
         sealed[attempt.flip] ^= 1
     with pytest.raises(AtRestError, match="does not open") as caught:
-        AtRest(attempt.key).open_keys(bytes(sealed[: attempt.size]), attempt.record)
+        AtRest(attempt.key, urandom).open_keys(bytes(sealed[: attempt.size]), attempt.record)
     assert "keys.json" in caught.value.hint
     assert caught.value.__cause__ is None
 
 
 def test_an_imei_does_not_open_as_session_keys_nor_for_another_device() -> None:
-    at_rest = AtRest(KEY)
+    at_rest = AtRest(KEY, urandom)
     sealed = at_rest.seal_imei(IMEI, bytes(16))
     with pytest.raises(AtRestError):
         at_rest.open_keys(sealed, bytes(16))
@@ -78,5 +85,5 @@ def test_an_imei_does_not_open_as_session_keys_nor_for_another_device() -> None:
 
 
 def test_the_repr_shows_no_key() -> None:
-    assert KEY.hex() not in repr(vars(AtRest(KEY))) + repr(AtRest(KEY))
-    assert repr(KEY) not in repr(AtRest(KEY))
+    assert KEY.hex() not in repr(vars(AtRest(KEY, urandom))) + repr(AtRest(KEY, urandom))
+    assert repr(KEY) not in repr(AtRest(KEY, urandom))

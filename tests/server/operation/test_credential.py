@@ -1,6 +1,7 @@
 """A credential: made, written, read."""
 
 import json
+from os import urandom
 from typing import Any
 
 import cbor2
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpe_coap.imei import Imei
-from dpe_server.keys.ring import KeyRing
+from dpe_server.keys.ring import KeyRing, nobodys
 from dpe_server.operation.config import Config
 from dpe_server.operation.credential import Credential, CredentialError, credential
 
@@ -37,7 +38,7 @@ def test_a_credential_is_of_the_newest_keys_and_the_server_can_read_it() -> None
     assert (one.server, one.realm, one.epoch) == (CONFIG.uri, CONFIG.realm, 3)
     assert one.device_key == KEYS.device_key(3, IMEI)
     assert one.handle[0] == 9
-    assert KEYS.claim(one.handle) == (3, IMEI, one.device_key, True)
+    assert KEYS.claim(one.handle, nobodys(urandom)) == (3, IMEI, one.device_key, True)
 
 
 def test_a_device_provisioned_twice_has_another_handle_and_the_same_key() -> None:

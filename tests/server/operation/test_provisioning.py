@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.keys.ring import KeyRing
+from dpe_server.keys.ring import KeyRing, nobodys
 from dpe_server.operation.config import Config
 from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.provisioning import Row, read_imeis, write_credentials
@@ -21,7 +21,7 @@ from dpe_server.operation.provisioning import Row, read_imeis, write_credentials
 DIGITS = "35209900176148"
 IMEI = Imei.parse(DIGITS)
 KEYS = KeyRing({1: b"1" * 32, 3: b"3" * 32}, {1: b"h" * 32, 9: b"H" * 32}, b"r" * 32)
-AT_REST = AtRest(KEYS.at_rest)
+AT_REST = AtRest(KEYS.at_rest, os.urandom)
 
 
 def made(imei: Imei) -> Credential:
@@ -118,7 +118,7 @@ def test_files_are_whole_and_for_their_owner_only(tmp_path: Path) -> None:
         assert path.name == f"device-{AT_REST.device_id(imei).hex()[:16]}.cbor"
         one = Credential.read(path.read_bytes())
         assert Credential.read(path.with_suffix(".json").read_bytes()) == one
-        assert KEYS.claim(one.handle) == (3, imei, one.device_key, True)
+        assert KEYS.claim(one.handle, nobodys(os.urandom)) == (3, imei, one.device_key, True)
         assert replace(one, handle=b"") == replace(made(imei), handle=b"")
     everything = b"".join(file.name.encode() + file.read_bytes() for file in out.iterdir())
     assert not any(form in everything for _, imei in devices(30) for form in (imei.digits.encode(), imei.packed))

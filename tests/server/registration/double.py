@@ -225,4 +225,4 @@ class Server:
         return taken
 
     def device_id(self, imei: Imei) -> bytes:
-        return AtRest(self.keys.at_rest).device_id(imei)
+        return AtRest(self.keys.at_rest, urandom).device_id(imei)

@@ -141,7 +141,7 @@ def test_everything_unproved_gets_one_answer(server: Server, device: Device, mak
 
 def test_made_up_keys_are_no_keys(server: Server, device: Device) -> None:
     """Not even who knew the keys that stand in for missing ones could do anything with them."""
-    master, handle = server.keys._nobodys
+    master, handle = server.registrar._authenticator._nobodys
     device.key = master.device_key(device.imei)
     for hkid in (0, 99):
         for epoch in (0, 1, 9):
@@ -251,7 +251,7 @@ def test_no_secret_in_the_repr_of_a_proof(server: Server, device: Device) -> Non
     request = device.request()
     message = decode(request)
     assert isinstance(message, Request)
-    prover = Authenticator(REALM, server.keys, AtRest(server.keys.at_rest), allow_clear_imei=False)
+    prover = Authenticator(REALM, server.keys, AtRest(server.keys.at_rest, urandom), urandom, allow_clear_imei=False)
     proof = prover.prove(message, request, sha256(request).digest())
     assert (proof.epoch, proof.imei, proof.device) == (1, device.imei, server.device_id(device.imei))
     shown = f"request={message!r}, step=RequestStep(), epoch=1, imei=Imei(redacted), refusal={proof.refusal!r}"

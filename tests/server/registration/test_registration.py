@@ -13,6 +13,7 @@ from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import nobodys
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.contract import Facts
@@ -29,7 +30,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert response.client_id is not None
     assert FIRST <= int.from_bytes(response.client_id, "big") <= LAST
     assert response.sealed_handle is not None
-    assert server.keys.claim(step.mask(response.sealed_handle)) == (1, device.imei, device.key, True)
+    assert server.keys.claim(step.mask(response.sealed_handle), nobodys(urandom)) == (1, device.imei, device.key, True)
     assert not server.rows(), "nothing is written before SUCCESS"
 
     success, last = device.success(step, reply)
@@ -46,7 +47,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert (row.established_at, row.expires_at) == (WALL, WALL + 86400)
     assert json.loads(row.properties) == {"battery": None}
     assert json.loads(row.policies) == {"battery": {"every": 3600}}
-    at_rest = AtRest(server.keys.at_rest)
+    at_rest = AtRest(server.keys.at_rest, urandom)
     assert at_rest.open_imei(row.sealed_imei, row.device) == device.imei
     assert at_rest.open_keys(row.sealed_keys, row.client_id) == b"".join(last.export())
     assert server.events() == ["response", "established"]

@@ -13,7 +13,7 @@ Make = Callable[..., Session]
 
 
 def test_the_database_holds_no_imei_and_no_session_key(store: SqliteStore, make: Make, path: Path, now: int) -> None:
-    at_rest = AtRest(os.urandom(32))
+    at_rest = AtRest(os.urandom(32), os.urandom)
     imeis = [Imei.parse(f"352099{number:08}") for number in range(1, 200)]
     secrets = [os.urandom(24) for _ in imeis]
     sessions = []

@@ -12,7 +12,6 @@ import click
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_coap.numbers import SIZE_CLIENT_ID
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Restriction, Session
 from dpe_server.store.sqlite.store import SqliteStore
@@ -38,7 +37,7 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
     if (client_id is None) != imei_stdin:
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
     opened = StateDir.open(state)
-    at_rest = AtRest(opened.keys.at_rest)
+    at_rest = opened.at_rest
     with closing(SqliteStore(opened.store_path)) as store:
         if client_id is None:
             imei = Imei.parse(sys.stdin.readline())

@@ -9,7 +9,6 @@ import click
 
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import PolicyError, Traits, describe, load
 from dpe_server.store.sqlite.store import SqliteStore
@@ -71,7 +70,7 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
 
 def restriction(opened: StateDir, device: Imei) -> str:
     """Say what the server answers a device before it asks the policy, or nothing."""
-    name = AtRest(opened.keys.at_rest).device_id(device)
+    name = opened.at_rest.device_id(device)
     with closing(SqliteStore(opened.store_path)) as store:
         found = store.restrictions([name]).get(name)
         minimum = store.minimum_epoch()

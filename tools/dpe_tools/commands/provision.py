@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from dpe_coap.imei import Imei
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.provisioning import write_credentials
 from dpe_server.operation.state_dir import StateDir
@@ -37,7 +36,7 @@ def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, a
     hidden = out is None and terminal.is_terminal()
     with progress(good, None if hidden else imeis.total(imei, csv), hidden=hidden) as devices:
         if out is not None:
-            count = sum(1 for _ in write_credentials(out, devices, make, AtRest(opened.keys.at_rest).device_id))
+            count = sum(1 for _ in write_credentials(out, devices, make, opened.at_rest.device_id))
         else:
             for _, one in devices:
                 show(make(one), as_json or not terminal.is_terminal())

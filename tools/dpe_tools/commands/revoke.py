@@ -5,7 +5,6 @@ from contextlib import closing
 
 import click
 
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.sqlite.store import SqliteStore
@@ -24,7 +23,7 @@ from dpe_tools import imeis
 def revoke(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, below_epoch: int | None) -> None:
     """Refuse these devices from now on and end their sessions; a running server heeds it at once."""
     opened = StateDir.open(state)
-    at_rest = AtRest(opened.keys.at_rest)
+    at_rest = opened.at_rest
     good = imeis.Good(imeis.rows(imei, csv, stdin))
     ended = 0
     with closing(SqliteStore(opened.store_path)) as store:

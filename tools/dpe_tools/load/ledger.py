@@ -80,7 +80,7 @@ def compare(ledger: Ledger, state: StateDir) -> Agreement:
         device.earlier.add(device.client_id)
         device.registered, device.client_id, device.keys = registered, client_id, keys
     found = Agreement()
-    at_rest = AtRest(state.keys.at_rest)
+    at_rest = state.at_rest
     numbers = list(known)
     with closing(SqliteStore(state.store_path)) as store:
         for start in range(0, len(numbers), CHUNK):

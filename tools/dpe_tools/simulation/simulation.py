@@ -59,7 +59,7 @@ class Simulation:
         kinds = {"sqlite": trouble.sqlite, "workers": trouble.workers > 1, "aiocoap alone": not trouble.lane}
         world.counts.update({kind: 1 for kind, is_so in kinds.items() if is_so})
         self._keys = self._ring()
-        at_rest = AtRest(self._keys.at_rest)
+        at_rest = AtRest(self._keys.at_rest, world.random_bytes)
         self._invariants = Invariants(world, at_rest)
         self._device_id = at_rest.device_id
         self._commits = trouble.commits
