@@ -8,6 +8,7 @@ import pytest
 
 from dpe_server.handling import batching
 from dpe_server.registration import transactions
+from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import State
 from tests.formal.spin import MODEL
 
@@ -78,7 +79,7 @@ def test_bounds_that_the_model_shares_with_the_code(root: Path) -> None:
     registration = (root / "device" / "dpe_device" / "registration.py").read_text(encoding="utf-8")
     defined = dict(re.findall(r"#define (\w+) +(\d+)", TEXT))
     assert re.findall(r"_EXCHANGES = const\((\d+)\)", registration) == [defined["EXCHANGES"]]
-    assert int(defined["PER_DEVICE"]) <= transactions.PER_DEVICE
-    assert f"the code has {transactions.PER_DEVICE} */" in TEXT
+    assert int(defined["PER_DEVICE"]) <= PER_DEVICE
+    assert f"the code has {PER_DEVICE} */" in TEXT
     assert int(defined["BATCH"]) <= batching.BATCH
     assert f"the code has up to {batching.BATCH} */" in TEXT

@@ -15,10 +15,12 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_device.registration import BACKOFF, CONFIRMING, REFUSED, REQUESTING
 from dpe_server import policy
+from dpe_server.handling.handler import handle
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.config import Config
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet
@@ -46,6 +48,9 @@ server = "coap://192.0.2.2"
 """
 
 
+WALL = 1_700_000_000
+
+
 class World:
     """A network and a server on it, in virtual time: every datagram takes 1 ms each way."""
 
@@ -58,8 +63,8 @@ class World:
             realm=state.config.realm,
             keys=state.keys,
             policy=policy.parse(policy_text),
-            store=self.store,
             random=secrets.token_bytes,
+            ordinals=Ordinals.after(0, 0, WALL),
         )
         self.loses: Callable[[bytes], bool] = lambda _datagram: False
         self.leased = self.most_leased = 0
@@ -84,7 +89,8 @@ class World:
         if datagram[HEADER + 2] == 1:
             self.requests.append(self.now)
         if not self.loses(datagram):
-            (reply,) = self.registrar.handle([datagram[HEADER:]], self.now / S, 1_700_000_000 + self.now / S)
+            now = self.now / S
+            (reply,) = handle(self.registrar, self.store, [datagram[HEADER:]], now, WALL + now).replies
             header = bytes([0x62, reply.code]) + datagram[2:6]
             option = b"" if reply.content_format is None else b"\xc1" + bytes([reply.content_format])
             answer = header + option + (b"\xff" + reply.payload if reply.payload else b"")

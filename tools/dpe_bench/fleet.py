@@ -7,12 +7,14 @@ from itertools import islice
 from pathlib import Path
 from secrets import token_bytes
 
+from dpe_coap.client_ids import client_id_of
 from dpe_coap.imei import Imei
 from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.contract import Questions
 from dpe_server.store.sqlite.store import SqliteStore
 
 _TAC = "35000000"
@@ -42,11 +44,8 @@ def check(store_path: Path, keys: KeyRing, results: Path) -> tuple[int, int]:
     with closing(SqliteStore(store_path)) as store:
         for chunk in _chunks(said.items()):
             devices = {at_rest.device_id(imei(number)): client_id for number, client_id in chunk}
-            sessions = store.sessions_of(devices)
-            wrong += sum(
-                device not in sessions or sessions[device].client_id != client_id
-                for device, client_id in devices.items()
-            )
+            stored = store.look(Questions(client_ids_of=set(devices))).client_ids_of
+            wrong += sum(stored.get(device) != client_id_of(client_id) for device, client_id in devices.items())
     return len(said), wrong
 
 

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
+from dpe_coap.client_ids import client_id_of
 from dpe_coap.errors import LocalError
 from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
+from dpe_server.handling.handler import handle
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
@@ -42,8 +45,8 @@ class Devices:
             realm=state.config.realm,
             keys=state.keys,
             policy=policy.load(state.policy_path),
-            store=store,
             random=secrets.token_bytes,
+            ordinals=Ordinals.after(store.last_ordinal(), time.monotonic(), time.time()),
         )
 
     def register(self, numbers: Sequence[int]) -> Took:
@@ -58,7 +61,7 @@ class Devices:
         confirms, second = self._serve(successes)
         for number, client, datagram in zip(numbers, clients, confirms, strict=True):
             client.step(2, datagram)
-            if client.state != REGISTERED or client.client_id != self.session(number).client_id:
+            if client.state != REGISTERED or client_id_of(client.client_id or b"") != self.session(number).client_id:
                 raise _defect()
         return Took(first.wall + second.wall, first.cpu + second.cpu)
 
@@ -68,8 +71,10 @@ class Devices:
 
     def session(self, number: int) -> Session:
         """Return the device's session; KeyError if it has none."""
-        name = self.name(number)
-        return self._store.sessions_of([name])[name]
+        session = self._store.session_of(self.name(number))
+        if session is None:
+            raise KeyError(number)
+        return session
 
     def _client(self, number: int) -> Registration:
         made = asdict(credential(self._state.keys, self._state.config, imei(number)))
@@ -82,9 +87,8 @@ class Devices:
             raise _defect()  # a device was refused
         payloads = [datagram[_HEADER:] for datagram in sent]
         start, used = time.perf_counter(), time.process_time()
-        replies = self._registrar.handle(payloads, time.monotonic(), time.time())
+        replies = handle(self._registrar, self._store, payloads, time.monotonic(), time.time()).replies
         took = Took(time.perf_counter() - start, time.process_time() - used)
-        self._registrar.take_audit()
         answers = []
         for datagram, reply in zip(sent, replies, strict=True):
             option = b"" if reply.content_format is None else bytes([0xC1, reply.content_format])

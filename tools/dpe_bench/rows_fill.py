@@ -1,6 +1,7 @@
 """Fills a store with sessions that look like real ones, through the store's own commit."""
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -74,7 +75,7 @@ class Rows:
                 drawn[name] = random[at : at + size]
                 at += size
             # The policy's range has the first four bits in common.
-            first = self._pattern.client_id[0] & 0xF0 | drawn["client_id"][0] & 0x0F
-            drawn |= {"client_id": bytes([first]) + drawn["client_id"][1:], "device": device}
+            client_id = self._pattern.client_id & 0xF << 52 | secrets.randbits(52)
+            drawn |= {"client_id": client_id, "device": device}
             made.append(replace(self._pattern, **drawn, ordinal=ordinal, expires_at=expires_at))
         return sorted(made, key=lambda session: session.client_id)

@@ -15,6 +15,7 @@ from statistics import mean, median
 
 from dpe_bench.rows_devices import Devices
 from dpe_bench.rows_fill import ENDED, Rows
+from dpe_coap.client_ids import client_id_text
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.server_process import ServerProcess
 
@@ -95,8 +96,8 @@ def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> S
         client_ids = [
             devices.session(number).client_id for number in random.sample(range(size), min(size, effort.look_ups))
         ]
-        look_ups = [_time(partial(store.sessions, [client_id])) for client_id in client_ids]
-        shown = devices.session(rows.count - 1).client_id.hex()
+        look_ups = [_time(partial(store.session, client_id)) for client_id in client_ids]
+        shown = client_id_text(devices.session(rows.count - 1).client_id)
         prune, prune_wait = prune_beside_commits(store, rows, effort.ended)
         write_ahead = database.with_name(f"{database.name}-wal").stat().st_size
     return Sample(

@@ -31,7 +31,7 @@ def test_names_and_keys_stay_what_they_are() -> None:
 @given(st.binary(max_size=80))
 def test_what_is_sealed_opens(keys: bytes) -> None:
     at_rest = AtRest(KEY, urandom)
-    client_id = urandom(7)
+    client_id = 0x1C77F1FADC7917
     assert at_rest.open_keys(at_rest.seal_keys(keys, client_id), client_id) == keys
     device = at_rest.device_id(IMEI)
     assert at_rest.open_imei(at_rest.seal_imei(IMEI, device), device) == IMEI
@@ -48,29 +48,29 @@ def test_a_seal_draws_its_nonce_where_it_is_told() -> None:
     drawn = [b"first  nonce", b"second nonce"]
     at_rest = AtRest(KEY, lambda size: drawn.pop(0)[:size])
     assert at_rest.seal_imei(IMEI, bytes(16)).startswith(b"first  nonce")
-    assert at_rest.seal_keys(b"keys", b"7 bytes").startswith(b"second nonce")
+    assert at_rest.seal_keys(b"keys", 7).startswith(b"second nonce")
 
 
 @dataclass(frozen=True)
 class Attempt:
     key: bytes = KEY
-    record: bytes = b"7 bytes"
+    client_id: int = 7
     flip: int | None = None
     size: int | None = None
 
 
 @pytest.mark.parametrize(
     "attempt",
-    [Attempt(key=bytes(32)), Attempt(record=b"another"), *(Attempt(flip=n) for n in range(12 + 24 + 16))]
+    [Attempt(key=bytes(32)), Attempt(client_id=8), *(Attempt(flip=n) for n in range(12 + 24 + 16))]
     + [Attempt(size=n) for n in (0, 1, 7, 8, 11, 12, 27, 28, 51)],
     ids=str,
 )
 def test_what_was_not_sealed_so_does_not_open(attempt: Attempt) -> None:
-    sealed = bytearray(AtRest(KEY, urandom).seal_keys(b"the keys of the session.", b"7 bytes"))
+    sealed = bytearray(AtRest(KEY, urandom).seal_keys(b"the keys of the session.", 7))
     if attempt.flip is not None:
         sealed[attempt.flip] ^= 1
     with pytest.raises(AtRestError, match="does not open") as caught:
-        AtRest(attempt.key, urandom).open_keys(bytes(sealed[: attempt.size]), attempt.record)
+        AtRest(attempt.key, urandom).open_keys(bytes(sealed[: attempt.size]), attempt.client_id)
     assert "keys.json" in caught.value.hint
     assert caught.value.__cause__ is None
 
@@ -79,7 +79,7 @@ def test_an_imei_does_not_open_as_session_keys_nor_for_another_device() -> None:
     at_rest = AtRest(KEY, urandom)
     sealed = at_rest.seal_imei(IMEI, bytes(16))
     with pytest.raises(AtRestError):
-        at_rest.open_keys(sealed, bytes(16))
+        at_rest.open_keys(sealed, 0)
     with pytest.raises(AtRestError):
         at_rest.open_imei(sealed, bytes(15) + b"\x01")
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from dpe_server.handling.records import AuditRecord
 from dpe_server.operation.audit import AuditLog
-from dpe_server.registration.registrar import Audit
 
-ESTABLISHED = Audit("established", {"client_id": "00112233445566", "rule": "all"})
-UNPROVED = Audit("unauthenticated", {"reason": "bad security token"})
+ESTABLISHED = AuditRecord("established", {"client_id": "00112233445566", "rule": "all"})
+UNPROVED = AuditRecord("unauthenticated", {"reason": "bad security token"})
 WALL = 1_700_000_000.5
 
 
@@ -39,7 +39,7 @@ def test_a_decision_is_one_line(path: Path) -> None:
 def test_any_text_comes_back_from_a_line(path: Path) -> None:
     name = 'a "rule" \\ of\nm\u00fcnchen \u2028 },{ \U0001f4df'
     audit = AuditLog(path)
-    audit.write([Audit("response", {"rule": name, "suite": 2})], 0, WALL)
+    audit.write([AuditRecord("response", {"rule": name, "suite": 2})], 0, WALL)
     audit.close(WALL)
     (line,) = lines(path)
     assert (line["rule"], line["suite"]) == (name, 2)
@@ -56,7 +56,7 @@ def test_it_appends_to_what_is_there(path: Path) -> None:
 def test_senders_without_a_key_get_ten_lines_a_second_and_a_count(path: Path) -> None:
     audit = AuditLog(path)
     audit.write([UNPROVED] * 8, 100.0, WALL)
-    audit.write([Audit("malformed", {})] * 8 + [ESTABLISHED], 100.9, WALL)
+    audit.write([AuditRecord("malformed", {})] * 8 + [ESTABLISHED], 100.9, WALL)
     events = [line["event"] for line in lines(path)]
     assert events == ["unauthenticated"] * 8 + ["malformed"] * 2 + ["established"]
     audit.write([UNPROVED], 101.0, WALL)
@@ -104,7 +104,7 @@ def test_lines_of_several_processes_stay_whole(path: Path) -> None:
     def write(number: int) -> None:
         audit = AuditLog(path)
         for _ in range(50):
-            audit.write([Audit("established", {"worker": number, "text": "x" * 100})] * 200, 0, WALL)
+            audit.write([AuditRecord("established", {"worker": number, "text": "x" * 100})] * 200, 0, WALL)
         audit.close(WALL)
 
     with ThreadPoolExecutor(4) as workers:

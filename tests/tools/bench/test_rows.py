@@ -14,8 +14,9 @@ from dpe_bench.rows_fill import ENDED, Rows
 from dpe_bench.rows_measure import QUICK, Sample, measure, prune_beside_commits
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Session
-from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
+from dpe_server.store.contract import PRUNE_CHUNK, Session
+from dpe_server.store.opening import examine
+from dpe_server.store.sqlite.store import SqliteStore
 from tests.tools.conftest import Invoke
 
 
@@ -39,11 +40,12 @@ def test_a_filled_store_is_as_if_devices_had_registered(rows: Rows) -> None:
             if isinstance(values[0], bytes):
                 assert {len(value) for value in values} == {len(getattr(real, field.name))}
                 assert len(set(values)) == 2_500
-        ids = [int.from_bytes(session.client_id) for session in found]
+        ids = [session.client_id for session in found]
+        assert len(set(ids)) == 2_500
         assert 0x10000000000000 <= min(ids) <= max(ids) <= 0x1FFFFFFFFFFFFF
         devices.register([2_000, 2_600])  # one of them has a session
-        assert store.count(0) == 2_501
-        assert store.integrity_check() == []
+        assert store.stats(0).live == 2_501
+    assert examine(f"sqlite:{rows.state.store_path}", thorough=True).faults == []
 
 
 def test_a_device_that_does_not_register_is_an_error(rows: Rows) -> None:
@@ -63,7 +65,7 @@ def test_every_figure_is_measured(rows: Rows, tmp_path: Path) -> None:
     assert sample.batch_p50 <= sample.batch_p99
     assert sample.single_p50 <= sample.single_p99
     with closing(SqliteStore(rows.state.store_path)) as store:
-        assert store.count(0) == rows.count
+        assert store.stats(0).live == rows.count
 
 
 def test_all_that_has_ended_is_pruned(rows: Rows) -> None:

@@ -24,8 +24,10 @@ from dpe_bench.servers.stages import COMMIT, OTHER, STAGES
 from dpe_bench.transport import KEY
 from dpe_bench.transport_job import TransportJob, answer
 from dpe_coap.errors import LocalError
+from dpe_server.handling.handler import handle
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load as load_policy
+from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.conftest import missing
@@ -220,12 +222,12 @@ class Served:
                 realm="test",
                 keys=self.state.keys,
                 policy=load_policy(self.state.policy_path),
-                store=store,
                 random=secrets.token_bytes,
+                ordinals=Ordinals(1),
             )
 
             def answer_(request: ReceivedRequest) -> Iterable[bytes]:
-                (reply,) = registrar.handle([request.payload], 0, 1e9)
+                (reply,) = handle(registrar, store, [request.payload], 0, 1e9).replies
                 return [request.reply(self.tamper(reply.payload), code=reply.code)]
 
             with Peer(answer_) as peer:
@@ -336,7 +338,7 @@ def test_the_job_takes_nothing_else() -> None:
     assert cbor2.loads(answer(HMAC_KEY, request) or b"")[2] == 70_001
     bad = [b"", b"\xff", request[:-1] + b"x", cbor2.dumps({1: 1}), cbor2.dumps([1]), request[:-17]]
     assert [answer(HMAC_KEY, payload) for payload in bad] == [None] * len(bad)
-    replies = job.complete(job.prepare([request, *bad], 0, 0), [], 0)
+    replies = job.complete(job.read([request, *bad], 0), [], 0).replies
     assert [reply.code for reply in replies] == [0x44] + [0x81] * len(bad)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dpe_bench.device.contenders import Contender
 from dpe_bench.device.interpreter import Interpreter, lines_of
+from dpe_coap.client_ids import client_id_text
 from dpe_tools.stage import Stage
 
 TEST_TAC = "00101700"
@@ -79,7 +80,7 @@ class Ground:
                 process.kill()
                 process.wait()
         said = [client_id for client_id, _ in lines if client_id != "-"]
-        stored = {session.client_id.hex() for session in self.stage.sessions()}
+        stored = {client_id_text(session.client_id) for session in self.stage.sessions()}
         registered = len(stored.intersection(said))
         taken = sum(int(taken) for _, taken in lines) if counted else None
         return Outcome(count, registered, len(said) - registered, taken)
