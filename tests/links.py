@@ -55,5 +55,5 @@ async def settle() -> None:
 
 
 def never_separate() -> Any:
-    """Let the site take its time: on a busy machine it would acknowledge first, and answer later."""
+    """Let the aiocoap endpoint take its time: on a busy machine it would acknowledge first, and answer later."""
     return patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60)

@@ -1,1 +1,1 @@
-"""The DPE Server: registrar, ID Manager, policy, store and their CoAP site."""
+"""The DPE Server: registrar, ID Manager, policy, store and their CoAP endpoint."""

@@ -123,7 +123,7 @@ def test_overload_is_5_03_and_empty(
         request = Device(state).request()
         late.send(bytes(Message(CON, POST, 100, b"late", REGISTER, request)))
         assert late.receive() == Message(ACK, 0xA3, 100, b"late", ((coap.MAX_AGE, b"\x3c"),))
-        response = late.request(POST, REGISTER, b"\xff")  # nor is it better to be answered by the site
+        response = late.request(POST, REGISTER, b"\xff")  # nor is it better to be answered by the aiocoap endpoint
         assert (response.dotted, response.uint(coap.MAX_AGE), response.payload) == ("5.03", 60, b"")
         assert late.discover().dotted == "2.05"
         slow.finish()

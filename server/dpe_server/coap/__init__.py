@@ -1,4 +1,6 @@
-"""CoAP: options, the lane of batches, the endpoint for everything else, resources, discovery, fairness in a flood.
+"""CoAP, from a datagram to its response: options, the lane, the aiocoap endpoint, and a router with its resources.
 
-It knows what a request is, and no message of DPE: those are for the handlers that it is given.
+Here is also what tells a duplicate, and in a flood whose turn it is. No message, path or database is known here: what
+decides a payload, and the tables that recognise it, come from outside. Of the project it imports dpe_coap,
+handling.reply, net and files.
 """

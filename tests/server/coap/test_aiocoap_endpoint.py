@@ -20,7 +20,7 @@ from tests.serving import HAS_IPV6, LoopThread, needs_ipv6
 ADDRESSES = ["127.0.0.1:0", "[::1]:0"][: 1 + HAS_IPV6]
 
 
-class Site:
+class Running:
     """A server whose registrar is a function of the test."""
 
     def __init__(self, loop: LoopThread) -> None:
@@ -61,18 +61,18 @@ class Site:
 
 
 @pytest.fixture
-def site(caplog: pytest.LogCaptureFixture) -> Iterator[Site]:
+def running(caplog: pytest.LogCaptureFixture) -> Iterator[Running]:
     with LoopThread() as loop, capture_logs() as logs, caplog.at_level(logging.WARNING):
-        site = Site(loop)
-        yield site
-        loop.run(site.stop())
+        running = Running(loop)
+        yield running
+        loop.run(running.stop())
     assert [log for log in logs if log["event"] != "request failed"] == []
     assert caplog.records == []
 
 
 @pytest.fixture(params=[0, pytest.param(1, marks=needs_ipv6)], ids=["IPv4", "IPv6"])
-def client(site: Site, request: pytest.FixtureRequest) -> Iterator[Client]:
-    with Client(site.uris[request.param]) as client:
+def client(running: Running, request: pytest.FixtureRequest) -> Iterator[Client]:
+    with Client(running.uris[request.param]) as client:
         yield client
 
 
@@ -86,12 +86,12 @@ def quiet(client: Client) -> bool:
     return client.receive() == Message(RST, 0, 0xFFFF)
 
 
-def test_a_confirmable_request_gets_a_piggybacked_response(site: Site, client: Client) -> None:
+def test_a_confirmable_request_gets_a_piggybacked_response(running: Running, client: Client) -> None:
     client.send(post(b"abc", 0x1234, b"token"))
     assert client.receive() == Message(ACK, 0x44, 0x1234, b"token", ((12, b"\x3c"),), b"cba")
 
 
-def test_a_non_confirmable_request_gets_a_non_confirmable_response(site: Site, client: Client) -> None:
+def test_a_non_confirmable_request_gets_a_non_confirmable_response(running: Running, client: Client) -> None:
     client.send(post(b"abc", 0x1234, b"token", kind=NON))
     response = client.receive()
     assert response is not None
@@ -99,21 +99,21 @@ def test_a_non_confirmable_request_gets_a_non_confirmable_response(site: Site, c
 
 
 @pytest.mark.parametrize("token", [b"", b"12345678"])
-def test_coap_tokens_of_all_lengths_come_back(site: Site, client: Client, token: bytes) -> None:
+def test_coap_tokens_of_all_lengths_come_back(running: Running, client: Client, token: bytes) -> None:
     client.send(post(b"abc", 1, token))
     response = client.receive()
     assert response is not None
     assert response.coap_token == token
 
 
-def test_discovery(site: Site, client: Client) -> None:
+def test_discovery(running: Running, client: Client) -> None:
     response = client.discover()
     assert (response.dotted, response.uint(coap.CONTENT_FORMAT)) == ("2.05", 40)
     assert response.payload == b'</dpe/register>;rt="dpe.register";if="dpe-1";ct=60'
 
 
-def test_a_slow_response_is_acknowledged_first_and_comes_separately(site: Site, client: Client) -> None:
-    go_on = site.gate()
+def test_a_slow_response_is_acknowledged_first_and_comes_separately(running: Running, client: Client) -> None:
+    go_on = running.gate()
     client.send(post(b"abc", 0x1234, b"token"))
     assert client.receive() == Message(ACK, 0, 0x1234)
     go_on()
@@ -124,14 +124,14 @@ def test_a_slow_response_is_acknowledged_first_and_comes_separately(site: Site, 
     client.send(post(b"abc", 0x1234, b"token"))  # a late duplicate
     assert client.receive() == Message(ACK, 0, 0x1234)
     assert quiet(client)
-    assert site.asked == [b"abc"]
+    assert running.asked == [b"abc"]
 
 
 def test_a_separate_response_that_is_not_acknowledged_is_sent_again(
-    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+    running: Running, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TransportTuning, "ACK_TIMEOUT", 0.01)
-    go_on = site.gate()
+    go_on = running.gate()
     client.send(post(b"abc", 0x1234))
     client.receive()
     go_on()
@@ -146,11 +146,11 @@ def test_a_separate_response_that_is_not_acknowledged_is_sent_again(
     assert quiet(client)
 
 
-def test_a_slow_refusal_is_not_retransmitted(site: Site, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_refusal_is_not_retransmitted(running: Running, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sender of a request that proves nothing may have made up its address."""
     monkeypatch.setattr(TransportTuning, "ACK_TIMEOUT", 0.01)
-    go_on = site.gate()
-    site.reply = UNAUTHORIZED
+    go_on = running.gate()
+    running.reply = UNAUTHORIZED
     client.send(post(b"abc", 0x1234, b"token"))
     assert client.receive() == Message(ACK, 0, 0x1234)
     go_on()
@@ -160,8 +160,8 @@ def test_a_slow_refusal_is_not_retransmitted(site: Site, client: Client, monkeyp
     assert client.receive(timeout=0.1) is None
 
 
-def test_a_slow_response_to_a_non_confirmable_request_is_non_confirmable(site: Site, client: Client) -> None:
-    go_on = site.gate()
+def test_a_slow_response_to_a_non_confirmable_request_is_non_confirmable(running: Running, client: Client) -> None:
+    go_on = running.gate()
     client.send(post(b"abc", 0x1234, kind=NON))
     assert quiet(client)
     go_on()
@@ -170,17 +170,17 @@ def test_a_slow_response_to_a_non_confirmable_request_is_non_confirmable(site: S
     assert (response.type, response.dotted) == (NON, "2.04")
 
 
-def test_a_duplicate_gets_the_same_datagram_and_is_decided_once(site: Site, client: Client) -> None:
+def test_a_duplicate_gets_the_same_datagram_and_is_decided_once(running: Running, client: Client) -> None:
     request = post(b"abc", 7)
     client.send(request)
     first = client.receive()
     client.send(request)
     assert client.receive() == first
-    assert site.asked == [b"abc"]
+    assert running.asked == [b"abc"]
 
 
-def test_a_duplicate_of_a_request_under_way_is_not_decided_again(site: Site, client: Client) -> None:
-    go_on = site.gate()
+def test_a_duplicate_of_a_request_under_way_is_not_decided_again(running: Running, client: Client) -> None:
+    go_on = running.gate()
     request = post(b"abc", 7)
     client.send(request)
     client.send(request)
@@ -190,19 +190,19 @@ def test_a_duplicate_of_a_request_under_way_is_not_decided_again(site: Site, cli
     assert response is not None
     client.send(bytes(Message(ACK, 0, response.message_id)))
     assert quiet(client)
-    assert site.asked == [b"abc"]
+    assert running.asked == [b"abc"]
 
 
-def test_a_duplicate_non_confirmable_request_is_ignored(site: Site, client: Client) -> None:
+def test_a_duplicate_non_confirmable_request_is_ignored(running: Running, client: Client) -> None:
     request = post(b"abc", 7, kind=NON)
     client.send(request)
     assert client.receive() is not None
     client.send(request)
     assert quiet(client)
-    assert site.asked == [b"abc"]
+    assert running.asked == [b"abc"]
 
 
-def test_a_message_id_that_comes_again_with_other_bytes_is_a_new_request(site: Site, client: Client) -> None:
+def test_a_message_id_that_comes_again_with_other_bytes_is_a_new_request(running: Running, client: Client) -> None:
     """A device that restarts and counts from the same number must not be locked out for an exchange lifetime."""
     client.send(post(b"abc", 7, b"one"))
     client.receive()
@@ -212,16 +212,16 @@ def test_a_message_id_that_comes_again_with_other_bytes_is_a_new_request(site: S
     assert (response.coap_token, response.payload) == (b"two", b"fed")
 
 
-def test_message_ids_of_different_peers_are_kept_apart(site: Site) -> None:
-    with Client(site.uri) as one, Client(site.uri) as two:
+def test_message_ids_of_different_peers_are_kept_apart(running: Running) -> None:
+    with Client(running.uri) as one, Client(running.uri) as two:
         one.send(post(b"abc", 7))
         two.send(post(b"abc", 7))
         assert one.receive() == two.receive()
-    assert site.asked == [b"abc", b"abc"]
+    assert running.asked == [b"abc", b"abc"]
 
 
-def test_several_requests_of_one_peer_may_be_under_way(site: Site, client: Client) -> None:
-    go_on = site.gate()
+def test_several_requests_of_one_peer_may_be_under_way(running: Running, client: Client) -> None:
+    go_on = running.gate()
     for number in range(5):
         client.send(post(bytes([number]), number, bytes([number])))
     assert {message.message_id for _ in range(5) if (message := client.receive())} == set(range(5))
@@ -235,8 +235,8 @@ def test_several_requests_of_one_peer_may_be_under_way(site: Site, client: Clien
     assert payloads == {bytes([number]) for number in range(5)}
 
 
-def test_a_coap_token_used_twice_at_once_is_the_peer_s_loss_alone(site: Site, client: Client) -> None:
-    go_on = site.gate()
+def test_a_coap_token_used_twice_at_once_is_the_peer_s_loss_alone(running: Running, client: Client) -> None:
+    go_on = running.gate()
     client.send(post(b"abc", 1, b"same"))
     client.send(post(b"def", 2, b"same"))
     assert client.receive() is not None
@@ -259,11 +259,11 @@ RESET = {
 
 
 @pytest.mark.parametrize("datagram", RESET.values(), ids=RESET)
-def test_what_cannot_be_processed_gets_a_reset(site: Site, datagram: bytes) -> None:
-    with Client(site.uri) as client:
+def test_what_cannot_be_processed_gets_a_reset(running: Running, datagram: bytes) -> None:
+    with Client(running.uri) as client:
         client.send(datagram)
         assert client.receive() == Message(RST, 0, 0x0102)
-    assert site.asked == []
+    assert running.asked == []
 
 
 IGNORED = {
@@ -281,37 +281,37 @@ IGNORED = {
 
 
 @pytest.mark.parametrize("datagram", IGNORED.values(), ids=IGNORED)
-def test_what_is_to_be_ignored_is(site: Site, datagram: bytes) -> None:
-    with Client(site.uri) as client:
+def test_what_is_to_be_ignored_is(running: Running, datagram: bytes) -> None:
+    with Client(running.uri) as client:
         client.send(datagram)
         assert quiet(client)
-    assert site.asked == []
+    assert running.asked == []
 
 
-def test_a_defect_is_5_03_and_one_log_line(site: Site, client: Client) -> None:
+def test_a_defect_is_5_03_and_one_log_line(running: Running, client: Client) -> None:
     async def fail(payload: bytes) -> Reply:
         raise RuntimeError("secret")
 
-    site.decide = fail
+    running.decide = fail
     with capture_logs() as logs:
         response = client.post(b"abc")
     assert (response.dotted, response.uint(coap.MAX_AGE), response.payload) == ("5.03", 60, b"")
     assert [(log["event"], log["error"]) for log in logs] == [("request failed", "RuntimeError")]
     assert "secret" not in str(logs)
-    site.decide = site.reverse
+    running.decide = running.reverse
     assert client.post(b"abc").dotted == "2.04"
 
 
-def test_closing_sends_the_answers_that_are_being_made(site: Site, client: Client) -> None:
-    go_on = site.gate()
+def test_closing_sends_the_answers_that_are_being_made(running: Running, client: Client) -> None:
+    go_on = running.gate()
     client.send(post(b"abc", 7))
     assert client.receive() == Message(ACK, 0, 7)
-    closing = asyncio.run_coroutine_threadsafe(site.stop(), site.loop.loop)
+    closing = asyncio.run_coroutine_threadsafe(running.stop(), running.loop.loop)
     client.send(post(b"late", 8))
     go_on()
     response = client.receive()
     assert response is not None
     assert response.payload == b"cba"
     closing.result(10)
-    assert site.asked == [b"abc"]
-    site.server, _ = site.loop.call(site._start)  # for the fixture to stop
+    assert running.asked == [b"abc"]
+    running.server, _ = running.loop.call(running._start)  # for the fixture to stop

@@ -1,4 +1,4 @@
-"""What the site does when more comes than it can answer: bounded work in a turn, bounded memory, 5.03 from bytes."""
+"""The aiocoap endpoint under overload: bounded work in a turn, bounded memory, 5.03 from bytes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -16,8 +16,8 @@ from tests.links import FakeLink, never_separate, settle
 BUSY = ((MAX_AGE, b"\x3c"),)
 
 
-class Site:
-    """A site on a link of the test; answers to POST wait for ``gate``."""
+class Running:
+    """An endpoint on a link of the test; answers to POST wait for ``gate``."""
 
     def __init__(self) -> None:
         self.link = FakeLink()
@@ -40,11 +40,11 @@ class Site:
         await self.server.close()
 
 
-def run(test: Callable[[Site], Coroutine[Any, Any, None]]) -> None:
+def run(test: Callable[[Running], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        site = Site()
-        await test(site)
-        await site.close()
+        running = Running()
+        await test(running)
+        await running.close()
 
     with never_separate():
         asyncio.run(main())
@@ -59,12 +59,12 @@ def posts(count: int) -> list[bytes]:
 
 
 def test_a_burst_is_answered_a_part_a_turn() -> None:
-    async def test(site: Site) -> None:
-        site.link.put(*gets(UNDER_WAY))
+    async def test(running: Running) -> None:
+        running.link.put(*gets(UNDER_WAY))
         answered = 0
         while answered < UNDER_WAY:
             await asyncio.sleep(0)
-            messages = site.sent()
+            messages = running.sent()
             assert {message.dotted for message in messages} <= {"2.05"}
             assert len(messages) <= TURN
             answered += len(messages)
@@ -73,33 +73,33 @@ def test_a_burst_is_answered_a_part_a_turn() -> None:
 
 
 def test_what_is_too_much_is_refused_at_once() -> None:
-    async def test(site: Site) -> None:
-        site.link.put(*gets(UNDER_WAY + 3))
-        assert site.sent()[:3] == [
+    async def test(running: Running) -> None:
+        running.link.put(*gets(UNDER_WAY + 3))
+        assert running.sent()[:3] == [
             Message(ACK, 0xA3, number, number.to_bytes(2, "big"), BUSY) for number in range(UNDER_WAY, UNDER_WAY + 3)
         ]
         await settle()
-        assert len(site.sent()) == UNDER_WAY
-        site.link.put(gets(1)[0])
+        assert len(running.sent()) == UNDER_WAY
+        running.link.put(gets(1)[0])
         await settle()
-        assert len(site.sent()) == 1
+        assert len(running.sent()) == 1
 
     run(test)
 
 
 def test_requests_that_are_being_answered_count() -> None:
-    async def test(site: Site) -> None:
+    async def test(running: Running) -> None:
         for start in range(0, UNDER_WAY, TURN):
-            site.link.put(*posts(UNDER_WAY)[start : start + TURN])
+            running.link.put(*posts(UNDER_WAY)[start : start + TURN])
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        assert site.asked == UNDER_WAY
+        assert running.asked == UNDER_WAY
         for _ in range(100):  # a flood
-            site.link.put(*gets(TURN))
-            assert [message.dotted for message in site.sent()] == ["5.03"] * TURN
-        site.gate.set()
+            running.link.put(*gets(TURN))
+            assert [message.dotted for message in running.sent()] == ["5.03"] * TURN
+        running.gate.set()
         await settle()
-        assert [message.dotted for message in site.sent()] == ["2.04"] * UNDER_WAY
+        assert [message.dotted for message in running.sent()] == ["2.04"] * UNDER_WAY
 
     run(test)
 
@@ -121,21 +121,21 @@ def test_requests_that_are_being_answered_count() -> None:
     ids=bytes.hex,
 )
 def test_what_is_no_confirmable_request_is_dropped_in_a_flood(datagram: bytes) -> None:
-    async def test(site: Site) -> None:
-        site.link.put(*gets(UNDER_WAY))
-        site.sent()
-        site.link.put(datagram)
-        assert site.sent() == []
+    async def test(running: Running) -> None:
+        running.link.put(*gets(UNDER_WAY))
+        running.sent()
+        running.link.put(datagram)
+        assert running.sent() == []
         await settle()
 
     run(test)
 
 
 def test_stopping_begins_what_waits() -> None:
-    async def test(site: Site) -> None:
-        site.link.put(*posts(3 * TURN))
-        await site.server.stop()
+    async def test(running: Running) -> None:
+        running.link.put(*posts(3 * TURN))
+        await running.server.stop()
         await asyncio.sleep(0)
-        assert site.asked == 3 * TURN
+        assert running.asked == 3 * TURN
 
     run(test)
