@@ -1,0 +1,35 @@
+"""What a server answers over CoAP, and how its sockets tell devices apart in a flood."""
+
+import os
+
+from dpe_coap.messages import Request, Success, Version, encode
+from dpe_server.operation import resources
+from tests.coap import CON, DISCOVERY, GET, POST, REGISTER, Message
+from tests.server.coap.asking import ask, dotted, reverse
+
+FULL = 4
+SOURCE = slice(0, 1)
+
+
+def test_the_server_has_the_register_resource_and_lists_nothing_else() -> None:
+    router = resources.router(reverse)
+    assert ask(router, POST, REGISTER, b"abc").payload == b"cba"
+    assert ask(router, GET, DISCOVERY).payload == b'</dpe/register>;rt="dpe.register";if="dpe-1";ct=60'
+    assert dotted(ask(router, POST, REGISTER[:1])) == "4.04"
+
+
+def test_in_a_flood_a_device_has_one_request_and_one_success_decided_now_from_wherever_they_come() -> None:
+    def request(handle: bytes) -> bytes:
+        return encode(Request(handle, Version(1, 0), os.urandom(32)))
+
+    def success(client_id: bytes) -> bytes:
+        return encode(Success(client_id, 0, os.urandom(16)))
+
+    payloads = [request(bytes(17)), request(bytes(17)), success(bytes(7)), success(bytes(7))]
+    datagrams = [bytes(Message(CON, POST, number, b"", REGISTER, payload)) for number, payload in enumerate(payloads)]
+    endpoints = [bytes([number]) for number in range(FULL)]
+    scheduler = resources.scheduler(FULL, SOURCE)
+    now, _ = scheduler.take(datagrams, endpoints, 1000.0)
+    assert now == [datagrams[0], datagrams[2]]
+    later, _ = scheduler.take([], [], 1000.0)
+    assert later == [datagrams[1], datagrams[3]]
