@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from dpe_coap.client_ids import client_id_bytes, client_id_of
 from dpe_coap.messages import Confirm, decode
 from dpe_coap.numbers import Status
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import examine, open_store
 from dpe_tools import credentials
 from dpe_tools.faults import Faults
 from dpe_tools.load.bad_link import BadLink
@@ -205,25 +206,25 @@ class Crowd:
         at_rest = self.state.at_rest
         names = {number: at_rest.device_id(imei(number)) for number in self._witness.known}
         wrong = []
-        with closing(SqliteStore(self.state.store_path)) as store:
-            sessions = store.sessions_of(names.values())
+        with closing(open_store(self.state.store_url)) as store:
             for number, known in self._witness.known.items():
-                session = sessions.get(names[number])
+                session = store.session_of(names[number])
                 if session is None:
                     if any(self._ended(known)):
                         continue
                     wrong.append(f"device {number} is REGISTERED, and the server has no row for it")
-                elif session.client_id not in {known.client_id, *known.since}:
+                elif client_id_bytes(session.client_id) not in {known.client_id, *known.since}:
                     wrong.append(f"device {number} is REGISTERED, and its row has another Client ID")
-                elif session.client_id == known.client_id and (
-                    at_rest.open_keys(session.sealed_keys, session.client_id) != b"".join(known.keys)
+                elif session.client_id == client_id_of(known.client_id) and (
+                    at_rest.open_keys(session.sealed_keys, known.client_id) != b"".join(known.keys)
                     or session.confirm != known.confirm
                 ):
                     wrong.append(f"device {number} is REGISTERED, and its row has other keys or another CONFIRM")
             if whole:
                 rows = Counter(session.device for session in store.live(0))
                 wrong += [f"a device has {count} rows" for count in rows.values() if count > 1]
-                wrong += [f"the database is damaged: {line}" for line in store.integrity_check()]
+                faults = examine(self.state.store_url, thorough=True).faults
+                wrong += [f"the database is damaged: {line}" for line in faults]
         return len(names), wrong
 
     def ask_again(self, most: int = ASKED_AGAIN) -> tuple[int, list[str]]:
@@ -269,8 +270,8 @@ class Crowd:
 
     def rows(self) -> int:
         """Return how many sessions the store has."""
-        with closing(SqliteStore(self.state.store_path)) as store:
-            return store.count(0)
+        with closing(open_store(self.state.store_url)) as store:
+            return store.stats(0).live
 
 
 def steady_port() -> int:

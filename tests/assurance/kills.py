@@ -125,7 +125,7 @@ class _Run:
 
     def _start(self, server: ServerProcess, crowd: Crowd) -> None:
         """Start it, sometimes killing it meanwhile; the devices do not wait."""
-        write_ahead = self._state.store_path.with_name(f"{self._state.store_path.name}-wal")
+        write_ahead = self._state.path / "dpe.sqlite-wal"
         if self.report.kills and self._random.random() < STARTING:
             server.begin()
             crowd.work(self._random.uniform(0, START))

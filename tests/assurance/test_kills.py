@@ -39,7 +39,7 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
         assert crowd.compare() == (8, [])
         assert crowd.ask_again() == (8, [])
         for statement, found in HARM:
-            with closing(sqlite3.connect(state.store_path)) as database:
+            with closing(sqlite3.connect(state.path / "dpe.sqlite")) as database:
                 database.execute(statement)
                 database.commit()
             _, wrong = crowd.compare()

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.imei import Imei
 from dpe_device import aio, x25519
 from dpe_device.registration import BACKOFF, IDLE, REFUSED, REGISTERED, REQUESTING, Registration
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from tests.end_to_end.running import Running
 from tests.end_to_end.test_client import Flash
 
@@ -30,9 +31,9 @@ def device(state: StateDir, uri: str, number: int = 0) -> Any:
 
 
 def client_ids(state: StateDir) -> set[bytes]:
-    store = SqliteStore(state.store_path)
+    store = open_store(state.store_url)
     try:
-        return {row.client_id for row in store.live(0)}
+        return {client_id_bytes(row.client_id) for row in store.live(0)}
     finally:
         store.close()
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dpe_coap.client_ids import client_id_text
 from dpe_coap.imei import Imei
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from tests.end_to_end.running import Running
 
 
@@ -49,9 +50,9 @@ def board(state: StateDir, running: Running, root: Path, tmp_path: Path, micropy
 
 
 def client_ids(state: StateDir) -> list[str]:
-    store = SqliteStore(state.store_path)
+    store = open_store(state.store_url)
     try:
-        return [row.client_id.hex() for row in store.live(0)]
+        return [client_id_text(row.client_id) for row in store.live(0)]
     finally:
         store.close()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dpe_coap.client_ids import client_id_bytes, client_id_text
 from dpe_coap.imei import Imei
 from dpe_coap.numbers import MessageType
 from dpe_device import registration as client
@@ -21,7 +22,7 @@ from dpe_server.keys.ring import nobodys
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from dpe_tools.server_process import ServerProcess
 from tests.coap import Message
 from tests.end_to_end.running import Running, running_on
@@ -94,7 +95,7 @@ def requests(board: Board) -> int:
 
 
 def rows(state: StateDir) -> list[Session]:
-    store = SqliteStore(state.store_path)
+    store = open_store(state.store_url)
     try:
         return list(store.live(0))
     finally:
@@ -108,7 +109,7 @@ def agree(state: StateDir, registration: Registration) -> bool:
     keys = state.at_rest.open_keys(row.sealed_keys, row.client_id)
     return (
         registration.state == client.REGISTERED
-        and row.client_id == registration.client_id
+        and client_id == registration.client_id
         and keys == b"".join(registration.oscore)
     )
 
@@ -259,7 +260,7 @@ def test_the_program_on_both_interpreters(
             done = run(interpreter, request, str(file), *(["--x25519"] if suite == 2 else []))
             assert done.returncode == 0, done.stdout + done.stderr
             (row,) = rows(state)
-            assert done.stdout.strip() == f"registered: Client ID {row.client_id.hex()}"
+            assert done.stdout.strip() == f"registered: Client ID {client_id_text(row.client_id)}"
             assert row.suite == suite
             client_ids.append(row.client_id)
     assert client_ids[0] != client_ids[1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import closing
 from typing import Any
 
 import cbor2
@@ -12,11 +13,17 @@ from dpe_coap.messages import Version, encode
 from dpe_coap.numbers import Status
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Change, Revoke, SetMinimumEpoch
+from dpe_server.store.opening import open_store
 from tests import coap
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, RST, Client, Message
 from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.running import POLICY, Running
+
+
+def commit(state: StateDir, change: Change) -> None:
+    with closing(open_store(state.store_url)) as store:
+        store.commit([change])
 
 
 def register(client: Client, device: Device, **options: Any) -> tuple[Message, Offer, bytes]:
@@ -75,9 +82,7 @@ class TestAuthenticatedAnswers:
         assert offer.response.status == status
 
     def test_reprovision_is_4_03(self, state: StateDir, client: Client) -> None:
-        store = SqliteStore(state.store_path)
-        store.set_minimum_epoch(2)
-        store.close()
+        commit(state, SetMinimumEpoch(2))
         response, offer, _ = register(client, Device(state))
         assert response.dotted == "4.03"
         assert offer.response.status == Status.REPROVISION
@@ -115,9 +120,7 @@ def unknown_epoch(state: StateDir) -> bytes:
 
 def revoked_device(state: StateDir) -> bytes:
     device = Device(state)
-    store = SqliteStore(state.store_path)
-    store.revoke(state.at_rest.device_id(device.imei), at=0)
-    store.close()
+    commit(state, Revoke(state.at_rest.device_id(device.imei), at=0))
     return device.request()
 
 

@@ -153,11 +153,11 @@ def open_keys(state: StateDir) -> None:
 
 
 def damaged_database(state: StateDir) -> None:
-    state.store_path.write_bytes(b"not a database" * 100)
+    (state.path / "dpe.sqlite").write_bytes(b"not a database" * 100)
 
 
 def newer_database(state: StateDir) -> None:
-    with closing(sqlite3.connect(state.store_path)) as database:
+    with closing(sqlite3.connect(state.path / "dpe.sqlite")) as database:
         database.execute("PRAGMA user_version = 999")
 
 

@@ -14,7 +14,7 @@ from tests.end_to_end.running import running_on
 
 
 def rows(state: StateDir) -> int:
-    with closing(sqlite3.connect(state.store_path)) as database:
+    with closing(sqlite3.connect(state.path / "dpe.sqlite")) as database:
         (count,) = database.execute("SELECT count(*) FROM session").fetchone()
         assert isinstance(count, int)
         return count
@@ -117,7 +117,7 @@ def test_a_replayed_request_does_not_disturb_the_session(state: StateDir, device
     with running_on(state) as running, Client(running.uri) as client:
         assert client.post(request).dotted == "2.04"
         assert client.post(success).payload == confirm.payload
-    with closing(sqlite3.connect(state.store_path)) as database:
+    with closing(sqlite3.connect(state.path / "dpe.sqlite")) as database:
         message = decode(success)
         assert isinstance(message, Success)
         held = database.execute("SELECT client_id FROM session").fetchall()

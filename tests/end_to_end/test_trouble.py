@@ -11,7 +11,7 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_server.handling import batching
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Outcome, Session, StoreError
+from dpe_server.store.contract import Change, Outcome, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message
@@ -34,12 +34,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
     commit = SqliteStore.commit
 
-    def try_commit(store: SqliteStore, sessions: Sequence[Session]) -> list[Outcome]:
+    def try_commit(store: SqliteStore, changes: Sequence[Change], **options: float) -> list[Outcome]:
         disk.begun.set()
         assert disk.ready.wait(30)
         if disk.full:
             raise StoreError("the disk is full")
-        return commit(store, sessions)
+        return commit(store, changes, **options)
 
     monkeypatch.setattr(SqliteStore, "commit", try_commit)
     return disk

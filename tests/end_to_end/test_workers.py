@@ -76,7 +76,7 @@ def register(client: Client, device: Device) -> None:
 
 
 def rows(state: StateDir) -> int:
-    with closing(sqlite3.connect(state.store_path)) as database:
+    with closing(sqlite3.connect(state.path / "dpe.sqlite")) as database:
         (count,) = database.execute("SELECT count(*) FROM session").fetchone()
         assert isinstance(count, int)
         return count

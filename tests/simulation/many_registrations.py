@@ -21,10 +21,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
+from dpe_coap.client_ids import client_id_of
 from dpe_coap.imei import Imei
-from dpe_server.operation.credential import credential
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.operation.provisioning import credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
 from dpe_tools.server_process import ServerProcess
@@ -71,11 +73,11 @@ class Check:
     """Compares what the devices say with what the server's database holds, as they say it."""
 
     def __init__(self, state: StateDir, imeis: list[Imei], report: Report) -> None:
-        self._store = SqliteStore(state.store_path)
-        self._at_rest = state.at_rest
+        self._store = open_store(state.store_url)
+        self._at_rest = AtRest(state.keys.at_rest)
         self._devices = [self._at_rest.device_id(imei) for imei in imeis]
         self._report = report
-        self._registered: dict[int, bytes] = {}
+        self._registered: dict[int, int] = {}
 
     def line(self, line: str) -> None:
         """Take what one registration ended in."""
@@ -85,8 +87,8 @@ class Check:
             return
         self._report.attempts[int(attempt)] += 1
         client_id, keys = map(bytes.fromhex, session)
-        self._registered[int(number)] = client_id
-        row = self._store.sessions([client_id]).get(client_id)
+        self._registered[int(number)] = client_id_of(client_id)
+        row = self._store.session(client_id_of(client_id))
         if row is None:
             self._fault(number, "is REGISTERED, and the server has no session with its Client ID")
         elif row.device != self._devices[int(number)]:

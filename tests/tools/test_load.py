@@ -16,6 +16,7 @@ import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.opening import open_store
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.crew import Crew
 from dpe_tools.load.network import PORTS, Loopback, Network, Ports, Server
@@ -35,8 +36,8 @@ def load(dpe: Invoke, *arguments: object, status: int = 0) -> dict[str, Any]:
 
 
 def sessions(state: Path) -> int:
-    with closing(SqliteStore(StateDir.open(state).store_path)) as store:
-        return store.count(0)
+    with closing(open_store(StateDir.open(state).store_url)) as store:
+        return store.stats(0).live
 
 
 def test_registers_every_device(dpe: Invoke, server: Running) -> None:
@@ -133,7 +134,7 @@ def test_refusals_are_a_failure_unless_told(dpe: Invoke, state: Path, tmp_path: 
 
 
 def test_a_store_that_disagrees_is_a_failure(dpe: Invoke, server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SqliteStore, "sessions_of", lambda *_: {})
+    monkeypatch.setattr(SqliteStore, "session_of", lambda *_: None)
     result = dpe("load", server.state, "--devices", 3, status=1)
     assert "STORE AND DEVICES DISAGREE: devices 3, missing 3" in result.stdout
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from dpe_coap.client_ids import client_id_text
 from dpe_coap.errors import LocalError
 from dpe_server.operation.credential import Credential
 from dpe_tools.annotate import name_of
@@ -89,7 +90,7 @@ class BoardStage:
 
     def sessions(self) -> list[str]:
         """Return the Client IDs of the sessions that the server has on disk, in hex."""
-        return [session.client_id.hex() for session in self._stage.sessions()]
+        return [client_id_text(session.client_id) for session in self._stage.sessions()]
 
     def cut_power_at(self, message: str) -> None:
         """Have the board's power cut when this message comes to the relay, before it goes on."""

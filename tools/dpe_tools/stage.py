@@ -15,7 +15,7 @@ from dpe_device.udp import register
 from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.faults import Faults
@@ -82,7 +82,7 @@ class Stage:
 
     def sessions(self) -> list[Session]:
         """Return the live sessions, as the server's store has them on disk."""
-        with closing(SqliteStore(self._opened.store_path)) as store:
+        with closing(open_store(self._opened.store_url)) as store:
             return list(store.live(int(time.time())))
 
     def register(

@@ -21,7 +21,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.contract import StoreError
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which the event loop's thread gives way to the one that commits."""
@@ -52,7 +52,7 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
     with ExitStack() as stack:
         stack.enter_context(state_dir.lock())
         policy.load(state_dir.policy_path)  # what would stop every worker is said once, and here
-        with closing(SqliteStore(state_dir.store_path)) as store:
+        with closing(open_store(state_dir.store_url)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
         stack.callback(_tidy, state_dir.store_path)
         sockets = sockets_of(state_dir, addresses)

@@ -24,7 +24,7 @@ from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.contract import PRUNE_CHUNK, StoreError
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
@@ -73,7 +73,7 @@ class Server:
         if self._worker is None:
             stack.enter_context(state_dir.lock())
         self._config = state_dir.config
-        self._store = SqliteStore(state_dir.store_path)
+        self._store = open_store(state_dir.store_url)
         stack.callback(self._store.close)
         self._audit = AuditLog(state_dir.audit_path)
         stack.callback(lambda: self._audit.close(time.time()))

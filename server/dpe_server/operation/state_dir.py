@@ -22,7 +22,7 @@ from dpe_server.operation import config as config_file
 from dpe_server.operation import permissions
 from dpe_server.operation.config import Config
 from dpe_server.policy import DEFAULT_POLICY
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 
 KeyKind = Literal["master", "handle"]
 
@@ -69,7 +69,7 @@ class StateDir:
                 _write_new(path / name, text)
                 undo.callback((path / name).unlink)
             undo.callback((path / "dpe.sqlite").unlink, missing_ok=True)
-            SqliteStore(path / "dpe.sqlite").close()
+            open_store(_store_url(path)).close()
             _sync_directory(path)
             undo.pop_all()
         return cls.open(path)
@@ -107,9 +107,9 @@ class StateDir:
         return self.path / "policy.toml"
 
     @property
-    def store_path(self) -> Path:
-        """The store (SQLite)."""
-        return self.path / "dpe.sqlite"
+    def store_url(self) -> str:
+        """The store, for ``open_store``."""
+        return _store_url(self.path)
 
     @property
     def audit_path(self) -> Path:
@@ -160,6 +160,10 @@ def _empty(descriptor: int) -> None:
     """Empty a file, if its file system still takes that: what it says is of no use any more, but does no harm."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
+
+
+def _store_url(directory: Path) -> str:
+    return f"sqlite:{directory / 'dpe.sqlite'}"
 
 
 def _new_key() -> bytes:

@@ -1,18 +1,39 @@
-"""What becomes of each session of a batch: the rules of ``Store.commit``, free of any database."""
+"""What a commit makes of its changes: the rules of ``Store.commit``, free of any database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from dpe_server.store import Outcome, Session
+from dpe_coap.errors import LocalError
+from dpe_server.store.contract import Change, Outcome, RestrictEpoch, Revoke, Session, SetMinimumEpoch
+
+Measure = Revoke | RestrictEpoch | SetMinimumEpoch
+"""What an operator changes."""
 
 
-class Held(Protocol):
-    """What must be known of a session that holds a Client ID; a ``Session`` will do."""
+def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
+    """Yield the changes in order, sessions that follow one another together. LocalError at an epoch that is none."""
+    sessions: list[Session] = []
+    for change in changes:
+        if isinstance(change, Session):
+            sessions.append(change)
+            continue
+        if sessions:
+            yield sessions
+            sessions = []
+        if not isinstance(change, Revoke) and not 0 <= change.minimum_epoch <= 255:
+            raise LocalError(f"not a key epoch: {change.minimum_epoch}", hint="an epoch is 0 to 255")
+        yield change
+    if sessions:
+        yield sessions
+
+
+class Stored(Protocol):
+    """What must be known of a session that the store has; a ``Session`` will do."""
 
     @property
-    def client_id(self) -> bytes: ...  # noqa: D102
+    def client_id(self) -> int: ...  # noqa: D102
     @property
     def device(self) -> bytes: ...  # noqa: D102
     @property
@@ -22,25 +43,25 @@ class Held(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The change that a batch makes: first some sessions end, then others start, in order."""
+class Effect:
+    """What sessions change in the store: first some sessions end, then others start, in order."""
 
     outcomes: list[Outcome]
-    ended: list[bytes]
+    ended: list[int]
     """Client IDs."""
     started: list[Session]
     """Each takes the place of its device's session, if the device still has one."""
 
 
-def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractSet[bytes]) -> Verdict:
-    """Judge ``sessions`` in order, each against those before it and against what the store holds.
+def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: AbstractSet[bytes]) -> Effect:
+    """Judge ``sessions`` in order, each against those before it and against what the store has.
 
-    ``held`` are the stored sessions with a Client ID or a device of the batch, ``revoked`` its revoked devices.
+    ``stored`` are the store's sessions with a Client ID or a device of these, ``revoked`` the devices that are revoked.
     """
-    holders: dict[bytes, Held] = {row.client_id: row for row in held}
+    holders: dict[int, Stored] = {row.client_id: row for row in stored}
     client_ids = {row.device: row.client_id for row in holders.values()}
-    started: dict[bytes, Session] = {}
-    ended: list[Held] = []
+    started: dict[int, Session] = {}
+    ended: list[Stored] = []
 
     def judge(session: Session) -> Outcome:
         if session.device in revoked:
@@ -65,4 +86,4 @@ def decide(sessions: Sequence[Session], held: Iterable[Held], revoked: AbstractS
     outcomes = [judge(session) for session in sessions]
     # The new session takes its place in the store, unless by then another device has the Client ID.
     gone = [one.client_id for one in ended if started.get(one.client_id, one).device != one.device]
-    return Verdict(outcomes, gone, list(started.values()))
+    return Effect(outcomes, gone, list(started.values()))

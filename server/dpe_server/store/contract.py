@@ -130,8 +130,8 @@ class Facts:
     in_use: dict[tuple[int, int], set[int]] = field(default_factory=dict)
     """All that were asked for."""
     confirmed: dict[int, Confirmed] = field(default_factory=dict)
-    """All that were asked for. Where there is no session, ``Confirmed`` fits no SUCCESS, and the row of the session with
-    the next higher Client ID was read for it, if there is one: finding nothing is as much work."""
+    """All that were asked for. Where there is no session, ``Confirmed`` fits no SUCCESS, and the session with the next
+    higher Client ID, if there is one, was read for it: finding nothing is as much work."""
 
 
 # What changes

@@ -49,7 +49,7 @@ class InProcess:
     """A registrar behind its batcher and lane, on a clock that can be put forward."""
 
     def __init__(self, refusals: Refusals, make: Callable[..., Registrar] = Registrar) -> None:
-        self.store = SqliteStore(refusals.state.store_path)
+        self.store = SqliteStore(refusals.state.path / "dpe.sqlite")
         self.registrar = registrar(refusals.state, self.store, make)
         self._ahead = 0.0
         self._link = FakeLink()

@@ -22,7 +22,7 @@ from dpe_server.operation.config import ConfigError
 from dpe_server.operation.permissions import PermissionsError
 from dpe_server.operation.state_dir import KeyKind, StateDir, StateDirError
 from dpe_server.store.contract import StoreError
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 
 KINDS: tuple[KeyKind, ...] = ("master", "handle")
 
@@ -63,7 +63,7 @@ def test_a_new_state_directory_is_whole_and_for_its_owner_only(path: Path) -> No
     assert len({made.keys.at_rest, made.keys.master[1], made.keys.handle[1]}) == 3
     assert StateDir.open(path) == made
     policy.load(made.policy_path)
-    with closing(SqliteStore(made.store_path)) as store:
+    with closing(open_store(made.store_url)) as store:
         assert store.last_ordinal() == 0
     with made.lock():
         made.rotate("master")
@@ -114,13 +114,14 @@ def test_a_parent_that_is_not_there_is_said(path: Path) -> None:
 
 @pytest.mark.parametrize("existed", [False, True])
 def test_what_was_begun_is_undone_when_it_fails(path: Path, existed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half")
+    def fail(url: str) -> None:
+        assert url == f"sqlite:{path / 'dpe.sqlite'}"
+        (path / "dpe.sqlite").write_bytes(b"half")
         raise StoreError("made to fail")
 
     if existed:
         path.mkdir()
-    monkeypatch.setattr(state_dir, "SqliteStore", fail)
+    monkeypatch.setattr(state_dir, "open_store", fail)
     with pytest.raises(StoreError):
         StateDir.create(path, "r", "coap://h")
     assert path.exists() == existed

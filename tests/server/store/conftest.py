@@ -1,9 +1,8 @@
-"""Sessions and a store in a file of their own for the tests of the store."""
+"""Sessions and a SQLite store in a file of its own for the tests of the store."""
 
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import pytest
 from dpe_coap.messages import Version
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
-Either = SqliteStore | MemoryStore
 NOW = 1_800_000_000
 
 
@@ -36,34 +33,14 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
-def open_store(request: pytest.FixtureRequest, path: Path) -> Iterator[Callable[[], Either]]:
-    """A function that opens a store that keeps the contract: SQLite's, or the simulation's; again on the same disk."""
-    disk = Disk()
-    with ExitStack() as opened:
-
-        def open_store() -> Either:
-            store = SqliteStore(path) if request.param == "sqlite" else MemoryStore(disk)
-            opened.callback(store.close)
-            return store
-
-        yield open_store
-
-
-@pytest.fixture
-def either(open_store: Callable[[], Either]) -> Either:
-    """A store that keeps the contract."""
-    return open_store()
-
-
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Session]:
     """A function that makes a session of a new device, but for the fields given."""
-    ordinals = itertools.count(1)
+    ordinals = itertools.count(2)  # 1 is for an older REQUEST
 
     def make(**fields: Any) -> Session:
         made: dict[str, Any] = {
-            "client_id": os.urandom(7),
+            "client_id": int.from_bytes(os.urandom(7), "big"),
             "device": os.urandom(16),
             "sealed_imei": os.urandom(35),
             "version": Version(1, 2),

@@ -10,28 +10,44 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store.contract import Outcome, Session, StoreError
-from dpe_server.store.sqlite import store as sqlite
+from dpe_server.store.contract import NOBODY, Facts, Outcome, Questions, Revoke, Session, SetMinimumEpoch, StoreError
+from dpe_server.store.opening import examine
 from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
 
+EVERY_ACT: dict[str, Callable[[SqliteStore], object]] = {
+    "look": lambda store: store.look(Questions(restrictions={NOBODY})),
+    "commit": lambda store: store.commit([SetMinimumEpoch(1)]),
+    "last ordinal": lambda store: store.last_ordinal(),
+    "prune": lambda store: store.prune(0),
+    "session": lambda store: store.session(0),
+    "session of": lambda store: store.session_of(NOBODY),
+    "stats": lambda store: store.stats(0),
+}
+
+
+def faults(store: SqliteStore) -> list[str]:
+    return examine(f"sqlite:{store._database.path}", thorough=True).faults
+
 
 def test_a_full_disk_loses_nothing_and_keeps_nothing_of_the_batch(store: SqliteStore, make: Make) -> None:
-    held = make()
-    store.commit([held])
-    pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-    store._writer.execute(f"PRAGMA max_page_count = {pages + 3}")
+    first = make()
+    store.commit([first])
+    writer = store._database._writer
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages + 3}")
     batch = [make() for _ in range(500)]
     with pytest.raises(StoreError, match=r"the disk is full \(SQLITE_FULL\)") as caught:
-        store.commit([make(device=held.device), *batch])
+        store.commit([make(device=first.device), SetMinimumEpoch(1), Revoke(first.device, 1), *batch])
     assert "free space" in caught.value.hint
-    assert store.sessions_of([held.device, *(s.device for s in batch)]) == {held.device: held}
-    assert store.last_ordinal() == held.ordinal
+    assert list(store.live(-1)) == [first]
+    assert store.look(Questions(restrictions={first.device})) == Facts()
+    assert store.last_ordinal() == first.ordinal
 
-    store._writer.execute(f"PRAGMA max_page_count = {2**30}")
+    writer.execute(f"PRAGMA max_page_count = {2**30}")
     assert store.commit(batch) == [Outcome.COMMITTED] * 500
-    assert store.integrity_check() == []
+    assert faults(store) == []
 
 
 def test_a_file_that_may_not_be_written_is_said(store: SqliteStore, make: Make, path: Path) -> None:
@@ -44,7 +60,7 @@ def test_a_file_that_may_not_be_written_is_said(store: SqliteStore, make: Make, 
         if os.geteuid() == 0:  # nothing is read-only to root; on Linux one thread alone can be another user to files
             ctypes.CDLL(None).setfsuid(65534)
         with closing(SqliteStore(path)) as opened:
-            opened.set_minimum_epoch(1)
+            opened.commit([SetMinimumEpoch(1)])
 
     with ExitStack() as closed_again, ThreadPoolExecutor(1) as thread:
         for folder in path.parents[1:] if os.geteuid() == 0 else ():
@@ -58,28 +74,27 @@ def test_a_file_that_may_not_be_written_is_said(store: SqliteStore, make: Make, 
 
 
 def test_a_write_to_a_read_only_database_is_said(store: SqliteStore, make: Make) -> None:
-    store._writer.execute("PRAGMA query_only = ON")
+    store._database._writer.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match=r"cannot be written \(SQLITE_READONLY\)") as caught:
         store.commit([make()])
     assert "owner and mode" in caught.value.hint
 
 
-def test_another_process_that_does_not_finish_is_said(path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "COMMIT_TIMEOUT", 0.0)
+def test_another_process_that_does_not_finish_is_said(path: Path, make: Make) -> None:
     session = make()
     with closing(SqliteStore(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="another process is writing") as caught:
-            store.commit([session])
+            store.commit([session], patience=0.0)
         assert "SQLITE_BUSY" in str(caught.value)
-        assert store.sessions([session.client_id]) == {}  # reading goes on
+        assert list(store.live(-1)) == []  # reading goes on
         other.execute("ROLLBACK")
         assert store.commit([session]) == [Outcome.COMMITTED]
 
 
 def test_a_damaged_file_is_said(store: SqliteStore, make: Make, path: Path) -> None:
     store.commit([make() for _ in range(500)])
-    assert store.integrity_check() == []
+    assert faults(store) == []
     store.close()
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -87,18 +102,21 @@ def test_a_damaged_file_is_said(store: SqliteStore, make: Make, path: Path) -> N
         file.write(os.urandom(size - 4096))
     with pytest.raises(StoreError, match=r"damaged \(SQLITE_CORRUPT"), closing(SqliteStore(path)) as damaged:
         list(damaged.live(0))
+    with pytest.raises(StoreError, match="malformed") as caught:
+        examine(f"sqlite:{path}")
+    assert caught.value.hint == "restore a backup of dpe.sqlite"
 
 
 def test_a_flaw_in_an_index_is_found_by_the_check(store: SqliteStore, make: Make, path: Path) -> None:
     store.commit([make() for _ in range(20)])
-    writer = store._writer
+    writer = store._database._writer
     name, sql = writer.execute("SELECT name, sql FROM sqlite_schema WHERE sql LIKE 'CREATE INDEX%'").fetchone()
     writer.execute("PRAGMA writable_schema = ON")
     writer.execute("UPDATE sqlite_schema SET sql = replace(sql, 'IS NOT NULL', 'IS NULL') WHERE name = ?", (name,))
     writer.execute("PRAGMA writable_schema = RESET")
-    with closing(SqliteStore(path)) as opened:
-        assert "IS NOT NULL" in sql
-        assert opened.integrity_check() != []
+    assert "IS NOT NULL" in sql
+    assert examine(f"sqlite:{path}").faults == [], "it looks at the tables alone"
+    assert faults(store) != []
 
 
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -112,11 +130,12 @@ def test_a_directory_in_place_of_the_file_is_said(tmp_path: Path) -> None:
         SqliteStore(tmp_path)
 
 
-def test_a_closed_store_says_so_as_a_store(path: Path) -> None:
+@pytest.mark.parametrize("act", EVERY_ACT.values(), ids=EVERY_ACT.keys())
+def test_a_store_that_does_not_answer_says_so_as_a_store(path: Path, act: Callable[[SqliteStore], object]) -> None:
     store = SqliteStore(path)
     store.close()
     with pytest.raises(StoreError, match="does not answer"):
-        store.last_ordinal()
+        act(store)
 
 
 @pytest.mark.parametrize("field", ["device", "success_hash"])
@@ -127,4 +146,4 @@ def test_a_session_that_is_not_well_formed_is_refused_with_its_batch(
     with pytest.raises(StoreError, match="SQLITE_CONSTRAINT_CHECK") as caught:
         store.commit([good, make(**{field: b"personal"})])
     assert "personal" not in f"{caught.value!r}{caught.value.__cause__!r}"
-    assert store.sessions([good.client_id]) == {}
+    assert list(store.live(-1)) == []

@@ -1,4 +1,4 @@
-"""What the store answers, and that it need not go through a whole table for it."""
+"""SQLite need not go through a whole table for a look or a commit, and a look is one statement for each kind."""
 
 import os
 import re
@@ -7,154 +7,71 @@ from typing import Any
 
 import pytest
 
-from dpe_coap.errors import LocalError
-from dpe_server.registration.admission import UNRESTRICTED
-from dpe_server.store.contract import Confirmed, Restriction, Session
+from dpe_server.store.contract import NOBODY, Questions, RestrictEpoch, Revoke, Session
 from dpe_server.store.sqlite import statements
-from dpe_server.store.sqlite.store import PRUNE_CHUNK, SqliteStore
-from dpe_tools.simulation.memory_store import MemoryStore
+from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
-Either = SqliteStore | MemoryStore
-
-
-def test_looking_for_nothing_finds_nothing(either: Either) -> None:
-    assert either.sessions([]) == {}
-    assert either.confirmed([]) == {}
-    assert either.sessions_of([]) == {}
-    assert either.restrictions([]) == {}
-
-
-def test_looking_for_very_many_is_one_look(either: Either, make: Make) -> None:
-    session = make()
-    either.commit([session])
-    either.restrict(session.device, 4)
-    strangers = [os.urandom(16) for _ in range(300_000)]  # above any limit on the variables of a statement
-    assert either.sessions([*(d[:7] for d in strangers), session.client_id]) == {session.client_id: session}
-    assert either.confirmed([*(d[:7] for d in strangers), session.client_id])[session.client_id] == Confirmed(
-        session.success_hash, session.expires_at, session.confirm
-    )
-    assert either.sessions_of([*strangers, session.device]) == {session.device: session}
-    assert either.restrictions([*strangers, session.device]) == {session.device: Restriction(False, 4)}
-
-
-def test_what_confirmed_no_session_fits_no_message(either: Either, make: Make) -> None:
-    session = make()
-    either.commit([session])
-    ids = [session.client_id, bytes(7), b"\xff" * 7]
-    found = either.confirmed(ids)
-    assert found.pop(session.client_id) == Confirmed(session.success_hash, session.expires_at, session.confirm)
-    assert [one.success_hash for one in found.values()] == [bytes(32)] * 2, "of the next above, or of none"
-
-
-def test_taken_has_both_ends_of_the_range(either: Either, make: Make) -> None:
-    numbers = {9, 10, 15, 20, 21, 2**56 - 1}
-    either.commit([make(client_id=n.to_bytes(7)) for n in numbers])
-    assert either.taken(10, 20) == {10, 15, 20}
-    assert either.taken(0, 2**56 - 1) == numbers
-    assert either.taken(11, 14) == set()
-    assert either.held([9, 11, 2**56 - 1]) == {9, 2**56 - 1}
-    assert either.held([]) == set()
-
-
-def test_restrictions(either: Either, make: Make, now: int) -> None:
-    session = make()
-    either.commit([session])
-    other = os.urandom(16)
-    assert either.revoke(session.device, now)
-    assert not either.revoke(session.device, now + 1)
-    either.restrict(session.device, 2)
-    either.restrict(other, 255)
-    either.restrict(other, 7)
-    assert either.restrictions([session.device, other, os.urandom(16)]) == {
-        session.device: Restriction(True, 2),
-        other: Restriction(False, 7),
-    }
-    assert either.sessions([session.client_id]) == {}
-    assert not either.revoke(other, now)
-    assert either.restrictions([other]) == {other: Restriction(True, 7)}
-
-
-def test_a_device_keeps_the_date_at_which_it_was_revoked(store: SqliteStore, now: int) -> None:
-    device = os.urandom(16)
-    store.revoke(device, now)
-    store.revoke(device, now + 1)
-    assert store._read("SELECT revoked_at FROM restriction WHERE device = :device", device=device) == [(now,)]
-
-
-def test_minimum_epoch(either: Either) -> None:
-    assert either.minimum_epoch() == 0
-    either.set_minimum_epoch(3)
-    assert either.minimum_epoch() == 3
-
-
-@pytest.mark.parametrize("epoch", [-1, 256])
-def test_an_epoch_that_is_none_is_refused(either: Either, epoch: int) -> None:
-    with pytest.raises(LocalError, match=f"not a key epoch: {epoch}"):
-        either.set_minimum_epoch(epoch)
-    with pytest.raises(LocalError, match=f"not a key epoch: {epoch}"):
-        either.restrict(bytes(16), epoch)
-    assert either.minimum_epoch() == 0
-    assert either.restrictions([bytes(16)]).get(bytes(16), UNRESTRICTED) == UNRESTRICTED
-
-
-def test_live_sessions_are_those_not_over(either: Either, make: Make, now: int) -> None:
-    over, last_second, lasting = make(expires_at=now), make(expires_at=now + 1), make(expires_at=None)
-    either.commit([over, last_second, lasting])
-    live = sorted((last_second, lasting), key=lambda session: session.client_id)
-    assert list(either.live(now)) == live
-    assert either.count(now) == 2
-    assert either.count(now - 1) == 3
-    assert either.count(now + 1) == 1
-
-
-def test_live_is_one_moment_whatever_is_committed_meanwhile(either: Either, make: Make, now: int) -> None:
-    sessions = [make() for _ in range(500)]
-    either.commit(sessions)
-    live = either.live(now)
-    next(live)
-    either.commit([make(device=session.device) for session in sessions])
-    assert len(list(live)) == 499
-
-
-def test_pruning_keeps_what_has_not_ended_long_enough(either: Either, make: Make, now: int) -> None:
-    ended = [make(expires_at=now - 1) for _ in range(2 * PRUNE_CHUNK + 1)]
-    kept = [make(expires_at=now), make(expires_at=None)]
-    either.commit([*ended, *kept])
-    highest = either.last_ordinal()
-    assert [either.prune(now) for _ in range(4)] == [PRUNE_CHUNK, PRUNE_CHUNK, 1, 0]
-    assert set(either.sessions([s.client_id for s in (*ended, *kept)])) == {s.client_id for s in kept}
-    assert len(list(either.live(-1))) == len(kept)
-    assert either.last_ordinal() == highest
-
 
 LOOKUPS: dict[str, tuple[str, Any]] = {
-    "sessions": (statements.SESSIONS, {"client_ids": "[1]"}),
-    "confirmed": (statements.CONFIRMED, {"client_ids": "[1]"}),
-    "sessions of devices": (statements.SESSIONS_OF, {"devices": bytes(16)}),
-    "held": (statements.HELD_OF, {"client_ids": "[1]"}),
-    "taken": (statements.TAKEN, {"first": 1, "last": 2}),
     "restrictions": (statements.RESTRICTIONS, {"devices": bytes(16)}),
-    "held by a batch": (statements.HELD, {"client_ids": "[1]", "devices": bytes(16)}),
+    "Client IDs of devices": (statements.CLIENT_IDS_OF, {"devices": bytes(16)}),
+    "holders": (statements.HOLDERS, {"client_ids": "[1]"}),
+    "in use": (statements.IN_USE, {"ranges": "[[1, 2]]"}),
+    "confirmed": (statements.CONFIRMED, {"client_ids": "[1]"}),
+    "stored of a batch": (statements.STORED, {"client_ids": "[1]", "devices": bytes(16)}),
     "end": (statements.END, ("[1]",)),
+    "end of a device": (statements.END_OF_DEVICE, (bytes(16),)),
     "prune": (statements.PRUNE, (1, 1)),
-    "revoke": ("DELETE FROM session WHERE device = ?", (bytes(16),)),
+    "session": (statements.SESSION, (1,)),
+    "session of a device": (statements.SESSION_OF, (bytes(16),)),
 }
 
 
 @pytest.mark.parametrize("name", LOOKUPS)
 def test_no_look_up_scans_a_table(store: SqliteStore, make: Make, name: str) -> None:
     store.commit([make() for _ in range(1000)])
-    store._writer.execute("ANALYZE")
+    writer = store._database._writer
+    writer.execute("ANALYZE")
     sql, parameters = LOOKUPS[name]
-    plan = [step[3] for step in store._writer.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    plan = [step[3] for step in writer.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
     assert any(re.search(r"SEARCH (session|restriction)", step) for step in plan), plan
     assert not any(re.search(r"SCAN (session|restriction)", step) for step in plan), plan
 
 
 def test_the_check_of_plans_sees_a_scan(store: SqliteStore) -> None:
-    plan = store._read("EXPLAIN QUERY PLAN SELECT 1 FROM session WHERE rule = 'x'")
+    plan = store._database._reader.execute("EXPLAIN QUERY PLAN SELECT 1 FROM session WHERE rule = 'x'").fetchall()
     assert any("SCAN session" in step[3] for step in plan)
+
+
+EACH: dict[str, Questions] = {
+    "restrictions": Questions(restrictions={b"1" * 16, b"2" * 16}),
+    "Client IDs of devices": Questions(client_ids_of={b"1" * 16, b"2" * 16}),
+    "holders": Questions(holders={1, 2}),
+    "in use": Questions(in_use={(1, 2), (3, 4)}),
+    "confirmed": Questions(confirmed={1, 2}),
+}
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_kind_of_question_is_one_statement(store: SqliteStore, name: str) -> None:
+    assert statements_of(store, EACH[name]) == 1
+
+
+def test_kinds_that_are_not_asked_are_not_looked_up(store: SqliteStore) -> None:
+    together = Questions()
+    assert statements_of(store, together) == 0
+    for questions in EACH.values():
+        together.add(questions)
+    assert statements_of(store, together) == len(EACH)
+
+
+def statements_of(store: SqliteStore, questions: Questions) -> int:
+    seen: list[str] = []
+    store._database._reader.set_trace_callback(seen.append)
+    store.look(questions)
+    store._database._reader.set_trace_callback(None)
+    return len(seen)
 
 
 def operations(store: SqliteStore, act: Callable[[], object]) -> int:
@@ -166,10 +83,11 @@ def operations(store: SqliteStore, act: Callable[[], object]) -> int:
         counted += 1
         return 0
 
-    for connection in (store._writer, store._reader):
+    connections = (store._database._writer, store._database._reader)
+    for connection in connections:
         connection.set_progress_handler(count, 1)
     act()
-    for connection in (store._writer, store._reader):
+    for connection in connections:
         connection.set_progress_handler(None, 1)
     return counted
 
@@ -177,26 +95,56 @@ def operations(store: SqliteStore, act: Callable[[], object]) -> int:
 def test_the_work_does_not_grow_with_the_size(store: SqliteStore, make: Make, now: int) -> None:
     def work() -> dict[str, int]:
         batch = [make(expires_at=None) for _ in range(50)]
-        keys = [session.client_id for session in batch]
-        devices = [session.device for session in batch]
-        numbers = [int.from_bytes(key, "big") for key in keys]
+        keys = {session.client_id for session in batch}
+        devices = {session.device for session in batch}
+        newer = [make(device=device) for device in devices]
+        questions = {
+            "restrictions": Questions(restrictions=devices),
+            "Client IDs of devices": Questions(client_ids_of=devices),
+            "holders": Questions(holders=keys),
+            "in use": Questions(in_use={(1, 1000)}),
+            "confirmed": Questions(confirmed=keys),
+        }
         return {
             "commit": operations(store, lambda: store.commit(batch)),
-            "commit again": operations(store, lambda: store.commit([make(device=device) for device in devices])),
-            "sessions": operations(store, lambda: store.sessions(keys)),
-            "confirmed": operations(store, lambda: store.confirmed(keys)),
-            "sessions of": operations(store, lambda: store.sessions_of(devices)),
-            "held": operations(store, lambda: store.held(numbers)),
-            "taken": operations(store, lambda: store.taken(1, 1000)),
-            "restrictions": operations(store, lambda: store.restrictions(devices)),
+            "commit again": operations(store, lambda: store.commit(newer)),
+            **{name: operations(store, lambda asked=asked: store.look(asked)) for name, asked in questions.items()},  # type: ignore[misc]
+            "session": operations(store, lambda: store.session(newer[0].client_id)),
+            "session of a device": operations(store, lambda: store.session_of(newer[1].device)),
+            "revoke": operations(store, lambda: store.commit([Revoke(one.device, now) for one in newer])),
             "prune": operations(store, lambda: store.prune(now)),
         }
 
     # A range with one row in it and others behind it: looking at the end of the table costs less.
-    store.commit([make(client_id=(500).to_bytes(7), expires_at=None), *(make(expires_at=None) for _ in range(100))])
+    store.commit([make(client_id=500, expires_at=None), *(make(expires_at=None) for _ in range(100))])
     small = work()
     for _ in range(10):
         store.commit([make(expires_at=None) for _ in range(2_000)])
     large = work()
     for name, count in small.items():
         assert 0 < large[name] <= 1.1 * count, name
+
+
+@pytest.mark.parametrize("others", [0, 1000])
+def test_nobody_is_looked_up_like_a_device_that_is_revoked(store: SqliteStore, make: Make, others: int) -> None:
+    revoked = os.urandom(16)
+    store.commit([make() for _ in range(others)])
+    store.commit([RestrictEpoch(os.urandom(16), 1) for _ in range(others)])
+    store.commit([Revoke(revoked, 1)])
+    of_nobody, of_revoked = (
+        operations(store, lambda device=device: store.look(Questions(restrictions={device})))  # type: ignore[misc]
+        for device in (NOBODY, revoked)
+    )
+    of_a_stranger = operations(store, lambda: store.look(Questions(restrictions={os.urandom(16)})))
+    assert abs(of_nobody - of_revoked) <= 1
+    assert of_a_stranger < of_revoked - 5
+
+
+def test_a_client_id_that_nobody_has_is_looked_up_like_one_that_was_confirmed(store: SqliteStore, make: Make) -> None:
+    """A row is read for it, too; the bytes that are made up in the place of its columns are a few operations."""
+    store.commit([make(client_id=100 * n) for n in range(1, 1000)])
+    looks = [
+        operations(store, lambda number=number: store.look(Questions(confirmed={number})))  # type: ignore[misc]
+        for number in (5_000, 5_001)
+    ]
+    assert abs(looks[0] - looks[1]) <= 3

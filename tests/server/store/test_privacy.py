@@ -4,16 +4,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from dpe_coap.client_ids import client_id_of
 from dpe_coap.imei import Imei, luhn
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.store.contract import Session
+from dpe_server.store.contract import RestrictEpoch, Revoke, Session
 from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
 
 
 def test_the_database_holds_no_imei_and_no_session_key(store: SqliteStore, make: Make, path: Path, now: int) -> None:
-    at_rest = AtRest(os.urandom(32), os.urandom)
+    at_rest = AtRest(os.urandom(32))
     imeis = [Imei.parse(f"352099{number:08}") for number in range(1, 200)]
     secrets = [os.urandom(24) for _ in imeis]
     sessions = []
@@ -21,15 +22,13 @@ def test_the_database_holds_no_imei_and_no_session_key(store: SqliteStore, make:
         client_id, device = os.urandom(7), at_rest.device_id(imei)
         sessions.append(
             make(
-                client_id=client_id,
+                client_id=client_id_of(client_id),
                 device=device,
                 sealed_imei=at_rest.seal_imei(imei, device),
                 sealed_keys=at_rest.seal_keys(keys, client_id),
             )
         )
-    store.commit(sessions)
-    store.revoke(sessions[0].device, now)
-    store.restrict(sessions[1].device, 2)
+    store.commit([*sessions, Revoke(sessions[0].device, now), RestrictEpoch(sessions[1].device, 2)])
     files = list(path.parent.iterdir())
     data = b"".join(file.read_bytes() for file in files)
     assert sessions[5].device in data  # so that the search is one

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpe_server.store.contract import Session, StoreError
+from dpe_server.store.opening import examine
 from dpe_server.store.sqlite import schema
 from dpe_server.store.sqlite.store import SqliteStore
 
@@ -26,29 +27,33 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def version(path: Path) -> int:
+    return examine(f"sqlite:{path}").schema
+
+
 def objects(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
 def test_a_new_store_has_the_newest_schema_and_is_for_its_owner_only(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
-        assert store.schema_version == len(schema.STEPS)
-        assert store._read("PRAGMA application_id") == [(schema.APPLICATION_ID,)]
-        assert store._read("PRAGMA journal_mode") == [("wal",)]
-        for connection in (store._writer, store._reader):
+        assert version(path) == len(schema.STEPS)
+        for connection in (store._database._writer, store._database._reader):
+            assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
         assert modes == {"dpe.sqlite": 0o600, "dpe.sqlite-wal": 0o600, "dpe.sqlite-shm": 0o600}
 
 
-@pytest.mark.parametrize("version", range(len(schema.STEPS) + 1))
-def test_every_older_version_is_brought_to_the_newest(path: Path, connection: sqlite3.Connection, version: int) -> None:
-    schema.migrate(connection, schema.STEPS[:version])
-    assert schema.version_of(connection) == version
+@pytest.mark.parametrize("older", range(len(schema.STEPS) + 1))
+def test_every_older_version_is_brought_to_the_newest(path: Path, connection: sqlite3.Connection, older: int) -> None:
+    schema.migrate(connection, schema.STEPS[:older])
+    assert schema.version_of(connection) == older
     with closing(SqliteStore(path)) as store, closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
         schema.migrate(fresh)
-        assert store.schema_version == len(schema.STEPS)
-        assert objects(store._reader) == objects(fresh)
+        assert version(path) == len(schema.STEPS)
+        assert objects(store._database._reader) == objects(fresh)
 
 
 def test_what_is_stored_outlives_a_migration(store: SqliteStore, make: Make, path: Path) -> None:
@@ -56,8 +61,8 @@ def test_what_is_stored_outlives_a_migration(store: SqliteStore, make: Make, pat
     store.commit([session])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         schema.migrate(other, (*schema.STEPS, NEXT))
-    assert store.sessions([session.client_id]) == {session.client_id: session}
-    assert store._read("SELECT later FROM session") == [(7,)]
+    assert list(store.live(-1)) == [session]
+    assert store._database._reader.execute("SELECT later FROM session").fetchall() == [(7,)]
 
 
 def test_a_migration_that_fails_changes_nothing(connection: sqlite3.Connection) -> None:
@@ -106,8 +111,8 @@ def test_many_may_open_a_new_store_at_once(path: Path) -> None:
 
     def open_it() -> None:
         start.wait()
-        with closing(SqliteStore(path)) as store:
-            opened.append(store.schema_version)
+        with closing(SqliteStore(path)):
+            opened.append(version(path))
 
     threads = [threading.Thread(target=open_it) for _ in range(8)]
     for thread in threads:
@@ -120,7 +125,7 @@ def test_many_may_open_a_new_store_at_once(path: Path) -> None:
 def test_it_waits_for_another_that_makes_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr("dpe_server.store.sqlite.store.time.sleep", lambda seconds: other.execute("ROLLBACK"))
-        with closing(SqliteStore(path)) as store:
-            assert store.schema_version == len(schema.STEPS)
+        monkeypatch.setattr("dpe_server.store.sqlite.database.time.sleep", lambda seconds: other.execute("ROLLBACK"))
+        with closing(SqliteStore(path)):
+            assert version(path) == len(schema.STEPS)
         assert not other.in_transaction, "it has waited"

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from dpe_coap import messages
+from dpe_coap.client_ids import client_id_text
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_coap.keys import KEY_SIZE, RequestStep
@@ -138,7 +139,7 @@ class Demo:
         self._scene("4. What the server holds now (dpe sessions)")
         sessions = self._stage.sessions()
         print_table(sessions, int(time.time()))
-        found = [session.client_id.hex() for session in sessions]
+        found = [client_id_text(session.client_id) for session in sessions]
         self._check("these are the two devices that registered, and nobody else", sorted(found) == sorted(expected))
         self._tell_checks()
 
@@ -146,7 +147,7 @@ class Demo:
         return self._stage.provision(_imei(number))
 
     def _client_ids(self) -> set[str]:
-        return {session.client_id.hex() for session in self._stage.sessions()}
+        return {client_id_text(session.client_id) for session in self._stage.sessions()}
 
     def _registered(self, client_id: bytes | None, how: str) -> str:
         """Check that client and server agree on the session; return its Client ID."""

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from dpe_coap.client_ids import client_id_of, client_id_text
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Restriction, Session
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Questions, Restriction, Session
+from dpe_server.store.opening import open_store
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe
 
@@ -38,19 +39,21 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
     opened = StateDir.open(state)
     at_rest = opened.at_rest
-    with closing(SqliteStore(opened.store_path)) as store:
+    with closing(open_store(opened.store_url)) as store:
         if client_id is None:
             imei = Imei.parse(sys.stdin.readline())
             name = at_rest.device_id(imei)
-            session = store.sessions_of([name]).get(name)
+            session = store.session_of(name)
         else:
             wanted = parse_client_id(client_id)
-            session = store.sessions([wanted]).get(wanted)
+            session = store.session(wanted)
             if session is None:
-                raise LocalError(f"no session holds the Client ID {wanted.hex()}", hint=f"see: dpe sessions {state}")
+                raise LocalError(
+                    f"no session holds the Client ID {client_id_text(wanted)}", hint=f"see: dpe sessions {state}"
+                )
             name = session.device
             imei = at_rest.open_imei(session.sealed_imei, name)
-        restriction = store.restrictions([name]).get(name)
+        restriction = store.look(Questions(restrictions={name})).restrictions.get(name, Restriction())
     told = _tell(imei, session, restriction)
     if as_json:
         terminal.print_json(told)
@@ -58,7 +61,7 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
         _print(told, session)
 
 
-def parse_client_id(text: str) -> bytes:
+def parse_client_id(text: str) -> int:
     """Read a Client ID in hex; wrong usage if it is none."""
     try:
         found = bytes.fromhex(text)
@@ -66,15 +69,15 @@ def parse_client_id(text: str) -> bytes:
         found = b""
     if len(found) != SIZE_CLIENT_ID:
         raise click.BadParameter(f"a Client ID is {2 * SIZE_CLIENT_ID} hex digits", param_hint="CLIENT_ID")
-    return found
+    return client_id_of(found)
 
 
-def _tell(imei: Imei, session: Session | None, restriction: Restriction | None) -> dict[str, Any]:
+def _tell(imei: Imei, session: Session | None, restriction: Restriction) -> dict[str, Any]:
     now = int(time.time())
     told: dict[str, Any] = {
         "imei": f"{imei.digits}{luhn(imei.digits)}",
-        "revoked": restriction is not None and restriction.revoked,
-        "minimum_epoch": 0 if restriction is None else restriction.minimum_epoch,
+        "revoked": restriction.revoked,
+        "minimum_epoch": restriction.minimum_epoch,
         "session": None,
     }
     if session is not None:
@@ -97,7 +100,7 @@ def _print(told: dict[str, Any], session: Session | None) -> None:
         lines.append(("session", "none"))
     else:
         lines += [
-            ("Client ID", session.client_id.hex()),
+            ("Client ID", client_id_text(session.client_id)),
             ("state", told["session"]["state"]),
             ("DPE version", str(session.version)),
             ("suite", SUITES[session.suite]),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
 
 import click
@@ -15,8 +14,8 @@ from dpe_coap.binding import RESOURCE_TYPE
 from dpe_coap.errors import DpeError
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load
-from dpe_server.store.sqlite import schema
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store import opening
+from dpe_server.store.contract import NOBODY, Questions
 from dpe_tools import terminal
 
 LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")
@@ -113,14 +112,10 @@ def _policy(opened: StateDir) -> Iterator[Finding]:
 
 
 def _store(opened: StateDir) -> Iterator[Finding]:
-    path = opened.store_path
-    newest = len(schema.STEPS)
     try:
-        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as database:
-            found = schema.version_of(database)
-            fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if fault != "ok":
-            yield Finding("fail", f"store: damaged: {fault}", "stop the server and restore a backup of dpe.sqlite")
+        found, newest, faults = opening.examine(opened.store_url)
+        if faults:
+            yield Finding("fail", f"store: damaged: {faults[0]}", "stop the server and restore a backup of dpe.sqlite")
             return
         if found > newest:
             yield Finding("fail", f"store: schema {found}, newer than this program's {newest}", "update dpe-coap")
@@ -129,10 +124,10 @@ def _store(opened: StateDir) -> Iterator[Finding]:
             yield Finding("warn", f"store: schema {found}", f"dpe serve brings it to {newest}; make a backup before")
             return
         yield Finding("ok", f"store: schema {found}, sound")
-        with closing(SqliteStore(path)) as store:
-            minimum = store.minimum_epoch()
-    except (sqlite3.Error, DpeError) as error:
-        yield Finding("fail", f"store: {error}", getattr(error, "hint", "") or "restore a backup of dpe.sqlite")
+        with closing(opening.open_store(opened.store_url)) as store:
+            minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
+    except DpeError as error:
+        yield Finding("fail", f"store: {error}", error.hint or "restore a backup of dpe.sqlite")
         return
     if minimum > opened.keys.current_epoch:
         hint = f"dpe keys minimum-epoch STATE {opened.keys.current_epoch}, or: dpe keys rotate master STATE"

@@ -8,7 +8,8 @@ import click
 from dpe_coap.errors import LocalError
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import KeyKind, StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import NOBODY, OPERATOR_PATIENCE, Questions, SetMinimumEpoch
+from dpe_server.store.opening import open_store
 from dpe_tools import terminal
 
 RELOAD = "a running server takes it up on: kill -HUP $(cat {state}/serve.lock)"
@@ -29,8 +30,8 @@ def keys() -> None:
 def list_(state: str, as_json: bool) -> None:
     """List the generations of the keys in STATE, never the keys."""
     opened = StateDir.open(state)
-    with closing(SqliteStore(opened.store_path)) as store:
-        minimum = store.minimum_epoch()
+    with closing(open_store(opened.store_url)) as store:
+        minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
     master, handle = sorted(opened.keys.master), sorted(opened.keys.handle)
     if as_json:
         terminal.print_json({"master": master, "handle": handle, "minimum_epoch": minimum})
@@ -63,8 +64,8 @@ def minimum_epoch(state: str, epoch: int) -> None:
             f"the newest master key is of epoch {opened.keys.current_epoch}: no device could register",
             hint=f"add one first: dpe keys rotate master {state}",
         )
-    with closing(SqliteStore(opened.store_path)) as store:
-        store.set_minimum_epoch(epoch)
+    with closing(open_store(opened.store_url)) as store:
+        store.commit([SetMinimumEpoch(epoch)], patience=OPERATOR_PATIENCE)
     click.echo(f"credentials below epoch {epoch} are refused with the status reprovision")
 
 

@@ -11,7 +11,8 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import PolicyError, Traits, describe, load
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Questions, Restriction
+from dpe_server.store.opening import open_store
 from dpe_tools import terminal
 from dpe_tools.commands.message import parse_version
 
@@ -71,11 +72,10 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
 def restriction(opened: StateDir, device: Imei) -> str:
     """Say what the server answers a device before it asks the policy, or nothing."""
     name = opened.at_rest.device_id(device)
-    with closing(SqliteStore(opened.store_path)) as store:
-        found = store.restrictions([name]).get(name)
-        minimum = store.minimum_epoch()
-    if found is not None and found.revoked:
+    with closing(open_store(opened.store_url)) as store:
+        facts = store.look(Questions(restrictions={name}))
+    found = facts.restrictions.get(name, Restriction())
+    if found.revoked:
         return "the device is revoked and gets 4.01, whatever the policy says"
-    if found is not None:
-        minimum = max(minimum, found.minimum_epoch)
+    minimum = max(facts.minimum_epoch, found.minimum_epoch)
     return f"a credential below epoch {minimum} gets the status reprovision" if minimum else ""

@@ -7,7 +7,8 @@ import click
 
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import OPERATOR_PATIENCE, Outcome, RestrictEpoch, Revoke
+from dpe_server.store.opening import open_store
 from dpe_tools import imeis
 
 
@@ -25,14 +26,14 @@ def revoke(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, belo
     opened = StateDir.open(state)
     at_rest = opened.at_rest
     good = imeis.Good(imeis.rows(imei, csv, stdin))
-    ended = 0
-    with closing(SqliteStore(opened.store_path)) as store:
-        for _, one in good:
-            device = at_rest.device_id(one)
-            if below_epoch is None:
-                ended += store.revoke(device, int(time.time()))
-            else:
-                store.restrict(device, below_epoch)
+    now = int(time.time())
+    devices = [at_rest.device_id(one) for _, one in good]
+    with closing(open_store(opened.store_url)) as store:
+        outcomes = store.commit(
+            [Revoke(d, now) if below_epoch is None else RestrictEpoch(d, below_epoch) for d in devices],
+            patience=OPERATOR_PATIENCE,
+        )
+    ended = outcomes.count(Outcome.SESSION_ENDED)
     if good.good and below_epoch is None:
         click.echo(f"revoked: {_count(good.good, 'device')}, {_count(ended, 'session')} ended")
     elif good.good:

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from dpe_tools import diagnostic, terminal
 
 SUITES = {1: "plain", 2: "X25519"}
@@ -23,7 +24,7 @@ def sessions(state: str, as_json: bool) -> None:
     """List the live sessions of STATE by Client ID; no IMEI is shown (see `dpe device show`)."""
     opened = StateDir.open(state)
     now = int(time.time())
-    with closing(SqliteStore(opened.store_path)) as store:
+    with closing(open_store(opened.store_url)) as store:
         if as_json:
             print_array(describe(session, now) for session in store.live(now))
         else:
@@ -33,7 +34,7 @@ def sessions(state: str, as_json: bool) -> None:
 def describe(session: Session, now: int) -> dict[str, Any]:
     """Return what may be told of a session: nothing that says which device it is. Times are in seconds."""
     return {
-        "client_id": session.client_id.hex(),
+        "client_id": client_id_text(session.client_id),
         "version": str(session.version),
         "state": "ESTABLISHED",
         "suite": session.suite,
@@ -65,7 +66,7 @@ def print_table(found: Iterable[Session], now: int) -> None:
     for session in found:
         ends = "never" if session.expires_at is None else span(session.expires_at - now)
         table.add_row(
-            Text(session.client_id.hex(), style="cyan"),
+            Text(client_id_text(session.client_id), style="cyan"),
             str(session.version),
             Text("ESTABLISHED", style="green"),
             SUITES[session.suite],

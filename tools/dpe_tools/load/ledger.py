@@ -6,9 +6,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from dpe_coap.client_ids import client_id_bytes, client_id_of
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Questions, Store
+from dpe_server.store.opening import open_store
 from dpe_tools.load.plan import imei
 
 CHUNK = 500
@@ -46,9 +48,9 @@ class _Known:
     """What a device knows in the end."""
 
     registered: bool = False
-    client_id: bytes = b""
+    client_id: int = 0
     keys: bytes = field(default=b"", repr=False)
-    earlier: set[bytes] = field(default_factory=set)
+    earlier: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -77,26 +79,26 @@ def compare(ledger: Ledger, state: StateDir) -> Agreement:
     known: dict[int, _Known] = {}
     for number, registered, client_id, keys in ledger:
         device = known.setdefault(number, _Known())
-        device.earlier.add(device.client_id)
-        device.registered, device.client_id, device.keys = registered, client_id, keys
+        if device.registered:
+            device.earlier.add(device.client_id)
+        device.registered, device.client_id, device.keys = registered, client_id_of(client_id), keys
     found = Agreement()
     at_rest = state.at_rest
     numbers = list(known)
-    with closing(SqliteStore(state.store_path)) as store:
+    with closing(open_store(state.store_url)) as store:
         for start in range(0, len(numbers), CHUNK):
             part = {at_rest.device_id(imei(number)): known[number] for number in numbers[start : start + CHUNK]}
             _compare(part, store, at_rest, found)
     return found
 
 
-def _compare(part: dict[bytes, _Known], store: SqliteStore, at_rest: AtRest, found: Agreement) -> None:
-    sessions = store.sessions_of(part)
-    earlier = store.sessions({client_id for device in part.values() for client_id in device.earlier if client_id})
+def _compare(part: dict[bytes, _Known], store: Store, at_rest: AtRest, found: Agreement) -> None:
+    earlier = {client_id for device in part.values() for client_id in device.earlier}
+    holders = store.look(Questions(holders=earlier)).holders
     for name, device in part.items():
-        session = sessions.get(name)
-        now = session.client_id if session else b""
-        former = (earlier.get(client_id) for client_id in device.earlier - {now})
-        found.two_sessions += any(one is not None and one.device == name for one in former)
+        session = store.session_of(name)
+        others = device.earlier - ({session.client_id} if session else set())
+        found.two_sessions += any(holders.get(client_id) == name for client_id in others)
         if not device.registered:
             continue
         found.devices += 1
@@ -104,7 +106,7 @@ def _compare(part: dict[bytes, _Known], store: SqliteStore, at_rest: AtRest, fou
             found.missing += 1
         elif session.client_id != device.client_id:
             found.other_client_id += 1
-        elif _hash(at_rest.open_keys(session.sealed_keys, session.client_id)) != device.keys:
+        elif _hash(at_rest.open_keys(session.sealed_keys, client_id_bytes(session.client_id))) != device.keys:
             found.other_keys += 1
 
 

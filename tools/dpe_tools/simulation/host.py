@@ -1,9 +1,7 @@
 """A simulated machine that is a server: its address, disk and clocks, and the worker processes that come and go."""
 
-import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -11,8 +9,8 @@ from dpe_server import policy
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Audit
-from dpe_server.store.contract import Session, Store
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Revoke, Session, Store
+from dpe_server.store.opening import open_store
 from dpe_tools.simulation.invariants import Invariants
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 from dpe_tools.simulation.process import WAKE, Process, Socket
@@ -73,7 +71,7 @@ class Host:
         """The devices on the revocation list."""
         self._path = path
         self._disk = Disk()
-        self._store: SqliteStore | MemoryStore = MemoryStore(self._disk) if path is None else SqliteStore(path)
+        self._store = self.open()
         self._wall_offset = 0.0
         self._booted_at = -world.random.randrange(10_000_000)
         self.sockets = [Socket() for _ in range(workers)]
@@ -101,9 +99,14 @@ class Host:
 
     # its disk
 
-    def open(self, point: Callable[[str], None]) -> Store:
+    @property
+    def on_disk(self) -> bool:
+        """Whether the store is in a real file; it has no points of its own then."""
+        return self._path is not None
+
+    def open(self, point: Callable[[str], None] = lambda _: None) -> Store:
         """Open the store for a process."""
-        return MemoryStore(self._disk, point) if self._path is None else _Sqlite(self._path, point)
+        return MemoryStore(self._disk, point) if self._path is None else open_store(f"sqlite:{self._path}")
 
     def rows(self) -> Sequence[Session]:
         """Return all sessions that are durable."""
@@ -120,7 +123,7 @@ class Host:
         """Do as ``dpe revoke`` does."""
         self.world.note(f"{self.address[0]}: a device is revoked")
         self.revoked.add(device)
-        self._store.revoke(device, int(self.wall()))
+        self._store.commit([Revoke(device, int(self.wall()))])
 
     def close(self) -> None:
         """Let go of everything, in the end."""
@@ -225,18 +228,3 @@ class Host:
         """Count what a process has decided."""
         for one in audit:
             self.world.counts[one.event] += 1
-
-
-class _Sqlite(SqliteStore):
-    """The store that comes with the server; ``point`` is called where it may be interrupted from outside."""
-
-    def __init__(self, path: Path, point: Callable[[str], None]) -> None:
-        super().__init__(path)
-        self._point = point
-
-    @contextmanager
-    def _transaction(self, timeout: float) -> Iterator[sqlite3.Connection]:
-        self._point("before the commit")
-        with super()._transaction(timeout) as connection:
-            self._point("write")
-            yield connection

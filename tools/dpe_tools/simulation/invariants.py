@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
+from dpe_coap.client_ids import client_id_bytes, client_id_of
 from dpe_coap.numbers import MessageType, Status
 from dpe_device import registration as client
 from dpe_device import udp
@@ -97,7 +98,7 @@ class Memory:
     answered: dict[bytes, Answered] = field(default_factory=dict)
     of_device: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
     of_all: int = 0
-    offered: dict[tuple[bytes, bytes], float] = field(default_factory=dict)
+    offered: dict[tuple[bytes, int], float] = field(default_factory=dict)
     """When a Client ID was offered to a device."""
     exchanges: dict[tuple[Address, bytes], Exchange] = field(default_factory=dict)
 
@@ -188,7 +189,7 @@ class Invariants:
         if registration.state == client.REGISTERED:
             row = self._registered(board, registration)
             if row is not None and before != client.REGISTERED:
-                keys = self._at_rest.open_keys(row.sealed_keys, row.client_id)
+                keys = self._at_rest.open_keys(row.sealed_keys, client_id_bytes(row.client_id))
                 if registration.oscore is None or keys != b"".join(registration.oscore):
                     self._world.fail(REGISTERED_IS_DURABLE, "other keys")
         if not board.record_is_whole():
@@ -197,7 +198,7 @@ class Invariants:
     def _registered(self, board: "Board", registration: Registration) -> Session | None:
         """Look at a board in REGISTERED; return its row."""
         host = self.host_of(registration)
-        client_id = registration.client_id
+        client_id = client_id_of(registration.client_id or b"")
         rows = [row for row in host.rows() if row.device == board.device]
         for row in rows:
             if row.client_id == client_id and row.th3 == registration._th:
@@ -283,11 +284,10 @@ class Invariants:
         if offer is None:
             return
         self._requests[offer.prk3] = request
-        client_id = offer.client_id.to_bytes(7, "big")
-        memory.offered[made.device, client_id] = now
+        memory.offered[made.device, offer.client_id] = now
         rivals = process.transactions.of_client_id(offer.client_id)
         open_states = (State.PENDING, State.COMMITTING)
-        holders = {row.device for row in process.host.rows() if row.client_id == client_id}
+        holders = {row.device for row in process.host.rows() if row.client_id == offer.client_id}
         if holders - {made.device}:
             self._world.fail(CLIENT_IDS_DIFFER, "one is offered that another device has")
         # What a device has by another worker it may be offered again, whatever this worker has offered to whom.
@@ -297,9 +297,10 @@ class Invariants:
     def _explained(self, session: Session) -> None:
         """Look at a session that is to be made durable."""
         made = self._successes.get(session.success_hash)
+        client_id = client_id_bytes(session.client_id)
         if made is None:
             self._world.fail(KEY_NEEDED, "a session of a SUCCESS that no device has made")
-        elif made.status != Status.OK or made.device != session.device or made.client_id != session.client_id:
+        elif made.status != Status.OK or made.device != session.device or made.client_id != client_id:
             self._world.fail(KEY_NEEDED, f"a session of another SUCCESS, with status {made.status}")
         elif made.th3 != session.th3:
             self._world.fail(REGISTERED_IS_DURABLE, "the server has another TH3 than the client")

@@ -1,17 +1,30 @@
-"""A store in memory behind the store's contract: the rules are the server's own (``store.batch``), the disk is a list.
+"""A store in memory behind the store's contract: the rules are the server's own (``commit_rules``), the disk is a list.
 
 What is durable outlives the process: it is in a ``Disk``, which any number of stores have open. A commit is prepared
 write by write, and takes effect at once in the end; ``point`` is called before it and before each write, and may raise
 there.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from dpe_coap.errors import LocalError
-from dpe_server.store.commit_rules import decide
-from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session
-from dpe_server.store.sqlite.store import PRUNE_CHUNK
+from dpe_server.store.commit_rules import Measure, decide, steps
+from dpe_server.store.contract import (
+    COMMIT_PATIENCE,
+    NOBODY,
+    PRUNE_CHUNK,
+    Change,
+    Confirmed,
+    Facts,
+    Outcome,
+    Questions,
+    RestrictEpoch,
+    Restriction,
+    Revoke,
+    Session,
+    SetMinimumEpoch,
+    Stats,
+)
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
 
@@ -21,7 +34,7 @@ class Disk:
     """What is durable. Nothing here keeps two sessions from having one Client ID: that is for invariants to see."""
 
     sessions: tuple[Session, ...] = ()
-    restrictions: dict[bytes, Restriction] = field(default_factory=dict)
+    restrictions: dict[bytes, Restriction] = field(default_factory=lambda: {NOBODY: Restriction()})
     minimum_epoch: int = 0
     last_ordinal: int = 0
 
@@ -33,113 +46,99 @@ class MemoryStore:
         self._disk = disk
         self._point = point
 
-    # -- the contract --
+    def look(self, questions: Questions) -> Facts:
+        """See ``Store.look``."""
+        disk, asked = self._disk, questions
+        facts = Facts()
+        if asked.restrictions:
+            facts.minimum_epoch = disk.minimum_epoch
+            facts.restrictions = {d: disk.restrictions[d] for d in asked.restrictions if d in disk.restrictions}
+        if asked.client_ids_of:
+            facts.client_ids_of = {s.device: s.client_id for s in disk.sessions if s.device in asked.client_ids_of}
+        if asked.holders:
+            facts.holders = {s.client_id: s.device for s in disk.sessions if s.client_id in asked.holders}
+        for first, last in asked.in_use:
+            facts.in_use[first, last] = {s.client_id for s in disk.sessions if first <= s.client_id <= last}
+        if asked.confirmed:
+            found = {s.client_id: s for s in disk.sessions if s.client_id in asked.confirmed}
+            facts.confirmed = dict.fromkeys(asked.confirmed, _NOBODYS) | {
+                client_id: Confirmed(s.success_hash, s.expires_at, s.confirm) for client_id, s in found.items()
+            }
+        return facts
 
-    def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
-        """See ``Store.sessions``."""
-        wanted = set(client_ids)
-        return {session.client_id: session for session in self._disk.sessions if session.client_id in wanted}
-
-    def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
-        """See ``Store.confirmed``."""
-        found = self.sessions(client_ids)
-        return {
-            client_id: Confirmed(found[client_id].success_hash, found[client_id].expires_at, found[client_id].confirm)
-            if client_id in found
-            else _NOBODYS
-            for client_id in client_ids
-        }
-
-    def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
-        """See ``Store.sessions_of``."""
-        wanted = set(devices)
-        return {session.device: session for session in self._disk.sessions if session.device in wanted}
-
-    def held(self, client_ids: Collection[int]) -> set[int]:
-        """See ``Store.held``."""
-        return {int.from_bytes(session.client_id, "big") for session in self._disk.sessions}.intersection(client_ids)
-
-    def taken(self, first: int, last: int) -> set[int]:
-        """See ``Store.taken``."""
-        held = (int.from_bytes(session.client_id, "big") for session in self._disk.sessions)
-        return {client_id for client_id in held if first <= client_id <= last}
-
-    def restrictions(self, devices: Collection[bytes]) -> dict[bytes, Restriction]:
-        """See ``Store.restrictions``."""
-        known = self._disk.restrictions
-        return {device: known[device] for device in devices if device in known}
-
-    def minimum_epoch(self) -> int:
-        """See ``Store.minimum_epoch``."""
-        return self._disk.minimum_epoch
+    def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
+        """See ``Store.commit``; there is nobody to wait for."""
+        self._point("before the commit")
+        disk = replace(self._disk, restrictions=dict(self._disk.restrictions))
+        outcomes: list[Outcome] = []
+        for step in steps(changes):
+            if isinstance(step, list):
+                outcomes += self._establish(disk, step)
+            else:
+                self._point("write")
+                outcomes.append(_apply(disk, step))
+        vars(self._disk).update(vars(disk))
+        return outcomes
 
     def last_ordinal(self) -> int:
         """See ``Store.last_ordinal``."""
         return self._disk.last_ordinal
 
-    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
-        """See ``Store.commit``."""
-        disk = self._disk
-        self._point("before the commit")
-        revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
-        verdict = decide(sessions, disk.sessions, revoked)
-        for _ in verdict.ended:
-            self._point("write")
-        ended = set(verdict.ended)
-        kept = {session.device: session for session in disk.sessions if session.client_id not in ended}
-        for started in verdict.started:
-            self._point("write")
-            kept[started.device] = started
-        disk.sessions = tuple(kept.values())
-        disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in verdict.started)])
-        return verdict.outcomes
-
-    def close(self) -> None:
-        """See ``Store.close``."""
-
-    # -- for operators --
-
-    def live(self, now: int) -> Iterator[Session]:
-        """Yield the sessions that are live at ``now`` (Unix seconds), all as of one moment, by ascending Client ID."""
-        live = (session for session in self._disk.sessions if session.expires_at is None or session.expires_at > now)
-        yield from sorted(live, key=lambda session: session.client_id)
-
-    def count(self, now: int) -> int:
-        """Return how many sessions are live at ``now`` (Unix seconds)."""
-        return sum(1 for _ in self.live(now))
-
-    def revoke(self, device: bytes, at: int) -> bool:  # the date is for operators to read
-        """Put ``device`` (16 bytes) on the revocation list and end its session; return whether it had one."""
-        before = self._disk.sessions
-        self._lay(device, revoked=True)
-        self._disk.sessions = tuple(session for session in before if session.device != device)
-        return len(self._disk.sessions) < len(before)
-
-    def restrict(self, device: bytes, minimum_epoch: int) -> None:
-        """Set the lowest key epoch (0 to 255) accepted of ``device`` (16 bytes)."""
-        self._lay(device, minimum_epoch=_epoch(minimum_epoch))
-
-    def set_minimum_epoch(self, minimum_epoch: int) -> None:
-        """Set the lowest key epoch (0 to 255) accepted of any device."""
-        self._disk.minimum_epoch = _epoch(minimum_epoch)
-
     def prune(self, before: int) -> int:
-        """Delete sessions that ended before ``before`` (Unix seconds), PRUNE_CHUNK of them at most; return how many."""
+        """See ``Store.prune``."""
         sessions = self._disk.sessions
         over = [session for session in sessions if session.expires_at is not None and session.expires_at < before]
         gone = {id(session) for session in over[:PRUNE_CHUNK]}
         self._disk.sessions = tuple(session for session in sessions if id(session) not in gone)
         return len(gone)
 
-    def _lay(self, device: bytes, revoked: bool | None = None, minimum_epoch: int | None = None) -> None:
-        before = self._disk.restrictions.get(device, Restriction(revoked=False, minimum_epoch=0))
-        self._disk.restrictions[device] = Restriction(
-            before.revoked if revoked is None else revoked,
-            before.minimum_epoch if minimum_epoch is None else minimum_epoch,
-        )
+    def close(self) -> None:
+        """See ``Store.close``."""
+
+    def session(self, client_id: int) -> Session | None:
+        """See ``Store.session``."""
+        return next((session for session in self._disk.sessions if session.client_id == client_id), None)
+
+    def session_of(self, device: bytes) -> Session | None:
+        """See ``Store.session_of``."""
+        return next((session for session in self._disk.sessions if session.device == device), None)
+
+    def live(self, now: int) -> Iterator[Session]:
+        """See ``Store.live``."""
+        live = (session for session in self._disk.sessions if session.expires_at is None or session.expires_at > now)
+        yield from sorted(live, key=lambda session: session.client_id)
+
+    def stats(self, now: int) -> Stats:
+        """See ``Store.stats``."""
+        live = sum(1 for _ in self.live(now))
+        revoked = sum(restriction.revoked for restriction in self._disk.restrictions.values())
+        return Stats(live, len(self._disk.sessions) - live, revoked)
+
+    def _establish(self, disk: Disk, sessions: Sequence[Session]) -> list[Outcome]:
+        revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
+        effect = decide(sessions, disk.sessions, revoked)
+        for _ in effect.ended:
+            self._point("write")
+        ended = set(effect.ended)
+        kept = {session.device: session for session in disk.sessions if session.client_id not in ended}
+        for started in effect.started:
+            self._point("write")
+            kept[started.device] = started
+        disk.sessions = tuple(kept.values())
+        disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in effect.started)])
+        return effect.outcomes
 
 
-def _epoch(number: int) -> int:
-    if not 0 <= number <= 255:
-        raise LocalError(f"not a key epoch: {number}", hint="an epoch is 0 to 255")
-    return number
+def _apply(disk: Disk, measure: Measure) -> Outcome:
+    match measure:
+        case Revoke(device, _):  # the date is for operators to read
+            before = disk.sessions
+            disk.restrictions[device] = disk.restrictions.get(device, Restriction())._replace(revoked=True)
+            disk.sessions = tuple(session for session in before if session.device != device)
+            if len(disk.sessions) < len(before):
+                return Outcome.SESSION_ENDED
+        case RestrictEpoch(device, epoch):
+            disk.restrictions[device] = disk.restrictions.get(device, Restriction())._replace(minimum_epoch=epoch)
+        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these three
+            disk.minimum_epoch = epoch
+    return Outcome.COMMITTED

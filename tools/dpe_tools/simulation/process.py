@@ -6,17 +6,28 @@ each step of a commit the process may end: that is a ``point``.
 
 import copy
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dpe_server.coap.aiocoap_endpoint import CoapServer
+from dpe_server.coap.lane import Lane
+from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher
-from dpe_server.net.link import Endpoint, Link, Received
-from dpe_server.operation.resources import lane, router
+from dpe_server.net.udp import Endpoint, Link, Received
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import Transactions
-from dpe_server.store.contract import Confirmed, Outcome, Restriction, Session, Store, StoreError
+from dpe_server.store.contract import (
+    COMMIT_PATIENCE,
+    Change,
+    Facts,
+    Outcome,
+    Questions,
+    Session,
+    Stats,
+    Store,
+    StoreError,
+)
 from dpe_tools.simulation.invariants import NO_DEFECT
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.witness import Witness
@@ -48,7 +59,7 @@ class Socket:
             self.woken()
 
 
-class _SimulatedLink:
+class _Link:
     """A ``Link`` of the server, over a simulated socket."""
 
     def __init__(self, process: "Process", socket: Socket) -> None:
@@ -108,41 +119,54 @@ class _Opened:
             raise StoreError("made to fail")
         return self._store
 
-    def sessions(self, client_ids: Collection[bytes]) -> dict[bytes, Session]:
-        return self._read().sessions(client_ids)
-
-    def confirmed(self, client_ids: Collection[bytes]) -> dict[bytes, Confirmed]:
-        return self._read().confirmed(client_ids)
-
-    def sessions_of(self, devices: Collection[bytes]) -> dict[bytes, Session]:
-        return self._read().sessions_of(devices)
-
-    def held(self, client_ids: Collection[int]) -> set[int]:
-        return self._read().held(client_ids)
-
-    def taken(self, first: int, last: int) -> set[int]:
-        return self._read().taken(first, last)
-
-    def restrictions(self, devices: Collection[bytes]) -> dict[bytes, Restriction]:
-        return self._read().restrictions(devices)
-
-    def minimum_epoch(self) -> int:
-        return self._read().minimum_epoch()
+    def look(self, questions: Questions) -> Facts:
+        return self._read().look(questions)
 
     def last_ordinal(self) -> int:
         return self._read().last_ordinal()
 
-    def commit(self, sessions: Sequence[Session]) -> list[Outcome]:
+    def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
         host = self._process.host
         if host.fault:
             raise StoreError("made to fail")
-        outcomes = self._store.commit(sessions)
+        if host.on_disk:
+            self._process.point("before the commit")
+            changes = _Interruptible(changes, self._process.point)
+        outcomes = self._store.commit(changes, patience=patience)
         host.invariants.committed(host)
         self._process.point("after the commit")
         return outcomes
 
+    def prune(self, before: int) -> int:
+        return self._store.prune(before)
+
+    def session(self, client_id: int) -> Session | None:
+        return self._read().session(client_id)
+
+    def session_of(self, device: bytes) -> Session | None:
+        return self._read().session_of(device)
+
+    def live(self, now: int) -> Iterator[Session]:
+        return self._read().live(now)
+
+    def stats(self, now: int) -> Stats:
+        return self._read().stats(now)
+
     def close(self) -> None:
         self._store.close()
+
+
+class _Interruptible(list[Change]):
+    """Changes that a store takes one by one, in the midst of its transaction; before each there is a point."""
+
+    def __init__(self, changes: Sequence[Change], point: Callable[[str], None]) -> None:
+        super().__init__(changes)
+        self._point = point
+
+    def __iter__(self) -> Iterator[Change]:
+        for change in super().__iter__():
+            self._point("write")
+            yield change
 
 
 class Process:
@@ -184,10 +208,10 @@ class Process:
             clock=self.loop.time,
             wall=host.wall,
         )
-        link: Link = _SimulatedLink(self, host.sockets[self.number])
+        link: Link = _Link(self, host.sockets[self.number])
         if host.lane:
-            link = lane(link, self._batcher.offer)
-        self._coap = CoapServer([link], router(self._batcher.submit), retry_after=RETRY_AFTER)
+            link = Lane(link, self._batcher.offer)
+        self._coap = CoapServer([link], Resources(self._batcher.submit), retry_after=RETRY_AFTER)
         self._coap.start()
 
     def point(self, what: str) -> None:

@@ -6,7 +6,7 @@ A step is never edited once released: a change is a new step at the end.
 import sqlite3
 from collections.abc import Sequence
 
-from dpe_server.store import StoreError
+from dpe_server.store.contract import StoreError
 
 APPLICATION_ID = 0x44504531
 """Marks the file as a DPE store (PRAGMA application_id): the letters DPE1."""

@@ -1,4 +1,4 @@
-"""The SQL of the SQLite store that does more than name a row.
+"""The SQL of the SQLite store that does more than name a column.
 
 A look-up takes any number of keys as one parameter: Client IDs as a JSON array of integers, devices as one string of
 16 bytes each. CROSS JOIN makes SQLite go through the keys and search each of them in an index.
@@ -10,15 +10,16 @@ from functools import cache
 
 MAX_PUT = 512
 """Sessions put in by one statement; times the columns it must stay below SQLite's 32,766 variables."""
+ALL_DEVICES = b""
+"""The name under which ``RESTRICTIONS`` has the minimum epoch of all devices."""
 
-_COLUMNS = (
+COLUMNS = (
     "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
     " established_at, expires_at, th3, success_hash, confirm, sealed_keys, properties, policies"
 )
-_NAMES = _COLUMNS.split(", ")
+_NAMES = COLUMNS.split(", ")
 _ROW = f"({', '.join('?' for _ in _NAMES)})"
 _REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device")
-_SESSION = f"SELECT {_COLUMNS} FROM"
 _EACH_CLIENT_ID = "json_each(:client_ids) CROSS JOIN session ON client_id = value"
 _DEVICES = (
     "WITH RECURSIVE each(at) AS (SELECT 1 WHERE length(:devices)"
@@ -28,39 +29,58 @@ _EACH_DEVICE = "each CROSS JOIN {} ON device = substr(:devices, at, 16)"
 _SESSIONS_OF_EACH = _EACH_DEVICE.format("session")
 _RESTRICTIONS_OF_EACH = _EACH_DEVICE.format("restriction")
 
-SESSIONS = f"{_SESSION} {_EACH_CLIENT_ID}"
+# Looking
+
+RESTRICTIONS = (
+    f"{_DEVICES}SELECT x'', 0, minimum_epoch FROM server"
+    f" UNION ALL SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
+)
+"""And the minimum epoch of all devices, for one statement costs less than two."""
+CLIENT_IDS_OF = f"{_DEVICES}SELECT device, client_id FROM {_SESSIONS_OF_EACH}"
+HOLDERS = f"SELECT client_id, device FROM {_EACH_CLIENT_ID}"
+IN_USE = (
+    "SELECT key, (SELECT json_group_array(client_id) FROM session"
+    " WHERE client_id BETWEEN json_extract(value, '$[0]') AND json_extract(value, '$[1]')) FROM json_each(:ranges)"
+)
+"""A row for each range: its place among the ranges, and the Client IDs."""
 CONFIRMED = (
     "SELECT value, iif(client_id = value, success_hash, zeroblob(32)), expires_at, coalesce(confirm, x'')"
     " FROM json_each(:client_ids) LEFT JOIN session ON session.rowid ="
     " (SELECT rowid FROM session WHERE client_id >= value ORDER BY client_id LIMIT 1)"
 )
 """Where no session has the Client ID, the next one's row is read: finding nothing must not be quicker."""
-SESSIONS_OF = f"{_DEVICES}{_SESSION} {_SESSIONS_OF_EACH}"
-HELD_OF = f"SELECT client_id FROM {_EACH_CLIENT_ID}"
-TAKEN = "SELECT client_id FROM session WHERE client_id BETWEEN :first AND :last"
-RESTRICTIONS = f"{_DEVICES}SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
 
-_HELD = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash))) FROM"
+# Committing
+
+_SESSIONS = "SELECT json_group_array(json_array(client_id, hex(device), ordinal, hex(success_hash))) FROM"
 _REVOKED = "SELECT json_group_array(hex(device)) FROM"
-HELD = (
-    f"{_DEVICES}SELECT ({_HELD} {_EACH_CLIENT_ID}), ({_HELD} {_SESSIONS_OF_EACH}),"
+STORED = (
+    f"{_DEVICES}SELECT ({_SESSIONS} {_EACH_CLIENT_ID}), ({_SESSIONS} {_SESSIONS_OF_EACH}),"
     f" ({_REVOKED} {_RESTRICTIONS_OF_EACH} WHERE revoked_at IS NOT NULL)"
 )
 """All that a batch must know, as one row: the sessions with its Client IDs, with its devices, its revoked devices."""
-
 END = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
-
-LIVE = f"{_SESSION} session WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
-COUNT = "SELECT (SELECT count(*) FROM session) - (SELECT count(*) FROM session WHERE expires_at <= :now)"
-PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE expires_at < ? LIMIT ?)"
 REVOKE = (
     "INSERT INTO restriction (device, revoked_at) VALUES (?, ?)"
     " ON CONFLICT (device) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)"
 )
+END_OF_DEVICE = "DELETE FROM session WHERE device = ?"
 RESTRICT = (
     "INSERT INTO restriction (device, minimum_epoch) VALUES (?, ?)"
     " ON CONFLICT (device) DO UPDATE SET minimum_epoch = excluded.minimum_epoch"
+)
+SET_MINIMUM_EPOCH = "UPDATE server SET minimum_epoch = ?"
+PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE expires_at < ? LIMIT ?)"
+
+# For operators
+
+SESSION = f"SELECT {COLUMNS} FROM session WHERE client_id = ?"
+SESSION_OF = f"SELECT {COLUMNS} FROM session WHERE device = ?"
+LIVE = f"SELECT {COLUMNS} FROM session WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
+COUNT = (
+    "SELECT (SELECT count(*) FROM session), (SELECT count(*) FROM session WHERE expires_at <= ?),"
+    " (SELECT count(*) FROM restriction WHERE revoked_at IS NOT NULL)"
 )
 
 
@@ -68,4 +88,4 @@ RESTRICT = (
 def put_sessions(count: int) -> str:
     """Return the statement that puts ``count`` sessions in, each in the place of its device's session if it has one."""
     rows = ", ".join([_ROW] * count)
-    return f"INSERT INTO session ({_COLUMNS}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"
+    return f"INSERT INTO session ({COLUMNS}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"

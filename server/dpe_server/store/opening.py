@@ -1,0 +1,36 @@
+"""Opens the store that a URL names: the one module that knows which databases there are.
+
+``sqlite:PATH`` is a SQLite file; the path is taken as it is, without escapes.
+"""
+
+from pathlib import Path
+
+from dpe_coap.errors import LocalError
+from dpe_server.store.contract import Examination, Store
+from dpe_server.store.sqlite.examination import examine_file
+from dpe_server.store.sqlite.store import SqliteStore
+
+
+def open_store(url: str) -> Store:
+    """Open a store, which is made (for its owner only) or brought to the newest schema if need be.
+
+    Raises LocalError if the URL names no store, StoreError if it cannot be opened.
+    """
+    return SqliteStore(_path(url))
+
+
+def examine(url: str, *, thorough: bool = False) -> Examination:
+    """Look for damage in a store, which is not changed; ``thorough`` looks into every index too, and takes longer.
+
+    Raises LocalError if the URL names no store, StoreError if it cannot be read at all.
+    """
+    return examine_file(_path(url), thorough=thorough)
+
+
+def _path(url: str) -> Path:
+    scheme, _, path = url.partition(":")  # of no other kind is anything shown: there may be a password in it
+    if scheme != "sqlite":
+        raise LocalError("there is no such kind of store", hint="give its URL: sqlite:PATH")
+    if not path:
+        raise LocalError("the store's URL has no path", hint="give its URL: sqlite:PATH")
+    return Path(path)

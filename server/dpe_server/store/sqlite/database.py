@@ -1,0 +1,148 @@
+"""A SQLite file as a store has it open: its two connections, whose turn it is, and what the database says of faults.
+
+One connection writes, one reads, each under a lock of its own, so any thread may call anything: the event loop reads
+while a worker thread waits for the disk. Other processes (``dpe revoke``, ``dpe sessions``) open the same file; what
+they write is seen by the next read.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+
+from dpe_server.store.contract import OPERATOR_PATIENCE, StoreError
+from dpe_server.store.sqlite import schema
+
+POLL = 0.001
+"""Seconds between two attempts to write. SQLite's own waiting grows to 100 ms, in which others write ten batches."""
+
+CHECKPOINT = 8_192
+"""Pages in the WAL (32 MB) at which they are copied into the database: SQLite's own 1,000 are there after five batches,
+and every page that many batches have changed would be copied for each of them."""
+
+_FAULTS = {
+    sqlite3.SQLITE_FULL: ("the disk is full", "free space on the file system of the state directory"),
+    sqlite3.SQLITE_READONLY: (
+        "the database cannot be written",
+        "check the owner and mode of the file and its directory, and that its file system is not mounted read-only",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "another process is writing to the database and does not finish",
+        "end the other dpe command that uses this state directory, and try again",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "the database cannot be opened",
+        "check that its directory exists and who may read and write there",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "stop the server and restore a backup of the file"),
+    sqlite3.SQLITE_NOTADB: (
+        "the file is not a database",
+        "give the path of another file, or restore a backup of this one",
+    ),
+    sqlite3.SQLITE_IOERR: ("the disk gives errors", "look in the system's log for the cause"),
+    sqlite3.SQLITE_CONSTRAINT: ("a row is not as the store wants it", "this is a defect of dpe-coap: report it"),
+}
+
+
+class Database:
+    """The SQLite file ``path``, which is made (mode 0600) or brought to the newest schema if need be."""
+
+    def __init__(self, path: Path) -> None:
+        """Open; StoreError says why not."""
+        self.path = path
+        self._writing = Lock()
+        self._reading = Lock()
+        with self._answering():
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the WAL takes its mode
+            self._writer = self._connect()
+            try:
+                schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
+                # Gives up at once where two processes make the store, for SQLite takes their waiting for a deadlock.
+                self._when_free("PRAGMA journal_mode = WAL", OPERATOR_PATIENCE)
+                schema.migrate(self._writer)
+                self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _when_free waits
+                self._reader = self._connect()
+                self._reader.execute("PRAGMA query_only = ON")
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._writing, self._reading, self._answering():
+            self._reader.close()
+            self._writer.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that reads. Each statement sees what is committed when it begins."""
+        with self._reading:
+            try:  # and not _answering: it would be a tenth of a look
+                yield self._reader
+            except sqlite3.Error as error:
+                raise self._said(error) from None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection of its own, for a statement that takes long and must not keep others waiting."""
+        with self._answering(), closing(self._connect()) as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
+        """Give the connection that writes: it commits in the end, or rolls back when anything is raised.
+
+        ``patience`` is how many seconds to wait for another process that writes.
+        """
+        with self._writing, self._answering():
+            self._when_free("BEGIN IMMEDIATE", patience)
+            with self._writer:  # commits, or rolls back
+                yield self._writer
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=OPERATOR_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous = FULL")  # the first to read the file
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _when_free(self, sql: str, patience: float) -> None:
+        """Execute what begins to write; when another process does, try again until ``patience`` seconds are over."""
+        end = time.monotonic() + patience
+        while True:
+            try:
+                self._writer.execute(sql)
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                    raise
+                time.sleep(POLL)
+            else:
+                return
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn every error of the database into a StoreError without the statement or its values."""
+        try:
+            yield
+        except StoreError as error:
+            raise StoreError(f"{self.path}: {error}", hint=error.hint) from None
+        except sqlite3.Error as error:
+            raise self._said(error) from None
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}", hint="check the path and who may write there") from None
+
+    def _said(self, error: sqlite3.Error) -> StoreError:
+        what, hint = _FAULTS.get(
+            getattr(error, "sqlite_errorcode", 0) & 0xFF, ("the database does not answer", "start again")
+        )
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        return StoreError(f"{self.path}: {what} ({name})", hint=hint)

@@ -1,0 +1,32 @@
+"""Every store there is, for the tests of what its contract says."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dpe_server.store.contract import Store
+from dpe_server.store.opening import open_store
+from dpe_tools.simulation.memory_store import Disk, MemoryStore
+
+Open = Callable[[], Store]
+"""Opens a store, each time the same one."""
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def opening(request: pytest.FixtureRequest, path: Path) -> Iterator[Open]:
+    disk = Disk()
+    with ExitStack() as opened:
+
+        def open_it() -> Store:
+            store = open_store(f"sqlite:{path}") if request.param == "sqlite" else MemoryStore(disk)
+            opened.callback(store.close)
+            return store
+
+        yield open_it
+
+
+@pytest.fixture
+def store(opening: Open) -> Store:
+    return opening()

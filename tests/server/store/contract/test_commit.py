@@ -1,0 +1,414 @@
+"""What becomes of the changes of a commit."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpe_coap.errors import LocalError
+from dpe_server.store.commit_rules import decide
+from dpe_server.store.contract import (
+    OPERATOR_PATIENCE,
+    Change,
+    Outcome,
+    Questions,
+    RestrictEpoch,
+    Restriction,
+    Revoke,
+    Session,
+    SetMinimumEpoch,
+    Store,
+)
+from dpe_server.store.opening import open_store
+from dpe_tools.simulation.memory_store import Disk, MemoryStore
+
+Make = Callable[..., Session]
+Open = Callable[[], Store]
+EVER = -1
+"""Before the end of any session."""
+
+
+def all_of(store: Store) -> set[Session]:
+    """Return every session; no two are the same."""
+    sessions = list(store.live(EVER))
+    assert len(set(sessions)) == len(sessions)
+    return set(sessions)
+
+
+def restrictions(store: Store, *devices: bytes) -> dict[bytes, Restriction]:
+    return store.look(Questions(restrictions=set(devices))).restrictions
+
+
+def minimum_epoch(store: Store) -> int:
+    return store.look(Questions(restrictions={bytes(16)})).minimum_epoch
+
+
+def test_a_session_comes_back_as_it_was_given(store: Store, make: Make, opening: Open) -> None:
+    lasting = make(firmware=None, expires_at=None, client_id=0)
+    highest = make(client_id=2**56 - 1, ordinal=2**63 - 1)
+    assert store.commit([lasting, highest]) == [Outcome.COMMITTED] * 2
+    for reader in (store, opening()):
+        assert all_of(reader) == {lasting, highest}
+        assert reader.session(0) == lasting
+        assert reader.session_of(highest.device) == highest
+        assert reader.last_ordinal() == 2**63 - 1
+
+
+def test_no_changes_are_nothing(store: Store) -> None:
+    assert store.commit([]) == []
+    assert store.last_ordinal() == 0
+    assert all_of(store) == set()
+
+
+def test_an_operator_may_be_more_patient(store: Store, make: Make) -> None:
+    assert store.commit([make()], patience=OPERATOR_PATIENCE) == [Outcome.COMMITTED]
+
+
+# Sessions
+
+
+def test_a_newer_session_replaces_the_older_and_its_profile(store: Store, make: Make) -> None:
+    old = make()
+    new = make(device=old.device, properties='{"other": null}')
+    store.commit([old])
+    assert store.commit([new]) == [Outcome.COMMITTED]
+    assert all_of(store) == {new}
+    assert store.session(old.client_id) is None
+
+
+def test_client_ids_may_go_round_in_a_batch(store: Store, make: Make) -> None:
+    """Whoever takes a Client ID that another session of the batch leaves does so after it has left."""
+    one, two = make(), make()
+    store.commit([one, two])
+    newer = [
+        make(device=one.device),
+        make(device=two.device, client_id=one.client_id),
+        make(device=one.device, client_id=two.client_id),
+    ]
+    assert store.commit(newer) == [Outcome.COMMITTED] * 3
+    assert all_of(store) == {newer[1], newer[2]}
+
+
+def test_a_newer_session_may_keep_the_client_id(store: Store, make: Make) -> None:
+    old = make()
+    new = make(device=old.device, client_id=old.client_id)
+    store.commit([old])
+    assert store.commit([new]) == [Outcome.COMMITTED]
+    assert all_of(store) == {new}
+
+
+def test_a_newer_session_replaces_one_that_is_over(store: Store, make: Make, now: int) -> None:
+    old = make(expires_at=now - 5)
+    new = make(device=old.device)
+    store.commit([old])
+    assert store.commit([new]) == [Outcome.COMMITTED]
+    assert all_of(store) == {new}
+
+
+@pytest.mark.parametrize("difference", [0, -1])
+def test_a_session_that_is_not_newer_is_superseded(store: Store, make: Make, difference: int) -> None:
+    first = make()
+    late = make(device=first.device, ordinal=first.ordinal + difference)
+    store.commit([first])
+    assert store.commit([late]) == [Outcome.SUPERSEDED]
+    assert all_of(store) == {first}
+
+
+def test_the_same_success_again_is_committed_again_and_changes_nothing(store: Store, make: Make, now: int) -> None:
+    session = make()
+    store.commit([session])
+    again = replace(session, established_at=now + 9, confirm=b"other", ordinal=session.ordinal + 1)
+    assert store.commit([again, session]) == [Outcome.COMMITTED] * 2
+    assert all_of(store) == {session}
+    assert store.last_ordinal() == session.ordinal
+
+
+def test_a_client_id_is_never_of_two_devices(store: Store, make: Make) -> None:
+    first = make()
+    older = make()
+    thief = make(client_id=first.client_id, device=older.device)
+    store.commit([first, older])
+    assert store.commit([thief, make(client_id=first.client_id)]) == [Outcome.CLIENT_ID_TAKEN] * 2
+    assert all_of(store) == {first, older}
+
+
+@pytest.mark.parametrize("life", [0, 90, None])
+def test_a_session_that_is_over_keeps_its_client_id_and_older_ones_of_its_device_away(
+    store: Store, make: Make, now: int, life: int | None
+) -> None:
+    """Two workers may offer one Client ID. What the other one's device had is the witness that it registered last."""
+    older = make()
+    over = make(device=older.device, expires_at=None if life is None else now + life)
+    heir = make(client_id=over.client_id, established_at=now + 100)
+    late = replace(older, established_at=now + 200)
+    for session, outcome in (
+        (over, Outcome.COMMITTED),
+        (heir, Outcome.CLIENT_ID_TAKEN),
+        (late, Outcome.SUPERSEDED),
+    ):
+        assert store.commit([session]) == [outcome]
+    assert all_of(store) == {over}
+
+
+def test_the_sessions_of_a_batch_see_each_other_in_order(store: Store, make: Make) -> None:
+    first = make()
+    second = make(device=first.device)
+    heir = make(client_id=first.client_id)
+    late = make(device=first.device, ordinal=1)
+    assert store.commit([first, second, heir, late, first]) == [
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.SUPERSEDED,
+        Outcome.SUPERSEDED,
+    ]
+    assert all_of(store) == {second, heir}
+
+
+def test_two_devices_may_exchange_their_client_ids_within_a_batch(store: Store, make: Make) -> None:
+    a, b = make(), make()
+    store.commit([a, b])
+    moved = make(device=a.device)
+    new_b = make(device=b.device, client_id=a.client_id)
+    new_a = make(device=a.device, client_id=b.client_id)
+    assert store.commit([moved, new_b, new_a]) == [Outcome.COMMITTED] * 3
+    assert all_of(store) == {new_a, new_b}
+
+
+def test_only_what_lasts_is_written(make: Make) -> None:
+    first = make()
+    second = make(device=first.device)
+    heir = make(client_id=second.client_id, device=first.device)
+    other = make(client_id=first.client_id)
+    effect = decide([first, second, heir, other], [], set())
+    assert effect.outcomes == [Outcome.COMMITTED] * 4
+    assert (effect.ended, effect.started) == ([], [heir, other])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 511, 512, 513, 1500])
+def test_batches_of_any_size_are_whole(store: Store, make: Make, count: int) -> None:
+    batch = [make() for _ in range(count)]
+    assert store.commit(batch) == [Outcome.COMMITTED] * count
+    assert all_of(store) == set(batch)
+    replacements = [make(device=s.device) for s in batch]
+    assert store.commit(replacements) == [Outcome.COMMITTED] * count
+    assert all_of(store) == set(replacements)
+
+
+# The ordinal
+
+
+def test_the_last_ordinal_only_rises_and_outlives_every_session(
+    store: Store, make: Make, now: int, opening: Open
+) -> None:
+    high, low = make(ordinal=2**40, expires_at=now), make(ordinal=1, expires_at=now)
+    store.commit([high])
+    assert store.last_ordinal() == 2**40
+    store.commit([low])
+    assert store.last_ordinal() == 2**40
+    assert store.commit([Revoke(high.device, now)]) == [Outcome.SESSION_ENDED]
+    assert store.prune(now + 1) == 1
+    assert all_of(store) == set()
+    assert store.last_ordinal() == opening().last_ordinal() == 2**40
+
+
+def test_a_session_that_was_replaced_in_its_commit_counts_among_the_ordinals(store: Store, make: Make) -> None:
+    old = make()
+    store.commit([old, make(device=old.device, ordinal=2**40), Revoke(old.device, 0), make(ordinal=2**30)])
+    assert store.last_ordinal() == 2**40
+
+
+def test_the_ordinal_of_a_session_that_is_not_committed_does_not_count(store: Store, make: Make) -> None:
+    session, revoked = make(), make(ordinal=2**40)
+    store.commit([session, Revoke(revoked.device, 0)])
+    assert store.commit([make(client_id=session.client_id, ordinal=2**40), revoked]) == [
+        Outcome.CLIENT_ID_TAKEN,
+        Outcome.REVOKED,
+    ]
+    assert store.last_ordinal() == session.ordinal
+
+
+# What operators change
+
+
+def test_a_revoked_device_loses_its_session_and_gets_none(store: Store, make: Make, now: int) -> None:
+    session, other = make(), make()
+    store.commit([session])
+    assert store.commit([Revoke(session.device, now)]) == [Outcome.SESSION_ENDED]
+    assert all_of(store) == set()
+    newer = make(device=session.device)
+    assert store.commit([session, newer, other]) == [Outcome.REVOKED, Outcome.REVOKED, Outcome.COMMITTED]
+    assert all_of(store) == {other}
+
+
+def test_a_session_past_its_end_is_ended_by_revocation_too(store: Store, make: Make, now: int) -> None:
+    session = make(expires_at=now - 100)
+    store.commit([session])
+    assert store.commit([Revoke(session.device, now)]) == [Outcome.SESSION_ENDED]
+
+
+def test_a_device_may_be_revoked_that_has_no_session_or_is_revoked(store: Store, now: int) -> None:
+    device = os.urandom(16)
+    assert store.commit([Revoke(device, now), Revoke(device, now + 1)]) == [Outcome.COMMITTED] * 2
+    assert restrictions(store, device) == {device: Restriction(revoked=True)}
+
+
+def test_restrictions_lie_side_by_side_and_the_last_of_a_kind_holds(store: Store, now: int) -> None:
+    revoked_later, revoked_before, not_revoked = (os.urandom(16) for _ in range(3))
+    changes: list[Change] = [
+        RestrictEpoch(revoked_later, 255),
+        Revoke(revoked_before, now),
+        RestrictEpoch(not_revoked, 0),
+        RestrictEpoch(revoked_later, 7),
+        Revoke(revoked_later, now),
+        RestrictEpoch(revoked_before, 2),
+    ]
+    assert store.commit(changes) == [Outcome.COMMITTED] * 6
+    assert restrictions(store, revoked_later, revoked_before) == {
+        revoked_later: Restriction(revoked=True, minimum_epoch=7),
+        revoked_before: Restriction(revoked=True, minimum_epoch=2),
+    }
+    assert restrictions(store, not_revoked).get(not_revoked, Restriction()) == Restriction()
+
+
+def test_a_minimum_epoch_keeps_nobody_from_a_session_and_ends_none(store: Store, make: Make) -> None:
+    """It is for whoever decides about a REQUEST to heed."""
+    session = make()
+    store.commit([session])
+    assert store.commit([RestrictEpoch(session.device, 3), SetMinimumEpoch(4)]) == [Outcome.COMMITTED] * 2
+    newer = make(device=session.device)
+    assert store.commit([newer]) == [Outcome.COMMITTED]
+    assert all_of(store) == {newer}
+
+
+def test_the_minimum_epoch_of_all_devices(store: Store, opening: Open) -> None:
+    assert minimum_epoch(store) == 0
+    for epoch in (3, 255, 0, 2):
+        assert store.commit([SetMinimumEpoch(epoch)]) == [Outcome.COMMITTED]
+        assert minimum_epoch(store) == minimum_epoch(opening()) == epoch
+    store.commit([SetMinimumEpoch(9), SetMinimumEpoch(5)])
+    assert minimum_epoch(store) == 5
+
+
+@pytest.mark.parametrize("epoch", [-1, 256])
+@pytest.mark.parametrize("of_all", [True, False])
+def test_an_epoch_that_is_none_is_refused_and_nothing_has_happened(
+    store: Store, make: Make, epoch: int, of_all: bool
+) -> None:
+    session, device = make(), os.urandom(16)
+    bad = SetMinimumEpoch(epoch) if of_all else RestrictEpoch(device, epoch)
+    with pytest.raises(LocalError, match=f"not a key epoch: {epoch}") as caught:
+        store.commit([session, Revoke(device, 1), SetMinimumEpoch(1), bad, make()])
+    assert caught.value.hint == "an epoch is 0 to 255"
+    assert all_of(store) == set()
+    assert (store.last_ordinal(), minimum_epoch(store), restrictions(store, device)) == (0, 0, {})
+    assert store.commit([session]) == [Outcome.COMMITTED]
+
+
+# Several kinds in one commit
+
+
+def test_changes_of_several_kinds_take_effect_in_the_order_given(store: Store, make: Make, now: int) -> None:
+    first = make()
+    newer = make(device=first.device)
+    heir = make(client_id=first.client_id)
+    last = make()
+    assert store.commit([first, Revoke(first.device, now), newer, heir, SetMinimumEpoch(2), last]) == [
+        Outcome.COMMITTED,
+        Outcome.SESSION_ENDED,
+        Outcome.REVOKED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+    ]
+    assert all_of(store) == {heir, last}
+    assert minimum_epoch(store) == 2
+
+
+def test_a_client_id_is_not_free_before_the_change_that_frees_it(store: Store, make: Make, now: int) -> None:
+    session = make()
+    early, late = make(client_id=session.client_id), make(client_id=session.client_id)
+    store.commit([session])
+    assert store.commit([early, Revoke(session.device, now), late, Revoke(early.device, now)]) == [
+        Outcome.CLIENT_ID_TAKEN,
+        Outcome.SESSION_ENDED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+    ]
+    assert all_of(store) == {late}
+
+
+def test_a_device_that_is_revoked_first_gets_no_session_in_the_same_commit(store: Store, make: Make, now: int) -> None:
+    session = make()
+    assert store.commit([RestrictEpoch(session.device, 1), Revoke(session.device, now), session]) == [
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.REVOKED,
+    ]
+    assert all_of(store) == set()
+
+
+DEVICES, CLIENT_IDS = st.integers(1, 4), st.integers(0, 3)
+SESSIONS = st.tuples(
+    DEVICES, CLIENT_IDS, st.integers(1, 4), st.integers(0, 3), st.integers(0, 20), st.none() | st.integers(0, 10)
+)
+MEASURES = st.one_of(
+    st.builds(Revoke, DEVICES.map(lambda number: bytes([number]) * 16), st.integers(0, 9)),
+    st.builds(RestrictEpoch, DEVICES.map(lambda number: bytes([number]) * 16), st.integers(0, 3)),
+    st.builds(SetMinimumEpoch, st.integers(0, 3)),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    before=st.lists(SESSIONS, max_size=6),
+    given_=st.lists(st.one_of(SESSIONS, SESSIONS, MEASURES), max_size=9),
+)
+def test_a_commit_is_the_same_as_its_changes_one_by_one(
+    make: Make, before: list[tuple[int, ...]], given_: list[tuple[int, ...] | Change]
+) -> None:
+    """And of what is kept no two have a device or a Client ID in common: the schema would have refused it."""
+
+    def session(numbers: tuple[int, ...]) -> Session:
+        device, client_id, ordinal, success, start, life = numbers
+        return make(
+            device=bytes([device]) * 16,
+            client_id=client_id,
+            ordinal=ordinal,
+            success_hash=bytes([device, success]) * 16,
+            established_at=start,
+            expires_at=None if life is None else start + life,
+        )
+
+    measures = (Revoke, RestrictEpoch, SetMinimumEpoch)
+    changes: list[Change] = [
+        one if isinstance(one, measures) else session(one)  # type: ignore[arg-type]
+        for one in given_
+    ]
+    devices = {bytes([number]) * 16 for number in range(1, 5)}
+    with tempfile.TemporaryDirectory() as directory:
+        ends = []
+        stores: list[tuple[str, Store]] = [
+            ("whole", open_store(f"sqlite:{Path(directory) / 'whole'}")),
+            ("one by one", open_store(f"sqlite:{Path(directory) / 'one by one'}")),
+            ("whole", MemoryStore(Disk())),
+            ("one by one", MemoryStore(Disk())),
+        ]
+        for name, opened in stores:
+            with closing(opened) as store:
+                for numbers in before:
+                    store.commit([session(numbers)])
+                outcomes = store.commit(changes) if name == "whole" else [store.commit([c])[0] for c in changes]
+                rows = [(s.device, s.client_id, s.ordinal, s.success_hash, s.expires_at) for s in store.live(EVER)]
+                facts = store.look(Questions(restrictions=devices))
+                laid = {device: facts.restrictions.get(device, Restriction()) for device in devices}
+                ends.append((outcomes, rows, laid, facts.minimum_epoch, store.last_ordinal()))
+        assert all(end == ends[0] for end in ends)
+        _, rows, laid, _, _ = ends[0]
+        assert not {device for device, *_ in rows} & {device for device in devices if laid[device].revoked}
