@@ -216,7 +216,7 @@ class Crowd:
                 elif client_id_bytes(session.client_id) not in {known.client_id, *known.since}:
                     wrong.append(f"device {number} is REGISTERED, and its row has another Client ID")
                 elif session.client_id == client_id_of(known.client_id) and (
-                    at_rest.open_keys(session.sealed_keys, known.client_id) != b"".join(known.keys)
+                    at_rest.open_keys(session.sealed_keys, session.client_id) != b"".join(known.keys)
                     or session.confirm != known.confirm
                 ):
                     wrong.append(f"device {number} is REGISTERED, and its row has other keys or another CONFIRM")

@@ -15,7 +15,7 @@ from dpe_server.handling.handler import handle
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transaction_table import Transactions
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from tests.assurance.crowd import open_state
 from tests.assurance.flood import Settings, run
 from tests.conftest import missing
@@ -55,7 +55,7 @@ def _of_strangers(recorded: list[bytes], source: random.Random) -> Iterator[byte
 
 def test_nothing_is_kept_of_who_has_proved_no_key(tmp_path: Path) -> None:
     state = open_state(tmp_path)
-    with closing(SqliteStore(state.store_path)) as store:
+    with closing(open_store(state.store_url)) as store:
         transactions = Transactions(secrets.token_bytes)
         registrar = Registrar(
             realm=state.config.realm,

@@ -109,7 +109,7 @@ def agree(state: StateDir, registration: Registration) -> bool:
     keys = state.at_rest.open_keys(row.sealed_keys, row.client_id)
     return (
         registration.state == client.REGISTERED
-        and client_id == registration.client_id
+        and client_id_bytes(row.client_id) == registration.client_id
         and keys == b"".join(registration.oscore)
     )
 

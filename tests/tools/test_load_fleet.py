@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.numbers import Status
 from dpe_device.registration import BACKOFF, CONFIRMING, REFUSED, REQUESTING
 from dpe_server import policy
@@ -22,6 +23,8 @@ from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
+from dpe_server.store.contract import Facts, Revoke
+from dpe_server.store.opening import open_store
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet
 from dpe_tools.load.histogram import Histogram
@@ -58,7 +61,7 @@ class World:
 
     def __init__(self, state: StateDir, policy_text: str = policy.DEFAULT_POLICY, endpoints: int = 1_000_000) -> None:
         self.now = 0
-        self.store = SqliteStore(state.store_path)
+        self.store = open_store(state.store_url)
         self.registrar = Registrar(
             realm=state.config.realm,
             keys=state.keys,
@@ -145,7 +148,7 @@ def test_every_device_registers_and_the_store_agrees(state: StateDir, world: Wor
     assert world.most_leased == 10
     agreement = compare(ledger, state)
     assert agreement.holds
-    assert agreement.devices == world.store.count(0) == 200
+    assert agreement.devices == world.store.stats(0).live == 200
 
 
 def test_suite_2(state: StateDir, world: World) -> None:
@@ -161,7 +164,7 @@ def test_devices_take_turns(state: StateDir, world: World) -> None:
     assert set(turns.values()) == {14, 15}
     assert compare(ledger, state).devices == 7
     assert compare(ledger, state).holds
-    assert world.store.count(0) == 7
+    assert world.store.stats(0).live == 7
 
 
 def test_arrivals_are_those_of_the_rate_and_the_seed(state: StateDir, world: World) -> None:
@@ -330,13 +333,13 @@ class TestLedger:
         return list(world.store.live(0))
 
     def test_missing(self, state: StateDir, world: World, ledger: Ledger) -> None:
-        world.store.revoke(self.sessions(world)[0].device, 1)
+        world.store.commit([Revoke(self.sessions(world)[0].device, 1)])
         agreement = compare(ledger, state)
         assert (agreement.missing, agreement.holds) == (1, False)
 
     def test_another_client_id(self, state: StateDir, world: World, ledger: Ledger) -> None:
         old = self.sessions(world)[0]
-        world.store.commit([replace(old, client_id=bytes(7), ordinal=old.ordinal + 10**9, success_hash=bytes(32))])
+        world.store.commit([replace(old, client_id=0, ordinal=old.ordinal + 10**9, success_hash=bytes(32))])
         assert compare(ledger, state).other_client_id == 1
 
     def test_other_keys(self, state: StateDir, world: World, ledger: Ledger) -> None:
@@ -349,17 +352,16 @@ class TestLedger:
     def test_two_sessions(self, state: StateDir, world: World, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         (number, *_), *_ = ledger
         device = state.at_rest.device_id(imei(number))
-        now = world.store.sessions_of([device])[device]
-        earlier = bytes(6) + b"1"
+        earlier = 49
         whole = Ledger()
-        whole.registered(number, earlier, (bytes(16), bytes(8)))
+        whole.registered(number, client_id_bytes(earlier), (bytes(16), bytes(8)))
         whole.merge(ledger)
         assert compare(whole, state).holds
-        monkeypatch.setattr(SqliteStore, "sessions", lambda *_: {earlier: replace(now, client_id=earlier)})
+        monkeypatch.setattr(SqliteStore, "look", lambda *_: Facts(holders={earlier: device}))
         assert compare(whole, state).two_sessions == 1
 
     def test_what_failed_last_is_not_known(self, state: StateDir, world: World, ledger: Ledger) -> None:
-        world.store.revoke(self.sessions(world)[0].device, 1)
+        world.store.commit([Revoke(self.sessions(world)[0].device, 1)])
         for number in range(20):
             ledger.failed(number)
         agreement = compare(ledger, state)

@@ -15,7 +15,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Questions
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 
 _TAC = "35000000"
 _RECORD = struct.Struct(f"=I{SIZE_CLIENT_ID}s")
@@ -33,7 +33,7 @@ def provision(state: StateDir, count: int, path: Path) -> None:
     path.write_bytes(b"".join(part for each in made for part in (each.handle, each.device_key)))
 
 
-def check(store_path: Path, keys: KeyRing, results: Path) -> tuple[int, int]:
+def check(store_url: str, keys: KeyRing, results: Path) -> tuple[int, int]:
     """Return how many devices say that they are registered, and for how many of them the store says otherwise.
 
     ``results`` is what native/registration_job.c wrote; a device's last registration is the one that counts.
@@ -41,7 +41,7 @@ def check(store_path: Path, keys: KeyRing, results: Path) -> tuple[int, int]:
     said = dict(_RECORD.iter_unpack(results.read_bytes()))
     at_rest = AtRest(keys.at_rest, token_bytes)
     wrong = 0
-    with closing(SqliteStore(store_path)) as store:
+    with closing(open_store(store_url)) as store:
         for chunk in _chunks(said.items()):
             devices = {at_rest.device_id(imei(number)): client_id for number, client_id in chunk}
             stored = store.look(Questions(client_ids_of=set(devices))).client_ids_of

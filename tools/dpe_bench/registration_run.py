@@ -114,7 +114,7 @@ class _Run:
     server: ServerUnderMeasurement
     generator: Generator
     port: int
-    store: Path
+    store: str
     results: Path
 
 
@@ -137,7 +137,7 @@ def _running(rig: Rig, folder: Path, server: str, workers: int, *flags: str) -> 
             endpoints=rig.settings.devices,
             exchanges=2,
         )
-        yield _Run(running, generator, port, path / state.store_path.name, results)
+        yield _Run(running, generator, port, state.store_url, results)
 
 
 def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:

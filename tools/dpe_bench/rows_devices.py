@@ -16,8 +16,7 @@ from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.contract import Session
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Session, Store
 from dpe_tools.load.fleet import Device
 from dpe_tools.load.plan import imei
 
@@ -37,7 +36,7 @@ class Took(NamedTuple):
 class Devices:
     """The devices of ``state``, by number, and the registrar on ``store``, which is theirs."""
 
-    def __init__(self, state: StateDir, store: SqliteStore) -> None:
+    def __init__(self, state: StateDir, store: Store) -> None:
         self._state = state
         self._store = store
         self._at_rest = state.at_rest

@@ -11,7 +11,7 @@ from typing import Any
 from dpe_bench.rows_devices import Devices
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from dpe_tools.load.plan import imei
 
 BATCH = 200_000
@@ -32,7 +32,7 @@ class Rows:
         self.state = state
         self.count = 1
         self._at_rest = state.at_rest
-        with closing(SqliteStore(state.store_path)) as store:
+        with closing(open_store(state.store_url)) as store:
             devices = Devices(state, store)
             devices.register([0])
             self._pattern = devices.session(0)
@@ -46,7 +46,7 @@ class Rows:
         """Add rows until there are so many, and return how many a second; ``tell`` hears how many there are."""
         wanted = until - self.count
         start = time.perf_counter()
-        with closing(SqliteStore(self.state.store_path)) as store:
+        with closing(open_store(self.state.store_url)) as store:
             while self.count < until:
                 store.commit(self.make(min(until - self.count, BATCH, max(LEAST, self.count // SHARE))))
                 tell(self.count)

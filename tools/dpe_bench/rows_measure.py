@@ -16,7 +16,8 @@ from statistics import mean, median
 from dpe_bench.rows_devices import Devices
 from dpe_bench.rows_fill import ENDED, Rows
 from dpe_coap.client_ids import client_id_text
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Store
+from dpe_server.store.opening import open_store
 from dpe_tools.server_process import ServerProcess
 
 BATCH = 100
@@ -83,9 +84,9 @@ class Sample:
 def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> Sample:
     """Measure a store; it has some more rows afterwards."""
     size = rows.count
-    database = rows.state.store_path
+    database = rows.state.path / "dpe.sqlite"
     bytes_before = database.stat().st_size
-    with closing(SqliteStore(database)) as store:
+    with closing(open_store(rows.state.store_url)) as store:
         devices = Devices(rows.state, store)
         gc.collect()
         new, again = [], []
@@ -123,7 +124,7 @@ def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> S
     )
 
 
-def prune_beside_commits(store: SqliteStore, rows: Rows, count: int) -> tuple[float, float]:
+def prune_beside_commits(store: Store, rows: Rows, count: int) -> tuple[float, float]:
     """Prune so many sessions while others are committed one by one; return how long it took and the longest commit."""
     store.commit(rows.make_ended(count))
 

@@ -54,7 +54,7 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
         policy.load(state_dir.policy_path)  # what would stop every worker is said once, and here
         with closing(open_store(state_dir.store_url)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
-        stack.callback(_tidy, state_dir.store_path)
+        stack.callback(_tidy, state_dir.store_url)
         sockets = sockets_of(state_dir, addresses)
         sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]
         for socket in chain.from_iterable(sets):
@@ -67,13 +67,13 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
         supervise(workers, run, lambda: _announce([socket.uri for socket in sockets]))
 
 
-def _tidy(path: Path) -> None:
-    """Leave the database as one file: of two workers that close it at once, neither may see that it is the last.
+def _tidy(store_url: str) -> None:
+    """Leave a SQLite database as one file: of two workers that close it at once, neither may see that it is the last.
 
     It is opened anew for that: SQLite forbids to keep a connection over a fork.
     """
     with suppress(StoreError):  # a worker's log says what is wrong
-        SqliteStore(path).close()
+        open_store(store_url).close()
 
 
 def _announce(uris: Sequence[str]) -> None:

@@ -16,8 +16,8 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.contract import Revoke
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.contract import Revoke, Store
+from dpe_server.store.opening import open_store
 from tests.end_to_end.devices import VERSION, Device, Offer
 
 Ask = Callable[[bytes], bytes]
@@ -44,7 +44,7 @@ range = ["10000000000000", "1fffffffffffff"]
 """
 
 
-def registrar(state: StateDir, store: SqliteStore, make: Callable[..., Registrar] = Registrar) -> Registrar:
+def registrar(state: StateDir, store: Store, make: Callable[..., Registrar] = Registrar) -> Registrar:
     """Return the registrar of a state directory, as ``dpe serve`` makes it."""
     return make(
         realm=state.config.realm,
@@ -67,7 +67,7 @@ class Refusals:
         self.state.policy_path.write_text(POLICY, encoding="utf-8")
         self._devices: Iterator[Device] = cycle([Device(self.state) for _ in range(MANY)])
         self._other = RequestStep.of(os.urandom(32), self.state.config.realm)
-        store = SqliteStore(self.state.store_path)
+        store = open_store(self.state.store_url)
         try:
             before = registrar(self.state, store)
             a_while_ago = time.time() - 60

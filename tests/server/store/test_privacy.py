@@ -14,15 +14,15 @@ Make = Callable[..., Session]
 
 
 def test_the_database_holds_no_imei_and_no_session_key(store: SqliteStore, make: Make, path: Path, now: int) -> None:
-    at_rest = AtRest(os.urandom(32))
+    at_rest = AtRest(os.urandom(32), os.urandom)
     imeis = [Imei.parse(f"352099{number:08}") for number in range(1, 200)]
     secrets = [os.urandom(24) for _ in imeis]
     sessions = []
     for imei, keys in zip(imeis, secrets, strict=True):
-        client_id, device = os.urandom(7), at_rest.device_id(imei)
+        client_id, device = client_id_of(os.urandom(7)), at_rest.device_id(imei)
         sessions.append(
             make(
-                client_id=client_id_of(client_id),
+                client_id=client_id,
                 device=device,
                 sealed_imei=at_rest.seal_imei(imei, device),
                 sealed_keys=at_rest.seal_keys(keys, client_id),

@@ -15,8 +15,7 @@ from dpe_bench.rows_measure import QUICK, Sample, measure, prune_beside_commits
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import PRUNE_CHUNK, Session
-from dpe_server.store.opening import examine
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import examine, open_store
 from tests.tools.conftest import Invoke
 
 
@@ -29,7 +28,7 @@ def test_a_filled_store_is_as_if_devices_had_registered(rows: Rows) -> None:
     told: list[int] = []
     assert rows.fill(2_500, told.append)
     assert told == [1_001, 2_001, 2_500]
-    with closing(SqliteStore(rows.state.store_path)) as store:
+    with closing(open_store(rows.state.store_url)) as store:
         devices = Devices(rows.state, store)
         real = devices.session(0)
         found = list(store.live(0))
@@ -45,12 +44,12 @@ def test_a_filled_store_is_as_if_devices_had_registered(rows: Rows) -> None:
         assert 0x10000000000000 <= min(ids) <= max(ids) <= 0x1FFFFFFFFFFFFF
         devices.register([2_000, 2_600])  # one of them has a session
         assert store.stats(0).live == 2_501
-    assert examine(f"sqlite:{rows.state.store_path}", thorough=True).faults == []
+    assert examine(rows.state.store_url, thorough=True).faults == []
 
 
 def test_a_device_that_does_not_register_is_an_error(rows: Rows) -> None:
     rows.state.policy_path.write_text('[[rule]]\naction = "refuse"\n')
-    with closing(SqliteStore(rows.state.store_path)) as store, pytest.raises(LocalError, match="did not register"):
+    with closing(open_store(rows.state.store_url)) as store, pytest.raises(LocalError, match="did not register"):
         Devices(rows.state, store).register([1])
 
 
@@ -64,12 +63,12 @@ def test_every_figure_is_measured(rows: Rows, tmp_path: Path) -> None:
         assert getattr(sample, name) > 0, name
     assert sample.batch_p50 <= sample.batch_p99
     assert sample.single_p50 <= sample.single_p99
-    with closing(SqliteStore(rows.state.store_path)) as store:
+    with closing(open_store(rows.state.store_url)) as store:
         assert store.stats(0).live == rows.count
 
 
 def test_all_that_has_ended_is_pruned(rows: Rows) -> None:
-    with closing(SqliteStore(rows.state.store_path)) as store:
+    with closing(open_store(rows.state.store_url)) as store:
         took, longest = prune_beside_commits(store, rows, PRUNE_CHUNK + 100)
         assert took > 0
         assert longest > 0

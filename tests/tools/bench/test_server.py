@@ -29,7 +29,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load as load_policy
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 from tests.conftest import missing
 from tests.tools.bench.peer import Peer, ReceivedRequest
 from tests.tools.conftest import Invoke
@@ -217,7 +217,7 @@ class Served:
 
     def load(self, program: Path) -> Load:
         """Have all devices register."""
-        with closing(SqliteStore(self.state.store_path)) as store:
+        with closing(open_store(self.state.store_url)) as store:
             registrar = Registrar(
                 realm="test",
                 keys=self.state.keys,
@@ -238,7 +238,7 @@ class Served:
 
     def check(self) -> tuple[int, int]:
         """See ``fleet.check``."""
-        return fleet.check(self.state.store_path, self.state.keys, self.folder / "results")
+        return fleet.check(self.state.store_url, self.state.keys, self.folder / "results")
 
 
 def test_devices_register_and_are_found_in_the_store(load: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.opening import open_store
 
 
 def lane(path: Path, port: int, workers: int) -> None:
@@ -43,7 +43,7 @@ async def _serve_on_aiocoap(path: Path, port: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     state = StateDir.open(path)
     audit = AuditLog(state.audit_path)
-    with state.lock(), closing(SqliteStore(state.store_path)) as store:
+    with state.lock(), closing(open_store(state.store_url)) as store:
         registrar = Registrar(
             realm=state.config.realm,
             keys=state.keys,

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from dpe_coap.client_ids import client_id_bytes, client_id_of
+from dpe_coap.client_ids import client_id_of
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Questions, Store
@@ -106,7 +106,7 @@ def _compare(part: dict[bytes, _Known], store: Store, at_rest: AtRest, found: Ag
             found.missing += 1
         elif session.client_id != device.client_id:
             found.other_client_id += 1
-        elif _hash(at_rest.open_keys(session.sealed_keys, client_id_bytes(session.client_id))) != device.keys:
+        elif _hash(at_rest.open_keys(session.sealed_keys, session.client_id)) != device.keys:
             found.other_keys += 1
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dpe_server.coap.resources import Resources
+
 from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.lane import Lane
-from dpe_server.coap.resources import Resources
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import Endpoint, Link, Received
 from dpe_server.registration.registrar import Registrar
