@@ -2,7 +2,9 @@
 
 import asyncio
 import copy
-from collections.abc import Iterator
+import gc
+import warnings
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -103,6 +105,23 @@ def test_a_process_ends_at_each_of_its_steps(world: World) -> None:
         machine.loop.bury()
         assert machine.defects == []
     assert reached >= {0, 1, 2, 3, 4}
+
+
+def test_what_was_never_begun_is_buried_without_a_word(world: World) -> None:
+    async def inner() -> None:
+        pytest.fail("it runs")
+
+    async def outer(awaited: Coroutine[Any, Any, None]) -> None:
+        await awaited
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        machine = Machine(World(1, Faults()))
+        machine.start(outer(inner()))
+        machine.loop.bury()
+        del machine
+        gc.collect()
+    assert said == []
 
 
 def test_what_fails_in_a_callback_is_told(world: World, machine: Machine) -> None:

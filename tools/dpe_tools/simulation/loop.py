@@ -5,6 +5,7 @@ import inspect
 import warnings
 from asyncio import events
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -146,4 +147,7 @@ def _end(task: asyncio.Task[Any]) -> None:
     assert inspect.iscoroutine(coroutine)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that one was never begun
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            with suppress(GeneratorExit):  # from Python 3.12 on, close() would leave to later what it holds
+                coroutine.throw(GeneratorExit)
         coroutine.close()
