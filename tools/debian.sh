@@ -1,6 +1,6 @@
-# For tools/fetch_micropython and tools/build_board, which read this file: apt with one source, Debian trixie, in a folder
-# of its own, so that nothing is installed on the machine and an older Debian can use it. The mirror is the machine's
-# own; apt checks the signature. The hint of a failure is the second argument of `fail`, or $hint.
+# For tools/fetch_micropython, tools/fetch_python and tools/build_board, which read this file: apt with one source,
+# Debian trixie, in a folder of its own, so that nothing is installed on the machine and an older Debian can use it. The
+# mirror is the machine's own; apt checks the signature. The hint of a failure is the second argument of `fail`, or $hint.
 
 suite=trixie
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
