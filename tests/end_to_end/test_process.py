@@ -1,6 +1,5 @@
 """The server as a process: start, signals, a kill, and a disk that is full."""
 
-import json
 import re
 import resource
 import signal
@@ -14,9 +13,13 @@ import pytest
 from dpe_coap.numbers import Status
 from dpe_server.operation.state_dir import StateDir
 from tests import coap
+from tests.audit import first_lines, lines, locked, until
 from tests.coap import CON, POST, REGISTER, Client, Message
 from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.processes import Process, Start
+
+IMPATIENT = "import sys; from pathlib import Path; from dpe_server.operation import app, audit; audit.PATIENCE = 0.0; "
+IMPATIENT += "app.serve(Path(sys.argv[1]), sys.argv[2:])"
 
 
 def offer_of(client: Client, device: Device) -> Offer:
@@ -104,6 +107,7 @@ def test_sighup_takes_up_rotated_keys_and_a_new_audit_log(start: Start, state: S
     server = start()
     with Client(server.started()) as client:
         offer_of(client, Device(state))
+        first_lines(state.audit_path, 1)
         moved = state.audit_path.rename(state.path / "audit.jsonl.1")
         assert state.rotate("master") == 2
         renewed = StateDir.open(state.path)
@@ -113,8 +117,33 @@ def test_sighup_takes_up_rotated_keys_and_a_new_audit_log(start: Start, state: S
         server.logged("policy and keys reloaded")
         assert client.post(device.request()).dotted == "2.04"
         assert client.post(Device(renewed, epoch=1).request()).dotted == "2.04"
-    assert [json.loads(line)["event"] for line in moved.read_text().splitlines()] == ["response", "unauthenticated"]
-    assert [json.loads(line)["event"] for line in state.audit_path.read_text().splitlines()] == ["response"] * 2
+    assert [line["event"] for line in first_lines(state.audit_path, 2)] == ["response"] * 2
+    assert [line["event"] for line in lines(moved)] == ["response", "unauthenticated"]
+
+
+def test_a_lock_on_the_audit_log_holds_up_its_lines_and_no_answer(start: Start, state: StateDir) -> None:
+    with Client(start().started()) as client:
+        with locked(state.audit_path):
+            for _ in range(3):
+                offer = offer_of(client, Device(state))
+                success = offer.success()
+                assert offer.confirm(success, client.post(success).payload)[0].status == Status.OK
+                assert client.post(b"\xff").dotted == "4.00"
+            assert state.audit_path.read_bytes() == b""
+        events = [line["event"] for line in first_lines(state.audit_path, 9)]
+    assert events == ["response", "established", "malformed"] * 3
+
+
+def test_a_server_ends_though_its_audit_log_stays_locked(start: Start, state: StateDir) -> None:
+    server = start(program=("-c", IMPATIENT))
+    waiting = re.compile(rf"-> FLOCK .* {server.process.pid} ")
+    with Client(server.started()) as client, locked(state.audit_path):
+        offer_of(client, Device(state))
+        until(lambda: waiting.search(Path("/proc/locks").read_text()))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() == 0
+    assert re.search(r"audit log not finished .*lost=1\b", server.log.read_text())
+    assert state.audit_path.read_bytes() == b""
 
 
 def refused(server: Process) -> str:

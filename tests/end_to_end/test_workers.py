@@ -1,12 +1,10 @@
 """Several worker processes on one address and one database."""
 
-import json
 import re
-import select
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from os import kill
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from dpe_coap.numbers import Status
 from dpe_server.operation.state_dir import StateDir
+from tests.audit import first_lines, until
 from tests.coap import Client
 from tests.end_to_end.devices import Device, Offer
 from tests.end_to_end.processes import Process, Start, children
@@ -58,11 +57,6 @@ def clients(two: Process) -> Iterator[list[Client]]:
         yield [stack.enter_context(Client(two.uri)) for _ in range(PEERS)]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        select.select([], [], [], 0.01)
-
-
 def offer_of(client: Client, device: Device) -> Offer:
     request = device.request()
     return device.read(request, client.post(request).payload)
@@ -82,10 +76,6 @@ def rows(state: StateDir) -> int:
         return count
 
 
-def audit(state: StateDir) -> list[str]:
-    return [json.loads(line)["event"] for line in state.audit_path.read_text().splitlines()]
-
-
 def test_it_says_once_where_it_listens_and_every_peer_can_register(
     state: StateDir, two: Process, clients: list[Client]
 ) -> None:
@@ -94,7 +84,8 @@ def test_it_says_once_where_it_listens_and_every_peer_can_register(
         assert client.discover().dotted == "2.05"
         register(client, Device(state))
     assert rows(state) == PEERS
-    assert sorted(audit(state)) == ["established"] * PEERS + ["response"] * PEERS
+    events = [line["event"] for line in first_lines(state.audit_path, 2 * PEERS)]
+    assert sorted(events) == ["established"] * PEERS + ["response"] * PEERS
     two.process.send_signal(signal.SIGTERM)
     assert two.ended() == 0
     assert two.process.stdout is not None

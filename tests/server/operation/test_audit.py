@@ -1,15 +1,18 @@
 """The audit log: one line a decision, bounded for what anybody can cause, and never in the way of the service."""
 
-import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from dpe_server.handling.records import AuditRecord
+from dpe_server.operation import audit as audit_file
 from dpe_server.operation.audit import AuditLog
+from tests.audit import first_lines, lines, locked, until
 
 ESTABLISHED = AuditRecord("established", {"client_id": "00112233445566", "rule": "all"})
 UNPROVED = AuditRecord("unauthenticated", {"reason": "bad security token"})
@@ -21,91 +24,158 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "audit.jsonl"
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+@contextmanager
+def log_at(path: Path) -> Iterator[AuditLog]:
+    audit = AuditLog(path)
+    yield audit
+    audit.close(WALL)
+    assert not audit._thread.is_alive()
+
+
+def numbered(*numbers: int) -> list[AuditRecord]:
+    return [AuditRecord("established", {"number": number}) for number in numbers]
+
+
+def numbers(path: Path) -> list[int]:
+    return [line["number"] for line in lines(path)]
+
+
+def settled(audit: AuditLog) -> None:
+    """Wait until nothing waits."""
+    until(lambda: not audit._records)
 
 
 def test_a_decision_is_one_line(path: Path) -> None:
-    audit = AuditLog(path)
-    audit.write([ESTABLISHED, UNPROVED], 0, WALL)
+    with log_at(path) as audit:
+        audit.write([ESTABLISHED, UNPROVED], 0, WALL)
     assert lines(path) == [
         {"time": "2023-11-14T22:13:20.500+00:00", "event": "established", "client_id": "00112233445566", "rule": "all"},
         {"time": "2023-11-14T22:13:20.500+00:00", "event": "unauthenticated", "reason": "bad security token"},
     ]
     assert path.stat().st_mode & 0o777 == 0o600
-    audit.close(WALL)
+
+
+def test_a_line_comes_without_a_further_decision(path: Path) -> None:
+    with log_at(path) as audit:
+        for number in range(3):
+            audit.write(numbered(number), number, WALL)
+            assert [line["number"] for line in first_lines(path, number + 1)] == list(range(number + 1))
 
 
 def test_any_text_comes_back_from_a_line(path: Path) -> None:
     name = 'a "rule" \\ of\nm\u00fcnchen \u2028 },{ \U0001f4df'
-    audit = AuditLog(path)
-    audit.write([AuditRecord("response", {"rule": name, "suite": 2})], 0, WALL)
-    audit.close(WALL)
+    with log_at(path) as audit:
+        audit.write([AuditRecord("response", {"rule": name, "suite": 2})], 0, WALL)
     (line,) = lines(path)
     assert (line["rule"], line["suite"]) == (name, 2)
 
 
 def test_it_appends_to_what_is_there(path: Path) -> None:
     for _ in range(2):
-        audit = AuditLog(path)
-        audit.write([ESTABLISHED], 0, WALL)
-        audit.close(WALL)
+        with log_at(path) as audit:
+            audit.write([ESTABLISHED], 0, WALL)
     assert len(lines(path)) == 2
 
 
+# -- what is suppressed --
+
+
 def test_senders_without_a_key_get_ten_lines_a_second_and_a_count(path: Path) -> None:
-    audit = AuditLog(path)
-    audit.write([UNPROVED] * 8, 100.0, WALL)
-    audit.write([AuditRecord("malformed", {})] * 8 + [ESTABLISHED], 100.9, WALL)
-    events = [line["event"] for line in lines(path)]
-    assert events == ["unauthenticated"] * 8 + ["malformed"] * 2 + ["established"]
-    audit.write([UNPROVED], 101.0, WALL)
-    assert lines(path)[11:] == [
+    with log_at(path) as audit:
+        audit.write([UNPROVED] * 8, 100.0, WALL)
+        audit.write([AuditRecord("malformed", {})] * 8 + [ESTABLISHED], 100.9, WALL)
+        audit.write([UNPROVED], 101.0, WALL)
+    found = lines(path)
+    assert [line["event"] for line in found[:11]] == ["unauthenticated"] * 8 + ["malformed"] * 2 + ["established"]
+    assert found[11:] == [
         {"time": "2023-11-14T22:13:20.500+00:00", "event": "suppressed", "count": 6},
         {"time": "2023-11-14T22:13:20.500+00:00", "event": "unauthenticated", "reason": "bad security token"},
     ]
-    audit.close(WALL)
-    assert len(lines(path)) == 13
 
 
 def test_a_count_is_written_without_a_further_decision(path: Path) -> None:
-    audit = AuditLog(path)
-    audit.write([UNPROVED] * 12, 0, WALL)
-    audit.write((), 60.0, WALL)
-    assert lines(path)[-1]["count"] == 2
-    audit.write([UNPROVED] * 13, 61.0, WALL)
-    audit.close(WALL)
+    with log_at(path) as audit:
+        audit.write([UNPROVED] * 12, 0, WALL)
+        settled(audit)
+        audit.write((), 60.0, WALL)
+        assert first_lines(path, 11)[-1]["count"] == 2
+        audit.write([UNPROVED] * 13, 61.0, WALL)
     assert lines(path)[-1]["count"] == 3
 
 
 def test_decisions_about_proved_devices_are_never_suppressed(path: Path) -> None:
+    with log_at(path) as audit:
+        audit.write([ESTABLISHED] * 1_000, 0, WALL)
+    assert [line["event"] for line in lines(path)] == ["established"] * 1_000
+
+
+# -- a file that others lock, move, or fill --
+
+
+def test_a_lock_on_the_file_holds_up_its_lines_and_nobody_else(path: Path) -> None:
+    with log_at(path) as audit:
+        with locked(path):
+            for number in range(100):
+                audit.write(numbered(number, -number), number, WALL)
+            assert path.read_bytes() == b""
+        settled(audit)
+        audit.write(numbered(100), 100, WALL)
+    assert numbers(path) == [sign * number for number in range(100) for sign in (1, -1)] + [100]
+
+
+def test_what_does_not_fit_in_the_line_is_dropped_and_counted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_file, "WAITING", 5)
+    with log_at(path) as audit:
+        with locked(path):
+            audit.write(numbered(1, 2, 3), 0, WALL)
+            audit.write(numbered(4, 5, 6, 7), 0, WALL)
+            for number in range(1_000):
+                audit.write(numbered(number), 0, WALL)
+            assert len(audit._waiting) <= 2
+        settled(audit)
+        audit.write(numbered(8), 1, WALL)
+    *before, count, after = lines(path)
+    assert [line["number"] for line in before] == [1, 2, 3, 4, 5]
+    assert (count["event"], count["count"]) == ("suppressed", 1_002)
+    assert after["number"] == 8
+
+
+def test_a_file_that_is_locked_for_ever_does_not_keep_the_log_from_closing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_file, "PATIENCE", 0.0)
     audit = AuditLog(path)
-    audit.write([ESTABLISHED] * 1_000, 0, WALL)
-    assert len(lines(path)) == 1_000
-    audit.close(WALL)
+    with capture_logs() as logs, locked(path):
+        audit.write(numbered(1, 2), 0, WALL)
+        audit.close(WALL)
+    (log,) = logs
+    assert (log["log_level"], log["event"], log["lost"]) == ("warning", "audit log not finished", 2)
+    audit._thread.join(30)  # this process lives on, so that they are not lost after all
+    assert numbers(path) == [1, 2]
 
 
 def test_after_reopening_it_goes_on_in_a_new_file(path: Path) -> None:
-    audit = AuditLog(path)
-    audit.write([ESTABLISHED], 0, WALL)
-    moved = path.rename(path.with_suffix(".1"))
-    audit.write([ESTABLISHED], 0, WALL)
-    assert len(lines(moved)) == 2
-    audit.reopen()
-    audit.write([ESTABLISHED], 0, WALL)
-    assert len(lines(moved)) == 2
-    assert len(lines(path)) == 1
-    audit.close(WALL)
+    with log_at(path) as audit:
+        audit.write(numbered(1), 0, WALL)
+        first_lines(path, 1)
+        moved = path.rename(path.with_suffix(".1"))
+        with locked(moved):
+            audit.write(numbered(2), 0, WALL)
+            audit.reopen()
+            audit.write(numbered(3), 0, WALL)
+    assert numbers(moved) == [1, 2]
+    assert numbers(path) == [3]
 
 
-def test_lines_of_several_processes_stay_whole(path: Path) -> None:
+def test_lines_of_several_processes_stay_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own descriptor, as worker processes have."""
+    monkeypatch.setattr(audit_file, "GATHERING", 0.0)
 
     def write(number: int) -> None:
-        audit = AuditLog(path)
-        for _ in range(50):
-            audit.write([AuditRecord("established", {"worker": number, "text": "x" * 100})] * 200, 0, WALL)
-        audit.close(WALL)
+        with log_at(path) as audit:
+            for _ in range(50):
+                audit.write([AuditRecord("established", {"worker": number, "text": "x" * 100})] * 200, 0, WALL)
+                settled(audit)
 
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(write, range(4)))
@@ -115,36 +185,56 @@ def test_lines_of_several_processes_stay_whole(path: Path) -> None:
 
 def test_a_line_that_was_cut_off_is_ended_first(path: Path) -> None:
     path.write_bytes(b'{"event":"establ')
-    audit = AuditLog(path)
-    audit.write([ESTABLISHED], 0, WALL)
-    audit.close(WALL)
+    with log_at(path) as audit:
+        audit.write(numbered(1), 0, WALL)
     torn, whole = path.read_text().splitlines()
     assert torn == '{"event":"establ'
-    assert json.loads(whole)["event"] == "established"
+    assert whole == '{"time":"2023-11-14T22:13:20.500+00:00","event":"established","number":1}'
 
 
 def test_a_log_that_cannot_be_written_is_one_warning_and_no_error(path: Path) -> None:
     path.mkdir()
-    audit = AuditLog(path)
-    with capture_logs() as logs:
+    with capture_logs() as logs, log_at(path) as audit:
         for _ in range(3):
             audit.write([ESTABLISHED], 0, WALL)
+            settled(audit)
         path.rmdir()
-        audit.write([ESTABLISHED], 0, WALL)
-        audit.write([ESTABLISHED], 0, WALL)
+        for _ in range(2):
+            audit.write([ESTABLISHED], 0, WALL)
+            settled(audit)
     assert [(log["log_level"], log["event"]) for log in logs] == [
         ("warning", "audit log not writable"),
         ("info", "audit log writable again"),
     ]
     assert len(lines(path)) == 2
-    audit.close(WALL)
 
 
 def test_a_full_disk_is_one_warning_and_no_error() -> None:
-    audit = AuditLog(Path("/dev/full"))
-    with capture_logs() as logs:
+    with capture_logs() as logs, log_at(Path("/dev/full")) as audit:
         audit.write([ESTABLISHED], 0, WALL)
+        settled(audit)
         audit.write([ESTABLISHED], 0, WALL)
-        audit.close(WALL)
     assert [log["event"] for log in logs] == ["audit log not writable"]
     assert logs[0]["reason"] == "No space left on device"
+
+
+def test_a_defect_is_logged_and_the_log_goes_on(path: Path) -> None:
+    with capture_logs() as logs, log_at(path) as audit:
+        audit.write([AuditRecord("response", {"rule": b"no text"})], 0, WALL)  # type: ignore[dict-item]
+        settled(audit)
+        audit.write(numbered(1), 0, WALL)
+    assert [(log["event"], log["error"]) for log in logs] == [("audit log failed", "TypeError")]
+    assert numbers(path) == [1]
+
+
+def test_what_the_thread_logs_says_which_worker_it_is_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    class Log:
+        def warning(self, *_: object, **__: object) -> None:
+            seen.append(structlog.contextvars.get_contextvars())
+
+    monkeypatch.setattr(audit_file, "_log", Log())
+    with structlog.contextvars.bound_contextvars(worker=3), log_at(path.parent / "none" / "audit.jsonl") as audit:
+        audit.write([ESTABLISHED], 0, WALL)
+    assert seen == [{"worker": 3}]

@@ -1,0 +1,38 @@
+"""An audit log as tests read it: its lines come some time after the replies, from a thread of its own."""
+
+import fcntl
+import json
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until something is so, for 30 s at most."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be so"
+        select.select([], [], [], 0.01)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines that are there."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def first_lines(path: Path, count: int) -> list[dict[str, Any]]:
+    """Return the lines when there are ``count`` of them or more."""
+    until(lambda: path.exists() and path.read_bytes().count(b"\n") >= count)
+    return lines(path)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file's lock, as another process could."""
+    with path.open("ab") as file:
+        path.chmod(0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
