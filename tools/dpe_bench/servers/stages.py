@@ -2,8 +2,8 @@
 
 The event loop's thread is sampled on its own CPU clock: a timer signals it each time it has used some more, at the
 kernel's next tick. The sample counts for the stage that the thread is in then: the innermost frame of its stack that
-belongs to one, but for stages that count all they call as theirs. The thread that commits needs no samples: all it does
-is one stage, and the kernel tells its CPU time.
+belongs to one, but for stages that count all they call as theirs. The other threads, which
+commit and write the audit log, need no samples: all that one does is one stage, and the kernel tells its CPU time.
 """
 
 import json
@@ -56,6 +56,8 @@ WHOLE = ("encode",)
 """Stages that count what they call as theirs."""
 COMMIT = "store commit"
 """What the thread that commits does."""
+THREADS = {"dpe-audit": "audit log"}
+"""What other threads do, by their names."""
 OTHER = "other"
 """What belongs to no stage."""
 
@@ -79,6 +81,7 @@ class Sampler:
         self._known: dict[CodeType, str | None] = {}
         self._began: dict[int, float] = {}
         self._used: dict[int, float] = {}
+        self._names: dict[int, str] = {}
         self._main = threading.get_ident()
         self._libc: Any = _ffi.dlopen(None)
         self._timer = _ffi.new("void **")
@@ -95,13 +98,16 @@ class Sampler:
         spent = {ident: used - self._began.get(ident, 0) for ident, used in self._used.items()}
         each = spent.pop(self._main, 0) / max(1, self._samples.total())
         stages = {stage: count * each for stage, count in self._samples.items()}
-        stages[COMMIT] = sum(spent.values())
+        for ident, seconds in spent.items():
+            stage = THREADS.get(self._names.get(ident, ""), COMMIT)
+            stages[stage] = stages.get(stage, 0) + seconds
         print(_LINE + json.dumps(dict(sorted(stages.items(), key=itemgetter(1), reverse=True))), flush=True)
 
     def _toggle(self, _number: int, _frame: FrameType | None) -> None:
         now = {ident: time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in sys._current_frames()}
         if self._began:
             self._used = now
+            self._names = {thread.ident: thread.name for thread in threading.enumerate() if thread.ident is not None}
             interval = 0
         else:
             self._began = now
