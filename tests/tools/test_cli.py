@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from dpe_coap.errors import LocalError
 from dpe_tools import cli
 from dpe_tools.commands.bench import BENCHMARKS
+from dpe_tools.exits import NoAnswer, Refused
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -76,6 +77,8 @@ def test_unknown_command_is_wrong_usage() -> None:
         (LocalError("the sky fell"), 1, ["dpe: error: the sky fell"]),
         (FileNotFoundError(2, "No such file or directory", "x"), 1, ["dpe: error: x: No such file or directory"]),
         (click.UsageError("no"), 2, ["Error: no"]),
+        (NoAnswer("silence", hint="wait"), 3, ["dpe: error: silence", "hint: wait"]),
+        (Refused("no entry"), 4, ["dpe: error: no entry"]),
         (KeyboardInterrupt(), 130, []),
     ],
 )

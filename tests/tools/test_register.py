@@ -79,7 +79,7 @@ def test_decline_leaves_the_session_that_was(dpe: Invoke, server: Running, crede
 
 
 def test_version_that_the_policy_does_not_know(dpe: Invoke, credential: Path) -> None:
-    result = dpe("register", credential, "--version", "9.0", status=1)
+    result = dpe("register", credential, "--version", "9.0", status=4)
     assert result.stderr.startswith("dpe: error: refused: version-not-supported")
     assert "hint: " in result.stderr
     fallen_back = json.loads(dpe("register", credential, "--version", "9.0", "--version", "1.0", "--json").stdout)
@@ -91,7 +91,7 @@ def test_wrong_key(dpe: Invoke, server: Running, credential: Path) -> None:
     content = json.loads(credential.read_text(encoding="utf-8"))
     wrong = content | {"device_key": "00" * 32}
     credential.write_text(json.dumps(wrong), encoding="utf-8")
-    result = dpe("register", credential, "--timeout", "2", status=1)
+    result = dpe("register", credential, "--timeout", "2", status=4)
     assert result.stderr.startswith("dpe: error: the server refuses this credential: 4.01 Unauthorized\nhint: ")
     sessions = json.loads(dpe("sessions", server.state, "--json").stdout)
     assert [s["client_id"] for s in sessions] == [s["client_id"] for s in json.loads(before)]
@@ -122,7 +122,7 @@ def test_what_is_sent_again_is_told_on_a_terminal(capsys: pytest.CaptureFixture[
 def test_no_server(dpe: Invoke, state: Path, tmp_path: Path) -> None:
     path = tmp_path / "device.json"
     path.write_text(dpe("provision", state, IMEI).stdout, encoding="utf-8")
-    result = dpe("register", path, "--timeout", "0.3", status=1)
+    result = dpe("register", path, "--timeout", "0.3", status=3)
     assert result.stderr.startswith("dpe: error: no answer from coap://127.0.0.1:")
     assert "dpe serve" in result.stderr
 
@@ -151,14 +151,14 @@ def test_revoked_device_loses_its_session(dpe: Invoke, server: Running, tmp_path
     assert client_id not in dpe("sessions", server.state, "--json").stdout
     explained = dpe("policy", "explain", server.state, "--imei", "-", "--version", "1.0", stdin=IMEIS[1]).stdout
     assert "revoked" in explained.splitlines()[0]
-    dpe("register", path, "--timeout", "0.5", status=1)
+    dpe("register", path, "--timeout", "0.5", status=4)
 
 
 def test_retired_epoch_is_told_to_be_provisioned_anew(dpe: Invoke, server: Running, tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(dpe("provision", server.state, IMEIS[2]).stdout, encoding="utf-8")
     dpe("revoke", server.state, IMEIS[2], "--below-epoch", 2)
-    result = dpe("register", path, status=1)
+    result = dpe("register", path, status=4)
     assert result.stderr.startswith("dpe: error: refused: reprovision\nhint: ")
 
 

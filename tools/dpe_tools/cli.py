@@ -1,7 +1,4 @@
-"""The `dpe` command: the group, whose commands load when they are called, and the boundary where errors become text.
-
-Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
-"""
+"""The `dpe` command: the group, whose commands load when they are called, and the boundary where errors become text."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +8,7 @@ from typing import Any
 import click
 
 from dpe_coap.errors import DpeError
+from dpe_tools.exits import Exit, status_of
 from dpe_tools.lazy import LazyGroup
 
 COMMANDS = {
@@ -64,24 +62,24 @@ def boundary() -> Iterator[None]:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)
     except DpeError as error:
-        fail(str(error), error.hint)
+        fail(str(error), error.hint, status_of(error))
     except BrokenPipeError:
         sys.stdout = None  # nobody reads it: nothing is left to flush
-        sys.exit(1)
+        sys.exit(Exit.FAILED)
     except OSError as error:
         if error.strerror is None:
             raise
         fail(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
 
 
-def fail(message: str, hint: str = "") -> None:
-    """Print the error and the hint on standard error and exit 1."""
+def fail(message: str, hint: str = "", status: Exit = Exit.FAILED) -> None:
+    """Print the error and the hint on standard error, and exit."""
     click.echo(f"dpe: error: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
-    sys.exit(1)
+    sys.exit(status)
 
 
 @click.group(

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from dpe_coap.errors import LocalError
 from dpe_coap.numbers import Status
 from dpe_tools.annotate import status_name
+from dpe_tools.exits import Refused
 
 HINTS: Final[dict[int, str]] = {
     Status.VERSION_NOT_SUPPORTED: "offer a version that the server's policy accepts, with --version",
@@ -22,6 +22,6 @@ UNAUTHORIZED = (
 )
 
 
-def refused(status: int, detail: str = "") -> LocalError:
+def refused(status: int, detail: str = "") -> Refused:
     """Return the error for a RESPONSE or CONFIRM whose status is not ok."""
-    return LocalError(f"refused: {status_name(status)}{detail}", hint=HINTS.get(status, ""))
+    return Refused(f"refused: {status_name(status)}{detail}", hint=HINTS.get(status, ""))

@@ -17,6 +17,7 @@ from dpe_device.udp import register as register_over_udp
 from dpe_tools import annotate, credentials, refusals, terminal
 from dpe_tools.commands.message import parse_version
 from dpe_tools.datagram import Datagram, parse
+from dpe_tools.exits import NoAnswer, Refused
 
 
 class Watcher:
@@ -33,7 +34,7 @@ class Watcher:
         self.refusals = 0
 
     def __call__(self, direction: str, data: bytes) -> None:
-        """Take one datagram; RemoteError when the server has refused the device's key twice.
+        """Take one datagram; Refused when the server has refused the device's key twice.
 
         A 4.01 is under no security token, so a device must not believe it; a person wants to know. Once may be a
         server that was restarted between REQUEST and SUCCESS.
@@ -62,9 +63,9 @@ class Watcher:
             click.echo(f"{passed:7.3f} s {arrow} {len(data):3d} bytes  {seen.title}  {name} {note}".rstrip(), err=True)
 
 
-def unauthorized() -> RemoteError:
+def unauthorized() -> Refused:
     """Return the error for a server that does not take the device's key."""
-    return RemoteError("the server refuses this credential: 4.01 Unauthorized", hint=refusals.UNAUTHORIZED)
+    return Refused("the server refuses this credential: 4.01 Unauthorized", hint=refusals.UNAUTHORIZED)
 
 
 @click.command()
@@ -159,13 +160,13 @@ def no_answer(server: str, timeout: float, watcher: Watcher, status: int | None)
     if watcher.refusals:
         return unauthorized()
     if status == Status.UNAVAILABLE:
-        return LocalError(f"{server} could not register it in {timeout:g} s", hint=refusals.HINTS[Status.UNAVAILABLE])
+        return Refused(f"{server} could not register it in {timeout:g} s", hint=refusals.HINTS[Status.UNAVAILABLE])
     if watcher.received:
         return LocalError(
             f"not registered with {server} in {timeout:g} s, though {watcher.received} datagrams came back",
             hint="see them with --trace; is the credential of this server?",
         )
-    return LocalError(
+    return NoAnswer(
         f"no answer from {server} in {timeout:g} s",
         hint="is the server running and listening there (dpe serve STATE), and does UDP get through?",
     )

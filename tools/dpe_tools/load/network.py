@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from dpe_coap.errors import LocalError
 from dpe_device.udp import parse_uri
+from dpe_tools.exits import NoAnswer
 
 SOCKETS = 8
 """Those that the devices of a process share, so that their receive buffers hold a burst."""
@@ -213,7 +214,7 @@ class Server(NamedTuple):
         return Loopback(self.family, self.address) if on_loopback else Ports(self.family, self.address)
 
     def ping(self, seconds: float = 5.0) -> None:
-        """Return when the server answers a CoAP ping (RFC 7252 section 4.3); LocalError when it does not."""
+        """Return when the server answers a CoAP ping (RFC 7252 section 4.3); NoAnswer when it does not."""
         with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
             probe.connect(self.address)
             end = time.monotonic() + seconds
@@ -227,6 +228,6 @@ class Server(NamedTuple):
                     continue
                 except OSError:
                     break  # nobody listens there
-        raise LocalError(
+        raise NoAnswer(
             f"no CoAP server answers at {self.uri}", hint="start it: dpe serve STATE; or name it: --server URI"
         )
