@@ -14,9 +14,9 @@ from dpe_server.operation.provisioning import Row, read_imeis
 def sources(command: click.decorators.FC) -> click.decorators.FC:
     """Add the argument and the options that name IMEIs; ``rows`` reads what they give."""
     command = click.option("--stdin", is_flag=True, help="Read IMEIs from standard input.")(command)
-    command = click.option("--csv", metavar="FILE", help="Read IMEIs from a file, one a line or a column `imei`.")(
-        command
-    )
+    command = click.option(
+        "--csv", metavar="FILE", help="Read IMEIs from FILE: one per line, or CSV with a column `imei`."
+    )(command)
     return click.argument("imei", nargs=-1, metavar="[IMEI]...")(command)
 
 

@@ -205,12 +205,14 @@ class Demo:
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave the server running until Ctrl-C, and say how to talk to it.")
+@click.option("--keep", is_flag=True, help="Leave the server running until Ctrl-C, and show how to talk to it.")
 @click.option("--seed", default=SEED, show_default=True, metavar="N", help="Which datagrams the lossy link loses.")
 def demo(keep: bool, seed: int) -> None:
     """Register devices against a throw-away server: the four messages, a lossy link, an impostor.
 
-    Needs nothing but this machine's loopback; leaves nothing behind. Exit status 1 if anything is not as it says.
+    It needs only this machine's loopback interface and leaves nothing behind.
+
+    Exit status 1: something was not as the demo says.
     """
     signal.signal(signal.SIGTERM, _terminated)
     directory = Path(tempfile.mkdtemp(prefix="dpe-demo-"))

@@ -22,18 +22,19 @@ from dpe_tools.commands.sessions import SUITES, describe
 
 @click.group()
 def device() -> None:
-    """Answer which device holds a Client ID."""
+    """Show which device holds a Client ID."""
 
 
 @device.command()
 @click.argument("state")
 @click.argument("client_id", required=False)
-@click.option("--imei-stdin", is_flag=True, help="Look up by an IMEI, read from standard input.")
+@click.option("--imei-stdin", is_flag=True, help="Look the device up by its IMEI, read from standard input.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> None:
-    """Show the device that holds CLIENT_ID (14 hex digits), its session and its profile record.
+    """Show the device that holds CLIENT_ID (14 hex digits).
 
-    The store holds IMEIs sealed; this opens one with the at-rest key of STATE, and shows it.
+    Its session and its profile record are shown, too. IMEIs are encrypted in the store: this decrypts one with the
+    at-rest key of STATE and prints it.
     """
     if (client_id is None) != imei_stdin:
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")

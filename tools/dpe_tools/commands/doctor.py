@@ -37,9 +37,9 @@ class Finding:
 @click.argument("state", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def doctor(state: str | None, as_json: bool) -> int:
-    """Check this installation and, if given, the server's state directory STATE. Changes nothing.
+    """Check this installation and, if STATE is given, that server's state directory. It changes nothing.
 
-    Exit status 1: something does not work. A warning alone leaves it 0.
+    Exit status 1: something does not work. Warnings alone leave it at 0.
     """
     found: list[Finding] = []
     out = terminal.console()

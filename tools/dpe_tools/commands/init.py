@@ -7,15 +7,18 @@ from dpe_server.operation.state_dir import StateDir
 
 @click.command()
 @click.argument("state")
-@click.option("--realm", default="dpe", show_default=True, metavar="NAME", help="The server cluster's name.")
+@click.option("--realm", default="dpe", show_default=True, metavar="NAME", help="The name of the server cluster.")
 @click.option(
     "--uri",
     default="coap://127.0.0.1:5683",
     show_default=True,
-    help="Where devices find the server; goes into their credentials.",
+    help="Where devices find the server. Every credential contains it.",
 )
 def init(state: str, realm: str, uri: str) -> None:
-    """Create the directory STATE: configuration, policy, keys and an empty store. Overwrites nothing."""
+    """Create the state directory STATE with a configuration, a policy, fresh keys and an empty store.
+
+    It overwrites nothing.
+    """
     made = StateDir.create(state, realm, uri)
     click.echo(f"{made.path}: realm {made.config.realm}, for devices at {made.config.uri}")
     click.echo("  config.toml  where to listen, what devices are told")

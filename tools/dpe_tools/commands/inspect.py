@@ -73,10 +73,10 @@ def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
 @click.command()
 @click.argument("message", required=False, metavar="[FILE|HEX|-]")
 @click.option("--credential", metavar="CREDENTIAL", help="Verify the security token with this device's key.")
-@click.option("--request", metavar="FILE", help="The REQUEST before it (file or hex).")
-@click.option("--response", metavar="FILE", help="The RESPONSE before it.")
-@click.option("--success", metavar="FILE", help="The SUCCESS before it.")
-@click.option("--ephemeral", metavar="FILE", help="The client's X25519 private key, as `dpe message` keeps it.")
+@click.option("--request", metavar="FILE", help="The REQUEST that came before it (file or hex).")
+@click.option("--response", metavar="FILE", help="The RESPONSE that came before it.")
+@click.option("--success", metavar="FILE", help="The SUCCESS that came before it.")
+@click.option("--ephemeral", metavar="FILE", help="The X25519 private key that `dpe message request` kept.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def inspect(
     message: str | None,
@@ -87,11 +87,12 @@ def inspect(
     ephemeral: str | None,
     as_json: bool,
 ) -> int:
-    """Explain a DPE-1 message: its bytes, diagnostic notation, and the names the OMA document gives its fields.
+    """Explain a DPE-1 message: its bytes, its diagnostic notation, and the OMA document's names for its fields.
 
-    The argument is a file (binary or hex), the message in hex, or - for standard input; a whole CoAP datagram will do.
-    With a credential, and the messages before it, the security token is verified. Exit status 1: not a message, or
-    its security token is not shown valid.
+    The argument is a file (binary or hex), the message in hex, or - for standard input. A whole CoAP datagram is
+    accepted, too. With --credential and the messages that came before, the security token is verified.
+
+    Exit status 1: this is not a message, or its security token could not be verified.
     """
     if message is None and sys.stdin.isatty():
         raise click.UsageError("name a file, give the message in hex, or pipe it in")

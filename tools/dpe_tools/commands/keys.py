@@ -19,8 +19,8 @@ RELOAD = "a running server takes it up on: kill -HUP $(cat {state}/serve.lock)"
 def keys() -> None:
     """List, rotate and retire a server's keys.
 
-    Device keys derive from the master key of an epoch; handles are sealed under the handle key. Old generations go on
-    to work until they are retired: devices below the minimum epoch are told to be provisioned anew.
+    Device keys derive from the master key of an epoch; handles are sealed under a handle key. Old generations keep
+    working until they are retired: a device below the minimum epoch is told that it needs a new credential.
     """
 
 
@@ -28,7 +28,10 @@ def keys() -> None:
 @click.argument("state")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def list_(state: str, as_json: bool) -> None:
-    """List the generations of the keys in STATE, never the keys."""
+    """List the generations of the keys in STATE.
+
+    The keys themselves are never shown.
+    """
     opened = StateDir.open(state)
     with closing(open_store(opened.store_url)) as store:
         minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
@@ -46,7 +49,10 @@ def list_(state: str, as_json: bool) -> None:
 @click.argument("kind", type=click.Choice(["master", "handle"]))
 @click.argument("state")
 def rotate(kind: str, state: str) -> None:
-    """Add the next generation of the master or the handle key; the old ones go on to work."""
+    """Add the next generation of the master or the handle key.
+
+    The old generations keep working.
+    """
     generation = StateDir.open(state).rotate(cast(KeyKind, kind))
     what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
     click.echo(f"{kind} key {generation} added: {what} {generation}")
@@ -57,7 +63,10 @@ def rotate(kind: str, state: str) -> None:
 @click.argument("state")
 @click.argument("epoch", type=click.IntRange(0, LAST_GENERATION))
 def minimum_epoch(state: str, epoch: int) -> None:
-    """Accept credentials of EPOCH and above only, of all devices; a running server heeds it at once."""
+    """Refuse the credentials of all devices below EPOCH.
+
+    A running server obeys at once.
+    """
     opened = StateDir.open(state)
     if epoch > opened.keys.current_epoch:
         raise LocalError(

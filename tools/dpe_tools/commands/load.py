@@ -39,46 +39,71 @@ SECONDS = click.FloatRange(0, min_open=True)
 
 @click.command()
 @click.argument("state", required=False)
-@click.option("--credentials", "directory", metavar="DIR", help="Without STATE: what dpe provision --out DIR made.")
-@click.option("--server", metavar="URI", help="Where the server is, if not where the credentials say.")
 @click.option(
-    "--devices", type=click.IntRange(1, MOST_DEVICES), metavar="N", help=f"The fleet's size. [default: {DEVICES}]"
+    "--credentials", "directory", metavar="DIR", help="Instead of STATE: what `dpe provision --out DIR` made."
 )
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="R", help="R arrivals a second, at random.")
-@click.option("--closed", type=COUNT, metavar="N", help=f"N registrations under way at all times. [default: {AT_ONCE}]")
-@click.option("--restart-storm", is_flag=True, help="Register all, reboot all, and let all register anew at once.")
-@click.option("--count", type=COUNT, metavar="N", help="End after N registrations. [default: one of each device]")
+@click.option("--server", metavar="URI", help="The server's URI, if it is not the one in the credentials.")
+@click.option(
+    "--devices",
+    type=click.IntRange(1, MOST_DEVICES),
+    metavar="N",
+    show_default=f"{DEVICES}",
+    help="The number of devices.",
+)
+@click.option("--rate", type=SECONDS, metavar="R", help="Let R devices arrive per second, at random times.")
+@click.option(
+    "--closed",
+    type=COUNT,
+    metavar="N",
+    show_default=f"{AT_ONCE}",
+    help="Keep N registrations under way at all times.",
+)
+@click.option("--restart-storm", is_flag=True, help="Register all devices, reboot them, and let all register at once.")
+@click.option("--count", type=COUNT, metavar="N", show_default="one per device", help="End after N registrations.")
 @click.option("--duration", type=SECONDS, metavar="SECONDS", help="End after this time.")
 @click.option(
-    "--timeout", type=SECONDS, default=120, show_default=True, metavar="SECONDS", help="For each registration."
+    "--timeout",
+    type=SECONDS,
+    default=120,
+    show_default=True,
+    metavar="SECONDS",
+    help="For each registration: when to give up.",
 )
 @click.option("--loss", type=PROBABILITY, default=0, metavar="P", help="Lose this share of the datagrams, 0 to 1.")
-@click.option("--duplicate", type=PROBABILITY, default=0, metavar="P", help="Double this share.")
-@click.option("--reorder", type=PROBABILITY, default=0, metavar="P", help="Delay this share, up to 50 ms.")
+@click.option("--duplicate", type=PROBABILITY, default=0, metavar="P", help="Duplicate this share.")
+@click.option("--reorder", type=PROBABILITY, default=0, metavar="P", help="Delay this share by up to 50 ms.")
 @click.option("--corrupt", type=PROBABILITY, default=0, metavar="P", help="Damage this share.")
-@click.option("--suite", type=click.IntRange(1, 2), default=1, show_default=True, help="1 plain, 2 X25519.")
+@click.option(
+    "--suite", type=click.IntRange(1, 2), default=1, show_default=True, metavar="N", help="1 is plain, 2 is X25519."
+)
 @click.option(
     "--ack-timeout", type=SECONDS, default=2, show_default=True, metavar="SECONDS", help="CoAP's ACK_TIMEOUT."
 )
-@click.option("--seed", default=1, show_default=True, metavar="N", help="Repeats arrivals and faults.")
-@click.option("--processes", type=COUNT, default=1, show_default=True, metavar="N", help="Share the devices out to N.")
+@click.option(
+    "--seed", default=1, show_default=True, metavar="N", help="Draws arrivals and faults; the same seed repeats them."
+)
+@click.option(
+    "--processes", type=COUNT, default=1, show_default=True, metavar="N", help="Spread the devices over N processes."
+)
 @click.option(
     "--at-least",
     type=click.FloatRange(0, 100),
     default=100,
     show_default=True,
     metavar="PERCENT",
-    help="Fail if fewer of the registrations end REGISTERED.",
+    help="Fail if less than this share of the registrations ends in REGISTERED.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON; - for standard output alone.")
+@click.option(
+    "--json", "json_file", metavar="FILE", help="Write the report to FILE as JSON; - prints it instead of the text."
+)
 def load(state: str | None, directory: str | None, server: str | None, **options: Any) -> None:
     """Register many simulated devices with the server of STATE and report rates, latencies and failures.
 
-    Each device runs the code that runs on a board, from an endpoint of its own. Their credentials are made in memory
-    with the keys of STATE, for IMEIs that no real device has; afterwards every device is compared with the store.
-    Without STATE and --credentials it starts a server with throw-away keys.
+    Each device runs the code that runs on a board, and has an endpoint of its own. Credentials are made in memory with
+    the keys of STATE, for IMEIs that no real device has. Afterwards every device is compared with the store. With
+    neither STATE nor --credentials, the command starts a server of its own with throw-away keys.
 
-    Exit status 1 if fewer registrations than --at-least succeeded, or devices and store disagree.
+    Exit status 1: fewer registrations than --at-least succeeded, or devices and store disagree.
     """
     _check(state, directory, options)
     signal.signal(signal.SIGTERM, _terminated)

@@ -45,7 +45,7 @@ def parse_version(_context: click.Context, _parameter: click.Parameter, value: s
 
 @click.group()
 def message() -> None:
-    """Write REQUEST or SUCCESS bytes for other CoAP clients.
+    """Write a REQUEST or a SUCCESS for another CoAP client to send.
 
     \b
     A whole registration with libcoap's client:
@@ -59,10 +59,17 @@ def message() -> None:
 
 @message.command()
 @click.argument("credential")
-@click.option("--version", default="1.0", callback=parse_version, metavar="V", help="The DPE version. [default: 1.0]")
-@click.option("--firmware", metavar="TEXT", help="The firmware's name, 1 to 32 bytes, in clear.")
+@click.option(
+    "--version",
+    default="1.0",
+    show_default=True,
+    callback=parse_version,
+    metavar="V",
+    help="The DPE version to ask for.",
+)
+@click.option("--firmware", metavar="TEXT", help="The name of the firmware, 1 to 32 bytes, sent in clear.")
 @click.option("--x25519", "use_x25519", is_flag=True, help="Use the X25519 suite.")
-@click.option("--ephemeral", metavar="FILE", help="Keep the X25519 private key here until `dpe message success`.")
+@click.option("--ephemeral", metavar="FILE", help="Where to keep the X25519 private key for `dpe message success`.")
 @output_options
 def request(
     credential: str,
@@ -73,7 +80,10 @@ def request(
     out: str | None,
     as_hex: bool,
 ) -> None:
-    """Write the REQUEST of the device that holds CREDENTIAL, with a fresh nonce."""
+    """Write a REQUEST of the device that holds CREDENTIAL.
+
+    Each has a fresh nonce.
+    """
     if use_x25519 != (ephemeral is not None):
         raise click.UsageError("--x25519 and --ephemeral FILE go together: the private key is needed for SUCCESS")
     known = credentials.load(credential)
@@ -96,7 +106,7 @@ def request(
 @click.argument("credential")
 @click.option("--request", "request_file", required=True, metavar="FILE", help="The REQUEST that was sent.")
 @click.option("--response", "response_file", required=True, metavar="FILE", help="The RESPONSE that came back.")
-@click.option("--ephemeral", metavar="FILE", help="The X25519 private key of the REQUEST.")
+@click.option("--ephemeral", metavar="FILE", help="The X25519 private key that belongs to the REQUEST.")
 @click.option("--decline", is_flag=True, help="Decline the Client ID instead of confirming it.")
 @output_options
 def success(

@@ -19,13 +19,16 @@ from dpe_tools.commands.message import parse_version
 
 @click.group()
 def policy() -> None:
-    """Check a policy file or explain its answer to a device."""
+    """Check a policy, or explain what it answers a device."""
 
 
 @policy.command()
 @click.argument("path", metavar="STATE|FILE", type=click.Path(path_type=Path))
 def check(path: Path) -> int:
-    """Read a policy as the server would: all that is wrong is told with its line and key."""
+    """Check a policy as the server would read it.
+
+    Every fault is reported with its line and key.
+    """
     file = path / "policy.toml" if path.is_dir() else path
     try:
         loaded = load(file)
@@ -45,15 +48,18 @@ def check(path: Path) -> int:
 
 @policy.command()
 @click.argument("state")
-@click.option("--imei", required=True, metavar="IMEI", help="The device; - reads it from standard input.")
-@click.option("--version", required=True, callback=parse_version, metavar="V", help="The DPE version it offers.")
-@click.option("--firmware", metavar="TEXT", help="The firmware it names.")
-@click.option("--x25519", is_flag=True, help="Its REQUEST has an X25519 key.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the rules that were tried.")
+@click.option("--imei", required=True, metavar="IMEI", help="The device's IMEI; - reads it from standard input.")
+@click.option(
+    "--version", required=True, callback=parse_version, metavar="V", help="The DPE version that the device asks for."
+)
+@click.option("--firmware", metavar="TEXT", help="The firmware that the device names.")
+@click.option("--x25519", is_flag=True, help="Assume that the REQUEST has an X25519 key.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rules that were tried as JSON.")
 def explain(state: str, imei: str, version: Version, firmware: str | None, x25519: bool, as_json: bool) -> None:
-    """Say which rule of STATE decides about a device, what it decides, and why the rules before it do not.
+    """Explain which rule of STATE decides about a device.
 
-    Of the IMEI only the TAC counts, which names the model. Revocation goes before the policy and is told too.
+    The earlier rules are shown, too, and why they do not match. Of the IMEI only the TAC matters, which identifies the
+    model. A revocation overrides the policy; it is shown first.
     """
     device = Imei.parse(sys.stdin.readline() if imei == "-" else imei)
     opened = StateDir.open(state)

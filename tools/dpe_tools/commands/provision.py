@@ -16,13 +16,18 @@ from dpe_tools import imeis, terminal
 @click.command()
 @click.argument("state")
 @imeis.sources
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each device, one a line.")
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Write files, CBOR and JSON, into DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each device.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write credentials as CBOR and JSON files, with an index, into DIR.",
+)
 def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, as_json: bool, out: Path | None) -> None:
-    """Make the credential of each IMEI: what a device needs to register, and nobody else may see.
+    """Make a credential for each IMEI: the secret with which that device registers.
 
-    Give IMEIs as arguments, with --csv FILE, or - (or --stdin) for standard input, where other users of this machine
-    do not see them in the list of processes.
+    Give IMEIs as arguments, with --csv FILE, or with --stdin (or -). Other users of this machine can see arguments in
+    the list of processes, but not standard input.
     """
     opened = StateDir.open(state)
     good = imeis.Good(imeis.rows(imei, csv, stdin))

@@ -70,7 +70,9 @@ def unauthorized() -> Refused:
 
 @click.command()
 @click.argument("credential")
-@click.option("--state", metavar="FILE", help="Where the device keeps its state. [default: CREDENTIAL.state]")
+@click.option(
+    "--state", metavar="FILE", show_default="CREDENTIAL.state", help="The file in which the device keeps its state."
+)
 @click.option("--x25519", "use_x25519", is_flag=True, help="Use the X25519 suite from the start.")
 @click.option(
     "--version",
@@ -78,14 +80,22 @@ def unauthorized() -> Refused:
     multiple=True,
     default=["1.0"],
     callback=lambda context, parameter, values: [parse_version(context, parameter, value) for value in values],
+    show_default=True,
     metavar="V",
-    help="A DPE version the device speaks, the preferred one first; may be given several times. [default: 1.0]",
+    help="A DPE version that the device supports. May be given several times, the preferred one first.",
 )
-@click.option("--firmware", metavar="TEXT", help="The firmware's name, 1 to 32 bytes, sent in clear.")
+@click.option("--firmware", metavar="TEXT", help="The name of the firmware, 1 to 32 bytes, sent in clear.")
 @click.option("--decline", is_flag=True, help="Decline the Client ID that is offered.")
-@click.option("--timeout", type=click.FloatRange(0.1, 86400), default=60, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 86400),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="When to give up.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-@click.option("--trace", is_flag=True, help="Tell every datagram on standard error.")
+@click.option("--trace", is_flag=True, help="Show every datagram on standard error.")
 def register(
     credential: str,
     state: str | None,
@@ -99,7 +109,9 @@ def register(
 ) -> None:
     """Register the device that holds CREDENTIAL with its server, and print its Client ID.
 
-    Runs the code that runs on the device: retransmission, back-off, a state file that survives power cuts.
+    It runs the code of a real device: retransmission, back-off, a state file that survives power cuts.
+
+    Exit status 3: the server did not answer. Exit status 4: the server refused the device.
     """
     known = credentials.load(credential)
     state = writable(state or f"{credential}.state")

@@ -19,10 +19,10 @@ from dpe_tools import imeis
     "--below-epoch",
     type=click.IntRange(1, LAST_GENERATION),
     metavar="N",
-    help="Refuse only credentials of an epoch below N: the device is told to be provisioned anew.",
+    help="Refuse only credentials of an epoch below N. The device is told that it needs a new one.",
 )
 def revoke(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, below_epoch: int | None) -> None:
-    """Refuse these devices from now on and end their sessions; a running server heeds it at once."""
+    """Refuse these devices from now on and end their sessions. A running server obeys at once."""
     opened = StateDir.open(state)
     at_rest = opened.at_rest
     good = imeis.Good(imeis.rows(imei, csv, stdin))

@@ -11,20 +11,21 @@ import click
     "--listen",
     multiple=True,
     metavar="HOST:PORT",
-    help="Listen here and not where config.toml says; may be given several times; port 0 is any free port.",
+    help="Listen here instead of where config.toml says. May be given several times; port 0 takes any free port.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
     default=1,
+    show_default=True,
     metavar="N",
-    help="Serve with N processes on the same addresses and the same database; the default is 1.",
+    help="Run N processes that share the addresses and the database.",
 )
 @click.option("--json-log", is_flag=True, help="Write the log as JSON lines.")
 def serve(state: str, listen: tuple[str, ...], workers: int, json_log: bool) -> None:
-    """Run the server of STATE until SIGTERM or Ctrl-C. SIGHUP reloads its policy and its keys.
+    """Run the server of STATE until SIGTERM or Ctrl-C. On SIGHUP it reads its policy and its keys again.
 
-    Prints `listening on coap://HOST:PORT` for each address once it answers there; the log goes to standard error.
+    It prints `listening on coap://HOST:PORT` for each address once it answers there. The log goes to standard error.
     """
     from dpe_server.operation import app
 

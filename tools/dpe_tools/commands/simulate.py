@@ -18,25 +18,30 @@ MOST_SHOWN = 20
 
 
 @click.command()
-@click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="How many.")
+@click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="How many to run.")
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="The first seed.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="J", help="Processes. [default: all cores]"
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="one per core",
+    metavar="J",
+    help="How many processes to use.",
 )
-@click.option("--seed", type=click.IntRange(0), metavar="S", help="This seed alone.")
-@click.option("--trace", is_flag=True, help="With --seed: tell what happens.")
-@click.option("--mutants", is_flag=True, help="Plant faults in the product, one by one, and see each of them caught.")
+@click.option("--seed", type=click.IntRange(0), metavar="S", help="Run this seed alone.")
+@click.option("--trace", is_flag=True, help="With --seed: show what happens.")
+@click.option("--mutants", is_flag=True, help="Plant faults in the product, one by one, and check that each is caught.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def simulate(**options: Any) -> None:
-    """Simulate devices and servers in trouble, seed by seed, and check what must hold after every step.
+    """Run devices and servers through simulated trouble, seed by seed, and check after every step what must hold.
 
     The real client, CoAP endpoint, batcher, registrar and store run under one virtual clock. The network loses,
-    doubles, reorders, delays and damages datagrams; NATs rebind; either side crashes at any await, write and commit;
-    attackers record, replay, reflect, mix, forge and flood. The same seed does the same again.
+    duplicates, reorders, delays and damages datagrams; NATs rebind; either side crashes at any await, write or commit;
+    attackers record, replay, reflect, mix, forge and flood. A seed does the same every time.
 
-    With --mutants, --seeds is how many seeds a fault may take to be caught.
+    With --mutants, a fault must be caught within --seeds seeds.
 
-    Exit status 1 if a seed fails, each with the command that repeats it, or if a mutant is not caught.
+    Exit status 1: a seed failed (the command that repeats it is shown), or a mutant was not caught.
     """
     if options["trace"] and options["seed"] is None:
         raise click.UsageError("--trace is for one seed: give --seed S")
