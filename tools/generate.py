@@ -6,6 +6,7 @@
   dpe_server.registration.transactions; the client's is in the docstring of dpe_device.registration, where it costs a
   board nothing
 - the schema in docs/protocol.md
+- docs/reference/cli.md, from the `dpe` commands themselves (cli_page.py)
 """
 
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
+import cli_page
 from dpe_device import registration
 from dpe_server.registration.transactions import TRANSITIONS, Event, State
 
@@ -155,9 +157,11 @@ def main() -> int:
         ROOT / "dpe_coap" / "numbers.py": module(constants(SCHEMA.read_text(encoding="utf-8"))),
         ROOT / "docs" / "state-machines.md": page(),
         PROTOCOL: protocol(),
+        ROOT / "docs" / "reference" / "cli.md": cli_page.page(),
     }
     if "--check" not in sys.argv[1:]:
         for file, text in made.items():
+            file.parent.mkdir(exist_ok=True)
             file.write_text(text, encoding="utf-8")
         return 0
     stale = [file.name for file, text in made.items() if file.read_text(encoding="utf-8") != text]

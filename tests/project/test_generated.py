@@ -1,9 +1,14 @@
 """What is made from other files is what is committed, and a difference is noticed."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from click.testing import CliRunner
+
+from dpe_tools.cli import COMMANDS, main
 
 
 def generate(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -17,10 +22,10 @@ def test_what_is_committed_is_what_is_made(root: Path) -> None:
 
 
 def test_a_difference_is_told_and_mended(root: Path, tmp_path: Path) -> None:
-    for file in ("tools/generate.py", "dpe_coap/dpe1.cddl", "dpe_coap/numbers.py", "docs/state-machines.md"):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
+    made = ("dpe_coap/numbers.py", "docs/protocol.md", "docs/state-machines.md", "docs/reference/cli.md")
+    for file in ("tools/generate.py", "tools/cli_page.py", "dpe_coap/dpe1.cddl", *made):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / file, tmp_path / file)
-    shutil.copy(root / "docs" / "protocol.md", tmp_path / "docs")
     schema = tmp_path / "dpe_coap" / "dpe1.cddl"
     schema.write_text(schema.read_text(encoding="utf-8").replace("status-redirect = 6", "status-redirect = 7"))
     done = generate(tmp_path, "--check")
@@ -29,3 +34,12 @@ def test_a_difference_is_told_and_mended(root: Path, tmp_path: Path) -> None:
     assert generate(tmp_path).returncode == 0
     assert generate(tmp_path, "--check").returncode == 0
     assert "REDIRECT = 7" in (tmp_path / "dpe_coap" / "numbers.py").read_text(encoding="utf-8")
+
+
+def test_the_page_of_commands_has_every_command_and_option(root: Path) -> None:
+    page = (root / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        helped = CliRunner().invoke(main, [name, "--help"]).output
+        section = page.split(f"\n## dpe {name}\n")[1].split("\n## dpe ")[0]
+        for option in set(re.findall(r"^  (--[a-z0-9-]+)", helped, re.MULTILINE)) - {"--help"}:
+            assert f"`{option}" in section, f"{name} {option}"

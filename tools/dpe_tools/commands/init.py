@@ -12,6 +12,7 @@ from dpe_server.operation.state_dir import StateDir
     "--uri",
     default="coap://127.0.0.1:5683",
     show_default=True,
+    metavar="URI",
     help="Where devices find the server. Every credential contains it.",
 )
 def init(state: str, realm: str, uri: str) -> None:

@@ -69,7 +69,7 @@ SECONDS = click.FloatRange(0, min_open=True)
     metavar="SECONDS",
     help="For each registration: when to give up.",
 )
-@click.option("--loss", type=PROBABILITY, default=0, metavar="P", help="Lose this share of the datagrams, 0 to 1.")
+@click.option("--loss", type=PROBABILITY, default=0, metavar="P", help="Lose this share of the datagrams.")
 @click.option("--duplicate", type=PROBABILITY, default=0, metavar="P", help="Duplicate this share.")
 @click.option("--reorder", type=PROBABILITY, default=0, metavar="P", help="Delay this share by up to 50 ms.")
 @click.option("--corrupt", type=PROBABILITY, default=0, metavar="P", help="Damage this share.")

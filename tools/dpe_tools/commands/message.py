@@ -82,7 +82,7 @@ def request(
 ) -> None:
     """Write a REQUEST of the device that holds CREDENTIAL.
 
-    Each has a fresh nonce.
+    Every REQUEST has a fresh nonce.
     """
     if use_x25519 != (ephemeral is not None):
         raise click.UsageError("--x25519 and --ephemeral FILE go together: the private key is needed for SUCCESS")

@@ -21,7 +21,10 @@ SUITES = {1: "plain", 2: "X25519"}
 @click.argument("state")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def sessions(state: str, as_json: bool) -> None:
-    """List the live sessions of STATE by Client ID; no IMEI is shown (see `dpe device show`)."""
+    """List the live sessions of STATE by Client ID.
+
+    No IMEI is shown; see `dpe device show`.
+    """
     opened = StateDir.open(state)
     now = int(time.time())
     with closing(open_store(opened.store_url)) as store:
