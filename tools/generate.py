@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Make the files that are made from others; with `--check` only compare, and exit 1 on a difference.
+"""Make the files that are made from others. With `--check`, only compare, and exit with 1 on a difference.
 
-- dpe_coap/numbers.py, the constants of dpe1.cddl
-- docs/state-machines.md, drawn from the transition tables in the code: the server's is TRANSITIONS of
-  dpe_server.registration.transactions; the client's is in the docstring of dpe_device.registration, where it costs a
-  board nothing
-- the schema in docs/protocol.md
-- docs/reference/cli.md, from the `dpe` commands themselves (cli_page.py)
+- dpe_coap/numbers.py: the constants of dpe1.cddl
+- docs/state-machines.md: drawn from the transition tables in the code. The server's is TRANSITIONS of
+  dpe_server.registration.transactions. The client's is in the docstring of dpe_device.registration, where it costs a
+  board nothing.
+- docs/protocol.md: the schema in it
+- docs/reference/cli.md: the `dpe` commands themselves (cli_page.py)
 """
 
 import re
@@ -34,11 +34,11 @@ from typing import Final
 PAGE = """\
 # State machines
 
-Made from the code's own tables by `tools/generate.py`; a test fails when this page and the code differ.
+Made from the tables in the code by `tools/generate.py`; a test fails when this page and the code differ.
 
 ## The DPE Client
 
-`step` and `start` are calls; `Registration.step` returns the state. `device/dpe_device/registration.py`.
+`device/dpe_device/registration.py`. The events `step` and `start` are calls of these methods; `step` returns the state.
 
 ```mermaid
 {client}
@@ -46,8 +46,8 @@ Made from the code's own tables by `tools/generate.py`; a test fails when this p
 
 ## A transaction at the DPE Server
 
-A transaction begins with a REQUEST whose security token is valid, and ends after 300 s, or when a bound evicts it; both
-may happen in every state and are not drawn. `server/dpe_server/registration/transactions.py`.
+`server/dpe_server/registration/transactions.py`. A transaction begins with a REQUEST whose security token is valid. It
+ends after 300 s, or earlier when a bound evicts it. Both can happen in every state and are not drawn.
 
 ```mermaid
 {server}
