@@ -16,7 +16,7 @@ CONTENT_FORMAT_CBOR: Final = 60
 CONTENT_FORMAT_PROBLEM: Final = 257
 """application/concise-problem-details+cbor (RFC 9290)."""
 MAX_PAYLOAD: Final = 256
-"""The largest payload in bytes; every DPE-1 message fits, and nothing longer is read."""
+"""The largest payload in bytes. Every DPE-1 message fits, and nothing longer is read."""
 
 
 class Code(IntEnum):
@@ -39,7 +39,7 @@ class Code(IntEnum):
 
     @property
     def dotted(self) -> str:
-        """The code as people write it, for example ``4.01``."""
+        """The code as people write it, such as ``4.01``."""
         return f"{self >> 5}.{self & 31:02d}"
 
 
@@ -52,7 +52,7 @@ RESPONSE_CODES: Final = {
     Status.REPROVISION: Code.FORBIDDEN,
     Status.REDIRECT: Code.FORBIDDEN,
 }
-"""The CoAP code of a RESPONSE by its status. A CONFIRM is always 2.04."""
+"""The CoAP code of a RESPONSE, by its status. A CONFIRM is always 2.04."""
 
 
 def problem(title: str, *, detail: str | None = None) -> bytes:

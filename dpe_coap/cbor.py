@@ -1,7 +1,7 @@
-"""A strict reader of one CBOR map: deterministic encoding (RFC 8949 section 4.2.1) or nothing.
+"""A strict reader of one CBOR map, which accepts deterministic encoding only (RFC 8949 section 4.2.1).
 
-It finds where the fields of a message are and proves the encoding on the way, without building any value of a field
-that nobody asked for: a general decoder would run its tag handlers on a stranger's bytes.
+It finds the fields of a message and checks the encoding on the way. It builds no value that nobody asked for, because a
+general decoder would run its tag handlers on a stranger's bytes.
 """
 
 from dpe_coap.binding import MAX_PAYLOAD
@@ -14,15 +14,15 @@ MAX_DEPTH = 4
 """How deep arrays, maps and tags may nest in the value of a field."""
 
 _SMALLEST = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}  # argument that needs 1, 2, 4 or 8 bytes
-# floats that may have a shorter form: head -> mantissa bits and exponent bias, its own and the next shorter one's
+# Floats that may have a shorter form. By head: mantissa bits and exponent bias, then those of the next shorter format.
 _FLOATS = {26: (23, 127, 10, 15), 27: (52, 1023, 23, 127)}
 
 
 def fields(data: bytes) -> dict[int, tuple[int, int]]:
-    """Return where the value of each label of the map ``data`` starts and ends (byte offsets).
+    """Return the byte offsets at which the value of each label of the map ``data`` starts and ends.
 
-    Labels are 0 to 23 and ascend. Raises MalformedMessage for everything that is not one deterministically encoded map
-    of at most 256 bytes, in time linear in its length.
+    Labels are 0 to 23, in ascending order. Raises MalformedMessage for everything except one deterministically encoded
+    map of at most 256 bytes. Takes time linear in the length.
     """
     if not data:
         raise MalformedMessage("no item: the message is empty", offset=0)
@@ -51,7 +51,10 @@ def fields(data: bytes) -> dict[int, tuple[int, int]]:
 
 
 def head(data: bytes, position: int) -> tuple[int, int]:
-    """Return the argument of the head at ``position`` and where the head ends; IndexError where the data ends first."""
+    """Return the argument of the head at ``position``, and the offset behind it.
+
+    Raises MalformedMessage for a head that is not deterministic, and IndexError if the data ends within the head.
+    """
     info = data[position] & 31
     position += 1
     if info < 24:
@@ -68,7 +71,7 @@ def head(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _skip(data: bytes, start: int, depth: int) -> int:
-    """Return where the item that starts at ``start`` ends, having proved its encoding."""
+    """Check the encoding of the item at ``start``, and return the offset behind it."""
     argument, position = head(data, start)
     major = data[start] >> 5
     if major in (BYTES, TEXT):
@@ -104,7 +107,7 @@ def _skip(data: bytes, start: int, depth: int) -> int:
 
 
 def _shortens(bits: int, mantissa_bits: int, bias: int, short_mantissa_bits: int, short_bias: int) -> bool:
-    """Say whether the float ``bits`` keeps its value (or its NaN payload) in the next shorter format."""
+    """Return whether the float ``bits`` keeps its value, or its NaN payload, in the next shorter format."""
     mantissa = bits & (1 << mantissa_bits) - 1
     exponent = bits >> mantissa_bits & 2 * bias + 1
     lost = mantissa_bits - short_mantissa_bits

@@ -1,15 +1,15 @@
-"""Errors of the protocol. Local: our own caller is at fault. Remote: the peer is, and the error knows its CoAP code.
+"""Errors of the protocol. A LocalError is our own caller's fault; a RemoteError is the peer's and has a CoAP code.
 
-No error text holds an IMEI, a handle, a key or a security token.
+No error text contains an IMEI, a handle, a key or a security token.
 """
 
 from dpe_coap.binding import Code
 
 
 class DpeError(Exception):
-    """Base of every error that dpe-coap raises on purpose.
+    """The base of all errors that dpe-coap raises on purpose.
 
-    ``hint`` is one sentence on what to do next, or empty.
+    ``hint`` says in one sentence what to do next, or is empty.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -18,11 +18,11 @@ class DpeError(Exception):
 
 
 class LocalError(DpeError):
-    """Our caller asked for something that cannot be: a value out of range, a file that is not what it should be."""
+    """Our caller asked for something impossible: a value out of range, or a file that is not what it should be."""
 
 
 class RemoteError(DpeError):
-    """The peer sent something that cannot be accepted; ``code`` is the CoAP response code it earns."""
+    """The peer sent something that cannot be accepted. ``code`` is the CoAP response code to answer with."""
 
     code = Code.BAD_REQUEST
 
@@ -30,8 +30,8 @@ class RemoteError(DpeError):
 class MalformedMessage(RemoteError):
     """Bytes that are not a strictly encoded DPE-1 message.
 
-    ``fault`` says what is wrong in a few words, ``offset`` (bytes from the start) where, and ``key`` is the map label
-    of the field at fault, or None when the fault is in the encoding itself.
+    ``fault`` says in a few words what is wrong, and ``offset`` says where, in bytes from the start. ``key`` is the map
+    label of the field at fault, or None if the fault is in the encoding itself.
     """
 
     def __init__(self, fault: str, *, offset: int, key: int | None = None) -> None:
@@ -42,5 +42,5 @@ class MalformedMessage(RemoteError):
 
     @property
     def place(self) -> str:
-        """Where the fault is, as text: the offset and, if a field is at fault, its key."""
+        """The place of the fault, as text: the offset and, if a field is at fault, its key."""
         return f"offset {self.offset}" if self.key is None else f"key {self.key}, offset {self.offset}"

@@ -1,4 +1,4 @@
-"""The IMEI as DPE-1 uses it: the 14 digits TAC and SNR (3GPP TS 23.003 clause 6.2). Its digits show only when asked."""
+"""The IMEI as DPE-1 uses it: the 14 digits TAC and SNR (3GPP TS 23.003 clause 6.2), shown only on request."""
 
 from dataclasses import dataclass
 
@@ -22,16 +22,16 @@ class Imei:
     packed: bytes
 
     def __post_init__(self) -> None:
-        """Refuse anything but 14 packed decimal digits: LocalError."""
+        """Raise LocalError unless there are 14 packed decimal digits."""
         if len(self.packed) != SIZE_CLEAR_IMEI or not self.packed.hex().isdecimal():
             raise LocalError("an IMEI is 7 bytes of decimal digits")
 
     @classmethod
     def parse(cls, text: str) -> "Imei":
-        """Read 14 digits, 15 (with the Luhn check digit, or the spare digit 0) or 16 (IMEISV, whose SVN is dropped).
+        """Read 14 digits, 15 (with the Luhn check digit or the spare digit 0) or 16 (IMEISV; its SVN is dropped).
 
-        Spaces, hyphens and slashes between digits are what people print; they are dropped. Raises LocalError, which
-        names the fault and never a digit.
+        Spaces, hyphens and slashes are dropped, because people print them between the digits. Raises LocalError, which
+        names the fault but never a digit.
         """
         digits = text.strip().translate({ord(mark): None for mark in " -/"})
         if not (digits.isascii() and digits.isdecimal()):
@@ -47,12 +47,12 @@ class Imei:
 
     @property
     def digits(self) -> str:
-        """The 14 digits in clear. For an operator's eyes; never for a log."""
+        """The 14 digits in clear: for an operator, never for a log."""
         return self.packed.hex()
 
     @property
     def tac(self) -> str:
-        """The type allocation code: the first 8 digits, which name the model and not the device."""
+        """The type allocation code: the first 8 digits, which identify the model but not the device."""
         return self.packed[: TAC_DIGITS // 2].hex()
 
     def __repr__(self) -> str:

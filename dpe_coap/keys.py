@@ -1,11 +1,13 @@
 """The key schedule of DPE-1: device keys, handles, security tokens and the exporter (docs/protocol.md, "Keys").
 
-SHA-256, HMAC-SHA-256, HKDF-Expand (RFC 5869), AES-256 on one block, X25519 (RFC 7748). A registration is four steps, a
-type each. A step is made from the one before and the bytes of the message between them, so no message can be skipped:
+SHA-256, HMAC-SHA-256, HKDF-Expand (RFC 5869), AES-256 on one block, X25519 (RFC 7748). A registration has four steps,
+each a type of its own. A step is made from the previous step and the bytes of the message between them, so no message
+can be skipped:
 
     RequestStep --respond--> ResponseStep --next(response)--> SuccessStep --next(success)--> ConfirmStep
 
-Each step can ``sign`` the message it is named for and ``verify`` one that was received. Both sides walk the same steps.
+Each step can ``sign`` the message that it is named after, and ``verify`` a received one. Both sides go through the same
+steps.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from dpe_coap.imei import Imei
 from dpe_coap.numbers import LABEL_X25519_KEY, SIZE_CLEAR_IMEI, SIZE_MAC, SIZE_SEALED_HANDLE
 
 KEY_SIZE = 32
-"""Bytes of every long-term key: master, handle and device key."""
+"""The size of every long-term key in bytes: master, handle and device key."""
 
 HANDLE_RANDOM_SIZE = 8
 
@@ -31,11 +33,11 @@ _NOBODY = bytes(SIZE_CLEAR_IMEI)
 
 _LABEL = b"DPE-1/1 "
 _LAST = b"\x01"
-"""Ends the input of HKDF-Expand's first block (RFC 5869 section 2.3): 32 bytes, all that is ever needed here."""
+"""Ends the input of HKDF-Expand's first block (RFC 5869 section 2.3). More than its 32 bytes are never needed."""
 _PRK2, _PRK3, _EXP = (_LABEL + label for label in (b"prk2", b"prk3", b"exp"))
 _M2, _M3, _M4, _SEAL, _OSCORE = (_LABEL + label + _LAST for label in (b"m2", b"m3", b"m4", b"seal", b"oscore"))
 
-# HMAC's pads (RFC 2104), for a key of 32 bytes in the 64 of SHA-256's block
+# HMAC's pads (RFC 2104), for a key of 32 bytes in SHA-256's block of 64
 _INNER = bytes(octet ^ 0x36 for octet in range(256))
 _OUTER = bytes(octet ^ 0x5C for octet in range(256))
 _INNER_REST = b"\x36" * (64 - KEY_SIZE)
@@ -43,45 +45,45 @@ _OUTER_REST = b"\x5c" * (64 - KEY_SIZE)
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:
-    """HMAC-SHA-256 under a key of 32 bytes that is used once or twice: a third faster than ``hmac.digest``."""
+    """Return the HMAC-SHA-256 under a key of 32 bytes. For one or two uses, a third faster than ``hmac.digest``."""
     inner = sha256(key.translate(_INNER) + _INNER_REST + data).digest()
     return sha256(key.translate(_OUTER) + _OUTER_REST + inner).digest()
 
 
 class HmacKey:
-    """HMAC-SHA-256 under a key that is used again and again: it is prepared once, and each use begins with a copy."""
+    """HMAC-SHA-256 under a key that is used many times: the key is prepared once, and each use copies that state."""
 
     def __init__(self, key: bytes) -> None:
         self._prepared = HMAC(key, SHA256())
 
     def mac(self, data: bytes) -> bytes:
-        """Return the 32 bytes of the HMAC of ``data``."""
+        """Return the HMAC of ``data``, 32 bytes."""
         state = self._prepared.copy()
         state.update(data)
         return state.finalize()
 
 
 def xor(a: bytes, b: bytes) -> bytes:
-    """Return the bytewise exclusive or of two strings of one length."""
+    """Return the bytewise exclusive or of two byte strings of equal length."""
     return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).to_bytes(len(a), "big")
 
 
 class MasterKey:
-    """K_master of one epoch (``key`` is 32 bytes): device keys derive from it."""
+    """K_master of one epoch, from which device keys derive. ``key`` has 32 bytes."""
 
     def __init__(self, epoch: int, key: bytes) -> None:
         self._start = _LABEL + b"dev" + bytes([epoch])
         self._secret = HmacKey(HmacKey(b"DPE-1 master").mac(key))
 
     def device_key(self, imei: Imei) -> bytes:
-        """Return K_dev (32 bytes) of a device."""
+        """Return the K_dev of a device, 32 bytes."""
         return self._secret.mac(self._start + imei.packed + _LAST)
 
 
 class HandleKey:
-    """K_handle of one id (``key`` is 32 bytes): seals IMEIs as handles, and opens them.
+    """K_handle with one ID: seals IMEIs as handles, and opens handles. ``key`` has 32 bytes.
 
-    AES-256 on one block at a time, so one context of each kind serves for ever.
+    AES-256 works on single blocks here, so one context for each direction is enough.
     """
 
     def __init__(self, hkid: int, key: bytes) -> None:
@@ -91,13 +93,13 @@ class HandleKey:
         self._decrypt = cipher.decryptor().update
 
     def seal(self, epoch: int, imei: Imei, random: bytes) -> bytes:
-        """Return a handle (17 bytes): this key's id, then epoch, IMEI and 8 random bytes under AES-256."""
+        """Return a handle, 17 bytes: this key's ID, then epoch, IMEI and 8 random bytes under AES-256."""
         return self._hkid + self._encrypt(bytes([epoch]) + imei.packed + random)
 
     def open(self, handle: bytes) -> tuple[int, Imei, bool]:
-        """Return the epoch and the IMEI in ``handle``, and whether they can be from ``seal``.
+        """Return the epoch and the IMEI in ``handle``, and whether this key can have sealed them.
 
-        If not, the IMEI is nobody's. It takes as long either way.
+        If not, the IMEI is one that belongs to nobody. Both cases take the same time.
         """
         block = self._decrypt(handle[1:])
         packed = block[1 : 1 + SIZE_CLEAR_IMEI]
@@ -106,14 +108,14 @@ class HandleKey:
 
 
 def ephemeral(private: bytes) -> bytes:
-    """Return the X25519 public key of 32 random bytes."""
+    """Return the X25519 public key (32 bytes) of a private key of 32 random bytes."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 def agree(private: bytes, peer: bytes) -> bytes:
     """Return the X25519 shared secret (32 bytes).
 
-    Raises MalformedMessage when it is all zero (RFC 7748 section 6.1): the peer's key is of low order.
+    Raises MalformedMessage if it is all zero (RFC 7748 section 6.1), which means that the peer's key has low order.
     """
     try:
         return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(peer))
@@ -128,7 +130,7 @@ class _Step:
 
     @property
     def mac_key(self) -> bytes:
-        """The key (32 bytes) of this step's message. Derived anew: a step signs or verifies one message."""
+        """The MAC key of this step's message, 32 bytes, made on each use: a step signs or verifies one message."""
         raise NotImplementedError  # pragma: no cover  # every step has its own
 
     def _mac(self, payload: bytes) -> bytes:
@@ -139,7 +141,7 @@ class _Step:
         return payload[:-SIZE_MAC] + self._mac(payload)
 
     def verify(self, payload: bytes) -> bool:
-        """Say in constant time whether the last 16 bytes of the received ``payload`` are its MAC."""
+        """Return whether the last 16 bytes of the received ``payload`` are its MAC, compared in constant time."""
         return compare_digest(self._mac(payload), payload[-SIZE_MAC:])
 
 
@@ -148,7 +150,7 @@ class ConfirmStep(_Step):
     """After SUCCESS: CONFIRM under K4, and the session's keys."""
 
     th3: bytes = field(repr=False)
-    """SHA-256 over everything both sides have said up to SUCCESS."""
+    """SHA-256 over everything that both sides have sent, up to SUCCESS."""
     prk3: bytes = field(repr=False)
 
     @property
@@ -174,7 +176,7 @@ class SuccessStep(_Step):
 
     @classmethod
     def after(cls, th1: bytes, response: bytes, prk3: bytes) -> "SuccessStep":
-        """Go on where RESPONSE was sent: all that must be kept besides the messages is PRK3 (32 bytes)."""
+        """Return the step after a RESPONSE that was sent earlier, from PRK3 (32 bytes), which had to be kept."""
         return cls(sha256(th1 + response).digest(), prk3)
 
     @property
@@ -183,7 +185,7 @@ class SuccessStep(_Step):
         return _hmac(self.prk3, _M3)
 
     def next(self, success: bytes) -> ConfirmStep:
-        """Go on with the bytes of SUCCESS as they were sent."""
+        """Return the step after SUCCESS, given the bytes that were sent."""
         return ConfirmStep(sha256(self.th2 + success).digest(), self.prk3)
 
 
@@ -200,11 +202,11 @@ class ResponseStep(_Step):
         return _hmac(self.prk2, _M2)
 
     def mask(self, handle: bytes) -> bytes:
-        """Return the next handle (17 bytes) as ``sealed-handle``, or the other way round."""
+        """Turn the next handle (17 bytes) into ``sealed-handle``, or back."""
         return xor(handle, _hmac(self.prk2, _SEAL)[:SIZE_SEALED_HANDLE])
 
     def next(self, response: bytes) -> SuccessStep:
-        """Go on with the bytes of RESPONSE as they were sent."""
+        """Return the step after RESPONSE, given the bytes that were sent."""
         th2 = sha256(self.th1 + response).digest()
         return SuccessStep(th2, _hmac(self.prk2, _PRK3 + th2))
 
@@ -218,7 +220,7 @@ class RequestStep(_Step):
 
     @classmethod
     def of(cls, device_key: bytes, realm: str) -> "RequestStep":
-        """Start with K_dev (32 bytes) in ``realm``: a security token made for one realm is worthless in another."""
+        """Return the first step, for K_dev (32 bytes) in ``realm``. In another realm, its MACs are worthless."""
         return cls(device_key, _realm_label(realm))
 
     @property
@@ -227,9 +229,9 @@ class RequestStep(_Step):
         return _hmac(self.device_key, self.realm_label)
 
     def respond(self, request: bytes, nonce: bytes, dh: bytes = b"") -> ResponseStep:
-        """Go on with the bytes of REQUEST, the server's nonce (16 bytes) and, in the X25519 suite, ``dh``.
+        """Return the step after REQUEST, given the bytes that were sent and the server's nonce (16 bytes).
 
-        ``dh`` is the server's ephemeral public key and the shared secret, 64 bytes.
+        In the X25519 suite, ``dh`` is the server's ephemeral public key and the shared secret, 64 bytes.
         """
         th1 = sha256(request).digest()
         return ResponseStep(th1, _hmac(self.device_key, _PRK2 + th1 + nonce + dh))

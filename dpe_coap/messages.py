@@ -1,8 +1,8 @@
 """The four messages of DPE-1: strict decoding, deterministic encoding.
 
-What dpe1.cddl cannot say is checked here: the Client ID and the next handle are present exactly when the status of a
-RESPONSE is ok, the server URI exactly when it is redirect. Labels that a message does not define are ignored; the MAC
-covers them.
+What dpe1.cddl cannot say is checked here: a RESPONSE has a Client ID and a sealed handle exactly when its status is ok,
+and a server URI exactly when its status is redirect. Labels that a message does not define are ignored; the MAC covers
+them, too.
 """
 
 import re
@@ -56,7 +56,7 @@ class Version(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Version":
-        """Read ``major.minor``; LocalError says what was expected."""
+        """Read ``major.minor``. Raises LocalError, which says what was expected."""
         major, dot, minor = text.partition(".")
         parts = [int(part) for part in (major, minor) if part.isascii() and part.isdecimal() and len(part) <= 3]
         if not dot or len(parts) != 2 or max(parts) > MAX_VERSION_PART:
@@ -64,7 +64,7 @@ class Version(NamedTuple):
         return cls(*parts)
 
     def __str__(self) -> str:
-        """As in ``1.0``."""
+        """Write it as in ``1.0``."""
         return f"{self.major}.{self.minor}"
 
 
@@ -78,7 +78,7 @@ class Request:
     security_token: bytes = field(repr=False)
     """Nonce (16 bytes) and MAC (16 bytes)."""
     x25519_key: bytes | None = field(default=None, repr=False)
-    """The client's ephemeral public key; its presence chooses the X25519 suite."""
+    """The client's ephemeral public key, 32 bytes. Its presence selects the X25519 suite."""
     firmware: str | None = None
     """1 to 32 bytes of UTF-8."""
 
@@ -88,7 +88,7 @@ class Response:
     """DPE_REGISTER_RESPONSE: the ID Manager's answer."""
 
     version: Version
-    """The version the server selected or, with version-not-supported, the highest it supports."""
+    """The version that the server selected or, with version-not-supported, the highest one that it supports."""
     status: int
     security_token: bytes = field(repr=False)
     client_id: bytes | None = None
@@ -103,7 +103,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """DPE_REGISTER_SUCCESS: the client confirms (status ok) or declines (any other)."""
+    """DPE_REGISTER_SUCCESS: the client confirms (status ok) or declines (any other status)."""
 
     client_id: bytes
     status: int
@@ -117,7 +117,7 @@ class Confirm:
     status: int
     mac: bytes = field(repr=False)
     lifetime: int | None = None
-    """Seconds the session lives; None is without end."""
+    """How many seconds the session lives; None means without end."""
 
 
 Message = Request | Response | Success | Confirm
@@ -132,7 +132,7 @@ class _Field(NamedTuple):
     kind: int
     """The major type."""
     allowed: range | tuple[int, ...]
-    """Values of a number, sizes in bytes of a string, values of both parts of a version."""
+    """The values of a number, the sizes of a string in bytes, or the values of both parts of a version."""
     expected: str
     """``allowed``, in words."""
     required: bool = True
@@ -141,7 +141,7 @@ class _Field(NamedTuple):
         return MalformedMessage(f"{self.name} {what}", offset=offset, key=self.label)
 
     def read(self, data: bytes, start: int, end: int) -> object:
-        """Return the value of the item at ``start``, whose encoding is proved, or raise MalformedMessage."""
+        """Return the value of the item at ``start``, whose encoding was checked, or raise MalformedMessage."""
         if data[start] >> 5 != self.kind:
             raise self.fault(f"is of a wrong type, not {_KINDS[self.kind]}", start)
         argument, content = cbor.head(data, start)
@@ -157,7 +157,7 @@ class _Field(NamedTuple):
 
     @property
     def pattern(self) -> bytes:
-        """A regular expression with one group, which every right item matches."""
+        """A regular expression with one group, which every correct item matches."""
         if self.kind == cbor.BYTES:
             heads = [re.escape(cbor2.dumps(bytes(size))[:-size]) for size in self.allowed]
             if len(heads) == 1:
@@ -166,7 +166,7 @@ class _Field(NamedTuple):
         return b"(" + _PATTERNS[self.kind] + b")"
 
     def of_item(self, item: bytes) -> object:
-        """Return the value of what ``pattern`` captured, or raise MalformedMessage or UnicodeDecodeError."""
+        """Return the value of an item that ``pattern`` captured, or raise MalformedMessage or UnicodeDecodeError."""
         argument, content = cbor.head(item, 0)
         if self.kind == cbor.TEXT and content + argument != len(item):
             raise self.fault("has another length", 0)
@@ -219,7 +219,7 @@ _x25519_key = _bytes(LABEL_X25519_KEY, "x25519_key", "X25519 key", SIZE_X25519_K
 _long_token = _bytes(LABEL_SECURITY_TOKEN, "security_token", "security token", SIZE_LONG_TOKEN)
 _mac = _bytes(LABEL_SECURITY_TOKEN, "mac", "security token", SIZE_MAC)
 
-# the fields behind label 0, in ascending order of their labels
+# The fields after label 0, in ascending order of their labels.
 _MESSAGES: dict[int, tuple[type[Message], tuple[_Field, ...]]] = {
     MessageType.REQUEST: (
         Request,
@@ -260,13 +260,13 @@ _ONLY_WITH = {"client_id": Status.OK, "sealed_handle": Status.OK, "server_uri": 
 _type = _number(LABEL_TYPE, "", "message type", max(_MESSAGES))
 
 REMEMBERED = 1_024
-"""Encodings of versions, numbers and texts whose meaning is remembered, for each field."""
+"""How many encodings of versions, numbers and texts have their values remembered, for each field."""
 
 
 class _Shape:
-    """A message as it usually is, with no label but its own: matched as a whole by one regular expression.
+    """The usual form of a message, with no label but its own, matched as a whole by one regular expression.
 
-    Four times as fast as the strict reader, which has the last word on all that does not match.
+    This is four times as fast as the strict reader, which decides about everything that does not match.
     """
 
     def __init__(self, number: int, kind: type[Message], members: tuple[_Field, ...]) -> None:
@@ -284,13 +284,13 @@ class _Shape:
 
     @staticmethod
     def _reader(member: _Field) -> Callable[[bytes], object] | None:
-        """Return what makes the value of a captured item; None where the capture is the value."""
+        """Return the function that makes the value of a captured item, or None if the capture is the value."""
         if member.kind == cbor.BYTES:
             return None if len(member.allowed) == 1 else itemgetter(slice(1, None))  # without its head
         return lru_cache(REMEMBERED)(member.of_item)
 
     def values(self, payload: bytes) -> tuple[Any, ...] | None:
-        """Return the values of the message's attributes in their order, or None when this is not its shape."""
+        """Return the values of the message's attributes, in their order, or None if the payload has another form."""
         found = self._match(payload)
         if found is None:
             return None
@@ -313,14 +313,14 @@ _SHAPES = {bytes([LABEL_TYPE, number]): _Shape(number, *message) for number, mes
 
 
 def decode(payload: bytes) -> Message:
-    """Return the message that ``payload`` holds, or raise MalformedMessage; nothing else, whatever the bytes."""
+    """Return the message in ``payload``, or raise MalformedMessage. Whatever the bytes, nothing else is raised."""
     shape = _SHAPES.get(payload[1:3])
     values = None if shape is None else shape.values(payload)
     return decode_strictly(payload) if shape is None or values is None else shape.kind(*values)
 
 
 def decode_strictly(payload: bytes) -> Message:
-    """As ``decode``, by the way that knows every label and names the fault."""
+    """Do the same as ``decode``, in the slower way that accepts unknown labels and names the fault."""
     found = cbor.fields(payload)
     if LABEL_TYPE not in found:
         raise _type.fault("missing", 0)
@@ -345,9 +345,9 @@ def decode_strictly(payload: bytes) -> Message:
 
 
 def encode(message: Message) -> bytes:
-    """Return the deterministic encoding of ``message``; its last 16 bytes are the MAC.
+    """Return the deterministic encoding of ``message``. Its last 16 bytes are the MAC.
 
-    Raises LocalError when a field is out of range or does not go with the status: what is sent would be accepted.
+    Raises LocalError if a field is out of range or does not go with the status, so what is sent would be accepted.
     """
     number = _TYPES[type(message)]
     items: dict[int, object] = {LABEL_TYPE: number}
