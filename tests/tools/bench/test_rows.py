@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from dpe_server.store.opening import examine
 
 from dpe_bench import rows as command
 from dpe_bench.rows_devices import Devices
