@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 MOST_LINES = 450  # of a Python file: beyond it, a second thing has moved in
+NO_TEXT = (".sqlite", ".state", ".state.2")  # what earlier versions made, in tests/fixtures
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,8 @@ def test_no_python_file_is_too_long(root: Path, files: list[Path]) -> None:
 def test_every_file_is_clean_text(root: Path, files: list[Path]) -> None:
     faults = []
     for file in files:
+        if file.name.endswith(NO_TEXT) and "fixtures" in file.parts:
+            continue
         text = file.read_text(encoding="utf-8")
         if text and (not text.endswith("\n") or "\r" in text or re.search(r"[ \t]+$", text, re.MULTILINE)):
             faults.append(str(file.relative_to(root)))
@@ -53,7 +56,7 @@ A_REGISTRY = "|".join(
 def test_no_file_names(root: Path, files: list[Path], pattern: str) -> None:
     found = []
     for file in files:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if re.search(pattern, line):
                 found.append(f"{file.relative_to(root)}:{number}: {line.strip()[:80]}")
     assert found == []
