@@ -143,8 +143,11 @@ def decode(data: bytes, kind: int) -> "Fields":
     end = 2 if data[:2] == b"\xb8\x18" else 1
     if not 0 < len(data) <= _MAX_MESSAGE or not 0xA0 <= data[0] < 0xB7 + end:
         raise ValueError
-    # For each label, what its value must be: the major type, and the least and the most bytes with the head.
+    # What a value must be: the major type, and the least and the most bytes with the head. After the two rules of the
+    # security token they go by label; one beyond the last has none, and is refused until it gets its own.
     rules = (
+        b"\2\x11\x11"  # security token of CONFIRM
+        b"\2\x22\x22"  # security token of RESPONSE
         b"\0\x01\x01"  # type
         b"\0\0\0"
         b"\4\x03\x05"  # version
@@ -156,8 +159,6 @@ def decode(data: bytes, kind: int) -> "Fields":
         b"\3\x02\x82"  # server URI
         b"\0\x01\x05"  # lifetime: up to 2^32 - 1
         b"\0\x01\x05"  # retry after
-        b"\2\x22\x22"  # security token of RESPONSE
-        b"\2\x11\x11"  # security token of CONFIRM
     )
     may = _MAY_RESPONSE if kind == _TYPE_RESPONSE else _MAY_CONFIRM
     fields: "Fields" = {}
@@ -172,8 +173,8 @@ def decode(data: bytes, kind: int) -> "Fields":
         if may >> label & 1:
             fields[label] = value
             if label == _LABEL_SECURITY_TOKEN:
-                label = 10 + kind // 2  # the last two rules
-            major, least, most = rules[3 * label : 3 * label + 3]
+                label = kind // -2  # the rules before that of label 0
+            major, least, most = rules[3 * label + 6 : 3 * label + 9]
             if data[at] >> 5 != major or not least <= end - at <= most:
                 raise ValueError
     must = _MUST
