@@ -286,7 +286,10 @@ class _Shape:
     def _reader(member: _Field) -> Callable[[bytes], object] | None:
         """Return the function that makes the value of a captured item, or None if the capture is the value."""
         if member.kind == cbor.BYTES:
-            return None if len(member.allowed) == 1 else itemgetter(slice(1, None))  # without its head
+            if len(member.allowed) == 1:
+                return None
+            (head,) = {len(cbor2.dumps(bytes(size))) - size for size in member.allowed}  # all heads are of one length
+            return itemgetter(slice(head, None))
         return lru_cache(REMEMBERED)(member.of_item)
 
     def values(self, payload: bytes) -> tuple[Any, ...] | None:

@@ -7,7 +7,12 @@ notice most.
 import sys
 from collections.abc import Sequence
 
-_MESSAGES = ("tests/core/test_vectors.py", "tests/core/test_faults.py", "tests/core/test_messages.py")
+_MESSAGES = (
+    "tests/core/test_vectors.py",
+    "tests/core/test_faults.py",
+    "tests/core/test_messages.py",
+    "tests/core/test_shape.py",
+)
 _REGISTRAR = (
     "tests/server/registration/test_registration.py",
     "tests/server/registration/test_audit_records.py",
