@@ -93,10 +93,22 @@ def test_a_text_of_another_length_than_its_head_says() -> None:
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
-        (Response(Version(1, 0), 2, bytes(32), client_id=bytes(7)), "Client ID is there exactly when the status is 0"),
-        (Response(Version(1, 0), 0, bytes(32), bytes(7)), "sealed handle is there exactly when the status is 0"),
-        (Response(Version(1, 0), 2, bytes(32), server_uri="x"), "server URI is there exactly when the status is 6"),
-        (Response(Version(1, 0), 6, bytes(32)), "server URI is there exactly when the status is 6"),
+        (
+            Response(version=Version(1, 0), status=2, security_token=bytes(32), client_id=bytes(7)),
+            "Client ID is there exactly when the status is 0",
+        ),
+        (
+            Response(version=Version(1, 0), status=0, security_token=bytes(32), client_id=bytes(7)),
+            "sealed handle is there exactly when the status is 0",
+        ),
+        (
+            Response(version=Version(1, 0), status=2, security_token=bytes(32), server_uri="x"),
+            "server URI is there exactly when the status is 6",
+        ),
+        (
+            Response(version=Version(1, 0), status=6, security_token=bytes(32)),
+            "server URI is there exactly when the status is 6",
+        ),
     ],
     ids=str,
 )

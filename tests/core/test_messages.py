@@ -45,11 +45,11 @@ def texts(longest: int) -> st.SearchStrategy[str]:
 
 requests = st.builds(
     Request,
-    st.binary(min_size=17, max_size=17) | st.binary(min_size=7, max_size=7),
-    versions,
-    long_tokens,
-    x25519_keys,
-    st.none() | texts(32),
+    identity=st.binary(min_size=17, max_size=17) | st.binary(min_size=7, max_size=7),
+    version=versions,
+    security_token=long_tokens,
+    x25519_key=x25519_keys,
+    firmware=st.none() | texts(32),
 )
 
 
@@ -150,7 +150,9 @@ def test_every_message_of_a_client_goes_the_quick_way(message: Message) -> None:
 
 
 def test_what_has_the_shape_and_is_not_the_message_goes_the_strict_way() -> None:
-    redirect = Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="coap://a", retry_after=5)
+    redirect = Response(
+        version=Version(1, 0), status=Status.REDIRECT, security_token=bytes(32), server_uri="coap://a", retry_after=5
+    )
     assert decode(encode(redirect)) == redirect  # as a shape the text could end behind the time
     request = encode(Request(bytes(17), Version(1, 0), bytes(32), firmware="a"))
     with pytest.raises(MalformedMessage, match="UTF-8"):
@@ -317,12 +319,18 @@ def keeps(form: str, number: float) -> bool:
         Request(bytes(17), Version(1, 0), bytes(32), firmware=""),
         Request(bytes(17), Version(1, 0), bytes(32), firmware="ü" * 17),
         Request(bytes(17), Version(1, 0), bytes(32), x25519_key=bytes(33)),
-        Response(Version(1, 0), Status.OK, bytes(32)),
-        Response(Version(1, 0), Status.OK, bytes(32), client_id=bytes(7)),
-        Response(Version(1, 0), Status.REFUSED, bytes(32), client_id=bytes(7), sealed_handle=bytes(17)),
-        Response(Version(1, 0), Status.REDIRECT, bytes(32)),
-        Response(Version(1, 0), Status.REFUSED, bytes(32), server_uri="coap://example"),
-        Response(Version(1, 0), 256, bytes(32)),
+        Response(version=Version(1, 0), status=Status.OK, security_token=bytes(32)),
+        Response(version=Version(1, 0), status=Status.OK, security_token=bytes(32), client_id=bytes(7)),
+        Response(
+            version=Version(1, 0),
+            status=Status.REFUSED,
+            security_token=bytes(32),
+            client_id=bytes(7),
+            sealed_handle=bytes(17),
+        ),
+        Response(version=Version(1, 0), status=Status.REDIRECT, security_token=bytes(32)),
+        Response(version=Version(1, 0), status=Status.REFUSED, security_token=bytes(32), server_uri="coap://example"),
+        Response(version=Version(1, 0), status=256, security_token=bytes(32)),
         Success(bytes(8), 0, bytes(16)),
         Success(bytes(7), -1, bytes(16)),
         Confirm(0, bytes(16), MAX_SECONDS + 1),
@@ -344,10 +352,19 @@ def test_no_secret_in_a_repr(message: Message) -> None:
 
 def test_no_secret_in_the_repr_of_a_whole_message() -> None:
     key, token, mac = b"k" * 32, b"t" * 32, b"m" * 16
-    assert repr(Request(b"i" * 17, Version(1, 0), token, key, "fw")) == (
+    assert repr(Request(b"i" * 17, Version(1, 0), token, x25519_key=key, firmware="fw")) == (
         "Request(version=Version(major=1, minor=0), firmware='fw')"
     )
-    assert repr(Response(Version(1, 0), 0, token, b"c" * 7, b"h" * 17, key, None, 5)) == (
+    response = Response(
+        version=Version(1, 0),
+        status=0,
+        security_token=token,
+        client_id=b"c" * 7,
+        sealed_handle=b"h" * 17,
+        x25519_key=key,
+        retry_after=5,
+    )
+    assert repr(response) == (
         "Response(version=Version(major=1, minor=0), status=0, client_id=b'ccccccc', server_uri=None, retry_after=5)"
     )
     assert repr(Success(b"c" * 7, 0, mac)) == "Success(client_id=b'ccccccc', status=0)"
@@ -359,12 +376,12 @@ def test_the_longest_texts() -> None:
         request = Request(bytes(17), Version(1, 0), bytes(32), firmware=text)
         assert decode(encode(request)) == decode_strictly(encode(request)) == request
     for text in ("x", "x" * 128):
-        redirect = Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri=text)
+        redirect = Response(version=Version(1, 0), status=Status.REDIRECT, security_token=bytes(32), server_uri=text)
         assert decode(encode(redirect)) == decode_strictly(encode(redirect)) == redirect
     with pytest.raises(LocalError, match="firmware length is 33, not 1 to 32 bytes"):
         encode(Request(bytes(17), Version(1, 0), bytes(32), firmware="x" * 33))
     with pytest.raises(LocalError, match="server URI length is 129, not 1 to 128 bytes"):
-        encode(Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="x" * 129))
+        encode(Response(version=Version(1, 0), status=Status.REDIRECT, security_token=bytes(32), server_uri="x" * 129))
 
 
 def test_what_is_remembered_of_a_stranger_s_bytes_is_bounded() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dpe_coap import messages
+from dpe_coap.messages import Response, Version
 from dpe_coap.numbers import LABEL_IDENTITY, MessageType
 
 MAC = bytes(range(16))
@@ -32,9 +33,17 @@ def test_bytes_are_read_without_their_head(sizes: tuple[int, ...]) -> None:
     for size in sizes:
         value = bytes(255 - n for n in range(size))
         head = bytes([0x40 | size]) if size < 24 else bytes([0x58, size])
-        assert shape(*sizes).values(b"\xa3\0\1\1" + head + value + b"\x17\x50" + MAC) == (value, MAC)
+        assert shape(*sizes).values(b"\xa3\0\1\1" + head + value + b"\x17\x50" + MAC) == [value, MAC]
 
 
 def test_sizes_whose_heads_differ_in_length_are_refused() -> None:
     with pytest.raises(ValueError, match="too many values"):
         shape(7, 32)
+
+
+def test_a_response_takes_keywords_alone() -> None:
+    """Eight values in a row, most of them bytes or None, nobody can read."""
+    with pytest.raises(TypeError, match="positional"):
+        Response(Version(1, 0), 2, bytes(32))  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="positional"):
+        messages.Request(bytes(17), Version(1, 0), bytes(32), bytes(32))  # type: ignore[call-arg]

@@ -67,8 +67,8 @@ def test_request(vector: Vector) -> None:
         identity,
         Version(*vector["version"]),
         unhex(vector, "nonce_c") + bytes(16),
-        optional(vector, "eph_c"),
-        vector.get("firmware"),
+        x25519_key=optional(vector, "eph_c"),
+        firmware=vector.get("firmware"),
     )
     step = request_step(vector)
     assert step.mac_key == unhex(vector, "k1")

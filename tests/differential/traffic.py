@@ -69,7 +69,8 @@ class _Device:
             + [Version(1, 3), Version(2, 0), Version(3, 0), Version(4, 0), Version(5, 0), Version(9, 0)]
         )
         firmware = source.choice([None, None, "1.0", "x" * 32])
-        message = Request(self._handle, version, source.randbytes(16) + bytes(16), public, firmware)
+        token = source.randbytes(16) + bytes(16)
+        message = Request(self._handle, version, token, x25519_key=public, firmware=firmware)
         self.request = self._step.sign(encode(message))
         return self.request
 

@@ -60,7 +60,8 @@ class Device:
         """A fresh REQUEST."""
         public = schedule.ephemeral(self._private) if x25519 else None
         token = os.urandom(16) + bytes(16)
-        return self.step.sign(encode(Request(identity or self.handle, version, token, public, firmware)))
+        message = Request(identity or self.handle, version, token, x25519_key=public, firmware=firmware)
+        return self.step.sign(encode(message))
 
     def read(self, request: bytes, payload: bytes) -> Offer:
         """Verify the RESPONSE to a REQUEST."""

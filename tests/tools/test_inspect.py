@@ -40,7 +40,11 @@ def credential(tmp_path: Path) -> Any:
 
 
 def test_a_message_that_is_too_long_for_a_file_s_name_is_read_as_hex() -> None:
-    payload = encode(Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="coap://" + "h" * 120))
+    payload = encode(
+        Response(
+            version=Version(1, 0), status=Status.REDIRECT, security_token=bytes(32), server_uri="coap://" + "h" * 120
+        )
+    )
     result = inspect(payload.hex())
     assert result.exit_code == 0
     assert "DPE_REGISTER_RESPONSE" in result.stdout

@@ -124,7 +124,8 @@ class Known:
         )  # fmt: skip
 
     def _request(self, version: str, firmware: str | None = None) -> bytes:
-        message = Request(self._handle, Version.parse(version), self._chance.randbytes(16) + bytes(16), None, firmware)
+        token = self._chance.randbytes(16) + bytes(16)
+        message = Request(self._handle, Version.parse(version), token, firmware=firmware)
         return self._step.sign(encode(message))
 
     def _succeed(self, request: bytes) -> tuple[SuccessStep, bytes]:

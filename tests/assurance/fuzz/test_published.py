@@ -155,7 +155,12 @@ def test_the_answer_to_a_replayed_request_is_longer_only_when_it_redirects_far(l
     request = Request(bytes(17), Version(1, 0), bytes(32))
     asked = Message(CON, POST, 1, b"tt", REGISTER, encode(request))
     assert len(bytes(asked)) == 83
-    redirect = Response(Version(1, 0), Status.REDIRECT, bytes(32), server_uri="coap://" + "h" * (longest - 7))
+    redirect = Response(
+        version=Version(1, 0),
+        status=Status.REDIRECT,
+        security_token=bytes(32),
+        server_uri="coap://" + "h" * (longest - 7),
+    )
     answer = piggybacked(bytes(asked)[2:6], Reply.message(Code.FORBIDDEN, encode(redirect)))
     assert len(answer) == size
 

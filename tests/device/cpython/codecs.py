@@ -10,11 +10,12 @@ from tests.device.test_cbor import decode as of_device
 def as_fields(message: server.Message) -> dict[int, Any]:
     """A message of the server's codec as the device's codec gives it."""
     match message:
-        case server.Request(identity, version, token, key, firmware):
+        case server.Request(identity, version, token, x25519_key=key, firmware=firmware):
             fields: dict[int, Any] = {0: 1, 1: identity, 2: tuple(version), 6: key, 7: firmware, 23: token}
-        case server.Response(version, status, token, client_id, handle, key, uri, retry_after):
-            fields = {0: 2, 2: tuple(version), 3: client_id, 4: status, 5: handle, 6: key, 8: uri}
-            fields |= {10: retry_after, 23: token}
+        case server.Response():
+            fields = {0: 2, 2: tuple(message.version), 3: message.client_id, 4: message.status}
+            fields |= {5: message.sealed_handle, 6: message.x25519_key, 8: message.server_uri}
+            fields |= {10: message.retry_after, 23: message.security_token}
         case server.Success(client_id, status, mac):
             fields = {0: 3, 3: client_id, 4: status, 23: mac}
         case server.Confirm(status, mac, lifetime):

@@ -109,8 +109,8 @@ class Device:
             self.imei.packed if clear else self.handle,
             Version.parse(version),
             urandom(16) + bytes(16),
-            None if private is None else schedule.ephemeral(private),
-            firmware,
+            x25519_key=None if private is None else schedule.ephemeral(private),
+            firmware=firmware,
         )
         return schedule.RequestStep.of(self.key, realm).sign(encode(message))
 

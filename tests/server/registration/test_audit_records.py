@@ -142,7 +142,7 @@ def test_a_malformed_message(server: Server, device: Device) -> None:
     server.send(bytes.fromhex("a3000404001750") + bytes(16))
     said = {"fault": "a server takes REQUEST and SUCCESS only", "place": "key 0, offset 2"}
     assert records(server) == [("malformed", said)]
-    message = Request(device.handle, Version(1, 0), urandom(16) + bytes(16), bytes(32))
+    message = Request(device.handle, Version(1, 0), urandom(16) + bytes(16), x25519_key=bytes(32))
     server.send(schedule.RequestStep.of(device.key, REALM).sign(encode(message)))
     assert records(server) == [("malformed", {"fault": "X25519 key is of low order", "place": "key 6, offset 0"})]
 

@@ -217,7 +217,10 @@ def test_handles_of_every_generation(server: Server, device: Device) -> None:
         (b"", "no item: the message is empty"),
         (b"\x80", "not a map"),
         (encode(Confirm(0, bytes(16))), "a server takes REQUEST and SUCCESS only"),
-        (encode(Response(Version(1, 0), 2, bytes(32))), "a server takes REQUEST and SUCCESS only"),
+        (
+            encode(Response(version=Version(1, 0), status=2, security_token=bytes(32))),
+            "a server takes REQUEST and SUCCESS only",
+        ),
     ],
 )
 def test_malformed(server: Server, payload: bytes, title: str) -> None:
@@ -229,7 +232,7 @@ def test_malformed(server: Server, payload: bytes, title: str) -> None:
 
 
 def test_low_order_x25519_key(server: Server, device: Device) -> None:
-    message = Request(device.handle, Version(1, 0), urandom(16) + bytes(16), bytes(32))
+    message = Request(device.handle, Version(1, 0), urandom(16) + bytes(16), x25519_key=bytes(32))
     reply = server.send(schedule.RequestStep.of(device.key, REALM).sign(encode(message)))
     assert reply.code == Code.BAD_REQUEST
     assert "low order" in cbor2.loads(reply.payload)[-1]

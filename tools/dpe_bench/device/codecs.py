@@ -17,7 +17,15 @@ _HANDLE = _TOKEN[:17]
 _MAC = bytes(range(16)).hex()
 
 MESSAGES = {
-    MessageType.RESPONSE: messages.encode(Response(Version(1, 0), Status.OK, _TOKEN, _CLIENT_ID, _HANDLE)),
+    MessageType.RESPONSE: messages.encode(
+        Response(
+            version=Version(1, 0),
+            status=Status.OK,
+            security_token=_TOKEN,
+            client_id=_CLIENT_ID,
+            sealed_handle=_HANDLE,
+        )
+    ),
     MessageType.CONFIRM: messages.encode(Confirm(Status.OK, _TOKEN[:16])),
 }
 """The two messages that a client reads; what they hold does not matter to a reader."""
