@@ -11,8 +11,9 @@ import sys
 from .registration import Registration
 from .udp import LONGEST, Link, parse_uri, resolve
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
+const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
+_TYPING = const(0)
+if _TYPING:
     from ._types import Address, Any, Credential, Storage, Trace
 
 

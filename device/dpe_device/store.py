@@ -5,8 +5,9 @@ from binascii import unhexlify
 
 from . import messages
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
+const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
+_TYPING = const(0)
+if _TYPING:
     from ._types import Any, Credential
 
 _KEYS: "tuple[tuple[str, Any, int], ...]" = (

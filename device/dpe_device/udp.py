@@ -6,8 +6,9 @@ import time
 
 from .registration import BACKOFF, IDLE, Registration
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
+const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
+_TYPING = const(0)
+if _TYPING:
     from ._types import Address, Any, Credential, Storage, Trace
 
 LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
