@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from typing import Any as Any
-from typing import Protocol
+from typing import Protocol, TypedDict
+from typing import Unpack as Unpack
 
 Version = tuple[int, int]
 Fields = dict[int, Any]
@@ -22,3 +23,12 @@ class Storage(Protocol):
 class X25519(Protocol):
     def public(self, private: bytes) -> bytes: ...
     def shared(self, private: bytes, peer: bytes) -> bytes: ...
+
+class Settings(TypedDict, total=False):  # the keywords of Registration
+    versions: tuple[Version, ...]
+    firmware: str | None
+    x25519: X25519 | None
+    suite: int
+    accept: Accept | None
+    ack_timeout: int
+    backoff: int

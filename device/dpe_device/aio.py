@@ -14,7 +14,7 @@ from .udp import LONGEST, Link, parse_uri, resolve
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Address, Any, Credential, Storage, Trace
+    from ._types import Address, Any, Credential, Settings, Storage, Trace, Unpack
 
 
 async def register(
@@ -23,10 +23,10 @@ async def register(
     *,
     deadline_ms: "int | None" = None,
     trace: "Trace | None" = None,
-    **options: "Any",
+    **settings: "Unpack[Settings]",
 ) -> Registration:
     """Register over UDP: as `udp.register`, and other tasks run while it waits."""
-    link = Link(Registration(credential, storage, os.urandom, **options), deadline_ms, trace)
+    link = Link(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
     received = None
     try:
         while True:

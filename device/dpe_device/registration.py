@@ -80,10 +80,11 @@ class Registration(coap.Endpoint):
     """The registration of a device.
 
     `credential` has `server`, `realm`, `handle` and `device_key`; `storage` has `load()` and `save(bytes)`, which
-    raises OSError when it fails; `entropy(n)` gives n random bytes. `versions` are those that the device speaks, the
-    preferred one first. `x25519` is an implementation, used when the server asks for it, or from the start when `suite`
-    is 2. `accept(client_id, version)` declines with a status other than 0. `ack_timeout` is CoAP's ACK_TIMEOUT and
-    `backoff` the first back-off, in ms.
+    raises OSError when it fails; `entropy(n)` gives n random bytes. The rest are keywords, the same for `register` in
+    `udp` and `aio`. `versions` are those that the device speaks, the preferred one first; `firmware` is what it tells
+    the server of its own, at most 32 bytes of UTF-8. `x25519` is an implementation, used when the server asks for it,
+    or from the start when `suite` is 2. `accept(client_id, version)` declines with a status other than 0. `ack_timeout`
+    is CoAP's ACK_TIMEOUT and `backoff` the first back-off, in ms.
 
     `state` is one of this module's; `server` is the URI to send to. `peer` is its address, set by the caller: what
     comes from elsewhere is dropped. `status` is the last that came under a valid security token, `version` the one that
@@ -109,6 +110,7 @@ class Registration(coap.Endpoint):
         credential: "Credential",
         storage: "Storage",
         entropy: "Entropy",
+        *,
         versions: "tuple[Version, ...]" = ((1, 0),),
         firmware: "str | None" = None,
         x25519: "X25519 | None" = None,

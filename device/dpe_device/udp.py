@@ -9,7 +9,7 @@ from .registration import BACKOFF, IDLE, Registration
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Address, Any, Credential, Storage, Trace
+    from ._types import Address, Any, Credential, Settings, Storage, Trace, Unpack
 
 LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
 _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
@@ -121,15 +121,15 @@ def register(
     *,
     deadline_ms: "int | None" = None,
     trace: "Trace | None" = None,
-    **options: "Any",
+    **settings: "Unpack[Settings]",
 ) -> Registration:
     """Register over UDP, anew if the device is registered, and return the registration in its last state.
 
-    That is REGISTERED, REFUSED, IDLE when the device has declined, or any after `deadline_ms`. `options` are those of
-    `Registration`. `trace("sent" or "received", datagram)` sees every datagram; what the network or the name service
-    does not take counts as lost.
+    That is REGISTERED, REFUSED, IDLE when the device has declined, or any after `deadline_ms`. `settings` are the
+    keywords of `Registration`. `trace("sent" or "received", datagram)` sees every datagram; what the network or the
+    name service does not take counts as lost.
     """
-    link = Link(Registration(credential, storage, os.urandom, **options), deadline_ms, trace)
+    link = Link(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
     received = None
     try:
         while True:

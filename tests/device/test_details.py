@@ -17,6 +17,10 @@ from tests.device.scripted import (
     answer,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def waits(bench: Bench) -> int:
     """How long it backs off, in ms."""
@@ -37,6 +41,21 @@ def test_what_it_starts_with() -> None:
     assert registration.version == (2, 1)
     for nothing in (registration.status, registration.client_id, registration.lifetime, registration.oscore):
         assert nothing is None
+
+
+def test_what_is_optional_is_a_keyword() -> None:
+    """Ten values in a row cannot be read, and a misspelt keyword must not pass unnoticed."""
+    wrong: list[Callable[[], object]] = [
+        lambda: Registration(dict(CREDENTIAL), Memory(), Chance(), ((1, 0),)),  # type: ignore[call-arg]
+        lambda: Registration(dict(CREDENTIAL), Memory(), Chance(), back_off=1),  # type: ignore[call-arg]
+        lambda: Registration(dict(CREDENTIAL), Memory(), Chance(), state="REGISTERED"),  # type: ignore[call-arg]
+    ]
+    for call in wrong:
+        try:
+            call()
+        except TypeError:
+            continue
+        raise AssertionError("taken")
 
 
 def test_a_peer_may_be_none_on_a_connected_socket() -> None:
