@@ -16,7 +16,7 @@ VERSION = Version(1, 0)
 
 def request(identity: bytes = HANDLE, *, x25519: bool = False, firmware: str | None = None) -> bytes:
     key = os.urandom(32) if x25519 else None
-    return encode(Request(identity, VERSION, os.urandom(32), key, firmware))
+    return encode(Request(identity, VERSION, os.urandom(32), x25519_key=key, firmware=firmware))
 
 
 def success(client_id: bytes = CLIENT_ID, status: int = 0) -> bytes:
@@ -28,8 +28,8 @@ def name(payload: bytes) -> bytes:
 
 
 OF_SERVERS = [
-    encode(Response(VERSION, 2, bytes(32))),
-    encode(Response(VERSION, 0, bytes(32), CLIENT_ID, bytes(17))),
+    encode(Response(version=VERSION, status=2, security_token=bytes(32))),
+    encode(Response(version=VERSION, status=0, security_token=bytes(32), client_id=CLIENT_ID, sealed_handle=bytes(17))),
     encode(Confirm(0, bytes(16))),
 ]
 
