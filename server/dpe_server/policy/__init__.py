@@ -1,4 +1,7 @@
-"""The server's policy: ordered rules that decide each REQUEST, from a TOML file (docs/how-to/policy.md)."""
+"""The server's policy: ordered rules that decide each REQUEST, from a TOML file (docs/how-to/policy.md).
+
+No store, clock or message is known here: a policy sees a REQUEST's traits alone.
+"""
 
 from dpe_server.policy.file import DEFAULT_POLICY, Fault, PolicyError, load, parse
 from dpe_server.policy.policy import Policy, Step
