@@ -43,7 +43,7 @@ def test_honest_devices_register_beside_a_flood(tmp_path: Path) -> None:
     assert grown < 16 << 20
 
 
-def _of_strangers(recorded: list[bytes], source: random.Random) -> Iterator[bytes]:
+def _of_unknown(recorded: list[bytes], source: random.Random) -> Iterator[bytes]:
     """Yield messages that anybody can make who has listened: forged here and there, and as they were."""
     for message in recorded:
         yield message[:6] + source.randbytes(16) + message[22:]
@@ -77,7 +77,7 @@ def test_nothing_is_kept_of_who_has_proved_no_key(tmp_path: Path) -> None:
 
         def flood() -> None:
             for _ in range(ROUNDS):
-                handle(registrar, store, list(_of_strangers(recorded, source)), NOW, WALL)
+                handle(registrar, store, list(_of_unknown(recorded, source)), NOW, WALL)
 
         tracemalloc.start()
         flood()

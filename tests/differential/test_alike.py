@@ -1,4 +1,4 @@
-"""The lane answers as the site does."""
+"""The lane answers as the aiocoap endpoint does."""
 
 import pytest
 

@@ -17,7 +17,7 @@ _serial_numbers = itertools.count(1)
 
 
 @dataclass
-class Offer:
+class Offered:
     """A RESPONSE that the device has verified."""
 
     response: Response
@@ -63,7 +63,7 @@ class Device:
         message = Request(identity or self.handle, version, token, x25519_key=public, firmware=firmware)
         return self.step.sign(encode(message))
 
-    def read(self, request: bytes, payload: bytes) -> Offer:
+    def read(self, request: bytes, payload: bytes) -> Offered:
         """Verify the RESPONSE to a REQUEST."""
         response = decode(payload)
         assert isinstance(response, Response)
@@ -72,4 +72,4 @@ class Device:
             dh = response.x25519_key + schedule.agree(self._private, response.x25519_key)
         step = self.step.respond(request, response.security_token[:16], dh)
         assert step.verify(payload)
-        return Offer(response, step.next(payload))
+        return Offered(response, step.next(payload))

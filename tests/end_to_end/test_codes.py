@@ -17,7 +17,7 @@ from dpe_server.store.opening import open_store
 from tests import coap
 from tests.audit import first_lines
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, RST, Client, Message
-from tests.end_to_end.devices import Device, Offer
+from tests.end_to_end.devices import Device, Offered
 from tests.end_to_end.running import POLICY, Running
 
 
@@ -26,7 +26,7 @@ def commit(state: StateDir, change: Change) -> None:
         store.commit([change])
 
 
-def register(client: Client, device: Device, **options: Any) -> tuple[Message, Offer, bytes]:
+def register(client: Client, device: Device, **options: Any) -> tuple[Message, Offered, bytes]:
     """Send a REQUEST; return the CoAP response, the verified RESPONSE and the REQUEST."""
     request = device.request(**options)
     response = client.post(request)
@@ -34,7 +34,7 @@ def register(client: Client, device: Device, **options: Any) -> tuple[Message, O
 
 
 class TestAuthenticatedAnswers:
-    """The payload is a DPE message under the server's token, which ``Device.read`` and ``Offer.confirm`` verify."""
+    """The payload is a DPE message under the server's token, which ``Device.read`` and ``Offered.confirm`` verify."""
 
     @pytest.mark.parametrize("kind", [CON, NON])
     @pytest.mark.parametrize("x25519", [False, True])

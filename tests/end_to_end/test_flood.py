@@ -10,7 +10,7 @@ from dpe_coap.numbers import Status
 from dpe_server.handling.batching import WAITING
 from dpe_server.operation.state_dir import StateDir
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message, Options
-from tests.end_to_end.devices import Device, Offer
+from tests.end_to_end.devices import Device, Offered
 from tests.end_to_end.running import Running
 
 FLOOD = 30_000
@@ -63,7 +63,7 @@ def ask(client: Client, payload: bytes, *, code: int = POST, options: Options = 
     raise AssertionError("an honest device was pushed out")
 
 
-def register(client: Client, device: Device) -> tuple[Offer, bytes]:
+def register(client: Client, device: Device) -> tuple[Offered, bytes]:
     request = device.request()
     offer = device.read(request, ask(client, request).payload)
     success = offer.success()

@@ -15,14 +15,14 @@ from dpe_server.operation.state_dir import StateDir
 from tests import coap
 from tests.audit import first_lines, lines, locked, until
 from tests.coap import CON, POST, REGISTER, Client, Message
-from tests.end_to_end.devices import Device, Offer
+from tests.end_to_end.devices import Device, Offered
 from tests.end_to_end.processes import Process, Start
 
 IMPATIENT = "import sys; from pathlib import Path; from dpe_server.operation import app, audit; audit.PATIENCE = 0.0; "
 IMPATIENT += "app.serve(Path(sys.argv[1]), sys.argv[2:])"
 
 
-def offer_of(client: Client, device: Device) -> Offer:
+def offer_of(client: Client, device: Device) -> Offered:
     request = device.request()
     return device.read(request, client.post(request).payload)
 

@@ -9,7 +9,7 @@ from dpe_coap.messages import Success, decode
 from dpe_coap.numbers import Status
 from dpe_server.operation.state_dir import StateDir
 from tests.coap import ACK, CON, POST, REGISTER, Client, Message
-from tests.end_to_end.devices import Device, Offer
+from tests.end_to_end.devices import Device, Offered
 from tests.end_to_end.running import running_on
 
 
@@ -32,7 +32,7 @@ def device(state: StateDir) -> Device:
     return Device(state)
 
 
-def offer_of(client: Client, device: Device) -> Offer:
+def offer_of(client: Client, device: Device) -> Offered:
     request = device.request()
     return device.read(request, client.post(request).payload)
 

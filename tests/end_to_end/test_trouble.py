@@ -15,7 +15,7 @@ from dpe_server.store.contract import Change, Outcome, StoreError
 from dpe_server.store.sqlite.store import SqliteStore
 from tests import coap
 from tests.coap import ACK, CON, DISCOVERY, GET, NON, POST, REGISTER, Client, Message
-from tests.end_to_end.devices import Device, Offer
+from tests.end_to_end.devices import Device, Offered
 from tests.end_to_end.running import Running, running_on
 
 
@@ -73,7 +73,7 @@ def test_a_store_that_fails_gives_5_03_and_recovers(
 class Slow:
     disk: Disk
     client: Client
-    offer: Offer
+    offer: Offered
     success: bytes
 
     def finish(self) -> None:

@@ -15,7 +15,7 @@ from dpe_coap.numbers import Status
 from dpe_server.operation.state_dir import StateDir
 from tests.audit import first_lines, until
 from tests.coap import Client
-from tests.end_to_end.devices import Device, Offer
+from tests.end_to_end.devices import Device, Offered
 from tests.end_to_end.processes import Process, Start, children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="on Linux the kernel spreads peers among sockets")
@@ -57,7 +57,7 @@ def clients(two: Process) -> Iterator[list[Client]]:
         yield [stack.enter_context(Client(two.uri)) for _ in range(PEERS)]
 
 
-def offer_of(client: Client, device: Device) -> Offer:
+def offer_of(client: Client, device: Device) -> Offered:
     request = device.request()
     return device.read(request, client.post(request).payload)
 

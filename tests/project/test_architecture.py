@@ -1,4 +1,4 @@
-"""docs/architecture.md shows the house as it is: every place that it names is there, and it names every file of the server."""
+"""docs/architecture.md shows the house as it is: its places are there, and it names every file of the server."""
 
 import ast
 import re

@@ -31,7 +31,7 @@ def name_of(datagram: bytes, sizes: NameSizes) -> bytes:
 
 
 class Subjects:
-    """Which names there have been in this tick, in ``PLACES`` bytes. Names of strangers can fill it for a tick."""
+    """Which names there have been in this tick, in ``PLACES`` bytes. Made-up names can fill it for a tick."""
 
     def __init__(self, sizes: NameSizes) -> None:
         self._sizes = sizes

@@ -18,7 +18,7 @@ from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Revoke, Store
 from dpe_server.store.opening import open_store
-from tests.end_to_end.devices import VERSION, Device, Offer
+from tests.end_to_end.devices import VERSION, Device, Offered
 
 Ask = Callable[[bytes], bytes]
 """From a payload to the payload of its answer."""
@@ -141,7 +141,7 @@ class Refusals:
             made["expired transaction"] = partial(next, cycle(expired))
         return made
 
-    def _offer(self, ask: Ask, version: Version = VERSION) -> tuple[bytes, Offer]:
+    def _offer(self, ask: Ask, version: Version = VERSION) -> tuple[bytes, Offered]:
         device = Device(self.state)
         request = device.request(version)
         return request, device.read(request, ask(request))

@@ -1,4 +1,4 @@
-"""Every refusal is the same datagram, by the lane and by the site, but for the message ID and the CoAP token."""
+"""Every refusal is the same datagram on either way but for the message ID and the CoAP token."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +13,8 @@ from tests.links import never_separate
 
 WAYS: dict[str, tuple[int, Options]] = {
     "the lane": (CON, REGISTER),
-    "the site": (CON, [*REGISTER, (2, bytes(LONGEST_FORM))]),
-    "the site, not confirmable": (NON, REGISTER),
+    "the aiocoap endpoint": (CON, [*REGISTER, (2, bytes(LONGEST_FORM))]),
+    "the aiocoap endpoint, not confirmable": (NON, REGISTER),
 }
 """By which way a message is answered: its type and options."""
 

@@ -100,7 +100,7 @@ def test_a_group_that_waits_for_the_commit_of_another_is_answered_after_it(echo:
     assert echo.commits == [1]
 
 
-async def held(echo: Echo, batcher: Batcher) -> "asyncio.Task[bool]":
+async def on_hold(echo: Echo, batcher: Batcher) -> "asyncio.Task[bool]":
     """Have groups wait to be decided until the gate opens."""
     echo.gate.clear()
     action = asyncio.create_task(batcher.exclusively(lambda: echo.gate.wait(10)))
@@ -110,7 +110,7 @@ async def held(echo: Echo, batcher: Batcher) -> "asyncio.Task[bool]":
 
 def test_a_group_is_never_split_between_batches(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
-        action = await held(echo, batcher)
+        action = await on_hold(echo, batcher)
         taken = Taken(echo, batcher)
         for size in (BATCH - 1, 1, 1, BATCH + 1, 1):
             taken.take(*payloads(size))
@@ -140,7 +140,7 @@ def test_the_event_loop_turns_between_batches(echo: Echo) -> None:
     """However much waits, the network has its turn after each."""
 
     async def test(batcher: Batcher) -> None:
-        action = await held(echo, batcher)
+        action = await on_hold(echo, batcher)
         taken = Taken(echo, batcher)
         for _ in range(10):
             taken.take(*payloads(BATCH))

@@ -12,7 +12,7 @@ from dpe_server.registration.id_manager import WINDOW, WINDOWS_AT_ONCE, Drawing,
 from dpe_server.store.contract import Facts, Questions
 
 
-class Ledger:
+class Taken:
     """Client IDs in use; how often it was looked at, and how many windows and Client IDs were read."""
 
     def __init__(self, taken: Iterable[int] = ()) -> None:
@@ -43,7 +43,7 @@ def free(_: int) -> bool:
 
 
 def draw(
-    ledger: Ledger,
+    store: Taken,
     first: int,
     last: int,
     count: int = 1,
@@ -60,21 +60,21 @@ def draw(
     while len(drawn) < count and not drawing.exhausted:
         questions = Questions()
         drawing.ask(count - len(drawn), questions)
-        drawn += drawing.take(count - len(drawn), ledger.look(questions), is_free_still)
+        drawn += drawing.take(count - len(drawn), store.look(questions), is_free_still)
     return drawn
 
 
 @pytest.mark.parametrize("size", [1, 2, 100, WINDOW, WINDOW + 1, 3 * WINDOW])
 def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
     first = 0x12345600000000
-    ledger = Ledger()
+    store = Taken()
     given = set()
-    while drawn := draw(ledger, first, first + size - 1):
+    while drawn := draw(store, first, first + size - 1):
         (client_id,) = drawn
         assert first <= client_id < first + size
         assert client_id not in given
         given.add(client_id)
-        ledger.add(client_id)
+        store.add(client_id)
     if size <= WINDOW:
         assert len(given) == size, "exact to the last"
     else:
@@ -82,23 +82,23 @@ def test_every_client_id_of_a_range_is_given_once(size: int) -> None:
 
 
 def test_exhausted_range_has_no_client_id() -> None:
-    assert draw(Ledger(range(10)), 0, 9) == []
-    assert draw(Ledger(range(10_000)), 0, 9_999) == []
+    assert draw(Taken(range(10)), 0, 9) == []
+    assert draw(Taken(range(10_000)), 0, 9_999) == []
 
 
 def test_it_gives_up_after_some_probes_and_64_windows() -> None:
-    ledger = Ledger(range(100 * 1_024))
-    assert draw(ledger, 0, 100 * 1_024 - 1) == []
-    assert ledger.looks == 1 + 3 + 8, "probes; windows by 1, 2, 4, and then 8 at a time"
-    assert 48 <= ledger.windows <= 71, "some of the 71 drawn are drawn twice in a look"
-    assert ledger.read == 1_024 * ledger.windows
+    store = Taken(range(100 * 1_024))
+    assert draw(store, 0, 100 * 1_024 - 1) == []
+    assert store.looks == 1 + 3 + 8, "probes; windows by 1, 2, 4, and then 8 at a time"
+    assert 48 <= store.windows <= 71, "some of the 71 drawn are drawn twice in a look"
+    assert store.read == 1_024 * store.windows
     for first in (0, 2**40):
-        ledger = Ledger(range(first, first + 1_024))
-        assert draw(ledger, first, first + 1_023) == []
-        assert (ledger.looks, ledger.read) == (1, 1_024), "a range of one window is read once"
+        store = Taken(range(first, first + 1_024))
+        assert draw(store, first, first + 1_023) == []
+        assert (store.looks, store.read) == (1, 1_024), "a range of one window is read once"
 
 
-class Barren(Ledger):
+class Barren(Taken):
     """Where no probe finds anything, and in ``fertile`` of the windows that are read first one Client ID each."""
 
     def __init__(self, fertile: int) -> None:
@@ -114,19 +114,19 @@ class Barren(Ledger):
 
 
 def test_it_goes_on_while_windows_have_something() -> None:
-    ledger = Barren(fertile=100)
+    store = Barren(fertile=100)
     first = 2**40
-    assert len(draw(ledger, first, first + 2**50, 100)) == 100
-    assert 100 <= ledger.windows < 100 + WINDOWS_AT_ONCE
-    ledger = Barren(fertile=1)
-    assert len(draw(ledger, first, first + 2**50, 2)) == 1
-    assert 1 + 64 <= ledger.windows < 1 + 64 + WINDOWS_AT_ONCE, "64 in a row without"
+    assert len(draw(store, first, first + 2**50, 100)) == 100
+    assert 100 <= store.windows < 100 + WINDOWS_AT_ONCE
+    store = Barren(fertile=1)
+    assert len(draw(store, first, first + 2**50, 2)) == 1
+    assert 1 + 64 <= store.windows < 1 + 64 + WINDOWS_AT_ONCE, "64 in a row without"
 
 
 def test_reserved_client_ids_are_not_given() -> None:
-    ledger = Ledger([3])
-    assert {draw(ledger, 0, 9, 1, lambda n: n in (3, 7))[0] for _ in range(50)} == {7}
-    assert draw(ledger, 0, 9, 1, lambda _: False) == []
+    store = Taken([3])
+    assert {draw(store, 0, 9, 1, lambda n: n in (3, 7))[0] for _ in range(50)} == {7}
+    assert draw(store, 0, 9, 1, lambda _: False) == []
 
 
 @pytest.mark.parametrize("occupied", [0.0, 0.5, 0.9, 0.99, 0.999])
@@ -134,12 +134,12 @@ def test_flat_cost(occupied: float) -> None:
     """The work of a draw, in look-ups and Client IDs read, is bounded however full the range is."""
     size, rounds = 200_000, 300
     taken = set(Random(1).sample(range(size), int(occupied * size)))
-    ledger = Ledger(taken)
+    store = Taken(taken)
     for _ in range(rounds):
-        (client_id,) = draw(ledger, 0, size - 1)
+        (client_id,) = draw(store, 0, size - 1)
         assert client_id not in taken
-    assert ledger.looks / rounds <= 3, "one of probes and, on average, at most 1.6 of windows"
-    assert ledger.read / rounds <= 4 * WINDOW
+    assert store.looks / rounds <= 3, "one of probes and, on average, at most 1.6 of windows"
+    assert store.read / rounds <= 4 * WINDOW
 
 
 def test_the_whole_space() -> None:
@@ -157,8 +157,8 @@ def test_each_range_is_probed_inside() -> None:
 
 def test_unpredictable() -> None:
     """Every free Client ID of a small range comes up about as often as the others."""
-    ledger = Ledger({2, 5})
-    counts = Counter(draw(ledger, 0, 9)[0] for _ in range(8_000))
+    store = Taken({2, 5})
+    counts = Counter(draw(store, 0, 9)[0] for _ in range(8_000))
     assert set(counts) == {0, 1, 3, 4, 6, 7, 8, 9}
     assert all(800 < count < 1_200 for count in counts.values()), "six standard deviations around 1,000"
 
@@ -177,17 +177,17 @@ def test_only_the_random_bytes_decide() -> None:
 
 @pytest.mark.parametrize("size", [100, WINDOW, WINDOW + 1, 1_000_000])
 def test_a_batch_gets_different_client_ids_as_long_as_there_are_any(size: int) -> None:
-    drawn = draw(Ledger(range(0, size, 2)), 0, size - 1, 256)
+    drawn = draw(Taken(range(0, size, 2)), 0, size - 1, 256)
     assert len(drawn) == len(set(drawn)) == min(256, size // 2)
     assert all(n % 2 for n in drawn)
     assert all(0 <= n < size for n in drawn)
 
 
 def test_a_batch_in_a_sparse_range_is_one_look_at_the_store() -> None:
-    ledger = Ledger()
-    assert len(draw(ledger, 0, 2**52 - 1, 256)) == 256
-    assert ledger.looks == 1
+    store = Taken()
+    assert len(draw(store, 0, 2**52 - 1, 256)) == 256
+    assert store.looks == 1
 
 
 def test_probes_do_not_give_what_is_reserved() -> None:
-    assert all(n % 2 for n in draw(Ledger(), 0, 2**50, 64, lambda n: n % 2 == 1))
+    assert all(n % 2 for n in draw(Taken(), 0, 2**50, 64, lambda n: n % 2 == 1))

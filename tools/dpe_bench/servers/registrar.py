@@ -31,7 +31,7 @@ def lane(path: Path, port: int, workers: int) -> None:
 
 
 def stock_aiocoap(path: Path, port: int, _workers: int) -> None:
-    """Run the same with stock aiocoap in the place of the lane and the site."""
+    """Run the same with stock aiocoap in the place of the lane and our endpoint."""
     sys.setswitchinterval(app.SWITCH_INTERVAL)
     asyncio.run(_serve_on_aiocoap(path, port))
 

@@ -1,4 +1,4 @@
-"""Any datagram is answered alike by the lane, which decides it twice, and by the site, or is dropped by both; nothing
+"""Any datagram is answered alike by the lane, which decides it twice, and by the router, or is dropped by both; nothing
 raises, an answer to who has proved nothing is hardly longer than what asked for it, and nothing stays behind of it."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -93,7 +93,7 @@ def repair(data: bytes, chance: Random) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """Send a datagram by the lane, twice, and to the resources of the site."""
+    """Send a datagram by the lane, twice, and to the router."""
     before = _known.state()
     link, others = FakeLink(), list[bytes]()
     lane(link, _offer).start(lambda datagrams, _: others.extend(datagrams))
