@@ -131,6 +131,7 @@ def test_nobody_is_looked_up_like_a_device_that_is_revoked(store: SqliteStore, m
     store.commit([make() for _ in range(others)])
     store.commit([RestrictEpoch(os.urandom(16), 1) for _ in range(others)])
     store.commit([Revoke(revoked, 1)])
+    store.look(Questions(restrictions={revoked}))  # prepares the statement, which from SQLite 3.41 on counts
     of_nobody, of_revoked = (
         operations(store, lambda device=device: store.look(Questions(restrictions={device})))  # type: ignore[misc]
         for device in (NOBODY, revoked)
