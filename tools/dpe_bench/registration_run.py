@@ -123,8 +123,8 @@ def _running(rig: Rig, folder: Path, server: str, workers: int, *flags: str) -> 
     """Run a server on a new state directory in ``folder``."""
     port = free_port()
     path, results = folder / "state", folder / "results"
-    state = rig.fleet.state
-    shutil.copytree(state.path, path)
+    shutil.copytree(rig.fleet.state.path, path)
+    state = StateDir.open(path)
     command = [sys.executable, "-m", "dpe_bench.servers.registrar", server, str(path), str(port), str(workers)]
     cores = rig.cores if workers == 1 else Cores(None, None)
     with ServerUnderMeasurement([*command, *flags], rig.log, core=cores.server, ready="listening") as running:
