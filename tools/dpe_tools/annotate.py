@@ -1,4 +1,4 @@
-"""A DPE-1 message in annotated form: its bytes beside diagnostic notation beside the source document's field names."""
+"""A DPE-1 message in annotated form: its bytes, their diagnostic notation, and the source document's field names."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dpe_coap.numbers import MessageType, Status
 from dpe_tools import diagnostic
 
 ROW = 8
-"""Bytes of a string in one row."""
+"""How many bytes of a string one row shows."""
 
 TITLES = {
     MessageType.REQUEST: "DPE_REGISTER_REQUEST",
@@ -36,7 +36,7 @@ _NAMES = {
 
 
 def name_of(payload: bytes) -> str:
-    """Return which of the four messages a payload is, or nothing if it is none."""
+    """Return the name of the message in a payload, or an empty string if it is none."""
     try:
         return message_type(messages.decode(payload)).name
     except MalformedMessage:
@@ -45,7 +45,7 @@ def name_of(payload: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the dump: bytes at an offset, their notation and what they are."""
+    """One line of the dump: bytes at an offset, their notation, and what they are."""
 
     offset: int
     data: bytes
@@ -53,16 +53,16 @@ class Row:
     name: str = ""
     meaning: str = ""
     secret: bool = False
-    """The bytes are an IMEI in clear and are not shown."""
+    """Whether the bytes are an IMEI in clear, which is not shown."""
 
     @property
     def hex(self) -> str:
-        """The bytes for a person to read, or as many crosses."""
+        """The bytes in hex, or as many crosses."""
         return " ".join("xx" for _ in self.data) if self.secret else self.data.hex(" ")
 
 
 def status_name(status: int) -> str:
-    """Return a status as the protocol names it, for example ``version-not-supported``."""
+    """Return a status as the protocol names it, such as ``version-not-supported``."""
     try:
         return Status(status).name.lower().replace("_", "-")
     except ValueError:
@@ -75,7 +75,7 @@ def message_type(message: Message) -> MessageType:
 
 
 def rows(payload: bytes) -> Iterator[Row]:
-    """Yield the dump of a whole message; every byte is in exactly one row. MalformedMessage if it is none."""
+    """Yield the dump of a whole message, with every byte in exactly one row. Raises MalformedMessage if it is none."""
     message = messages.decode(payload)
     found = cbor.fields(payload)
     yield Row(0, payload[:1], "{", "", f"map of {len(found)}")
@@ -102,7 +102,7 @@ def rows(payload: bytes) -> Iterator[Row]:
 
 
 def _string(payload: bytes, key: int, start: int, end: int, name: str, meaning: str, comma: str) -> Iterator[Row]:
-    """Yield the rows of a byte string: its key and head, then its content, where a long token changes name midway."""
+    """Yield the rows of a byte string: its key and head, then its content. A long token changes its name midway."""
     _, content = cbor.head(payload, start)
     label = payload[key]
     secret = label == numbers.LABEL_IDENTITY and end - content == numbers.SIZE_CLEAR_IMEI
@@ -117,7 +117,7 @@ def _string(payload: bytes, key: int, start: int, end: int, name: str, meaning: 
 
 
 def describe(message: Message, label: int) -> tuple[str, str]:
-    """Return the name of a field in the source document, or ours where it has none, and its value in words."""
+    """Return a field's name in the source document, or ours if it has none there, and its value in words."""
     name = _NAMES.get(label, f"key {label}")
     if label == numbers.LABEL_SECURITY_TOKEN and isinstance(message, Request):
         name = "Token"
@@ -159,7 +159,7 @@ def _meaning(message: Message, label: int) -> str:
 
 
 def summary(message: Message) -> Iterator[tuple[str, str]]:
-    """Yield the fields of a message by name with short values: the same dump for a reader in a hurry."""
+    """Yield the fields of a message by name, with short values: the dump for a reader in a hurry."""
     for label, attribute in (
         (numbers.LABEL_CLIENT_ID, "client_id"),
         (numbers.LABEL_STATUS, "status"),
@@ -178,7 +178,7 @@ def summary(message: Message) -> Iterator[tuple[str, str]]:
 
 
 def fault_dump(payload: bytes, error: MalformedMessage) -> Iterator[str]:
-    """Yield a plain hex dump around the offset of a fault, with a marker below it."""
+    """Yield a plain hex dump around the offset of a fault, with a marker below the fault."""
     first = max(0, error.offset // 16 * 16 - 16)
     last = error.offset // 16 * 16 + 32
     if first:

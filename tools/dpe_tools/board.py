@@ -1,4 +1,4 @@
-"""`tools/board`: shows an emulated board that registers, and checks everything that it says."""
+"""`tools/board`: shows how an emulated board registers, and checks every claim that it makes."""
 
 import random
 import re
@@ -17,23 +17,23 @@ from dpe_tools.cli import boundary
 from dpe_tools.emulator import HEAP, HEAP_X25519
 
 IMEI = "00101700000001"
-"""A TAC of the reporting body for tests (00): this IMEI belongs to no device that was sold."""
+"""A TAC of the reporting body for tests (00). No device on the market has this IMEI."""
 MESSAGES = ["REQUEST", "RESPONSE", "SUCCESS", "CONFIRM"]
 AMPLE_HEAP = 6500
-"""Bytes of the heap that the first measurement leaves free."""
+"""How many bytes of the heap the first measurement leaves free."""
 HEAP_STEP = 32
-"""Bytes to which the least heap is measured."""
+"""The least heap is measured to so many bytes."""
 HEAP_TRIES = 3
-"""With little more than the least, success depends on how the random bytes lie and what looks like a pointer."""
+"""Attempts. With little more than the least heap, success depends on random bytes and on what looks like a pointer."""
 REGISTRATIONS = 20
-"""One after the other, which a heap must do for, to be enough for the whole."""
+"""A heap is enough for everything if so many registrations succeed in it, one after the other."""
 INSTRUCTIONS_PER_US = 1000
 LONGEST_PAUSE = 0.03
-"""Seconds between the command to register and the reset: a registration takes about as long."""
+"""Seconds between the command to register and the reset, at most. A registration takes about as long."""
 
 
 class Show:
-    """The scenes, in order. Each claim is checked, and ``check`` ends the show when one is wrong."""
+    """The scenes, in order. Each claim is checked; a wrong one ends the show."""
 
     def __init__(self, directory: Path, firmware: Path) -> None:
         self._out = terminal.console()
@@ -134,14 +134,14 @@ class Show:
 
 
 def reset_at_random(stage: BoardStage, times: int, seed: int) -> int:
-    """Have a provisioned board register so often, each time with a reset or a power cut at a random point.
+    """Let a provisioned board register so often, each time with a reset or a power cut at a random point.
 
-    Returns how often that was in the middle of it: the board came back unregistered or with another Client ID.
-    LocalError when the board ends unregistered, or the server's sessions are not just the board's.
+    Returns how often that hit the middle of a registration, so that the board came back unregistered or with another
+    Client ID. Raises LocalError if the board ends unregistered, or the server has any session but the board's.
     """
     draw = random.Random(seed)  # noqa: S311  # it must repeat
     in_the_middle = 0
-    stage.board.type("register")  # whoever measured has left the server with another session
+    stage.board.type("register")  # a measurement has left the server with another session
     stage.registered()
     for number in range(times):
         stage.board.type("register")
@@ -160,18 +160,18 @@ def reset_at_random(stage: BoardStage, times: int, seed: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a registration takes of the board's processor and memory; device/boards/mps2_an385/measure.py says how."""
+    """The processor time and memory that a registration takes (device/boards/mps2_an385/measure.py)."""
 
     instructions: int
-    """Of the client itself."""
+    """Instructions of the client itself."""
     network: int
-    """Instructions of the network: to send and to receive its datagrams."""
+    """Instructions of the network, to send and receive the datagrams."""
     heap: int
-    """Bytes of free heap with which it can succeed."""
+    """Bytes of free heap with which a registration can succeed."""
 
 
 def measure(stage: BoardStage, suite: int) -> Cost:
-    """Return what a registration of a provisioned board costs; its instructions must be counted."""
+    """Return what a registration of a provisioned board costs. The board must count instructions."""
     ample = try_to_register(stage, suite, AMPLE_HEAP)
     if ample is None:
         raise LocalError(f"the board cannot register with {AMPLE_HEAP} bytes of its heap free")
@@ -186,7 +186,7 @@ def measure(stage: BoardStage, suite: int) -> Cost:
 
 
 def try_to_register(stage: BoardStage, suite: int, heap: int) -> Cost | None:
-    """Return what a registration costs with about ``heap`` bytes free, those included; None if it cannot be done."""
+    """Return what a registration costs with about ``heap`` bytes free, or None if it cannot be done with so few."""
     stage.board.type(f"measure {suite} {heap}")
     took = re.match(r"(\d+) us, and (\d+) us for the network, with a heap of (\d+) ", stage.board.wait_for("measured "))
     if took is None:
@@ -196,7 +196,7 @@ def try_to_register(stage: BoardStage, suite: int, heap: int) -> Cost | None:
 
 
 def least_heap(stage: BoardStage, suite: int) -> int:
-    """Return the bytes of heap, to HEAP_STEP, in which a provisioned board starts and registers again and again."""
+    """Return the least heap in bytes, to HEAP_STEP, in which a provisioned board starts and registers repeatedly."""
     too_little, enough = 4096, 2 * HEAP
     while enough - too_little > HEAP_STEP:
         heap = (too_little + enough) // 2
@@ -227,7 +227,7 @@ def _registers(stage: BoardStage, suite: int, heap: int) -> bool:
 @click.option("--resets", default=0, metavar="N", help="Reset the board N times while it registers, at random points.")
 @click.option("--seed", default=1, show_default=True, metavar="N", help="Which random points.")
 def main(firmware: Path, measuring: bool, resets: int, seed: int) -> None:
-    """Register an emulated board with a throw-away server, and cut its power while it does."""
+    """Register an emulated board with a throw-away server, and cut its power meanwhile."""
     directory = Path(tempfile.mkdtemp(prefix="dpe-board-"))
     try:
         with boundary():

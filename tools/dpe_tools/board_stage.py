@@ -18,7 +18,7 @@ from dpe_tools.relay import Relay
 from dpe_tools.stage import Stage
 
 REGISTERED = "REGISTERED, Client ID "
-"""What the board says when it is, before the Client ID."""
+"""What the board prints when it is registered, before the Client ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Passed:
 
     @property
     def name(self) -> str:
-        """The name of the message in it, as in REQUEST, or what CoAP calls it."""
+        """The name of the message in it, such as REQUEST, or CoAP's name for the datagram."""
         return name_of(self.coap.payload) or self.coap.title
 
 
 class BoardStage:
     """A board, its relay and its server, in ``directory``, while the ``with`` block runs.
 
-    ``passed`` has the datagrams so far; whoever wants the next ones alone clears it. ``says`` is called with every line
-    of the board's console. ``faults`` are those of the relay.
+    ``passed`` has the datagrams so far; clear it to see only the next ones. ``says`` is called with every line of the
+    board's console. ``faults`` are the faults of the relay.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class BoardStage:
         self._is_cut = threading.Event()
 
     def __enter__(self) -> Self:
-        """Start the server and the relay; the board is off."""
+        """Start the server and the relay. The board stays off."""
         with self._cleanup as cleanup:
             cleanup.enter_context(self._stage)
             self._relay = cleanup.enter_context(Relay(self._stage.server.address, self._faults, tap=self._tap))
@@ -77,7 +77,7 @@ class BoardStage:
         self._cleanup.close()
 
     def provision(self, imei: str) -> Credential:
-        """Switch the new board on, give it a credential over its console, and return that."""
+        """Switch the new board on, give it a credential over its console, and return the credential."""
         self.board.power_on()
         self.board.wait_for("no credential")
         made = replace(self._stage.provision(imei), server=f"coap://{HOST}:{self._relay.address[1]}")
@@ -93,12 +93,12 @@ class BoardStage:
         return [client_id_text(session.client_id) for session in self._stage.sessions()]
 
     def cut_power_at(self, message: str) -> None:
-        """Have the board's power cut when this message comes to the relay, before it goes on."""
+        """Let the board's power be cut when this message reaches the relay, before the relay forwards it."""
         self._is_cut.clear()
         self._cut_at = message
 
     def wait_for_cut(self) -> None:
-        """Return when the power has been cut; LocalError if the message does not come."""
+        """Wait until the power has been cut. Raises LocalError if the message does not come."""
         if not self._is_cut.wait(SAYS_SECONDS):
             raise LocalError(f"no {self._cut_at} came in {SAYS_SECONDS} s")
 

@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 class Group(LazyGroup):
-    """The group of all commands, in the order a new user meets them; leaves the process with an exit status."""
+    """The group of all commands, in the order in which a new user meets them. Ends the process with an exit status."""
 
     def main(
         self,
@@ -45,7 +45,7 @@ class Group(LazyGroup):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command line and leave the process with its exit status."""
+        """Run the command line and end the process with its exit status."""
         with boundary() if standalone_mode else nullcontext():
             result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         if standalone_mode:
@@ -55,7 +55,7 @@ class Group(LazyGroup):
 
 @contextmanager
 def boundary() -> Iterator[None]:
-    """Turn the errors a user can cause into an `error` and a `hint` line and an exit status."""
+    """Turn an error that a user can cause into an `error` line, a `hint` line and an exit status."""
     try:
         yield
     except click.ClickException as error:
@@ -66,7 +66,7 @@ def boundary() -> Iterator[None]:
     except DpeError as error:
         fail(str(error), error.hint, status_of(error))
     except BrokenPipeError:
-        sys.stdout = None  # nobody reads it: nothing is left to flush
+        sys.stdout = None  # nobody reads it, so there is nothing to flush
         sys.exit(Exit.FAILED)
     except OSError as error:
         if error.strerror is None:

@@ -1,4 +1,4 @@
-"""A device's credential, read from where the user says."""
+"""A device's credential, read from the file that the user names."""
 
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +9,7 @@ from dpe_tools import files
 
 
 def load(path: str) -> Credential:
-    """Read a credential file, JSON or CBOR; LocalError names the file and what is wrong with it."""
+    """Read a credential file, JSON or CBOR. Raises LocalError, which names the file and what is wrong with it."""
     try:
         return Credential.read(files.read(path))
     except LocalError as error:
@@ -19,5 +19,5 @@ def load(path: str) -> Credential:
 
 
 def for_device(known: Credential) -> Any:
-    """Return the credential as the device client takes it: a dict, which the device has no type for at run time."""
+    """Return the credential as the device client takes it: a dict, because the device has no type for it."""
     return asdict(known)

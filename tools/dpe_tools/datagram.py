@@ -1,4 +1,4 @@
-"""CoAP datagrams for people and simulated attackers: read, told in words, written (RFC 7252 section 3)."""
+"""CoAP datagrams for people and simulated attackers: read, described in words, written (RFC 7252 section 3)."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class Datagram:
 
     @property
     def title(self) -> str:
-        """As in ``CON POST /dpe/register``, ``ACK 2.04 Changed`` or ``ACK`` for an empty one."""
+        """The message in words: ``CON POST /dpe/register``, ``ACK 2.04 Changed``, or ``ACK`` for an empty one."""
         if self.code == 0:
             return f"{self.type} (empty)"
         if self.code < 32:
@@ -52,7 +52,7 @@ class Datagram:
         return f"{self.type} {dotted} {_REASONS.get(self.code, '')}".rstrip()
 
     def __bytes__(self) -> bytes:
-        """As it travels; options in the order given, which must be ascending."""
+        """Return the datagram. The options must be in ascending order."""
         first = 0x40 | TYPES.index(self.type) << 4 | len(self.coap_token)
         written = bytes([first, self.code]) + self.message_id.to_bytes(2, "big") + self.coap_token
         before = 0
@@ -64,12 +64,12 @@ class Datagram:
 
 
 def is_coap(data: bytes) -> bool:
-    """Say whether these bytes start as a CoAP message does (version 1); no DPE message does."""
+    """Return whether these bytes start like a CoAP message of version 1. No DPE message does."""
     return len(data) >= 4 and data[0] >> 6 == 1
 
 
 def parse(data: bytes) -> Datagram:
-    """Read a datagram; RemoteError when it is none."""
+    """Read a datagram. Raises RemoteError if it is not CoAP."""
     if not is_coap(data):
         raise RemoteError("not a CoAP message: it does not start with version 1")
     try:
@@ -98,7 +98,7 @@ def parse(data: bytes) -> Datagram:
 
 
 def _extended(data: bytes, nibble: int, position: int) -> tuple[int, int]:
-    """Read an option's delta or length (section 3.1); return it and where to go on."""
+    """Read an option's delta or length (section 3.1). Return it, and the offset behind it."""
     if nibble < 13:
         return nibble, position
     if nibble == 13:
@@ -109,7 +109,7 @@ def _extended(data: bytes, nibble: int, position: int) -> tuple[int, int]:
 
 
 def _extend(value: int) -> tuple[int, bytes]:
-    """The inverse of ``_extended``: the nibble and what goes behind it."""
+    """Invert ``_extended``: return the nibble, and the bytes that follow it."""
     if value < 13:
         return value, b""
     if value < 269:

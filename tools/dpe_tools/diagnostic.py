@@ -1,4 +1,4 @@
-"""CBOR diagnostic notation (RFC 8949 section 8) of items whose encoding dpe_coap.cbor has proved."""
+"""CBOR diagnostic notation (RFC 8949 section 8) of items whose encoding dpe_coap.cbor has checked."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ def text(value: str) -> str:
 
 
 def item(data: bytes, start: int) -> tuple[str, int]:
-    """Return the notation of the item that starts at ``start``, and where it ends."""
+    """Return the notation of the item at ``start``, and the offset behind it."""
     argument, position = cbor.head(data, start)
     major = data[start] >> 5
     if major == cbor.UNSIGNED:

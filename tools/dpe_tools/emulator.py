@@ -18,31 +18,31 @@ from dpe_coap.errors import LocalError
 
 PROGRAM = "qemu-system-arm"
 HOST = "10.0.2.2"
-"""The address at which the board finds this machine's loopback: QEMU's user network."""
+"""The address at which the board finds this machine's loopback, in QEMU's user network."""
 MEMORY_SIZE = 16 * 1024 * 1024
-"""Bytes of the board's non-volatile memory, as the machine has it; the file for it is sparse."""
+"""Bytes of the board's non-volatile memory, as the machine has it. Its file is sparse."""
 SEED_OFFSET = 0x800
-"""Where in that memory is the seed of the random numbers (device/boards/mps2_an385/urandom.c)."""
+"""The offset of the random numbers' seed in that memory (device/boards/mps2_an385/urandom.c)."""
 HEAP = 8192
-"""Bytes of MicroPython's heap, with its own tables, for which the firmware is made."""
+"""Bytes of MicroPython's heap, including its own tables, for which the firmware is made."""
 HEAP_X25519 = 10240
 """The same for a registration with X25519."""
 MAX_HEAP = 2 * 1024 * 1024
-"""The most that the firmware takes (device/boards/mps2_an385/board.c)."""
+"""The largest heap that the firmware accepts (device/boards/mps2_an385/board.c)."""
 HEAP_ADDRESS = 0x20000000
-"""Where the firmware looks for another size of its heap (device/boards/mps2_an385/board.c)."""
+"""The address at which the firmware looks for another size of its heap (device/boards/mps2_an385/board.c)."""
 PREFIX = "board: "
 SAYS_SECONDS = 30
 STOP_SECONDS = 5
 
 
 class Board:
-    """A board with a firmware; it is off when the ``with`` block ends, and its memory is gone.
+    """A board with a firmware. When the ``with`` block ends, the board is off and its memory is gone.
 
-    ``says`` is called, in another thread, with every line of its console. With ``count_instructions`` its clock goes on
-    by 1 ns with each instruction, whatever this machine's speed. ``memory`` is the file of its non-volatile memory, and
-    ``heap`` the bytes of MicroPython's heap, from the next time that it is switched on; where instructions are counted
-    there is room for what measures.
+    ``says`` is called, in another thread, with every line of the board's console. With ``count_instructions`` the
+    board's clock advances by 1 ns with each instruction, however fast this machine is. ``memory`` is the file of its
+    non-volatile memory. ``heap`` is the size of MicroPython's heap in bytes, from the next time that the board is
+    switched on; if instructions are counted, there is room for the code that measures.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Board:
         self._qemu: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        """Make the board's memory, which is blank but for the seed of its random numbers."""
+        """Make the board's memory, which is blank except for the seed of its random numbers."""
         self._directory = Path(tempfile.mkdtemp(prefix="dpe-board-"))
         self.memory = self._directory / "memory"
         self.memory.touch(0o600)
@@ -75,7 +75,7 @@ class Board:
         shutil.rmtree(self._directory)
 
     def power_on(self) -> None:
-        """Start the board; LocalError if there is no emulator."""
+        """Start the board. Raises LocalError if there is no emulator."""
         ours, theirs = socket.socketpair()
         command = [
             PROGRAM, "-nodefaults", "-nographic", "-semihosting", "-kernel", str(self._firmware),
@@ -128,7 +128,7 @@ class Board:
         self._qemu.stdin.write(line + "\n")
 
     def wait_for(self, beginning: str) -> str:
-        """Return the rest of the next line that the board says with this beginning; LocalError if it says none."""
+        """Return the rest of the board's next line with this beginning. Raises LocalError if there is none."""
         deadline = time.monotonic() + SAYS_SECONDS
         while True:
             try:

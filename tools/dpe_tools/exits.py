@@ -1,4 +1,4 @@
-"""The exit statuses of every `dpe` command, and the two errors that earn one of their own."""
+"""The exit statuses of every `dpe` command, and the two errors that have an exit status of their own."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from dpe_coap.errors import DpeError
 
 
 class Exit(IntEnum):
-    """An exit status; ``meaning`` says in words when a command ends with it."""
+    """An exit status. ``meaning`` says in words when a command ends with it."""
 
     meaning: str
 
@@ -35,7 +35,7 @@ class Refused(DpeError):
 
 
 def status_of(error: DpeError) -> Exit:
-    """Return the exit status that an error earns."""
+    """Return the exit status for an error."""
     if isinstance(error, NoAnswer):
         return Exit.NO_ANSWER
     return Exit.REFUSED if isinstance(error, Refused) else Exit.FAILED

@@ -1,18 +1,18 @@
-"""What a bad link does to datagrams: it loses, doubles, delays and damages them, each time the same for a seed."""
+"""What a bad link does to datagrams: it loses, duplicates, delays and damages them, always alike for a seed."""
 
 import random
 from dataclasses import dataclass
 
 MOST_BITS = 8
-"""Bits that one damage flips at most."""
+"""The most bits that are flipped in a damaged datagram."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How bad a link is: probabilities from 0 to 1, of each datagram and in both directions.
+    """How bad a link is: probabilities from 0 to 1, for each datagram and in both directions.
 
-    A delayed datagram is held for up to ``hold`` seconds, so that those sent after it overtake it. A corrupted one has
-    some bits flipped, or its end cut off. The copies of a doubled datagram meet delay and corruption each on its own.
+    A delayed datagram is held for up to ``hold`` seconds, so that later ones overtake it. A corrupted datagram has some
+    bits flipped, or its end cut off. Each copy of a duplicated datagram is delayed and corrupted independently.
     """
 
     loss: float = 0.0
@@ -31,14 +31,14 @@ class Copy:
 
 
 class FaultyLink:
-    """Applies faults in the order in which datagrams come. ``seed`` repeats what it did."""
+    """Applies faults in the order in which datagrams come. The same ``seed`` does the same again."""
 
     def __init__(self, faults: Faults, seed: int | str = 0) -> None:
         self.faults = faults
         self._random = random.Random(seed)  # noqa: S311  # a simulation must repeat
 
     def carry(self, datagram: bytes) -> list[Copy]:
-        """Return what arrives of a datagram: nothing, when it is lost."""
+        """Return what arrives of a datagram: nothing if it is lost."""
         faults = self.faults
         if self._happens(faults.loss):
             return []

@@ -8,11 +8,11 @@ from dpe_coap.errors import LocalError
 from dpe_coap.numbers import SIZE_X25519_KEY
 
 LONGEST = 1 << 20
-"""Bytes that are read of any input file; credentials and messages are far shorter."""
+"""The most bytes that are read from an input file. Credentials and messages are far shorter."""
 
 
 def read(path: str) -> bytes:
-    """Return the content of a file, or of standard input for ``-``; LocalError when it cannot be read."""
+    """Return the content of a file, or of standard input for ``-``. Raises LocalError if it cannot be read."""
     try:
         if path == "-":
             return sys.stdin.buffer.read(LONGEST)
@@ -23,12 +23,12 @@ def read(path: str) -> bytes:
 
 
 def is_file(path: str) -> bool:
-    """Say whether there is such a file. What is too long for a name is none; it may be a message in hex."""
+    """Return whether there is such a file. Text that is too long for a name may be a message in hex."""
     return os.path.isfile(path)  # noqa: PTH113  # Path's raises OSError then
 
 
 def unhex(data: bytes) -> bytes:
-    """Return the bytes that ``data`` spells in hex, white space and colons aside, or ``data`` itself if it does not."""
+    """Return the bytes that ``data`` spells in hex, ignoring white space and colons, or ``data`` if it is not hex."""
     try:
         text = data.decode("ascii").replace(":", " ").strip()
         return bytes.fromhex(text.removeprefix("0x")) if text else data
@@ -37,7 +37,7 @@ def unhex(data: bytes) -> bytes:
 
 
 def read_ephemeral(path: str) -> bytes:
-    """Return an X25519 private key (32 bytes, or those in hex); LocalError when it is none."""
+    """Return an X25519 private key, from 32 bytes or their hex. Raises LocalError if it is none."""
     key = unhex(read(path) if is_file(path) else path.encode())
     if len(key) != SIZE_X25519_KEY:
         hint = "name the file that dpe message request wrote"
@@ -46,7 +46,7 @@ def read_ephemeral(path: str) -> bytes:
 
 
 def write_private(path: str, data: bytes) -> None:
-    """Write a file that only its owner can read (mode 0600), replacing what it held."""
+    """Write a file that only its owner can read (mode 0600). Its earlier content is replaced."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor, not a path

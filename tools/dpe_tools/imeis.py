@@ -1,4 +1,4 @@
-"""IMEIs as commands take them: arguments, a CSV file, standard input. A bad one is told by its row, never by digits."""
+"""IMEIs as commands accept them: arguments, a CSV file, standard input. Errors name the row, never a digit."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ def sources(command: click.decorators.FC) -> click.decorators.FC:
 
 
 def rows(imei: tuple[str, ...], csv: str | None, stdin: bool) -> Iterator[Row]:
-    """Return the rows of the one source that was given; wrong usage if there is none, or more than one."""
+    """Return the rows of the given source. Raises UsageError unless there is exactly one source."""
     if imei == ("-",) or csv == "-":
         imei, csv, stdin = (), None, True
     if bool(imei) + (csv is not None) + stdin != 1:
@@ -36,7 +36,7 @@ def rows(imei: tuple[str, ...], csv: str | None, stdin: bool) -> Iterator[Row]:
 
 
 def total(imei: tuple[str, ...], csv: str | None) -> int | None:
-    """Return about how many there will be, or None when only reading them tells."""
+    """Return about how many rows there will be, or None if only reading them can tell."""
     if csv is None or not Path(csv).is_file():
         return None if not imei or imei == ("-",) else len(imei)
     with Path(csv).open("rb") as file:
@@ -60,7 +60,7 @@ def _file(path: str) -> Iterator[Row]:
 
 
 class Good:
-    """The IMEIs of rows without fault. The others are told on standard error and counted in ``bad``."""
+    """The IMEIs of rows without a fault. Other rows are reported on standard error and counted in ``bad``."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._rows = rows
@@ -68,7 +68,7 @@ class Good:
         self.bad = 0
 
     def __iter__(self) -> Iterator[tuple[int, Imei]]:
-        """Yield row number and IMEI."""
+        """Yield the row number and the IMEI."""
         for row in self._rows:
             if row.imei is None:
                 self.bad += 1
@@ -78,7 +78,7 @@ class Good:
                 yield row.number, row.imei
 
     def finish(self) -> None:
-        """Fail when a row was bad or when there was none at all; what was good is done."""
+        """Raise LocalError if a row was bad or there was no row. The good rows are done."""
         if self.bad:
             done = f"{self.good} done" if self.good else "nothing done"
             raise LocalError(f"{self.bad} of {self.good + self.bad} IMEIs are at fault; {done}", hint="mend these rows")

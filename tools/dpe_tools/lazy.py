@@ -8,9 +8,9 @@ import click
 
 
 class LazyGroup(click.Group):
-    """The commands of ``table``: name to the module that holds it, and its line of help.
+    """The commands of ``table``, which maps a name to the module with the command, and to its line of help.
 
-    The command is the module's attribute named as the module itself.
+    The command is the attribute of the module that has the module's own name.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **options: Any) -> None:
@@ -18,7 +18,7 @@ class LazyGroup(click.Group):
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the table's order."""
+        """Return the names of the commands, in the table's order."""
         return list(self._table)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:

@@ -1,4 +1,4 @@
-"""Asks a CoAP server what it offers: the discovery probe of `dpe doctor`."""
+"""Asks a CoAP server which resources it offers: the discovery probe of `dpe doctor`."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from aiocoap.error import Error as CoapError
 
 
 def discover(uri: str, timeout: float) -> str | None:
-    """Return the links of ``uri``'s /.well-known/core (RFC 6690), or None when none came within ``timeout`` seconds."""
+    """Return the links of ``uri``'s /.well-known/core (RFC 6690), or None if none come within ``timeout`` seconds."""
     return asyncio.run(_discover(uri, timeout))
 
 

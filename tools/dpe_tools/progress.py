@@ -1,4 +1,4 @@
-"""How something long goes on, on standard error: a line that stays in place on a terminal, else one now and then."""
+"""The progress of long work on standard error: a line that stays in place on a terminal, else one now and then."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -28,12 +28,12 @@ class ProgressLine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._live is not None:
             self._live.stop()
 
     def show(self, line: str, seconds: float) -> None:
-        """Show a line, ``seconds`` after the beginning."""
+        """Show a line. ``seconds`` have passed since the beginning."""
         if self._live is not None:
             self._live.update(line)
         elif seconds >= self._next:

@@ -1,4 +1,4 @@
-"""What a server's refusal means to the person who sees it."""
+"""What a server's refusal means, in words for the person who sees it."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""A UDP relay between clients and one server that treats datagrams as a bad link does and shows each one to a tap."""
+"""A UDP relay between clients and one server. It acts like a bad link, and shows each datagram to a tap."""
 
 import heapq
 import itertools
@@ -13,21 +13,21 @@ from typing import Any, Self
 from dpe_tools.faults import Faults, FaultyLink
 
 LARGEST = 2048
-"""Bytes of the largest datagram that passes; DPE-1's are below 400."""
+"""Bytes of the largest datagram that passes. DPE-1's are below 400."""
 CLIENTS = 256
-"""The most clients known at a time; the one that was silent longest is forgotten first."""
+"""The most clients known at a time. The client that was silent longest is forgotten first."""
 
 Address = tuple[Any, ...]
 
 Tap = Callable[[str, bytes, bool], None]
-"""Called with "client" or "server" (who sent it), the datagram as it was sent, and whether the relay lost it."""
+"""Called with the sender ("client" or "server"), the datagram as it was sent, and whether the relay lost it."""
 
 
 class Relay:
-    """Forwards datagrams in a thread of its own while the ``with`` block runs.
+    """Forwards datagrams in its own thread while the ``with`` block runs.
 
-    Each client gets its own socket towards the server, so the server sees as many endpoints as there are. What happens
-    to a datagram is drawn from ``seed`` in the order of arrival.
+    Each client has its own socket towards the server, so the server sees as many endpoints as there are clients. What
+    happens to a datagram is drawn from ``seed``, in the order of arrival.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Relay:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where clients send to: a loopback address and a free port."""
+        """The address to which clients send: on loopback, with a free port."""
         host, port = self._front.getsockname()[:2]
         return host, port
 
     def __enter__(self) -> Self:
-        """Start to forward."""
+        """Start forwarding."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop, and close every socket; what is held is lost."""
+        """Stop, and close every socket. Delayed datagrams are lost."""
         self._wake.close()
         self._thread.join()
         for key in list(self._selector.get_map().values()):
@@ -111,7 +111,7 @@ class Relay:
             else:
                 self._front.sendto(data, client)
         except OSError:
-            return  # nobody listens there now: to a datagram that is a loss like any other
+            return  # nobody listens there now: the datagram is lost, like any other loss
 
     def _back(self, client: Address) -> socket.socket:
         if client not in self._backs:

@@ -1,4 +1,4 @@
-"""A real `dpe serve` in a process of its own, for the demo and the tests."""
+"""A real `dpe serve` in its own process, for the demo and the tests."""
 
 import select
 import socket
@@ -23,9 +23,10 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """Runs `dpe serve STATE --listen 127.0.0.1:PORT` while the ``with`` block runs; its log goes to ``log``.
+    """Runs `dpe serve STATE --listen 127.0.0.1:PORT` while the ``with`` block runs. Its log goes to ``log``.
 
-    ``options`` are more of the command's; ``within`` is a command that runs it (`taskset`, `env`, `ip netns exec`).
+    ``options`` are further options of the command. ``within`` is a command that runs it (`taskset`, `env`,
+    `ip netns exec`).
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ServerProcess:
     def begin(self) -> None:
         """Start the process."""
         with self._log.open("ab") as log:
-            # a session of its own: Ctrl-C at the terminal reaches the demo alone, which then stops the server in order
+            # In its own session: Ctrl-C at the terminal reaches only the demo, which then stops the server in order.
             self.process = subprocess.Popen(
                 self._command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
             )
@@ -78,7 +79,7 @@ class ServerProcess:
         self.stop()
 
     def stop(self) -> int:
-        """Ask the server to end (SIGTERM), wait for it, and return its exit status."""
+        """End the server with SIGTERM, wait for it, and return its exit status."""
         self.process.terminate()
         try:
             self.process.wait(STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""A real server with throw-away secrets, and the real device client, which registers through a tapped UDP relay."""
+"""A real server with throw-away secrets, and the real device client, which registers through a UDP relay with a tap."""
 
 import queue
 import threading
@@ -33,7 +33,7 @@ class Seen:
     datagram: bytes
     lost: bool
     repeated: bool
-    """The same bytes went the same way before."""
+    """Whether the same bytes went the same way before."""
 
     @property
     def coap(self) -> Datagram:
@@ -48,7 +48,7 @@ class Memory:
         self._record: bytes | None = None
 
     def load(self) -> bytes | None:
-        """Return what was saved last."""
+        """Return the last record that was saved."""
         return self._record
 
     def save(self, record: bytes) -> None:
@@ -57,7 +57,7 @@ class Memory:
 
 
 class Stage:
-    """A server of its own in ``directory`` while the ``with`` block runs."""
+    """A server with its state in ``directory``, while the ``with`` block runs."""
 
     def __init__(self, directory: Path) -> None:
         self.state = directory / "state"
@@ -81,7 +81,7 @@ class Stage:
         return credential(self._opened.keys, self._opened.config, Imei.parse(imei))
 
     def sessions(self) -> list[Session]:
-        """Return the live sessions, as the server's store has them on disk."""
+        """Return the live sessions that the server's store has on disk."""
         with closing(open_store(self._opened.store_url)) as store:
             return list(store.live(int(time.time())))
 
@@ -95,10 +95,10 @@ class Stage:
         deadline: float = 30.0,
         **options: Any,
     ) -> Registration | None:
-        """Register ``device`` through a relay; ``each`` sees every datagram as it passes and ends it all with True.
+        """Register ``device`` through a relay. ``each`` gets every datagram as it passes, and ends it all with True.
 
-        Returns the registration as it ended, or None when ``each`` ended it first. ``deadline`` is in seconds,
-        ``options`` are those of the device client.
+        Returns the registration as it ended, or None if ``each`` ended it first. ``deadline`` is in seconds;
+        ``options`` are options of the device client.
         """
         events: queue.SimpleQueue[Seen | Registration | BaseException] = queue.SimpleQueue()
         start = time.monotonic()

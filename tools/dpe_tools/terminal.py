@@ -1,4 +1,4 @@
-"""What goes to the screen. rich is imported on first use; it colours a terminal only, and honours NO_COLOR."""
+"""Output to the screen. rich is imported on first use. It colours only a terminal, and honours NO_COLOR."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 WIDE = 250
-"""Columns of a table that no terminal shows."""
+"""How many columns a table has when no terminal shows it."""
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -26,7 +26,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def is_terminal(*, stderr: bool = False) -> bool:
-    """Say whether a person looks at the output."""
+    """Return whether the output goes to a terminal."""
     return (sys.stderr if stderr else sys.stdout).isatty()
 
 

@@ -1,4 +1,4 @@
-"""Verifies the security token of one message, given the credential and the messages before it."""
+"""Verifies the security token of one message, given the credential and the messages that came before."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,14 +19,14 @@ class TokenCheck:
     why: str = ""
 
     def __str__(self) -> str:
-        """As in ``valid``, ``not valid`` or ``cannot tell: needs --request``."""
+        """Write it as ``valid``, ``not valid`` or ``cannot tell: needs --request``."""
         word = {True: "valid", False: "not valid", None: "cannot tell"}[self.valid]
         return f"{word}: {self.why}" if self.why else word
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The messages of one registration that are known, as received, and the client's ephemeral X25519 private key."""
+    """The known messages of one registration, as received, and the client's ephemeral X25519 private key."""
 
     request: bytes | None = None
     response: bytes | None = None
@@ -35,9 +35,9 @@ class Chain:
 
 
 def verify(start: RequestStep, message: Message, payload: bytes, chain: Chain) -> TokenCheck:
-    """Say whether the last 16 bytes of ``payload``, which is ``message``, are its MAC.
+    """Say whether the last 16 bytes of ``payload`` are its MAC. ``message`` is the decoded payload.
 
-    Raises LocalError when a message of ``chain`` is not what its place asks for.
+    Raises LocalError if a message of ``chain`` is not of the kind that belongs in its place.
     """
     if isinstance(message, Request):
         return TokenCheck(start.verify(payload))
@@ -79,7 +79,7 @@ def _after_request(step: ResponseStep, message: Message, payload: bytes, respons
 
 
 def decode_as(kind: type[Kind], payload: bytes, source: str) -> Kind:
-    """Decode a message that has to be of one kind; LocalError names ``source`` when it is another or none."""
+    """Decode a message that must be of one kind. Otherwise raises LocalError, which names ``source``."""
     try:
         message = messages.decode(payload)
     except MalformedMessage as error:

@@ -1,4 +1,4 @@
-"""`dpe demo`: a minute that shows what this is, on the real code, and checks everything that it says."""
+"""`dpe demo`: shows in a minute what this is, with the real code, and checks everything that it says."""
 
 import os
 import shutil
@@ -26,20 +26,20 @@ from dpe_tools.verify import Chain, verify
 
 LOSS = 0.3
 SEED = 467
-"""Shows a lost request and a lost answer in a few seconds; any other will do, only not as briefly."""
+"""Loses a request and an answer within a few seconds. Any other seed works, but takes longer."""
 SHORT_ACK_TIMEOUT = 500
-"""Milliseconds instead of CoAP's 2 s, so that a lossy link does not take a minute to watch."""
+"""Milliseconds, instead of CoAP's 2 s, so that watching a lossy link does not take a minute."""
 PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 23}
 DATAGRAMS = {"REQUEST": 83, "RESPONSE": 81, "SUCCESS": 54, "CONFIRM": 32}
 UNAUTHORIZED = 0x81
 EXAMPLE_IMEI = "490154203237518"
-"""The one that the specifications use."""
+"""The IMEI that specifications use as an example."""
 TEST_TAC = "00101700"
-"""A TAC of the reporting body for tests (00): these IMEIs belong to no device that was sold."""
+"""A TAC of the reporting body for tests (00). No device on the market has one of these IMEIs."""
 
 
 class Demo:
-    """The scenes, in order. Each claim is checked, and ``check`` ends the demo when one is wrong."""
+    """The scenes, in order. Each claim is checked; a wrong one ends the demo."""
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self._stage = stage
@@ -167,14 +167,14 @@ class Demo:
         self._out.print(text)
 
     def _tell_checks(self) -> None:
-        """Say what has been checked since it was said last."""
+        """List what has been checked since the last list."""
         self._out.print("checked:", style="green")
         for claim in self._checks:
             self._out.print(f"  {claim}", style="green")
         self._checks.clear()
 
     def _message(self, seen: Seen) -> None:
-        """Print a message with its fields, by the names of the OMA document."""
+        """Print a message with its fields, under the names of the OMA document."""
         message = messages.decode(seen.coap.payload)
         title = annotate.TITLES[annotate.message_type(message)]
         sizes = f"{len(seen.coap.payload)} bytes, {len(seen.datagram)} with CoAP"

@@ -1,4 +1,4 @@
-"""`dpe device show`: which device holds a Client ID. The one command that shows an IMEI, as that is the question."""
+"""`dpe device show`: which device holds a Client ID. This is the only command that shows an IMEI."""
 
 import json
 import sys
@@ -63,7 +63,7 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
 
 
 def parse_client_id(text: str) -> int:
-    """Read a Client ID in hex; wrong usage if it is none."""
+    """Read a Client ID in hex. Raises BadParameter if it is none."""
     try:
         found = bytes.fromhex(text)
     except ValueError:

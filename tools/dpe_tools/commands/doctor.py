@@ -1,4 +1,4 @@
-"""`dpe doctor`: looks at an installation and says what to repair."""
+"""`dpe doctor`: examines an installation and says what to repair."""
 
 import sqlite3
 import sys
@@ -57,7 +57,7 @@ def doctor(state: str | None, as_json: bool) -> int:
 
 
 def examine(state: str | None) -> Iterator[Finding]:
-    """Yield the findings in the order in which one depends on the other."""
+    """Yield the findings, in the order in which they depend on each other."""
     yield from _programs()
     if state is None:
         yield Finding("ok", "no STATE given: nothing of a server was looked at")

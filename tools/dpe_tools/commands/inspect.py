@@ -60,7 +60,7 @@ def _print(message: Message, payload: bytes, check: TokenCheck | None) -> None:
 
 
 def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
-    """Show where the bytes stop being a message; return the exit status."""
+    """Show where the bytes stop being a message. Return the exit status."""
     if as_json:
         terminal.print_json({"error": {"fault": error.fault, "offset": error.offset, "key": error.key}})
         return 1

@@ -1,4 +1,4 @@
-"""`dpe load`: many devices at once, each the real client, against a real server."""
+"""`dpe load`: many devices at once, all running the real client, against a real server."""
 
 import json
 import signal
@@ -26,12 +26,12 @@ from dpe_tools.load.worker import FromFiles, FromKeys, Maker
 from dpe_tools.stage import Stage
 
 DEVICES = 1000
-"""The fleet's size, when nothing else is asked."""
+"""The number of devices, by default."""
 AT_ONCE = 64
-"""Registrations under way at all times, when nothing else is asked."""
+"""How many registrations are under way at all times, by default."""
 PROVISION = "make some with: dpe provision STATE --csv FILE --out DIR"
 BACKOFF = 2.5
-"""The device's first back-off, in ACK_TIMEOUTs: 5 s to CoAP's 2 s."""
+"""The device's first back-off, in ACK_TIMEOUTs: 5 s with CoAP's 2 s."""
 PROBABILITY = click.FloatRange(0, 1)
 COUNT = click.IntRange(1)
 SECONDS = click.FloatRange(0, min_open=True)
@@ -138,7 +138,7 @@ def _check(state: str | None, directory: str | None, options: dict[str, Any]) ->
 
 
 def _run(make: Maker, known: int, uri: str, state: StateDir | None, options: dict[str, Any]) -> Report:
-    """Carry it out: ``make`` knows so many devices; ``state`` is the server's, if it is at hand."""
+    """Carry the load out. ``make`` knows ``known`` devices. ``state`` is the server's, if it is available."""
     where = Server.at(uri)
     where.ping()
     plan = _plan(min(known, DEVICES) if options["devices"] is None else options["devices"], options)
@@ -177,7 +177,7 @@ def _plan(devices: int, options: dict[str, Any]) -> Plan:
 
 
 def _read(directory: Path) -> list[Credential]:
-    """Read every credential of a directory; LocalError."""
+    """Read every credential of a directory. Raises LocalError."""
     if not directory.is_dir():
         raise LocalError(f"{directory}: there is no such directory", hint=PROVISION)
     found = [credentials.load(str(path)) for path in sorted(directory.glob("device-*.cbor"))]
@@ -187,7 +187,7 @@ def _read(directory: Path) -> list[Credential]:
 
 
 def _one_server(found: list[Credential]) -> str:
-    """Return the server that all credentials name; LocalError."""
+    """Return the server that all credentials name. Raises LocalError if they name several."""
     servers = {one.server for one in found}
     if len(servers) > 1:
         raise LocalError("the credentials are for several servers", hint="name the one to load with --server URI")

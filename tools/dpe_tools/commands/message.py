@@ -1,4 +1,4 @@
-"""`dpe message`: the client's two messages as bytes, for any CoAP client to carry."""
+"""`dpe message`: the client's two messages as bytes, for any CoAP client to send."""
 
 import os
 import sys
@@ -17,13 +17,13 @@ NONCE_SIZE = 16
 
 
 def output_options(command: click.decorators.FC) -> click.decorators.FC:
-    """Add the options that say where the bytes go."""
+    """Add the options that say where to write the bytes."""
     command = click.option("--hex", "as_hex", is_flag=True, help="Write hex to standard output.")(command)
     return click.option("--out", metavar="FILE", help="Write the bytes to FILE (mode 0600).")(command)
 
 
 def write(payload: bytes, out: str | None, as_hex: bool) -> None:
-    """Write a message where the user wants it; a terminal gets no raw bytes."""
+    """Write a message where the user wants it. A terminal gets no raw bytes."""
     if out is not None:
         files.write_private(out, payload)
     elif as_hex:
@@ -36,7 +36,7 @@ def write(payload: bytes, out: str | None, as_hex: bool) -> None:
 
 
 def parse_version(_context: click.Context, _parameter: click.Parameter, value: str) -> Version:
-    """Read the option --version; wrong usage when it is not major.minor."""
+    """Read the option --version. Raises BadParameter if it is not major.minor."""
     try:
         return Version.parse(value)
     except LocalError as error:

@@ -1,4 +1,4 @@
-"""`dpe policy`: is the file right, and what does it answer?"""
+"""`dpe policy`: whether the file is correct, and what it answers a device."""
 
 import sys
 from contextlib import closing
@@ -76,7 +76,7 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
 
 
 def restriction(opened: StateDir, device: Imei) -> str:
-    """Say what the server answers a device before it asks the policy, or nothing."""
+    """Return what the server answers a device before it asks the policy, or an empty string."""
     name = opened.at_rest.device_id(device)
     with closing(open_store(opened.store_url)) as store:
         facts = store.look(Questions(restrictions={name}))

@@ -64,7 +64,7 @@ def show(made: Credential, as_json: bool) -> None:
 
 @contextmanager
 def progress(good: imeis.Good, total: int | None, *, hidden: bool) -> Iterator[Iterable[tuple[int, Imei]]]:
-    """Give the IMEIs back, and count them on standard error while they pass if that is a terminal."""
+    """Return the IMEIs, and count them as they pass if standard error is a terminal."""
     if hidden or not terminal.is_terminal(stderr=True):
         yield good
         return

@@ -21,7 +21,7 @@ from dpe_tools.exits import NoAnswer, Refused
 
 
 class Watcher:
-    """Sees every datagram of the client; tells of them, and ends what cannot succeed."""
+    """Sees every datagram of the client. Shows them, and ends a registration that cannot succeed."""
 
     def __init__(self, *, every: bool, again: bool) -> None:
         self.sent = 0
@@ -34,10 +34,10 @@ class Watcher:
         self.refusals = 0
 
     def __call__(self, direction: str, data: bytes) -> None:
-        """Take one datagram; Refused when the server has refused the device's key twice.
+        """Take one datagram. Raises Refused when the server has refused the device's key twice.
 
-        A 4.01 is under no security token, so a device must not believe it; a person wants to know. Once may be a
-        server that was restarted between REQUEST and SUCCESS.
+        A 4.01 has no security token, so a device must not believe it, but a person wants to know. A single one may come
+        from a server that was restarted between REQUEST and SUCCESS.
         """
         try:
             seen = parse(data)
@@ -64,7 +64,7 @@ class Watcher:
 
 
 def unauthorized() -> Refused:
-    """Return the error for a server that does not take the device's key."""
+    """Return the error for a server that does not accept the device's key."""
     return Refused("the server refuses this credential: 4.01 Unauthorized", hint=refusals.UNAUTHORIZED)
 
 
@@ -158,7 +158,7 @@ def register(
 
 
 def writable(state: str) -> str:
-    """Return the path of the state file; LocalError when its directory takes no file."""
+    """Return the path of the state file. Raises LocalError if its directory is not writable."""
     directory = Path(state).absolute().parent
     if not os.access(directory, os.W_OK | os.X_OK):
         raise LocalError(

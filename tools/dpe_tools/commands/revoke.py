@@ -1,4 +1,4 @@
-"""`dpe revoke`: devices that may not register any more."""
+"""`dpe revoke`: devices that must not register any more."""
 
 import time
 from contextlib import closing

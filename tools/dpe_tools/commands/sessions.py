@@ -35,7 +35,7 @@ def sessions(state: str, as_json: bool) -> None:
 
 
 def describe(session: Session, now: int) -> dict[str, Any]:
-    """Return what may be told of a session: nothing that says which device it is. Times are in seconds."""
+    """Return what may be shown of a session, without anything that identifies the device. Times are in seconds."""
     return {
         "client_id": client_id_text(session.client_id),
         "version": str(session.version),
@@ -50,7 +50,7 @@ def describe(session: Session, now: int) -> dict[str, Any]:
 
 
 def print_array(items: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON array, one item a line, as they come."""
+    """Print a JSON array with one item per line, as the items come."""
     lead = "["
     for item in items:
         click.echo(f"{lead}{json.dumps(item)}", nl=False)

@@ -1,4 +1,4 @@
-"""`dpe simulate`: the server and the client under one virtual clock, and everything that can go wrong, by seeds."""
+"""`dpe simulate`: the server and the client under one virtual clock, with everything that can go wrong, by seed."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from dpe_tools.simulation import mutation, runner
 from dpe_tools.simulation.runner import Result
 
 MOST_SHOWN = 20
-"""Failures told of one by one."""
+"""How many failures are shown one by one."""
 
 
 @click.command()

@@ -1,1 +1,1 @@
-"""A fleet of simulated devices, each of which runs the device package's own client against a real server."""
+"""A fleet of simulated devices, which all run the device package's own client against a real server."""

@@ -1,4 +1,4 @@
-"""A network that loses, doubles, delays and damages what the devices send and what they receive."""
+"""A network that loses, duplicates, delays and damages what the devices send and receive."""
 
 import heapq
 import itertools
@@ -12,7 +12,7 @@ from dpe_tools.load.network import Address, Endpoint, Network, Received
 
 
 class BadLink:
-    """A ``Network`` with ``faults``, which ``seed`` repeats as far as datagrams come in the same order."""
+    """A ``Network`` with ``faults``, which ``seed`` repeats if the datagrams come in the same order."""
 
     def __init__(self, network: Network, faults: Faults, seed: str) -> None:
         self._network = network
@@ -29,7 +29,7 @@ class BadLink:
 
     @property
     def due(self) -> int | None:
-        """When ``receive`` has something to do though no socket is ready: ns of the monotonic clock."""
+        """When ``receive`` has something to do although no socket is ready, in ns of the monotonic clock."""
         return self._held[0][0] if self._held else None
 
     def lease(self, number: int) -> Endpoint | None:
@@ -41,7 +41,7 @@ class BadLink:
         self._network.release(endpoint)
 
     def send(self, endpoint: Endpoint, datagram: bytes) -> None:
-        """Send what the link leaves of a datagram, some of it later."""
+        """Send what the link leaves of a datagram, perhaps later."""
         for copy in self._carry(datagram):
             if copy.delay:
                 self._hold(copy, endpoint, (), sent=True)
@@ -49,7 +49,7 @@ class BadLink:
                 self._network.send(endpoint, copy.datagram)
 
     def receive(self, ready: Iterable[socket.socket]) -> Iterator[Received]:
-        """Yield what the link leaves of what has come to these sockets, and what it held; send what it held."""
+        """Yield what the link leaves of the datagrams at these sockets, and delayed ones; send delayed ones, too."""
         for received in self._network.receive(ready):
             for copy in self._carry(received.datagram):
                 if copy.delay:

@@ -18,13 +18,13 @@ from dpe_tools.load.worker import OVER, STOP, TELL_EVERY, Maker, work
 STOP_SECONDS = 5
 
 Watch = Callable[[Tally], None]
-"""Called now and then with what was counted so far."""
+"""Called now and then with the counts so far."""
 
 
 class Crew:
-    """``processes`` of devices, each with a part of them, while the ``with`` block runs.
+    """``processes`` processes, which share the devices, while the ``with`` block runs.
 
-    ``make`` gives the credential of a device by its number. They keep a ledger if that is wanted.
+    ``make`` returns the credential of a device by its number. With ``keep_ledger``, the processes keep a ledger.
     """
 
     def __init__(self, processes: int, server: Server, make: Maker, *, keep_ledger: bool) -> None:
@@ -42,7 +42,7 @@ class Crew:
             self._processes.append((process, theirs))
 
     def __enter__(self) -> Self:
-        """Start the processes. From their first moment Ctrl-C is ours alone."""
+        """Start the processes. From the beginning, Ctrl-C reaches only this process."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             for process, theirs in self._processes:
@@ -53,7 +53,7 @@ class Crew:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the processes, which end by themselves when their pipe does."""
+        """End the processes, which end by themselves when their pipe closes."""
         for pipe in self._pipes:
             pipe.close()
         for process, _ in self._processes:
@@ -64,7 +64,7 @@ class Crew:
             process.close()
 
     def carry_out(self, plan: Plan, watch: Watch) -> Tally:
-        """Return what was counted when the plan is over, or Ctrl-C has ended it."""
+        """Return the counts when the plan is over, or Ctrl-C has ended it."""
         parts = {}
         stopping = False
         for index, pipe in enumerate(self._pipes):
@@ -88,7 +88,7 @@ class Crew:
         return _sum(parts.values())
 
     def ledger(self) -> Ledger:
-        """Return how every registration ended; nothing can be carried out after that."""
+        """Return how every registration ended. No plan can be carried out after that."""
         whole = Ledger()
         for pipe in self._pipes:
             _send(pipe, None)
@@ -97,7 +97,7 @@ class Crew:
 
     @contextmanager
     def _noting_interrupts(self) -> Iterator[None]:
-        """Only note the first Ctrl-C; the second is as ever."""
+        """Only note the first Ctrl-C. The second one works as usual."""
         before = signal.getsignal(signal.SIGINT)
 
         def note(_number: int, _frame: object) -> None:

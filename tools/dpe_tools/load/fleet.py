@@ -1,6 +1,6 @@
-"""The devices of one process: each registration is the device package's own ``Registration``, stepped when due.
+"""The devices of one process. Each registration is the device package's own ``Registration``, stepped when it is due.
 
-Free of sockets and of any clock of its own, so tests run it in no time.
+There are no sockets and no clock here, so tests run it in no time.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from dpe_tools.load.plan import Plan
 from dpe_tools.load.tally import Tally
 
 BURST = 64
-"""Registrations begun in one step, so that answers need not wait for a storm to rise."""
+"""The most registrations that begin in one step, so that answers need not wait while a storm builds up."""
 NOT_BEGUN = "NOT BEGUN"
 REDIRECTED = "REDIRECTED"
 GIVEN_UP = "GIVEN UP"
@@ -32,7 +32,7 @@ _S = 1_000_000_000
 
 
 class Wire(Protocol):
-    """What a fleet asks of its network."""
+    """What a fleet needs from its network."""
 
     @property
     def peer(self) -> Address: ...  # noqa: D102
@@ -42,13 +42,13 @@ class Wire(Protocol):
 
 
 class X25519:
-    """The X25519 of the device client, by a library: what is measured is the server."""
+    """The device client's X25519, by a library, because the server is what is measured."""
 
     public = staticmethod(keys.ephemeral)
 
     @staticmethod
     def shared(private: bytes, peer: bytes) -> bytes:
-        """Return the shared secret; ValueError if it is all zero."""
+        """Return the shared secret. Raises ValueError if it is all zero."""
         try:
             return keys.agree(private, peer)
         except MalformedMessage as error:
@@ -66,7 +66,7 @@ class Device:
         self.record: bytes | None = None
 
     def load(self) -> bytes | None:
-        """Return the record that was saved last."""
+        """Return the last record that was saved."""
         return self.record
 
     def save(self, record: bytes) -> None:
@@ -75,7 +75,7 @@ class Device:
 
 
 class Attempt:
-    """A registration that is under way. Times are ns, but ``due`` is ms, as the device client has it."""
+    """A registration under way. Times are in ns, except ``due``, which is in ms as in the device client."""
 
     __slots__ = (
         "arrived",
@@ -100,18 +100,18 @@ class Attempt:
         self.deadline = deadline
         self.due = -1
         self.opened = 0
-        """When the REQUEST or the SUCCESS that is not answered yet was first sent."""
+        """When the REQUEST or SUCCESS that awaits its answer was first sent."""
         self.confirming = False
-        """Whether that is a SUCCESS."""
+        """Whether the message that awaits its answer is a SUCCESS."""
         self.last = b""
         self.requests = 0
 
 
 class Fleet:
-    """``credential`` makes that of a device by its number; ``clock`` gives ns and never goes back.
+    """All devices. ``credential`` makes one's credential from its number. ``clock`` returns ns and never goes back.
 
-    What a device has stored outlives a plan, and each of its registrations begins with a boot. ``ledger`` is told how
-    every registration ended.
+    What a device has stored outlives a plan, and each registration begins with a boot. ``ledger`` is told how every
+    registration ended.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Fleet:
         self.tally = Tally()
 
     def begin(self, plan: Plan, network: Wire) -> None:
-        """Go by ``plan`` from now on, with a new tally; the plan before must be over."""
+        """Follow ``plan`` from now on, with a new tally. The previous plan must be over."""
         self._network = network
         self._plan = plan
         self._random = random.Random(plan.seed)  # noqa: S311  # a simulation must repeat
@@ -145,7 +145,7 @@ class Fleet:
             self._arrival += self._interval()
 
     def begin_no_more(self) -> None:
-        """Let only what is under way go on."""
+        """Begin nothing more, but let go on what is under way."""
         self._to_begin = 0
 
     def stop(self) -> None:
@@ -155,12 +155,12 @@ class Fleet:
             self._fail(attempt, GIVEN_UP)
 
     def look(self) -> Tally:
-        """Return the tally, with the states of this moment."""
+        """Return the tally, with the current states."""
         self.tally.under_way = Counter(attempt.registration.state for attempt in self._attempts.values())
         return self.tally
 
     def step(self, received: Iterable[Received] = ()) -> int | None:
-        """Take what was received and do what is due; return when to step again, in ns, or None when all is over."""
+        """Take what was received, and do what is due. Return when to step again, in ns, or None if all is over."""
         for endpoint, datagram, sender, at in received:
             self.tally.received += 1
             if len(datagram) > 1 and datagram[1] >= _ERROR:
@@ -183,7 +183,7 @@ class Fleet:
     # -- arrivals --
 
     def _begin_registrations(self) -> int | None:
-        """Begin what has arrived; return when there is more to begin, or None if that waits for one to end."""
+        """Begin what has arrived. Return when more begins, or None if another registration must end first."""
         for _ in range(BURST):
             now = self._clock()
             if self._last_arrival is not None and self._arrives(now) > self._last_arrival:
@@ -214,7 +214,7 @@ class Fleet:
         return int(self._random.expovariate(self._plan.rate) * _S)
 
     def _begin_one(self, arrival: int) -> bool:
-        """Begin a registration; False if no device or no endpoint is free."""
+        """Begin a registration. Return False if no device or no endpoint is free."""
         number = next(self._fresh, None)
         if number is None:
             if not self._rested:
@@ -250,7 +250,7 @@ class Fleet:
     # -- a registration --
 
     def _advance(self, attempt: Attempt, datagram: bytes | None = None, sender: Address = (), at: int = 0) -> None:
-        """Step a registration until it has nothing more to do now."""
+        """Step a registration until it has nothing to do at the moment."""
         registration = attempt.registration
         while True:
             now = self._clock()

@@ -4,35 +4,35 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_BITS = 7  # of a value that its bucket keeps
+_BITS = 7  # how many bits of a value its bucket keeps
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Counts latencies in µs. Those of several processes add up."""
+    """Counts latencies in µs. The histograms of several processes can be added."""
 
     buckets: Counter[int] = field(default_factory=Counter)
     most: int = 0
     """µs."""
 
     def add(self, latency: int) -> None:
-        """Count one latency (µs)."""
+        """Count one latency, in µs."""
         shift = max(0, latency.bit_length() - _BITS - 1)
         self.buckets[(shift << _BITS) + (latency >> shift)] += 1
         self.most = max(self.most, latency)
 
     def merge(self, other: "Histogram") -> None:
-        """Add what another one has counted."""
+        """Add the counts of another histogram."""
         self.buckets.update(other.buckets)
         self.most = max(self.most, other.most)
 
     @property
     def count(self) -> int:
-        """How many were counted."""
+        """How many latencies were counted."""
         return self.buckets.total()
 
     def percentile(self, percent: float) -> int:
-        """Return the µs that ``percent`` of the latencies do not exceed, 0 when there is none."""
+        """Return the µs that ``percent`` of the latencies do not exceed, or 0 if there are none."""
         wanted = self.count * percent / 100
         for upper, count in self:
             wanted -= count
@@ -41,7 +41,7 @@ class Histogram:
         return self.most
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield each bucket that is not empty, ascending: its greatest latency (µs) and its count."""
+        """Yield the greatest latency (µs) and the count of each bucket that is not empty, in ascending order."""
         for bucket, count in sorted(self.buckets.items()):
             shift = max(0, (bucket >> _BITS) - 1)
             upper = ((bucket - (shift << _BITS) + 1) << shift) - 1

@@ -14,14 +14,14 @@ from dpe_server.store.opening import open_store
 from dpe_tools.load.plan import imei
 
 CHUNK = 500
-"""Devices looked up at once."""
+"""How many devices are looked up at once."""
 
 _ENTRY = struct.Struct(">I?7s8s")  # the device's number, whether it is REGISTERED, its Client ID, a hash of its keys
 _FAILED = bytes(7), bytes(8)
 
 
 class Ledger:
-    """The ends of registrations in their order, 20 bytes each: a load has millions."""
+    """The ends of registrations, in their order. Each takes 20 bytes, because a load has millions."""
 
     def __init__(self, entries: bytes = b"") -> None:
         self._entries = bytearray(entries)
@@ -31,15 +31,15 @@ class Ledger:
         self._entries += _ENTRY.pack(number, True, client_id, _hash(b"".join(keys)))
 
     def failed(self, number: int) -> None:
-        """Note that a registration of a device ended in another way: what the server holds of it is not known."""
+        """Note that a registration ended in another way, so that it is not known what the server holds."""
         self._entries += _ENTRY.pack(number, False, *_FAILED)
 
     def merge(self, other: "Ledger") -> None:
-        """Add the entries of other devices, or of a later time."""
+        """Add the entries of other devices, or later ones."""
         self._entries += other._entries
 
     def __iter__(self) -> Iterator[tuple[int, bool, bytes, bytes]]:
-        """Yield the number, whether it is REGISTERED, its Client ID and the hash of its keys."""
+        """Yield a device's number, whether it is REGISTERED, its Client ID and the hash of its keys."""
         return _ENTRY.iter_unpack(self._entries)
 
 
@@ -55,10 +55,10 @@ class _Known:
 
 @dataclass(slots=True)
 class Agreement:
-    """What a comparison of the devices with the store has found; all but ``devices`` must be 0."""
+    """The result of comparing the devices with the store. Everything but ``devices`` must be 0."""
 
     devices: int = 0
-    """Those that are REGISTERED."""
+    """Devices that are REGISTERED."""
     missing: int = 0
     """Devices that are REGISTERED without a session in the store."""
     other_client_id: int = 0
@@ -66,7 +66,7 @@ class Agreement:
     other_keys: int = 0
     """Devices whose session has other keys."""
     two_sessions: int = 0
-    """Devices with a session of an earlier registration beside the newest."""
+    """Devices that still have a session of an earlier registration."""
 
     @property
     def holds(self) -> bool:
@@ -75,7 +75,7 @@ class Agreement:
 
 
 def compare(ledger: Ledger, state: StateDir) -> Agreement:
-    """Look up every device of the ledger in the store of the server that it registered with; StoreError."""
+    """Look up every device of the ledger in the store of its server. Raises StoreError."""
     known: dict[int, _Known] = {}
     for number, registered, client_id, keys in ledger:
         device = known.setdefault(number, _Known())

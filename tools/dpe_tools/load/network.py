@@ -1,10 +1,10 @@
-"""A CoAP endpoint for each registration that is under way, on a few sockets. Linux gives every device its own address.
+"""A CoAP endpoint for each registration under way, on a few sockets. On Linux every device has its own address.
 
-On Linux all of 127.0.0.0/8 is this machine's. So with a server on the IPv4 loopback each device has an address there,
-and a socket bound to the wildcard address sends from all of them (IP_PKTINFO). Any other server sees one address and a
-port for each registration under way, of which there are then at most ``PORTS`` in a process.
+On Linux, all addresses of 127.0.0.0/8 belong to this machine. So with a server on the IPv4 loopback each device has an
+address there, and a socket that is bound to the wildcard address sends from all of them (IP_PKTINFO). Any other server
+sees one address, and one port for each registration under way; there are then at most ``PORTS`` of them in a process.
 
-The kernel tells when it received a datagram, so a latency does not hold the time in which a process was busy.
+The kernel says when it received a datagram, so a latency does not include the time in which a process was busy.
 """
 
 import socket
@@ -20,12 +20,12 @@ from dpe_device.udp import parse_uri
 from dpe_tools.exits import NoAnswer
 
 SOCKETS = 8
-"""Those that the devices of a process share, so that their receive buffers hold a burst."""
+"""How many sockets the devices of a process share, so that the receive buffers hold a burst."""
 PORTS = 512
 BUFFER = 4 << 20
-"""Bytes of a receive buffer, as far as the system lets us have them."""
+"""Bytes of a receive buffer, as far as the system allows."""
 BURST = 64
-"""Datagrams read of a socket before others have their turn."""
+"""How many datagrams are read from a socket before another socket has its turn."""
 
 # Numbers of Linux that Python does not name, or not in every version.
 _IP_PKTINFO = 8
@@ -42,7 +42,7 @@ Address = tuple[Any, ...]
 
 
 class Endpoint:
-    """Where a device sends from; ``holder`` is what it belongs to now, ``mid`` the last message ID that it has used."""
+    """An address from which a device sends. ``holder`` has it now; ``mid`` is the last message ID used there."""
 
     __slots__ = ("holder", "info", "mid", "socket")
 
@@ -60,14 +60,14 @@ class Received(NamedTuple):
     datagram: bytes
     sender: Address
     at: int
-    """When the kernel had it: ns of the monotonic clock."""
+    """When the kernel received it, in ns of the monotonic clock."""
 
 
 class Network:
     """The sockets of one process. ``peer`` is the server's address."""
 
     due: int | None = None
-    """When there is something to receive though no socket is ready: ns of the monotonic clock."""
+    """When there is something to receive although no socket is ready, in ns of the monotonic clock."""
 
     def __init__(self, family: int, peer: Address) -> None:
         self.peer = peer
@@ -86,11 +86,11 @@ class Network:
 
     @property
     def overflowed(self) -> int:
-        """How many datagrams the kernel dropped as they were not read in time."""
+        """How many datagrams the kernel dropped because they were not read in time."""
         return sum(self._overflowed.values())
 
     def lease(self, number: int) -> Endpoint | None:
-        """Return an endpoint for the device with this number, or None when there is none just now."""
+        """Return an endpoint for the device with this number, or None if none is free."""
         raise NotImplementedError
 
     def release(self, endpoint: Endpoint) -> None:
@@ -98,7 +98,7 @@ class Network:
         endpoint.holder = None
 
     def send(self, endpoint: Endpoint, datagram: bytes) -> None:
-        """Send to the server; what the kernel refuses is lost like any other datagram."""
+        """Send to the server. A datagram that the kernel refuses is lost, like any other loss."""
         try:
             endpoint.socket.sendmsg([datagram], endpoint.info, 0, self.peer)
         except OSError:
@@ -111,7 +111,7 @@ class Network:
             for _ in range(BURST):
                 try:
                     datagram, ancillary, _, sender = one.recvmsg(2048, 256, socket.MSG_DONTWAIT)
-                except OSError:  # drained, or a server that is not there
+                except OSError:  # drained, or there is no server
                     break
                 at = time.monotonic_ns()
                 destination = b""
@@ -141,7 +141,7 @@ class Network:
 
 
 class Loopback(Network):
-    """Devices with an address each, 127.1.0.0 and up."""
+    """Devices that have one address each, from 127.1.0.0 on."""
 
     def __init__(self, family: int, peer: Address) -> None:
         super().__init__(family, peer)
@@ -165,7 +165,7 @@ class Loopback(Network):
 
 
 class Ports(Network):
-    """Devices that take turns on a port each. The one that rested longest is next, so message IDs come back late."""
+    """Devices that take turns on ports. The port that rested longest is next, so message IDs return late."""
 
     def __init__(self, family: int, peer: Address) -> None:
         super().__init__(family, peer)
@@ -190,7 +190,7 @@ class Ports(Network):
 
 
 class Server(NamedTuple):
-    """Where a server is."""
+    """The address of a server."""
 
     uri: str
     family: int
@@ -198,7 +198,7 @@ class Server(NamedTuple):
 
     @classmethod
     def at(cls, uri: str) -> "Server":
-        """Resolve a URI, ``coap://HOST[:PORT]``; LocalError."""
+        """Resolve a URI, ``coap://HOST[:PORT]``. Raises LocalError."""
         try:
             host, port = parse_uri(uri)
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
@@ -214,7 +214,7 @@ class Server(NamedTuple):
         return Loopback(self.family, self.address) if on_loopback else Ports(self.family, self.address)
 
     def ping(self, seconds: float = 5.0) -> None:
-        """Return when the server answers a CoAP ping (RFC 7252 section 4.3); NoAnswer when it does not."""
+        """Wait until the server answers a CoAP ping (RFC 7252 section 4.3). Raises NoAnswer if it does not."""
         with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
             probe.connect(self.address)
             end = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What a load is: how many devices, how their registrations come, on how bad a link."""
+"""The description of a load: how many devices, how their registrations come, on how bad a link."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,15 +6,15 @@ from dpe_coap.imei import Imei
 from dpe_tools.faults import Faults
 
 MOST_DEVICES = 10_000_000
-"""More than this would not have a loopback address each."""
+"""There are no loopback addresses for more devices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A load, of one process or of all.
+    """The load of one process or of all.
 
-    Its registrations come at random times, ``rate`` a second on average; or ``at_once`` are under way at all times; or,
-    with neither, all come at once. They end when ``registrations`` were begun or, if that is None, after ``duration``.
+    Registrations come at random times, ``rate`` per second on average; or ``at_once`` are under way at all times; or,
+    with neither, all come at once. They end when ``registrations`` have begun or, if that is None, after ``duration``.
     The devices take turns. ``seed`` repeats arrivals and faults.
     """
 
@@ -47,7 +47,7 @@ class Plan:
         return f"{len(self.devices)} devices, {how}"
 
     def share(self, index: int, processes: int) -> "Plan":
-        """Return the part of one of so many processes: its devices are every so-manyth one."""
+        """Return the part of one process, whose devices are every n-th of all, for n processes."""
 
         def part(whole: int | None) -> int | None:
             return None if whole is None else whole // processes + (index < whole % processes)
@@ -63,5 +63,5 @@ class Plan:
 
 
 def imei(number: int) -> Imei:
-    """Return the IMEI of a simulated device: one of the reporting body for tests (00), which no device has."""
+    """Return the IMEI of a simulated device, under the reporting body for tests (00). No real device has it."""
     return Imei.parse(f"0010{number:010d}")

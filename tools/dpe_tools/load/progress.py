@@ -1,4 +1,4 @@
-"""How a load goes on."""
+"""The progress of a load."""
 
 from dpe_tools.load.tally import Tally
 from dpe_tools.progress import ProgressLine
@@ -12,7 +12,7 @@ class Progress(ProgressLine):
         self._title = title
 
     def __call__(self, tally: Tally) -> None:
-        """Show what was counted so far."""
+        """Show the counts so far."""
         self.show(self._line(tally), tally.seconds)
 
     def _line(self, tally: Tally) -> str:

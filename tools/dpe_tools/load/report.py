@@ -11,12 +11,12 @@ from dpe_tools.load.tally import Tally
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 BAR = 40
 BUSY = 0.9
-"""The share of a core from which a process of devices may be what limits the load."""
+"""From this share of a core on, a process of devices may limit the load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a load came to. ``agreement`` is None when the server's store is not at hand."""
+    """The result of a load. ``agreement`` is None if the server's store is not available."""
 
     server: str
     load: str
@@ -27,12 +27,12 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """Registrations that succeeded, a second."""
+        """Successful registrations per second."""
         return self.tally.registered / self.tally.seconds if self.tally.seconds else 0.0
 
     @property
     def succeeded(self) -> float:
-        """Percent of the registrations that ended REGISTERED."""
+        """The percentage of registrations that ended REGISTERED."""
         return 100 * self.tally.registered / self.tally.begun if self.tally.begun else 0.0
 
     @property
@@ -50,7 +50,7 @@ class Report:
         }
 
     def json(self) -> dict[str, Any]:
-        """Return it as a JSON object; times are in seconds, latencies in µs."""
+        """Return the report as a JSON object. Times are in seconds, latencies in µs."""
         tally = self.tally
         return {
             "server": self.server,
@@ -84,7 +84,7 @@ class Report:
         }
 
     def lines(self) -> list[str]:
-        """Return it for a person."""
+        """Return the report as text, line by line."""
         tally = self.tally
         ended = f"{tally.registered} of {tally.begun} registrations ended REGISTERED"
         lines = [
@@ -144,7 +144,7 @@ def _dotted(code: int) -> str:
 
 
 def _bars(histogram: Histogram) -> list[str]:
-    """Draw the latencies of whole registrations, a bar for each power of two."""
+    """Draw the latencies of whole registrations, with a bar for each power of two."""
     powers: dict[int, int] = {}
     for upper, count in histogram:
         powers[upper.bit_length()] = powers.get(upper.bit_length(), 0) + count

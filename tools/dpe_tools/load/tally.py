@@ -13,13 +13,13 @@ class Tally:
     begun: int = 0
     registered: int = 0
     requests: int = 0
-    """REQUESTs that were made: more than registrations where one had to start over."""
+    """REQUESTs that were made. There are more than registrations if one had to start over."""
     first_time: int = 0
     """Registrations that succeeded without starting over."""
     failed: Counter[str] = field(default_factory=Counter)
     """Registrations that did not succeed, by the client's state when they were given up."""
     under_way: Counter[str] = field(default_factory=Counter)
-    """Registrations that go on, by the client's state."""
+    """Registrations under way, by the client's state."""
     refusals: Counter[int] = field(default_factory=Counter)
     """Statuses under a valid security token, other than ok."""
     errors: Counter[int] = field(default_factory=Counter)
@@ -32,20 +32,20 @@ class Tally:
     overflowed: int = 0
     """Datagrams that the kernel dropped because this process did not read them in time."""
     response: Histogram = field(default_factory=Histogram)
-    """From a REQUEST, first sent, to its RESPONSE."""
+    """From the first transmission of a REQUEST to its RESPONSE."""
     confirm: Histogram = field(default_factory=Histogram)
-    """From a SUCCESS, first sent, to its CONFIRM."""
+    """From the first transmission of a SUCCESS to its CONFIRM."""
     registration: Histogram = field(default_factory=Histogram)
     """From the arrival of a registration to its CONFIRM."""
     latest: int = 0
-    """µs by which a registration began later than it should have."""
+    """The greatest delay, in µs, with which a registration began."""
     processor: float = 0.0
     """Seconds of processor time."""
     seconds: float = 0.0
     """From the beginning to the end, or to now."""
 
     def merge(self, other: "Tally") -> None:
-        """Add what another process has counted."""
+        """Add the counts of another process."""
         for one in fields(self):
             mine, theirs = getattr(self, one.name), getattr(other, one.name)
             if one.name in ("latest", "seconds"):

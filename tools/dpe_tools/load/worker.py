@@ -1,7 +1,8 @@
 """A process of a load: its fleet, its sockets, and the pipe to the command.
 
-The command sends a ``Plan`` and gets a ``Tally`` now and then until the plan is over; then comes ``OVER``, and the next
-plan, or None. With ``STOP`` the command ends a plan early. After the last plan the process sends its ``Ledger``.
+The command sends a ``Plan``, and gets a ``Tally`` now and then until the plan is over. Then the process sends ``OVER``,
+and the command the next plan, or None. With ``STOP`` the command ends a plan early. After the last plan, the process
+sends its ``Ledger``.
 """
 
 import gc
@@ -45,7 +46,7 @@ class FromKeys:
 
 @dataclass(frozen=True, slots=True)
 class FromFiles:
-    """Gives out credentials that were read from files."""
+    """Returns credentials that were read from files."""
 
     credentials: list[Credential] = field(repr=False)
 
@@ -58,8 +59,8 @@ Maker = FromKeys | FromFiles
 
 
 def work(pipe: Connection, server: Server, make: Maker, *, keep_ledger: bool) -> None:
-    """Do what the command says until it has no more plans, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which then says STOP
+    """Do what the command says until it has no more plans or has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which then sends STOP
     ledger = Ledger()
 
     def made(number: int) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _carry_out(plan: Plan, fleet: Fleet, network: Network, pipe: Connection) -> 
             told.faults = link.faults
         return told
 
-    # A few sockets are watched with select, whose time-out is exact; that of epoll is in whole ms.
+    # select watches a few sockets with an exact time-out; the time-out of epoll is in whole ms.
     few = len(network.sockets) < MANY
     with selectors.SelectSelector() if few else selectors.DefaultSelector() as selector:
         for one in network.sockets:
