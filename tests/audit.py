@@ -1,4 +1,4 @@
-"""An audit log as tests read it: its lines come some time after the replies, from a thread of its own."""
+"""An audit log as tests read it. Its lines come some time after the replies, from another thread."""
 
 import fcntl
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so, for 30 s at most."""
+    """Wait until a condition holds, for 30 s at most."""
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be so"
@@ -19,12 +19,12 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines that are there."""
+    """Return the current lines."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def first_lines(path: Path, count: int) -> list[dict[str, Any]]:
-    """Return the lines when there are ``count`` of them or more."""
+    """Wait for ``count`` lines or more, and return them."""
     until(lambda: path.exists() and path.read_bytes().count(b"\n") >= count)
     return lines(path)
 

@@ -77,7 +77,7 @@ class Message:
         return cls(message_type, datagram[1], int.from_bytes(datagram[2:4], "big"), token, tuple(options), payload)
 
     def option(self, number: int) -> bytes | None:
-        """The value of an option that is there at most once."""
+        """The value of an option that occurs at most once."""
         values = [value for n, value in self.options if n == number]
         assert len(values) <= 1
         return values[0] if values else None
@@ -109,7 +109,7 @@ def _join(nibble: int, rest: bytes) -> tuple[int, bytes]:
 
 
 class Client:
-    """A socket on loopback that sends datagrams to one server and waits for what comes back."""
+    """A socket on loopback that sends datagrams to one server and waits for its answers."""
 
     _message_ids = itertools.count(1)
 
@@ -130,7 +130,7 @@ class Client:
         self.socket.send(datagram)
 
     def receive(self, timeout: float = 10) -> Message | None:
-        """The next message, or None when there is none in ``timeout`` seconds."""
+        """The next message, or None if none comes in ``timeout`` seconds."""
         self.socket.settimeout(timeout)
         try:
             return Message.parse(self.socket.recv(65535))
@@ -140,7 +140,7 @@ class Client:
     def request(
         self, code: int, options: Options, payload: bytes = b"", *, type: int = CON, message_id: int | None = None
     ) -> Message:
-        """Send a request and return the response to it; a separate one is acknowledged."""
+        """Send a request and return its response. A separate response is acknowledged."""
         if message_id is None:
             message_id = next(self._message_ids) & 0xFFFF
         token = message_id.to_bytes(2, "big")

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 
-settings.register_profile("dpe", deadline=None)  # no test fails for the time that it takes
+settings.register_profile("dpe", deadline=None)  # no test fails because it takes long
 settings.load_profile("dpe")
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that they start.
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and everything that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,14 +29,14 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def vectors() -> dict[str, Any]:
-    """The test vectors of DPE-1; byte strings are in hex."""
+    """The test vectors of DPE-1. Byte strings are in hex."""
     loaded: dict[str, Any] = json.loads((ROOT / "tests" / "vectors" / "dpe1-vectors.json").read_text(encoding="utf-8"))
     return loaded
 
 
 @pytest.fixture(scope="session")
 def require_tool() -> Callable[[str], str]:
-    """A function from a program's name to its path; skips the test when there is none, or fails it when CI=true."""
+    """A function from a program's name to its path. Without the program, the test is skipped, or fails if CI=true."""
 
     def require(name: str) -> str:
         here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -58,7 +58,7 @@ def micropython() -> str:
 
 
 def missing(what: str) -> NoReturn:
-    """Skip the test that asks, or fail it in continuous integration."""
+    """Skip the calling test, or fail it in continuous integration."""
     if os.environ.get("CI") == "true":
         pytest.fail(what, pytrace=False)
     pytest.skip(what)

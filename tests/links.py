@@ -1,4 +1,4 @@
-"""A link without a socket: a test puts datagrams in, and reads those that come out."""
+"""A link without a socket: a test puts datagrams in, and reads the ones that come out."""
 
 import asyncio
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class FakeLink:
         self.sent += zip(datagrams, endpoints, strict=True)
 
     def put(self, *datagrams: bytes, endpoint: Endpoint = b"peer") -> None:
-        """Let a batch of datagrams come from one endpoint."""
+        """Let a batch of datagrams arrive from one endpoint."""
         self.received(datagrams, [endpoint] * len(datagrams))
 
     def taken(self) -> list[tuple[bytes, Endpoint]]:
@@ -47,7 +47,7 @@ def _drop(datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
 
 
 async def settle() -> None:
-    """Let the event loop turn until no other task is left and nothing more happens by itself."""
+    """Run the event loop until no other task is left and nothing more happens by itself."""
     while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  # a turn is what is waited for
         await asyncio.sleep(0)
     for _ in range(3):
@@ -55,5 +55,5 @@ async def settle() -> None:
 
 
 def never_separate() -> Any:
-    """Let the aiocoap endpoint take its time: on a busy machine it would acknowledge first, and answer later."""
+    """Give the aiocoap endpoint time. On a busy machine it would acknowledge first, and answer later."""
     return patch.object(TransportTuning, "EMPTY_ACK_DELAY", 60)

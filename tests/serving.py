@@ -1,4 +1,4 @@
-"""An event loop in a thread, so that a test can ask a server in the same process over a blocking socket."""
+"""An event loop in a thread, so that a test can talk to a server in the same process over a blocking socket."""
 
 import asyncio
 import socket

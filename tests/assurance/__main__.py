@@ -1,4 +1,4 @@
-"""``./tools/assure NAME OPTIONS``: run an instrument, which is a module beside this one with a ``main``."""
+"""``./tools/assure NAME OPTIONS``: runs an instrument, which is a module beside this one that has a ``main``."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ def instruments() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 0 done, 1 something was found, 2 wrong usage."""
+    """Run the instrument. Return the exit status: 0 done, 1 something was found, 2 wrong usage."""
     known = instruments()
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, known), default=0)

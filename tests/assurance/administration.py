@@ -1,4 +1,4 @@
-"""Commands that administer the machine: mounts, links, namespaces."""
+"""Commands that administer the machine: mounts, network links, namespaces."""
 
 import subprocess
 from collections.abc import Collection
@@ -7,7 +7,7 @@ from dpe_coap.errors import LocalError
 
 
 def call(*command: str, good: Collection[int] = (0,)) -> str:
-    """Carry out a command and return what it prints; LocalError without it, or when its status is no ``good`` one."""
+    """Run a command and return what it prints. Raises LocalError if it is missing, or its status is not ``good``."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

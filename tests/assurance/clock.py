@@ -1,9 +1,9 @@
-"""A wall clock that jumps by ten years, forth and back, under a real server that is registering devices.
+"""A wall clock that jumps by ten years, back and forth, under a real server that is registering devices.
 
-libfaketime shows the server another time of day, which changes while it runs; the monotonic clock stays the true one.
-Now and then the server is killed, and starts at whatever time it is then. With sessions without end, and with some of
-an hour: each ends when its hour is over by the server's clock and not before, every registration wins over the one
-before, CONFIRM says the lifetime that the policy says, and the server has nothing to say.
+libfaketime shows the server another time of day, which changes while it runs. The monotonic clock stays true. Now and
+then the server is killed, and starts at the changed time. This is done with sessions without end, and with sessions of
+an hour. A session ends when its hour is over by the server's clock, and not before. Every registration wins over the
+previous one, CONFIRM has the lifetime of the policy, and the server logs nothing.
 """
 
 import random
@@ -26,15 +26,15 @@ YEARS = 10 * 365 * 24 * HOUR
 """Seconds in ten years."""
 OFFSETS = (YEARS, -YEARS, 0, HOUR, -HOUR)
 KILLED = 0.3
-"""The share of jumps after which the server is killed, too."""
+"""The share of jumps after which the server is killed."""
 LIBRARY = "faketime/libfaketimeMT.so.1"
-"""Below /usr/lib, or a folder of it that is named for the machine's kind."""
+"""Below /usr/lib, or below a folder there that is named after the architecture."""
 MOST_APART = 1.0
-"""Seconds between two looks at a clock, one of them by another process."""
+"""The most seconds between two readings of a clock, one of them by another process."""
 
 
 class FakeClock:
-    """The time of day that programs see which run ``within``; LocalError without libfaketime."""
+    """The time of day that programs see if they run ``within``. Raises LocalError without libfaketime."""
 
     def __init__(self, file: Path) -> None:
         libraries = [*Path("/usr/lib").glob(LIBRARY), *Path("/usr/lib").glob(f"*/{LIBRARY}")]
@@ -59,17 +59,17 @@ class FakeClock:
         self.offset = offset
 
     def time(self) -> float:
-        """Return what it shows: Unix time in seconds."""
+        """Return the time that programs see, as Unix time in seconds."""
         return time.time() + self.offset
 
     @staticmethod
     def clean_up_after(pid: int) -> None:
-        """Remove what the library leaves of a process that was killed."""
+        """Remove what the library leaves behind when a process is killed."""
         for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
             (Path("/dev/shm") / name).unlink(missing_ok=True)
 
     def check(self) -> None:
-        """See that a program sees this time of day, and the true monotonic clock; LocalError."""
+        """Check that a program sees this time of day and the true monotonic clock. Raises LocalError."""
         look = "import time; print(time.time(), time.monotonic())"
         began = self.time(), time.monotonic()
         done = subprocess.run([*self.within, sys.executable, "-c", look], capture_output=True, text=True, check=True)
@@ -91,7 +91,7 @@ class Report:
     compared: int = 0
     asked_again: int = 0
     ended: int = 0
-    """Those of them whose session was over."""
+    """How many of these devices had a session that was over."""
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -114,7 +114,7 @@ HEAD = f"{'sessions':<12}" + "".join(f"{name:>14}" for name in COLUMNS)
 
 
 def run(lifetime: int | None, jumps: int, seed: int, folder: Path) -> Report:
-    """Carry out so many jumps with a new server in ``folder``; LocalError when that cannot be."""
+    """Make the jumps, with a new server in ``folder``. Raises LocalError if that is impossible."""
     report = Report(lifetime)
     source = random.Random(seed)
     clock = FakeClock(folder / "clock")

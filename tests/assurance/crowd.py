@@ -1,7 +1,7 @@
-"""Devices that register with a real server without end, and what they must find there whatever has happened to it.
+"""Devices that register with a real server again and again, and what they must find there whatever has happened to it.
 
-They are the fleet of `dpe load`: the device client's own core, each with storage and an address of its own. Beside it a
-witness notes what each of them knows.
+They are the fleet of `dpe load`: each runs the device client's own core, with its own storage and address. A witness
+notes what each of them knows.
 """
 
 import random
@@ -33,9 +33,9 @@ from tests import coap
 from tests.assurance.witness import Known, Overheard, Witness
 
 ACK_TIMEOUT, BACKOFF = 100, 200
-"""Of the devices, in ms: a twentieth of CoAP's, so that they are back soon after the server is."""
+"""The devices' ACK_TIMEOUT in ms: a twentieth of CoAP's, so that they are back soon after the server."""
 ASKED_AGAIN = 64
-"""The most devices whose SUCCESS is sent again in one check."""
+"""For how many devices SUCCESS is sent again in one check, at most."""
 FIRST_EPHEMERAL = 32_768
 PATIENCE = 20
 """How often a SUCCESS that gets 5.03 is sent again."""
@@ -44,9 +44,9 @@ PATIENCE = 20
 class Crowd:
     """``devices`` that take turns to register with the server of ``state`` at 127.0.0.1:``port``.
 
-    So many ``at_once``, or at random times, ``rate`` a second. ``ack_timeout`` and ``backoff`` are theirs, in ms.
-    On a bad link, if there are ``faults``. The server's sessions live for ``lifetime`` (seconds; None: without end) by
-    its clock, which shows ``wall``.
+    ``at_once`` register at the same time, or they come at random times, ``rate`` per second. ``ack_timeout`` and
+    ``backoff`` are the devices', in ms. With ``faults``, the link is bad. The server's sessions live for ``lifetime``
+    (seconds; None means without end) by its clock, which shows ``wall``.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Crowd:
         self.uri = f"coap://127.0.0.1:{port}"
         self.tally = Tally()
         self.ended = 0
-        """How often a SUCCESS that was sent again was that of a session that had ended."""
+        """How often the session of a repeated SUCCESS had ended."""
         self._seed = seed
         self._lifetime = lifetime
         self._wall = wall
@@ -77,7 +77,7 @@ class Crowd:
             registrations=None,
             at_once=at_once,
             rate=rate,
-            timeout=7200.0,  # after many failures a device waits for long
+            timeout=7200.0,  # after many failures, a device waits long
             seed=str(seed),
             faults=faults or Faults(),
             ack_timeout=ack_timeout,
@@ -90,7 +90,7 @@ class Crowd:
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open the sockets, and let registrations come from now on."""
+        """Open the sockets, and begin to register."""
         network = self._cleanup.enter_context(Server.at(self.uri).network())
         self._sockets = network.sockets
         self._selector = self._cleanup.enter_context(selectors.SelectSelector())
@@ -112,7 +112,7 @@ class Crowd:
 
     @property
     def unavailable(self) -> int:
-        """How many RESPONSEs have said, under a valid security token, that the server cannot register anybody now."""
+        """How many RESPONSEs with a valid security token have said that the server is unavailable."""
         return self.tally.refusals[Status.UNAVAILABLE] + self._fleet.tally.refusals[Status.UNAVAILABLE]
 
     @property
@@ -132,7 +132,7 @@ class Crowd:
         return self._fleet.tally
 
     def whole(self) -> Tally:
-        """Return what was counted from the start on."""
+        """Return the counts since the start."""
         whole = Tally()
         for part in (self.tally, self._fleet.tally):
             whole.merge(part)
@@ -143,17 +143,17 @@ class Crowd:
         self._due = self._fleet.step()
 
     def work(self, seconds: float) -> None:
-        """Register for so long."""
+        """Let the devices register for so many seconds."""
         self._step_until(time.monotonic() + seconds)
 
     def work_until_registered(self, count: int) -> None:
-        """Register until so many more have succeeded."""
+        """Let the devices register until so many more registrations have succeeded."""
         wanted = self.registered + count
         while self.registered < wanted:
             self._step()
 
     def work_until_refused(self, count: int, seconds: float) -> list[str]:
-        """Register until so many more were told that the server is not available; that takes too long: say so."""
+        """Let the devices register until so many more are told that the server is unavailable. Report a long wait."""
         end = time.monotonic() + seconds
         before = self.unavailable
         while self.unavailable < before + count:
@@ -163,7 +163,7 @@ class Crowd:
         return []
 
     def all_register(self) -> list[str]:
-        """Have what is under way succeed, and every device register once more; return what is wrong: none may fail."""
+        """Let everything under way succeed, and every device register once more. Return what went wrong."""
         self._fleet.begin_no_more()
         self._finish()
         devices = len(self._plan.devices)
@@ -175,7 +175,7 @@ class Crowd:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """Have nothing under way meanwhile."""
+        """Let nothing be under way meanwhile."""
         self._fleet.begin_no_more()
         self._finish()
         yield
@@ -199,9 +199,9 @@ class Crowd:
     # -- what must hold --
 
     def compare(self, *, whole: bool = True) -> tuple[int, list[str]]:
-        """Look up each device that was ever REGISTERED; return how many, and where the store is against what it knows.
+        """Look up each device that was ever REGISTERED. Return how many, and where the store contradicts a device.
 
-        With ``whole``, every row and page is looked at, too.
+        With ``whole``, every row and page of the database is checked, too.
         """
         at_rest = self.state.at_rest
         names = {number: at_rest.device_id(imei(number)) for number in self._witness.known}
@@ -228,7 +228,7 @@ class Crowd:
         return len(names), wrong
 
     def ask_again(self, most: int = ASKED_AGAIN) -> tuple[int, list[str]]:
-        """Send again the SUCCESS of devices at rest; return of how many, and who did not get the very same CONFIRM."""
+        """Repeat the SUCCESS of devices at rest. Return for how many, and which did not get the very same CONFIRM."""
         resting = [number for number, known in self._witness.known.items() if not known.since]
         asked = self._random.sample(resting, min(most, len(resting)))
         wrong = []
@@ -246,7 +246,7 @@ class Crowd:
         return len(asked), wrong
 
     def _ended(self, known: Known) -> tuple[bool, bool]:
-        """Say whether the device's session has ended, if it was established first and if last it can have been."""
+        """Return whether the device's session has ended, by the earliest and by the latest time of its beginning."""
         if self._lifetime is None:
             return False, False
         first, last = known.between
@@ -254,7 +254,7 @@ class Crowd:
         return first + self._lifetime <= now, last + self._lifetime <= now
 
     def recorded(self) -> Iterator[bytes]:
-        """Yield the last REQUEST and SUCCESS of each device, as somebody has them who has listened."""
+        """Yield the last REQUEST and SUCCESS of each device, as an eavesdropper has them."""
         for sent in self._witness.sent.values():
             for datagram in sent.values():
                 payload = coap.Message.parse(datagram).payload
@@ -275,16 +275,16 @@ class Crowd:
 
 
 def steady_port() -> int:
-    """Return a free UDP port that the kernel gives to nobody who does not ask for it: a server may come back to it."""
+    """Return a free UDP port that the kernel gives to nobody unasked, so that a server can return to it."""
     while True:
-        port = random.randrange(20_000, FIRST_EPHEMERAL)  # not from the seed: two runs may be side by side
+        port = random.randrange(20_000, FIRST_EPHEMERAL)  # not from the seed, because two runs may be side by side
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
 
 
 def open_state(folder: Path, *, policy: str | None = None, retry_after: int | None = None) -> StateDir:
-    """Make a state directory in ``folder``, with this policy and ``retry_after`` (seconds) if not the usual ones."""
+    """Make a state directory in ``folder``, with this policy and this ``retry_after`` (seconds), if given."""
     state = StateDir.create(folder / "state", "assurance", "coap://127.0.0.1")
     if policy is not None:
         state.policy_path.write_text(policy, encoding="utf-8")

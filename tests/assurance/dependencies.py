@@ -1,4 +1,4 @@
-"""The packages that this project stands on: pinned by hash, licensed, not withdrawn, without a known vulnerability?"""
+"""The packages that this project depends on: pinned by hash, licensed, not withdrawn, without known vulnerabilities?"""
 
 import argparse
 import json
@@ -13,10 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCKS = tuple(sorted(path.stem for path in (ROOT / "requirements").glob("*.txt")))
-"""The files in requirements/; ``run`` is for those who install the product."""
+"""The files in requirements/. ``run`` is for users who install the product."""
 
 LICENCES = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"}
-"""SPDX names of licences under which what is installed with the product may be."""
+"""SPDX names of the licences that packages installed with the product may have."""
 _CLASSIFIERS = {
     "License :: OSI Approved :: MIT License": "MIT",
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
@@ -37,11 +37,11 @@ class Pin:
     name: str
     version: str
     hashes: int
-    """How many files of it may be installed."""
+    """How many of its files may be installed."""
 
 
 def pins(lock: str) -> list[Pin]:
-    """Read the text of a lock file; ValueError when there is something in it that is no pin."""
+    """Read the text of a lock file. Raises ValueError if it contains anything but pins."""
     text = "\n".join(line for line in lock.splitlines() if not line.lstrip().startswith("#"))
     found, end = [], 0
     for match in _PIN.finditer(text):
@@ -60,7 +60,7 @@ def read_locks() -> dict[str, list[Pin]]:
 
 
 def unhashed(locks: Mapping[str, Sequence[Pin]]) -> Iterator[str]:
-    """Yield what is wrong with pins: none in a file, or one that any file would satisfy."""
+    """Yield what is wrong with pins: a file without pins, or a pin that any file would satisfy."""
     for name, found in locks.items():
         if not found:
             yield f"requirements/{name}.txt pins nothing"
@@ -70,7 +70,7 @@ def unhashed(locks: Mapping[str, Sequence[Pin]]) -> Iterator[str]:
 
 
 def licence(of: Distribution) -> str:
-    """Return the licence that a package declares, as an SPDX expression, or what it says instead."""
+    """Return the licence that a package declares, as an SPDX expression or in its own words."""
     declared = of.metadata["License-Expression"]
     if declared:
         return declared
@@ -79,13 +79,13 @@ def licence(of: Distribution) -> str:
 
 
 def is_allowed(expression: str) -> bool:
-    """Say whether a licence is one of those allowed: all of its parts, or with OR one of them."""
+    """Return whether a licence is allowed: all of its parts or, with OR, one of them."""
     ways = expression.replace("(", "").replace(")", "").split(" OR ")
     return any(set(way.split(" AND ")) <= LICENCES for way in ways)
 
 
 def unlicensed(run: Sequence[Pin]) -> Iterator[str]:
-    """Yield those of the installed packages whose licence is not allowed, or that are not there to be asked."""
+    """Yield the packages whose licence is not allowed, and the packages that are not installed."""
     for pin in run:
         try:
             found = distribution(pin.name)
@@ -97,9 +97,9 @@ def unlicensed(run: Sequence[Pin]) -> Iterator[str]:
 
 
 def withdrawn(lock: Path, *options: str) -> Iterator[str]:
-    """Yield the packages of a lock file that the index has withdrawn (yanked), or that it could not be asked.
+    """Yield the packages of a lock file that the index has withdrawn (yanked), or about which it had no answer.
 
-    ``options`` are pip's.
+    ``options`` are options of pip.
     """
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
     with tempfile.TemporaryDirectory() as nowhere:
@@ -112,7 +112,7 @@ def withdrawn(lock: Path, *options: str) -> Iterator[str]:
 
 
 def vulnerable(report: str) -> Iterator[str]:
-    """Yield what pip-audit's report (JSON) says: the vulnerabilities, and which packages could not be asked for."""
+    """Yield what pip-audit's report (JSON) says: vulnerabilities, and packages about which it had no answer."""
     skipped = []
     for package in json.loads(report)["dependencies"]:
         if "skip_reason" in package:
@@ -125,7 +125,7 @@ def vulnerable(report: str) -> Iterator[str]:
 
 
 def audit(lock: Path) -> Iterator[str]:
-    """Yield what pip-audit finds in a lock file. It is installed first, from its own."""
+    """Yield what pip-audit finds in a lock file. pip-audit is installed first, from its own lock file."""
     folder = ROOT / ".cache" / "venv-audit"
     if subprocess.run([ROOT / "tools" / "venv", folder, "build", "audit"], check=False).returncode:
         yield f"{lock.name}: could not be asked for: pip-audit could not be installed"
@@ -140,7 +140,7 @@ def audit(lock: Path) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0 when all is well; 1 when something is found, or could not be asked."""
+    """Return the exit status: 0 if nothing is found, 1 if something is found or could not be asked."""
     parser = argparse.ArgumentParser(
         prog="./tools/assure dependencies",
         description="Checks the lock files: hashes, licences, versions withdrawn, known vulnerabilities (pip-audit).",

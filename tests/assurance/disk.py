@@ -1,10 +1,10 @@
 """A disk that is full, or fails, under a real server that is registering devices.
 
-Three troubles, each on a small file system of its own: a tmpfs that another file fills, a tmpfs that the load itself
-fills, and an ext4 that the kernel makes read-only after an error. Then devices are told under a valid security token to
-come back, nobody gets a CONFIRM that the database does not hold, and what is durable is still confirmed again. With
-room again, the same server goes on and every device registers; after the error, the same is true of a server on the
-repaired file system. Needs root, to mount.
+There are three troubles, each on a small file system of its own: another file fills a tmpfs, the load itself fills a
+tmpfs, and the kernel makes an ext4 read-only after an error. Then devices are told, under a valid security token, to
+come back. Nobody gets a CONFIRM that the database does not hold, and what is durable is still confirmed again. When
+there is room again, the same server goes on and every device registers. After the error, the same is true of a server
+on the repaired file system. Needs root, to mount.
 """
 
 from collections import Counter
@@ -21,11 +21,11 @@ from tests.assurance.administration import call
 from tests.assurance.crowd import Crowd, open_state, steady_port
 
 REFUSED = 10
-"""Devices that must have been told to come back."""
+"""So many devices must be told to come back."""
 SECONDS = 60
-"""In which they must."""
+"""Seconds in which that must happen."""
 EXPECTED = {"5.03"}
-"""The only errors that a device may see, and 4.01 where the server was started again while it registered."""
+"""The only errors that a device may see, besides 4.01 if the server was restarted while the device registered."""
 SMALL = "2m"
 LARGE = "64m"
 IMAGE = 64 << 20
@@ -38,7 +38,7 @@ class Report:
     trouble: str
     rounds: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """Of registrations that succeeded, of RESPONSEs that said unavailable, and of error responses by CoAP code."""
+    """Of successful registrations, of RESPONSEs that said unavailable, and of error responses by CoAP code."""
     compared: int = 0
     asked_again: int = 0
     faults: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def _on_tmpfs(place: Path, size: str) -> AbstractContextManager[Path]:
 
 
 class _Trial:
-    """A server on a state directory, and its crowd."""
+    """A server on a state directory, and its devices."""
 
     def __init__(self, report: Report, state: StateDir, log: Path, devices: int, seed: int) -> None:
         self.report = report
@@ -82,7 +82,7 @@ class _Trial:
         self.crowd.work_until_registered(100)
 
     def in_trouble(self, *, compare: bool = True) -> None:
-        """Go on until devices are refused, and see that nothing else is wrong."""
+        """Go on until devices are refused, and check that nothing else is wrong."""
         report, crowd = self.report, self.crowd
         report.faults += crowd.work_until_refused(REFUSED, SECONDS)
         if compare:
@@ -98,7 +98,7 @@ class _Trial:
         self.report.faults += wrong
 
     def recovered(self, *, anew: bool = False) -> None:
-        """See that every device registers, and note how it went."""
+        """Check that every device registers, and note how it went."""
         report, crowd = self.report, self.crowd
         report.faults += crowd.all_register()
         self.compare()
@@ -118,7 +118,7 @@ def _trial(report: Report, folder: Path, place: Path, devices: int, seed: int) -
 
 
 def fill_by_another(rounds: int, seed: int, folder: Path) -> Report:
-    """Have another file take all the room, and go."""
+    """Let another file take all the room, then remove it."""
     report = Report("full, by another file")
     with _on_tmpfs(folder / "disk", LARGE) as place, _trial(report, folder, place, 200, seed) as trial:
         for _ in range(rounds):
@@ -143,7 +143,7 @@ def _fill(path: Path) -> None:
 
 
 def fill_by_load(rounds: int, seed: int, folder: Path) -> Report:
-    """Have the registrations take all the room there is, and give them more."""
+    """Let the registrations take all the room, then give them more."""
     report = Report("full, by the load")
     for number in range(rounds):
         (part := folder / str(number)).mkdir()
@@ -155,7 +155,7 @@ def fill_by_load(rounds: int, seed: int, folder: Path) -> Report:
 
 
 def fail(rounds: int, seed: int, folder: Path) -> Report:
-    """Have the kernel find an error on the file system, which it then makes read-only; repair it, and start again."""
+    """Let the kernel find an error on the file system and make it read-only. Repair it, and start again."""
     report = Report("read-only, by an error")
     image, place, log = folder / "image", folder / "disk", folder / "log"
     with image.open("wb") as file:
@@ -169,9 +169,9 @@ def fail(rounds: int, seed: int, folder: Path) -> Report:
                 trial.warm_up()
                 with (
                     trial.crowd.resting()
-                ):  # Linux's fdatasync may say 0 for a write that such an error just takes away
+                ):  # Linux's fdatasync may return 0 for a write that such an error has just removed
                     Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("1", encoding="ascii")
-                trial.in_trouble(compare=False)  # only who had the database open can read it now
+                trial.in_trouble(compare=False)  # only a process that had the database open can read it now
             if trial.server.process.returncode != 0:
                 report.faults.append(f"the server ended with status {trial.server.process.returncode}")
             call("e2fsck", "-fp", str(image), good=(0, 1))  # 1: it has repaired something
@@ -183,7 +183,7 @@ def fail(rounds: int, seed: int, folder: Path) -> Report:
 
 @contextmanager
 def _on_ext4(image: Path, place: Path) -> Iterator[str]:
-    """Mount the image, and give the name of its device."""
+    """Mount the image, and return the name of its device."""
     with _mounted(place, "-o", "loop,errors=remount-ro", str(image)):
         yield Path(call("findmnt", "-no", "SOURCE", str(place))).name
 

@@ -1,10 +1,11 @@
 """A flood of forged, replayed and valid messages at ten times a server's capacity, and what it does to honest devices.
 
-The server has one core; the flood and the honest devices share another. First the server's capacity is measured, then
-honest devices register at a steady rate, without a flood and with one: a fifth each of REQUESTs with a forged handle,
-REQUESTs with a forged MAC, recorded REQUESTs, recorded SUCCESSes, and fresh valid REQUESTs that are never confirmed.
-It comes from so many --sources. The devices keep to CoAP's times; their rate is how many complete a second, beside
-how many arrive. In the end every device that is REGISTERED is compared with the database.
+The server has one core; the flood and the honest devices share another. First the server's capacity is measured. Then
+honest devices register at a steady rate, without a flood and with one. The flood has five kinds of message, a fifth
+each: REQUESTs with a forged handle, REQUESTs with a forged MAC, recorded REQUESTs, recorded SUCCESSes, and fresh valid
+REQUESTs that are never confirmed. It comes from --sources addresses. The devices keep to CoAP's times. Their rate is
+how many complete per second, compared with how many arrive. In the end every device that is REGISTERED is compared with
+the database.
 """
 
 import json
@@ -27,11 +28,11 @@ from tests.assurance.crowd import Crowd, open_state, steady_port
 
 KINDS = ("forged handle", "forged MAC", "replayed REQUEST", "replayed SUCCESS", "valid REQUEST")
 FIRST_SOURCE = "127.128.0.0"
-"""Of the flood's; the devices have other addresses."""
+"""The flood's addresses begin here. The devices have others."""
 WARM_UP = 200
-"""Registrations, which the flood then replays."""
+"""How many registrations the flood has recorded."""
 INSIDERS = 1000
-"""Devices whose keys the flood has."""
+"""For how many devices the flood has the keys."""
 CAPACITY_SECONDS = 4.0
 CAPACITY_WINDOW = 64
 SERVER, OTHERS = 1, 0
@@ -43,24 +44,24 @@ class Settings:
     """What to do."""
 
     times: float = 10.0
-    """The flood's datagrams a second, in the server's capacity of messages a second."""
+    """The flood's rate in datagrams, as a multiple of the server's capacity in messages."""
     rate: float = 200.0
-    """Honest devices that arrive a second."""
+    """How many honest devices arrive per second."""
     seconds: float = 60.0
-    """For which both are measured, with a flood and without."""
+    """Seconds of each measurement, with a flood and without."""
     settle: float = 30.0
     """Seconds of flood before it is measured."""
     sources: int = 1
     weights: tuple[int, ...] = (1,) * len(KINDS)
     ack_timeout: int = 2000
     backoff: int = 5000
-    """Of the devices, in ms: CoAP's and the client's own."""
+    """The devices' times in ms: CoAP's, and the client's own."""
     seed: int = 1
 
 
 @dataclass(slots=True)
 class Measured:
-    """What was seen for some time."""
+    """What was seen in one measurement."""
 
     seconds: float
     arrived: int
@@ -69,15 +70,15 @@ class Measured:
     p99: float
     """Milliseconds from the arrival of a device to CONFIRM."""
     dropped: int
-    """Datagrams that the kernel did not put into the server's socket, as it was full."""
+    """Datagrams that the kernel dropped because the server's socket was full."""
     errors: int
-    """Error responses that devices got: 5.03, and no other there should be."""
+    """Error responses that devices got. There should be none but 5.03."""
     resident: list[int] = field(default_factory=list)
     """Bytes of the server's memory, second by second."""
 
     @property
     def share(self) -> float:
-        """Completions for an arrival."""
+        """How many devices completed, of those that arrived."""
         return self.completed / self.arrived if self.arrived else 0.0
 
     def __str__(self) -> str:
@@ -96,9 +97,9 @@ class Report:
     """What was found."""
 
     capacity: float = 0.0
-    """Messages a second."""
+    """Messages per second."""
     offered: float = 0.0
-    """Datagrams of the flood a second."""
+    """Datagrams of the flood per second."""
     calm: Measured | None = None
     flooded: Measured | None = None
     compared: int = 0
@@ -106,7 +107,7 @@ class Report:
 
     @property
     def ratio(self) -> float:
-        """The honest devices' rate with the flood, in that without."""
+        """The honest devices' rate with the flood, divided by their rate without it."""
         assert self.calm is not None
         assert self.flooded is not None
         return self.flooded.share / self.calm.share
@@ -126,7 +127,7 @@ class Report:
 
 
 def run(settings: Settings, folder: Path) -> Report:
-    """Measure a new server in ``folder``; LocalError when that cannot be."""
+    """Measure a new server in ``folder``. Raises LocalError if that is impossible."""
     report = Report()
     state = open_state(folder)
     devices = folder / "devices"
@@ -178,7 +179,7 @@ def run(settings: Settings, folder: Path) -> Report:
 
 @contextmanager
 def _pinned(core: int | None) -> Iterator[None]:
-    """Have this process on one core meanwhile."""
+    """Keep this process on one core meanwhile."""
     before = os.sched_getaffinity(0)
     if core is not None:
         os.sched_setaffinity(0, {core})

@@ -1,9 +1,9 @@
 """kill -9 of a real server at random moments of a load, again and again; every device still finds its one row.
 
-The moments are drawn from the seed: while the server commits, and while it starts. With --workers one worker is killed,
-or the first process, or all of them. After each kill the server starts again on what is there, and then: a device that
-is REGISTERED has its row, with its Client ID, keys and CONFIRM; no device has two; the database is whole; and SUCCESS,
-sent again, gets the very same CONFIRM. In the end every device registers once more.
+The moments are drawn from the seed: while the server commits, and while it starts. With --workers, one worker is
+killed, or the first process, or all of them. After each kill, the server starts again on what is there. Then a device
+that is REGISTERED must have its row, with its Client ID, keys and CONFIRM. No device may have two rows, the database
+must be whole, and SUCCESS, sent again, must get the very same CONFIRM. In the end every device registers once more.
 """
 
 import os
@@ -28,25 +28,25 @@ from tests.assurance.crowd import Crowd, open_state, steady_port
 from tests.end_to_end.processes import children
 
 START = 0.4
-"""Seconds: while it starts, a server is killed within this time."""
+"""Seconds within which a starting server is killed."""
 STARTING = 0.1
-"""The share of kills that come so early."""
+"""The share of kills that hit a starting server."""
 MOMENT = 0.02
 """Seconds: about two commits."""
 MANY_ROWS = 10_000
-"""With more, every row is looked at in the end alone."""
+"""If there are more rows, all are checked only in the end."""
 LOOK = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to do. A server that serves is killed within so many registrations as ``load`` says, and some ms."""
+    """What to do. A serving server is killed within ``load`` registrations, and some ms."""
 
     kills: int = 300
     seed: int = 1
     workers: int = 1
     replaced: int = 0
-    """How often, after that, one worker is killed that has run for long, so that the server replaces it."""
+    """How often, after that, a worker that has run for long is killed, so that the server replaces it."""
     devices: int = 300
     at_once: int = 48
     rows: int = 0
@@ -60,10 +60,10 @@ class Report:
     kills: Counter[str] = field(default_factory=Counter)
     registrations: int = 0
     compared: int = 0
-    """Devices, summed over all comparisons."""
+    """Devices, summed up over all comparisons."""
     asked_again: int = 0
     starts: list[float] = field(default_factory=list)
-    """Seconds from the start of the process to its answer, each on a database that a kill has left."""
+    """Seconds from the start of the process to its first answer, each on a database that a kill has left."""
     logs: list[int] = field(default_factory=list)
     """Bytes of the write-ahead log at each start."""
     rows: int = 0
@@ -124,7 +124,7 @@ class _Run:
         return ServerProcess(self._state.path, self._log, port=self._port, options=options)
 
     def _start(self, server: ServerProcess, crowd: Crowd) -> None:
-        """Start it, sometimes killing it meanwhile; the devices do not wait."""
+        """Start the server, and sometimes kill it meanwhile. The devices do not wait."""
         write_ahead = self._state.path / "dpe.sqlite-wal"
         if self.report.kills and self._random.random() < STARTING:
             server.begin()
@@ -146,7 +146,7 @@ class _Run:
         self._kill(server, self._random.choice(kinds))
 
     def _kill(self, server: ServerProcess, kind: str) -> None:
-        """Kill it, and wait until nothing is left of it."""
+        """Kill the server, and wait until no process of it is left."""
         pid = server.process.pid
         if kind == "one worker":
             os.kill(self._random.choice(children(pid)), signal.SIGKILL)  # it is young, so the server ends
@@ -158,7 +158,7 @@ class _Run:
         self.report.kills[kind] += 1
 
     def _replace_one(self, server: ServerProcess, crowd: Crowd) -> None:
-        """Kill a worker that has run for long: the server starts another, and the devices go on."""
+        """Kill a worker that has run for long. The server starts another, and the devices go on."""
         crowd.work(STEADY + self._random.random())
         before = children(server.process.pid)
         os.kill(self._random.choice(before), signal.SIGKILL)
@@ -187,7 +187,7 @@ def _await_end(server: ServerProcess) -> None:
 
 
 def _end(server: ServerProcess) -> None:
-    """End what may still run, after a fault too."""
+    """End what may still run, even after a fault."""
     with suppress(ProcessLookupError):
         os.killpg(server.process.pid, signal.SIGTERM)
     server.stop()
@@ -198,7 +198,7 @@ def _say(text: str) -> None:
 
 
 def run(settings: Settings, folder: Path) -> Report:
-    """Carry it out in ``folder``."""
+    """Carry the kills out in ``folder``."""
     one = _Run(settings, folder)
     one.carry_out()
     return one.report

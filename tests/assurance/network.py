@@ -1,9 +1,9 @@
 """Registrations over a bad network between two hosts: loss, duplication, reordering and corruption, at several rates.
 
-The hosts are two network namespaces with a link of their own; the kernel's netem makes the link bad where it has that,
-else `dpe load` draws the same faults from the seed. Without the right to make namespaces both are on 127.0.0.1. Every
-device is the device client's own core; every one that is REGISTERED is looked up in the server's database, all must
-register in the end, and the server may have nothing to say in its log.
+The hosts are two network namespaces with a link of their own. The kernel's netem makes the link bad; without netem,
+`dpe load` draws the same faults from the seed. Without the right to make namespaces, both hosts are on 127.0.0.1. Every
+device runs the device client's own core. Every one that is REGISTERED is looked up in the server's database, all must
+register in the end, and the server must log nothing.
 """
 
 import json
@@ -31,7 +31,7 @@ CORRUPTION = 0.01
 ACK_TIMEOUT = 0.2
 """Seconds: a tenth of CoAP's."""
 TIMEOUT = 600
-"""Seconds in which a registration must succeed, with as many attempts as it takes."""
+"""Seconds in which a registration must succeed, in any number of attempts."""
 HOSTS = ("198.18.0.1", "198.18.0.2")
 """The server and the devices (RFC 2544: for tests of networks), each alone in a namespace with the other."""
 
@@ -57,7 +57,7 @@ class Hosts:
 
 @contextmanager
 def namespaces() -> Iterator[Hosts]:
-    """Make two network namespaces with a link between them; LocalError where that cannot be."""
+    """Make two network namespaces with a link between them. Raises LocalError if that is impossible."""
     name = f"dpe-{os.getpid()}-{next(_numbers)}"
     spaces = [f"{name}-s", f"{name}-d"]
     with ExitStack() as undo:
@@ -84,13 +84,18 @@ def _inside(space: str) -> Sequence[str]:
 
 
 def make_bad(hosts: Hosts, loss: float) -> list[str]:
-    """Make the link bad, each way; return the options with which `dpe load` makes it so, none if the kernel does."""
+    """Make the link bad in both directions. Return options for `dpe load` to do so, or none if the kernel does it."""
     if not hosts.netem:
         faults = {"loss": loss, "duplicate": DUPLICATION, "reorder": REORDERING, "corrupt": CORRUPTION}
         return [word for name, share in faults.items() for word in (f"--{name}", str(share))]
     shares = ["loss", f"{loss:%}", "duplicate", f"{DUPLICATION:%}", "corrupt", f"{CORRUPTION:%}"]
     for within in (hosts.server, hosts.devices):
-        late = ["delay", "10ms", "reorder", f"{1 - REORDERING:%}"]  # netem: what is not delayed overtakes what is
+        late = [
+            "delay",
+            "10ms",
+            "reorder",
+            f"{1 - REORDERING:%}",
+        ]  # with netem, datagrams without delay overtake the delayed ones
         call(*within, "tc", "qdisc", "replace", "dev", "dpe0", "root", "netem", *shares, *late)
     return []
 
@@ -128,7 +133,7 @@ HEAD = (
 
 
 def measure(hosts: Hosts, loss: float, folder: Path, *, registrations: int, at_once: int, seed: int) -> Row:
-    """Do so many registrations with a new server in ``folder``, from a quarter as many devices."""
+    """Do the registrations with a new server in ``folder``, from a quarter as many devices."""
     state = open_state(folder)
     log = folder / "log"
     with ServerProcess(state.path, log, host=hosts.address, within=hosts.server) as server:
@@ -168,7 +173,7 @@ _WRONG = ("missing", "other_client_id", "other_keys", "two_sessions")
 
 @contextmanager
 def best_hosts() -> Iterator[Hosts]:
-    """Give two namespaces, or 127.0.0.1 for both and say so."""
+    """Return two namespaces, or 127.0.0.1 for both, and say so."""
     with ExitStack() as stack:
         try:
             hosts = stack.enter_context(namespaces())

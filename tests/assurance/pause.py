@@ -1,8 +1,9 @@
 """SIGSTOP of a real server for minutes while devices register, then SIGCONT, again and again.
 
-What it had taken is answered late, and what has gathered in its socket is all there at once; the devices have asked
-again many times, and some have started over. Then every device is REGISTERED with the one row that it knows, SUCCESS
-gets the very same CONFIRM, and all register once more. With --workers, one worker is stopped, or all processes.
+Requests that the server had accepted are answered late, and everything that has gathered in its socket comes at once.
+Meanwhile the devices have asked again many times, and some have started over. Then every device must be REGISTERED with
+the one row that it knows, SUCCESS must get the very same CONFIRM, and all devices register once more. With --workers,
+one worker is stopped, or all processes.
 """
 
 import os
@@ -58,7 +59,7 @@ def _stopped(pids: Sequence[int]) -> Iterator[None]:
 
 
 def run(pauses: int, longest: float, workers: int, seed: int, folder: Path) -> Report:
-    """Stop a new server so many times, for up to ``longest`` seconds each."""
+    """Stop a new server several times, for up to ``longest`` seconds each."""
     report = Report()
     source = random.Random(seed)
     state, log = open_state(folder), folder / "log"

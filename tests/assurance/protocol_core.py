@@ -1,7 +1,7 @@
-"""What the protocol core is: the files that decide who is registered, each with the tests that are to notice any fault.
+"""The protocol core: the files that decide who is registered, each with the tests that must notice any fault in it.
 
-All of it is free of sockets, files and clocks. The tests run in one process in seconds; of a file, the first named
-notice most.
+The core has no sockets, files or clocks. The tests run in one process, in seconds. The tests of a file are listed with
+the most sensitive ones first.
 """
 
 import sys
@@ -63,7 +63,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 
 
 def are_core(files: Sequence[str]) -> bool:
-    """Say whether all of these are files of the core, and on stderr which one is not."""
+    """Return whether all of these are files of the core. Say on stderr which one is not."""
     for file in files:
         if file not in TESTS:
             print(f"not a file of the protocol core: {file}\nhint: they are {', '.join(TESTS)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the instruments share that try a real server: the command line, a folder for each trial, what is printed."""
+"""What the instruments for a real server share: the command line, a folder for each trial, what is printed."""
 
 import argparse
 import sys
@@ -10,11 +10,11 @@ from typing import Protocol
 from dpe_coap.errors import LocalError
 
 MOST_SHOWN = 20
-"""Faults of one trial that are told one by one."""
+"""How many faults of one trial are shown one by one."""
 
 
 class Report(Protocol):
-    """What became of a trial; ``str`` gives it to a person, without the faults."""
+    """The result of a trial. ``str`` describes it without the faults."""
 
     @property
     def faults(self) -> Sequence[str]:
@@ -32,7 +32,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 def run_each(trials: Iterable[Callable[[Path], Report]]) -> int:
     """Run trials, each in an empty folder, and print their reports.
 
-    Returns the exit status: 0 nothing found, 1 something was found or cannot be tried here.
+    Returns the exit status: 0 if nothing was found, 1 if something was found or cannot be tried here.
     """
     found = False
     for trial in trials:

@@ -1,7 +1,7 @@
-"""What every device of a crowd knows, noted beside it from the datagrams that it sends and receives.
+"""What every device of a crowd knows, noted independently from the datagrams that it sends and receives.
 
-That is: the Client ID and keys of its registration, the bytes of SUCCESS and CONFIRM, and the Client IDs that it has
-tried to confirm since.
+This is the Client ID and the keys of its registration, the bytes of SUCCESS and CONFIRM, and the Client IDs that it has
+tried to confirm since then.
 """
 
 import socket
@@ -15,22 +15,22 @@ from dpe_tools.load.network import Address, Endpoint, Network, Received
 from tests import coap
 
 SUCCESS = b"\xa4\x00\x03\x03\x47"
-"""What a SUCCESS begins with; the Client ID is next, and it has 32 bytes."""
+"""The beginning of a SUCCESS, which has 32 bytes. The Client ID comes next."""
 SIZE_SUCCESS = 32
 
 
 @dataclass(slots=True)
 class Known:
-    """What a device knows that was REGISTERED once."""
+    """What a device knows once it was REGISTERED."""
 
     client_id: bytes
     keys: tuple[bytes, bytes] = field(repr=False)
     success: bytes = field(repr=False)
     confirm: bytes = field(repr=False)
     between: tuple[float, float]
-    """When it was established, by the server's wall clock: between sending SUCCESS and receiving CONFIRM."""
+    """When the session was established, by the server's wall clock: after SUCCESS was sent, before CONFIRM came."""
     since: set[bytes] = field(default_factory=set)
-    """The Client IDs of each SUCCESS that it has sent after that: the server may have taken them."""
+    """The Client IDs of every SUCCESS that the device has sent since. The server may have accepted them."""
 
 
 class Witness(Ledger):
@@ -40,7 +40,7 @@ class Witness(Ledger):
         super().__init__()
         self.known: dict[int, Known] = {}
         self.sent: dict[int, dict[int, bytes]] = {}
-        """The last datagram of each device by its size, which is another for a REQUEST and for a SUCCESS."""
+        """The last datagram of each device by its size, which differs between REQUEST and SUCCESS."""
         self._wall = wall
         self._said: dict[int, tuple[bytes, float]] = {}
         self._heard: dict[int, bytes] = {}
@@ -60,17 +60,17 @@ class Witness(Ledger):
         self._heard[number] = datagram
 
     def registered(self, number: int, client_id: bytes, keys: tuple[bytes, bytes]) -> None:
-        """See ``Ledger.registered``: the last datagram was CONFIRM, and the last SUCCESS is what it answers."""
+        """See ``Ledger.registered``. The last datagram was CONFIRM, and it answers the last SUCCESS."""
         success, sent = self._said[number]
         confirm = coap.Message.parse(self._heard[number]).payload
         self.known[number] = Known(client_id, keys, success, confirm, (sent, self._wall()))
 
     def failed(self, number: int) -> None:
-        """See ``Ledger.failed``: the device still knows what it knew."""
+        """See ``Ledger.failed``. The device still knows what it knew."""
 
 
 class Overheard:
-    """A network whose datagrams the witness sees as the devices do."""
+    """A network that shows the witness every datagram of the devices."""
 
     def __init__(self, network: Network | BadLink, witness: Witness) -> None:
         self._network = network

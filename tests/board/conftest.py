@@ -36,7 +36,7 @@ def firmware(built: Path) -> Path:
 
 @pytest.fixture
 def new_stage(firmware: Path, tmp_path: Path) -> Iterator[Callable[..., BoardStage]]:
-    """A function that makes a stage, whose board has said all that is in ``said``."""
+    """A function that makes a stage. ``said`` has everything that its board has printed."""
     with ExitStack() as cleanup:
 
         def make(*, count_instructions: bool = False, faults: Faults | None = None) -> BoardStage:

@@ -1,4 +1,4 @@
-"""What the device's parsers make of some bytes, as text, to compare two interpreters. Runs on MicroPython."""
+"""The results of the device's parsers for some bytes, as text, to compare two interpreters. Runs on MicroPython."""
 
 from binascii import hexlify
 

@@ -1,7 +1,7 @@
 """Run the device's tests without pytest, on MicroPython: `micropython tests/device/run.py [NAME]...`.
 
-The interpreter, then a line for each test; the exit status is 1 if one failed. A NAME limits it to the modules whose
-name contains it.
+Prints the interpreter, then a line for each test. The exit status is 1 if a test failed. Each NAME selects the modules
+whose name contains it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A device whose clock, link, storage and chance the test holds, and a scripted server. Runs on MicroPython, too."""
+"""A device whose clock, link, storage and entropy are the test's, and a scripted server. Runs on MicroPython, too."""
 
 from hashlib import sha256
 
@@ -25,7 +25,7 @@ CBOR = b"\x3c"
 
 
 def encode(fields: "dict[int, Any]") -> bytes:
-    """A message of these fields, without those that are None."""
+    """A message of these fields, without the ones that are None."""
     labels = [label for label in sorted(fields) if fields[label] is not None]
     return head(5, len(labels)) + b"".join([head(0, label) + encode_item(fields[label]) for label in labels])
 
@@ -211,7 +211,7 @@ class Bench:
         return sent
 
     def wait(self) -> "Sent | None":
-        """Let the time come when the device wants to be stepped again."""
+        """Advance the time to when the device wants to be stepped again."""
         assert self.wake is not None
         self.now = max(self.now, self.wake)
         return self.step()

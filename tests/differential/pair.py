@@ -1,7 +1,7 @@
-"""The same traffic through two servers, with the lane and without it. All that comes out must be the same bytes.
+"""The same traffic through two servers, one with the lane and one without it. Both must answer with the same bytes.
 
-Both have the same keys, the same randomness and the same clock, and each its own database. Datagrams come one by one,
-as their order is that of the draws. In batches, from many peers, they go to a service that draws nothing.
+They have the same keys, the same randomness and the same clock, but each its own database. Datagrams come one by one,
+because their order determines the random draws. In batches, from many peers, they go to a handler that draws nothing.
 A long run: ``python -m tests.differential REQUESTS [SEED]``.
 """
 
@@ -41,7 +41,7 @@ class _Mirrored(Batch):
 
 
 class _Mirror:
-    """A handler that answers each payload by itself, in all the ways there are."""
+    """A handler that answers each payload by itself, in every possible way."""
 
     def read(self, payloads: Sequence[bytes], now: float) -> _Mirrored:
         return _Mirrored(replies=[self._reply(payload) for payload in payloads])
@@ -66,7 +66,7 @@ class _Mirror:
 
 
 class Server:
-    """A whole server from its link on."""
+    """A whole server, from its link inwards."""
 
     def __init__(self, handler: Handler[Any], store: Store, clock: Callable[[], float], *, lane: bool) -> None:
         self.link = FakeLink()
@@ -85,7 +85,7 @@ class Server:
         self._batcher.take(self._handler, payloads, deliver)
 
     async def answer(self, *datagrams: bytes, network: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Return what is sent for datagrams, each from a peer of its own, and the peers; in the order of these."""
+        """Send datagrams, each from its own peer. Return the answers and their peers, in the order of the peers."""
         self.link.received(datagrams, [network + bytes([number]) for number in range(len(datagrams))])
         await settle()
         await self._batcher._idle.wait()
@@ -100,14 +100,14 @@ class Server:
 def compare(requests: int, seed: int) -> Counter[str]:
     """Send so many datagrams one by one; return how many the lane took, and how often each code was answered.
 
-    AssertionError at the first difference.
+    Raises AssertionError at the first difference.
     """
     with tempfile.TemporaryDirectory() as directory, never_separate():
         return asyncio.run(_one_by_one(Path(directory), requests, seed))
 
 
 def compare_batches(requests: int, seed: int) -> Counter[str]:
-    """Do as ``compare`` with batches of datagrams."""
+    """Do the same as ``compare``, with batches of datagrams."""
     with tempfile.TemporaryDirectory() as directory, never_separate():
         return asyncio.run(_in_batches(Path(directory), requests, seed))
 

@@ -1,4 +1,4 @@
-"""Made-up datagrams, nearly all of them almost right, for a server whose devices are known. A seed repeats them."""
+"""Generated datagrams, nearly all of them almost right, for a server whose devices are known. A seed repeats them."""
 
 import random
 from collections import deque
@@ -35,7 +35,7 @@ from tests.coap import (
 REALM = "test realm"
 DEVICES = 60
 REPEATED = 15
-"""A datagram comes again at most so many later: a device then has begun no other registration that ends its first."""
+"""A datagram is repeated within so many others, so that its device has not begun another registration meanwhile."""
 
 _HOSTS = [b"server.example", b"h", b"127.0.0.1"]
 _EXTRA = [
@@ -90,7 +90,7 @@ class _Device:
 
 
 class Traffic:
-    """Gives one datagram after the other; ``answered`` takes what the server sent for the last one."""
+    """Generates one datagram after the other. ``answered`` takes the server's answer to the last one."""
 
     def __init__(self, seed: int, keys: KeyRing) -> None:
         self._source = source = random.Random(seed)
@@ -111,7 +111,7 @@ class Traffic:
         return datagram
 
     def answered(self, datagram: bytes) -> None:
-        """Keep the SUCCESS that belongs to an answer, if it is the answer to a fresh REQUEST."""
+        """Keep the SUCCESS that belongs to an answer, if a fresh REQUEST was answered."""
         if self._asking is None or datagram[0] >> 4 != 6:
             return
         device, request = self._asking
@@ -131,7 +131,7 @@ class Traffic:
         return self._message(options=options, payload=self._payload())
 
     def _near(self) -> bytes:
-        """A request with something wrong, or something more."""
+        """A request with a fault, or with something added."""
         source = self._source
         options = list(REGISTER)
         payload = self._payload()
@@ -160,7 +160,7 @@ class Traffic:
         return self._damage(datagram) if source.random() < 0.3 else datagram
 
     def _other(self) -> bytes:
-        """Something else that is CoAP, or that is nothing."""
+        """Another CoAP message, or no message at all."""
         source = self._source
         make: Callable[[], bytes] = source.choice(
             [
@@ -175,7 +175,7 @@ class Traffic:
         return make()
 
     def _payload(self) -> bytes:
-        """A fresh REQUEST, or a message that came before or is due."""
+        """A fresh REQUEST, or a message that is repeated or due."""
         source = self._source
         if source.random() < 0.5:
             payload = source.choice(self._payloads)
@@ -196,7 +196,7 @@ class Traffic:
         return bytes(Message(kind, code, message_id, coap_token, options, payload))
 
     def _next_message_id(self) -> bytes:
-        """Return one that is fresh. Were it used before, only the server without a lane would know."""
+        """Return a fresh one. Only the server without a lane would notice if it had been used before."""
         self._message_id = (self._message_id + 1) & 0xFFFF
         return self._message_id.to_bytes(2, "big")
 

@@ -1,8 +1,8 @@
 """A device's program for the tests of `dpe_device.aio`, on both interpreters: `aio_device.py CREDENTIAL STATE`.
 
-It registers again and again, and cancels each registration one suspension later than the one before, until one is over
-before that. After each it boots, looks at what is left, and registers undisturbed. Prints how many it cancelled, then
-the Client IDs.
+It registers again and again, and cancels each registration one suspension later than the previous one, until one ends
+before it is cancelled. After each registration it boots, looks at what is left, and registers undisturbed. It prints
+how many registrations it cancelled, then the Client IDs.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ except ImportError:  # MicroPython, where every generator is one
 
 @coroutine
 def counted(awaited: "Any", suspensions: "list[int]", last: asyncio.Event) -> "Generator[Any, Any, Any]":
-    """Await, counting the suspensions down; at none left, set the event."""
+    """Await, and count the suspensions down. When none is left, set the event."""
     iterator = awaited.__await__() if hasattr(awaited, "__await__") else awaited
     while True:
         try:
@@ -41,7 +41,7 @@ def counted(awaited: "Any", suspensions: "list[int]", last: asyncio.Event) -> "G
 
 
 async def interrupted(credential: "dict[str, Any]", keeper: FileStore, suspensions: int) -> "Registration | None":
-    """Register, and cancel that when it is suspended for this time, from 0; None if it was."""
+    """Register, and cancel that at the suspension with this number, from 0. Return None if it was cancelled."""
     last = asyncio.Event()
     task = asyncio.create_task(_awaited(counted(aio.register(credential, keeper), [suspensions], last)))
     watch = asyncio.create_task(_cancel(task, last))
@@ -64,7 +64,7 @@ async def _cancel(task: "asyncio.Task[Any]", last: asyncio.Event) -> None:
 
 
 async def main(path: str, state: str) -> None:
-    """Do what is said above."""
+    """Do what the module's docstring says."""
     credential, keeper = load_credential(path), FileStore(state)
     cancelled = 0
     client_ids = []

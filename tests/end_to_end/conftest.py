@@ -21,7 +21,7 @@ def state(tmp_path: Path) -> StateDir:
 
 @pytest.fixture
 def running(state: StateDir, caplog: pytest.LogCaptureFixture) -> Iterator[Running]:
-    """A server for the whole test; nothing may be logged that the test does not take out of ``logs``."""
+    """A server for the whole test. The test must take everything that is logged out of ``logs``."""
     with caplog.at_level(logging.WARNING), running_on(state) as running:
         yield running
     assert running.logs == []

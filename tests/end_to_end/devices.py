@@ -1,4 +1,4 @@
-"""A device played by dpe_coap's key schedule, so that a test decides every byte it sends."""
+"""A device played by dpe_coap's key schedule, so that a test determines every byte that it sends."""
 
 import itertools
 import os
@@ -38,7 +38,7 @@ class Offered:
 
 
 class Device:
-    """A device of the server whose state directory is given, with an IMEI of its own."""
+    """A device of the server with this state directory. It has an IMEI of its own."""
 
     def __init__(self, state: StateDir, *, keys: KeyRing | None = None, epoch: int = 1) -> None:
         keys = keys or state.keys

@@ -1,4 +1,4 @@
-"""A server as a process of its own."""
+"""A server in its own process."""
 
 import select
 import subprocess
@@ -24,7 +24,7 @@ class Process:
         self.uri = ""
 
     def started(self) -> str:
-        """Wait until it listens, and return where."""
+        """Wait until it listens, and return the address."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("listening on coap://"), self.log.read_text()
@@ -35,7 +35,7 @@ class Process:
         return self.process.wait(30)
 
     def logged(self, event: str, times: int = 1) -> str:
-        """Wait until a text was logged so many times; return the log."""
+        """Wait until a text was logged so many times. Return the log."""
         while (text := self.log.read_text()).count(event) < times:
             assert self.process.poll() is None, text
             select.select([], [], [], 0.01)

@@ -53,7 +53,7 @@ lifetime = 3600
 
 @dataclass(frozen=True)
 class Running:
-    """A running server. ``uri`` is where it listens, ``logs`` what it has logged."""
+    """A running server. ``uri`` says where it listens, and ``logs`` has what it has logged."""
 
     server: Server
     loop: LoopThread

@@ -1,4 +1,4 @@
-"""Explore the Spin model and its mutants, and print what was found; or write the inputs for ProVerif."""
+"""Explores the Spin model and its mutants, and prints what was found; or writes the inputs for ProVerif."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ def table(runs: Sequence[Job], explored: Sequence[Result], mutants: Sequence[Job
 
 
 def main() -> int:
-    """Return the exit status: 1 when the model has an error, or a fault was not caught as it should be."""
+    """Return the exit status: 1 if the model has an error, or a fault was not caught as it should be."""
     runs, mutants, _ = plan()
     names = [run.name for run in runs]
     parser = argparse.ArgumentParser(prog="tools/models", description=__doc__)

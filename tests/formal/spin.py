@@ -15,22 +15,22 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "formal"
 MODEL = FOLDER / "registration.pml"
 DEPTH = 100_000
-"""The longest path searched; a longer one would make the search incomplete, which is an error."""
+"""The longest path searched. A longer one would make the search incomplete, which is an error."""
 
 
 class ModelError(Exception):
-    """The model cannot be explored; the text says what Spin or the compiler or the search said."""
+    """The model cannot be explored. The text is what Spin, the compiler or the search said."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model to explore: the one of the project, or one with a fault."""
+    """A model to explore: the project's, or one with a fault."""
 
     name: str
     model: str = field(repr=False)
     bounds: Mapping[str, int]
     caught_by: str | None = None
-    """The property that the fault must break; None: there must be no error."""
+    """The property that the fault must break. None means that there must be no error."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Result:
     violated: str | None
     """The name of the first property found broken."""
     unreached: Counter[str]
-    """Statements of the model that no path came to."""
+    """Statements of the model that no path reached."""
 
 
 def plan(text: str | None = None) -> tuple[list[Job], list[Job], Counter[str]]:
@@ -59,7 +59,7 @@ def plan(text: str | None = None) -> tuple[list[Job], list[Job], Counter[str]]:
 
 
 def replaced(text: str, pairs: Sequence[Sequence[str]]) -> str:
-    """Return the text with each ``old`` replaced by its ``new``; ModelError unless it is there exactly once."""
+    """Replace each ``old`` in the text by its ``new``. Raises ModelError unless it occurs exactly once."""
     for old, new in pairs:
         if text.count(old) != 1:
             raise ModelError(f"to be replaced once, but there {text.count(old)} times: {old!r}")
@@ -68,14 +68,14 @@ def replaced(text: str, pairs: Sequence[Sequence[str]]) -> str:
 
 
 def explore_all(jobs: Sequence[Job], processes: int = 2) -> list[Result]:
-    """Explore each job; ``processes`` at a time, each of which may take some hundred megabytes of memory."""
+    """Explore each job, ``processes`` at a time. Each may take some hundred megabytes of memory."""
     with ThreadPoolExecutor(processes) as pool:
         return list(pool.map(explore, jobs))
 
 
 def explore(job: Job) -> Result:
-    """Explore a model until the first error, or wholly; ModelError when that was not possible."""
-    lasting = "CALM" in job.bounds  # then the property is one of infinite paths
+    """Explore a model completely, or until the first error. Raises ModelError if that is impossible."""
+    lasting = "CALM" in job.bounds  # then the property is about infinite paths
     with tempfile.TemporaryDirectory(prefix="dpe-spin-") as folder:
         Path(folder, "model.pml").write_text(job.model, encoding="utf-8")
         _run(folder, "spin", *(f"-D{name}={value}" for name, value in job.bounds.items()), "-a", "model.pml")
@@ -119,12 +119,12 @@ def _number(pattern: str, output: str) -> int:
 
 
 def _unreached(output: str) -> list[str]:
-    """Return the lines of the model with statements that were not reached, once for each statement."""
+    """Return the lines of the model with unreached statements, once for each statement."""
     return re.findall(r'^\t\S+?:(\d+), state \d+, "(?!-end-)', output, re.MULTILINE)
 
 
 def statements(model: str, unreached: Counter[str]) -> Counter[str]:
-    """Return what stands on these lines of the model, but for what a violated property would reach."""
+    """Return the text of these lines of the model, except what only a violated property would reach."""
     lines = model.splitlines()
     found: Counter[str] = Counter()
     for number, count in unreached.items():
@@ -135,12 +135,12 @@ def statements(model: str, unreached: Counter[str]) -> Counter[str]:
 
 
 def missing() -> list[str]:
-    """Return which of the programs needed are not on this machine."""
+    """Return which of the needed programs are missing on this machine."""
     return [program for program in ("spin", "cc") if shutil.which(program) is None]
 
 
 def reached_by_none(results: Sequence[Result]) -> Counter[str]:
-    """Return what stayed unreached in every run."""
+    """Return what no run reached."""
     common: Any = results[0].unreached
     for result in results[1:]:
         common = common & result.unreached

@@ -13,13 +13,13 @@ PART = re.compile(r"^\(\* if ([^\n]+?) \*\)\n(.*?)^\(\* end \*\)\n", re.MULTILIN
 
 @dataclass(frozen=True)
 class Variant:
-    """An input for ProVerif, and what ProVerif said of it."""
+    """An input for ProVerif, and what ProVerif said about it."""
 
     name: str
     text: str = field(repr=False)
     result: str
     digest: str
-    """Of the input that the result is of."""
+    """The digest of the input to which the result belongs."""
 
 
 def variants() -> dict[str, Variant]:
@@ -45,12 +45,12 @@ def write(folder: Path) -> int:
 
 
 def with_parts(text: str, wanted: Sequence[str]) -> str:
-    """Return the text without the parts that are not wanted."""
+    """Return the text without the unwanted parts."""
     return PART.sub(lambda part: part[2] if part[1] in wanted else "", text)
 
 
 def replaced(text: str, pairs: Sequence[Sequence[str]]) -> str:
-    """Return the text with each ``old``, wherever it is, replaced by its ``new``; ValueError if it is nowhere."""
+    """Replace every ``old`` in the text by its ``new``. Raises ValueError if it does not occur."""
     for old, new in pairs:
         if old not in text:
             raise ValueError(f"to be replaced, but not there: {old!r}")
@@ -59,12 +59,12 @@ def replaced(text: str, pairs: Sequence[Sequence[str]]) -> str:
 
 
 def without_comments(text: str) -> str:
-    """Return the text without its comments, which do not nest here."""
+    """Return the text without comments, which do not nest here."""
     return re.sub(r"\(\*.*?\*\)", " ", text, flags=re.DOTALL)
 
 
 def digest(text: str) -> str:
-    """Return the SHA-256, in hex, of what ProVerif sees of an input: its words and signs, one space between them."""
+    """Return the SHA-256, in hex, of an input as ProVerif sees it: its words and signs, separated by one space."""
     return sha256(" ".join(re.findall(r"\w+|[^\w\s]", without_comments(text))).encode()).hexdigest()
 
 
@@ -73,7 +73,7 @@ def digest(text: str) -> str:
 
 @dataclass(frozen=True)
 class Term:
-    """A name, or a function of terms; a tuple is the function with the empty name."""
+    """A name, or a function of terms. A tuple is the function with the empty name."""
 
     name: str
     arguments: tuple["Term", ...] | None = None
@@ -84,7 +84,7 @@ class Term:
 
 
 def parse(text: str) -> Term:
-    """Read a term; a pattern's ``=`` and the types of its names are left out."""
+    """Read a term. A pattern's ``=`` and the types of its names are left out."""
     words = re.findall(r"\w+|[^\w\s]", re.sub(r":\s*\w+|=", "", text))
 
     def term(at: int) -> tuple[Term, int]:
@@ -140,7 +140,7 @@ Functions = Mapping[str, Callable[..., bytes]]
 
 
 def evaluate(term: Term, values: Mapping[str, bytes], functions: Functions) -> bytes:
-    """Return the bytes of a term; a tuple is the concatenation of its parts. KeyError for a name without a value."""
+    """Return the bytes of a term. A tuple concatenates its parts. Raises KeyError for a name without value."""
     if term.arguments is None:
         return values[term.name]
     if term.name == "kdf":  # its label says which derivation it is

@@ -1,10 +1,10 @@
-"""Run the commands that a document shows, and compare what they print with what it says they print.
+"""Runs the commands that a document shows, and compares their output with what the document shows.
 
-A block fenced as ```console holds lines that begin with `$ ` and, below each, its output. A command may go on after a
+A block fenced as ```console has lines that begin with `$ `, each followed by its output. A command continues after a
 backslash, or after << 'END' until END. One shell runs all blocks of a document in order, so files, variables and
-background jobs go on from block to block. In the output `…` stands for anything in a line and a line of `…` for any
-lines. Bytes in hex, port numbers, times and dates may differ. A command must succeed, unless its output shows an error.
-After a command that ends with `&` the output is waited for.
+background jobs last from block to block. In the output, `…` stands for anything within a line, and a line of `…` for
+any lines. Bytes in hex, port numbers, times and dates may differ. A command must succeed unless its output shows an
+error. After a command that ends with `&`, the output is awaited.
 """
 
 import os
@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 
 DONE = b"\x1edone"
 
-# What differs from one run to the next, and a stand-in.
+# What differs from run to run, and its stand-in.
 HEX = re.compile(r"\b(?:[0-9a-f]{2}[ :]?){5,}[0-9a-f]{2}\b")
 VARYING = [
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"), "<time>"),
@@ -34,7 +34,7 @@ VARYING = [
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a document, the line it stands on, and the output shown for it."""
+    """A command of a document, its line, and the output shown for it."""
 
     line: int
     text: str
@@ -66,7 +66,7 @@ def commands(document: Path) -> Iterator[Command]:
 
 
 def normalised(text: str) -> str:
-    """Return the text with a stand-in for everything that differs from run to run."""
+    """Return the text with a stand-in for everything that may differ from run to run."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = HEX.sub(lambda found: f"<{len(re.sub('[ :]', '', found[0])) // 2} bytes>", text)
     for pattern, stand_in in VARYING:
@@ -82,10 +82,10 @@ def agrees(shown: str, printed: str) -> bool:
 
 
 class Shell:
-    """A shell in a folder, whose commands are given one by one. A context manager: leaving ends all it started."""
+    """A shell in a folder, which gets its commands one by one. Leaving the context ends everything that it started."""
 
     def __init__(self, folder: Path, programs: Path, timeout: float) -> None:
-        """Start bash in the folder; the programs come first on its PATH; timeout is for each command, in seconds."""
+        """Start bash in the folder, with ``programs`` first on its PATH. ``timeout`` is in seconds for each command."""
         self.timeout = timeout
         variables = {"HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
         variables |= {"COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb"}
@@ -127,7 +127,7 @@ class Shell:
             printed += more
 
     def _read(self, end: float) -> bytes:
-        """Return what is printed next, or nothing when there is none until the end or the shell has ended."""
+        """Return what is printed next, or nothing if nothing comes before the end or the shell has ended."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))
         return os.read(self.process.stdout.fileno(), 65536) if ready else b""

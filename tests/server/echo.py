@@ -47,9 +47,9 @@ class Echoes(Batch):
 
 @dataclass
 class Echo:
-    """Stands for a handler and the store: echoes payloads, and commits those that begin with ``!``.
+    """Stands for a handler and the store: echoes payloads, and commits the ones that begin with ``!``.
 
-    One that begins with ``?`` waits for the commit of an earlier one.
+    A payload that begins with ``?`` waits for the commit of an earlier one.
     """
 
     batches: list[list[bytes]] = field(default_factory=list)
@@ -99,7 +99,7 @@ Test = Callable[[Batcher], Coroutine[Any, Any, None]]
 
 
 def run(echo: Echo, test: Test, **options: Any) -> list[Any]:
-    """Run ``test`` with a batcher that is closed in the end; return what was logged."""
+    """Run ``test`` with a batcher, which is closed in the end. Return what was logged."""
 
     async def main() -> None:
         batcher = Batcher(echo, retry_after=60, **options)
@@ -119,7 +119,7 @@ def payloads(count: int, prefix: bytes = b"") -> list[bytes]:
 
 
 async def in_flight(echo: Echo, batches: int) -> None:
-    """Let the event loop turn until so many batches were begun."""
+    """Run the event loop until so many batches have begun."""
     while len(echo.batches) < batches:  # noqa: ASYNC110  # a turn is what is waited for
         await asyncio.sleep(0)
 

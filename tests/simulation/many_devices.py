@@ -3,9 +3,9 @@
 
     micropython many_devices.py CREDENTIALS REGISTRATIONS ACK_TIMEOUT BACKOFF DEADLINE     (the times in ms)
 
-CREDENTIALS has a line of JSON for each device. Each registration begins with a boot: of the one before, a device has
-its storage alone. A line is printed for each: the device's number, the attempt (from 1), the state, the Client ID and
-the SHA-256 of the session's keys. One that ends in another state than REGISTERED is tried again in a later round.
+CREDENTIALS has a line of JSON for each device. Each registration begins with a boot, after which a device has only its
+storage. A line is printed for each registration: the device's number, the attempt (from 1), the state, the Client ID
+and the SHA-256 of the session's keys. A registration that does not end REGISTERED is tried again in a later round.
 """
 
 import sys
@@ -36,7 +36,7 @@ class Memory:
 
 
 def main(path: str, registrations: int, ack_timeout: int, backoff: int, deadline: int) -> None:
-    """Do the registrations, and then those again that failed."""
+    """Do the registrations, then repeat the ones that failed."""
     with open(path) as file:  # noqa: PTH123  # MicroPython has no pathlib
         credentials = [loads(line) for line in file]
     for credential in credentials:

@@ -2,9 +2,10 @@
 
     python -m tests.simulation.many_registrations 10000 --seed 1
 
-Prints the figures; exit status 1 and what is wrong if a device was REGISTERED without a durable session with the same
-Client ID and keys, or the server has a session that no device has, or a device did not register in the end.
-The link draws its faults from the seed; when they strike depends on the clock, so a seed repeats the kind of run.
+Prints the figures. The exit status is 1, and what is wrong is printed, if a device was REGISTERED without a durable
+session with the same Client ID and keys, if the server has a session that no device has, or if a device did not
+register in the end. The link draws its faults from the seed, but when they strike depends on the clock, so a seed only
+repeats the kind of run.
 """
 
 import argparse
@@ -37,20 +38,20 @@ FAULTS = Faults(loss=0.2, duplication=0.3, reordering=0.3, corruption=0.01, hold
 ACK_TIMEOUT, BACKOFF, DEADLINE = 20, 20, 200
 """Milliseconds. The first is a hundredth of CoAP's; the last is short, so that some attempts fail.""" ""
 HEAP = ["-X", "heapsize=32m"]
-"""Room for the credentials and the storage of all devices, not for the client."""
+"""Room for the credentials and the storage of all devices, but not for the client."""
 REPEATS = 4
 """Registrations of each device."""
 
 
 @dataclass
 class Report:
-    """What became of the registrations."""
+    """The result of the registrations."""
 
     registrations: int
     attempts: Counter[int] = field(default_factory=Counter)
-    """How many registrations succeeded with the first attempt, the second, and so on."""
+    """How many registrations succeeded at the first attempt, at the second, and so on."""
     failures: Counter[str] = field(default_factory=Counter)
-    """The states in which an attempt ended that did not succeed."""
+    """The states in which unsuccessful attempts ended."""
     datagrams: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -70,7 +71,7 @@ class Report:
 
 
 class Check:
-    """Compares what the devices say with what the server's database holds, as they say it."""
+    """Compares what the devices say with the server's database, while they say it."""
 
     def __init__(self, state: StateDir, imeis: list[Imei], report: Report) -> None:
         self._store = open_store(state.store_url)
@@ -80,7 +81,7 @@ class Check:
         self._registered: dict[int, int] = {}
 
     def line(self, line: str) -> None:
-        """Take what one registration ended in."""
+        """Take the result of one registration."""
         number, attempt, state, *session = line.split()
         if state != "REGISTERED":
             self._report.failures[state] += 1
@@ -97,7 +98,7 @@ class Check:
             self._fault(number, "has other keys than the server")
 
     def end(self) -> None:
-        """Compare what is left: a session for each device, and no other."""
+        """Check that there is one session for each device, and no other."""
         registered = sum(self._report.attempts.values())
         if registered != self._report.registrations:
             self._report.faults.append(f"{self._report.registrations - registered} did not register in the end")
@@ -125,7 +126,7 @@ def _running(command: list[str], errors: IO[bytes]) -> Iterator[Iterator[str]]:
 def run(
     registrations: int, seed: int, micropython: str, directory: Path, faults: Faults = FAULTS, *, progress: int = 0
 ) -> Report:
-    """Do the registrations in a new state directory; say so after each ``progress``, if that is not 0."""
+    """Do the registrations in a new state directory. Report after each ``progress`` of them, unless it is 0."""
     report = Report(registrations)
     imeis = [Imei.parse(f"00101700{number:06d}") for number in range(max(1, registrations // REPEATS))]
     state = StateDir.create(directory / "state", "many", "coap://127.0.0.1")

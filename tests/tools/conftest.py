@@ -17,7 +17,7 @@ IMEIS = [IMEI, "35000000000000", "35000000000001"]
 
 @pytest.fixture(scope="session")
 def dpe() -> Invoke:
-    """Run a `dpe` command in this process; ``status`` is the exit status that it must have."""
+    """Run a `dpe` command in this process. ``status`` is the exit status that it must have."""
 
     def invoke(*arguments: object, stdin: str | bytes | None = None, status: int = 0) -> Result:
         result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
