@@ -12,8 +12,10 @@ from dpe_coap.numbers import SIZE_MAC
 from dpe_device import messages
 from dpe_tools import datagram as coap
 from dpe_tools.datagram import Datagram
-from dpe_tools.simulation.invariants import HEADER, Invariants
-from dpe_tools.simulation.world import Address, World
+from dpe_tools.simulation.client_state import HEADER
+from dpe_tools.simulation.events import Address, RequestSent
+from dpe_tools.simulation.trouble import Trouble
+from dpe_tools.simulation.world import World
 
 STRANGER = "stranger"
 CONTENT_FORMAT, MAX_AGE = 12, 14
@@ -39,39 +41,40 @@ class Insider:
 
 @dataclass
 class Attacker:
-    """Hears what is sent to and from ``servers``, and acts with each of the probabilities on each datagram."""
+    """Hears what is sent to and from ``servers``, and acts on each datagram with the probabilities of ``trouble``."""
 
     world: World
-    invariants: Invariants
     servers: Collection[Address]
-    forges: float
-    replays: float
-    reflects: float
-    mixes: float
-    withholds: float
+    trouble: Trouble
     insider: Insider
     _withheld: set[bytes] = field(default_factory=set)
     _let_through: set[bytes] = field(default_factory=set)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it does anything but flood."""
+        trouble = self.trouble
+        return any((trouble.forges, trouble.replays, trouble.reflects, trouble.mixes, trouble.withholds))
+
     def hear(self, source: Address, destination: Address, datagram: bytes) -> bool:
         """Take note of a datagram on its way; return whether it is withheld."""
-        world = self.world
+        world, trouble = self.world, self.trouble
         if destination in self.servers and self._withhold(source, destination, datagram):
             return True
-        if world.chance(self.reflects):
+        if world.chance(trouble.reflects):
             world.note(f"a reflection of {len(datagram)} bytes to {source[0]}")
             world.inject(destination, source, datagram, world.random.randint(1, 60))
-        if world.chance(self.mixes):
+        if world.chance(trouble.mixes):
             self._mix(source, destination, datagram)
         if destination in self.servers:
-            if world.chance(self.forges):
+            if world.chance(trouble.forges):
                 forged = self._forged_answer(datagram)
                 claimed = destination if world.chance(0.9) else self._stranger()
                 world.note(f"a forgery of {len(forged)} bytes to {source[0]}")
                 world.inject(claimed, source, forged, world.random.randint(1, 60))
-            if world.chance(self.replays):
+            if world.chance(trouble.replays):
                 self._replay(source, destination)
-        elif world.chance(self.replays):
+        elif world.chance(trouble.replays):
             sender, receiver, old = world.random.choice(world.overheard)
             world.inject(sender, receiver, old, world.random.randint(0, world.random.choice(LATE)))
         return False
@@ -92,16 +95,16 @@ class Attacker:
             payload = messages.make_request(key, realm, handle, (1, 0), nonce, None, None)
             message = Datagram("CON", POST, chance.randrange(0x10000), chance.randbytes(2), REGISTER, payload)
             if genuine:
-                self.invariants.request_made(self.insider.device, bytes(message), payload)
+                world.emit(RequestSent(self.insider.device, payload, bytes(message), again=False))
             world.inject(self._stranger(), server, bytes(message), number // 8)
 
     def _withhold(self, source: Address, destination: Address, datagram: bytes) -> bool:
         """Keep a SUCCESS and answer in the server's place until the client gives up; deliver it when that is past."""
         world, payload = self.world, datagram[HEADER:]
-        if not self.withholds or payload[1:3] != b"\x00\x03" or payload in self._let_through:
+        if not self.trouble.withholds or payload[1:3] != b"\x00\x03" or payload in self._let_through:
             return False
         if payload not in self._withheld:
-            if not world.chance(self.withholds):
+            if not world.chance(self.trouble.withholds):
                 self._let_through.add(payload)
                 return False
             self._withheld.add(payload)

@@ -1,16 +1,27 @@
 """A board of the simulation: the real device client, on storage, entropy, power and memory that fail."""
 
 from collections.abc import Callable
-from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
 from dpe_coap import keys as schedule
+from dpe_coap.numbers import MessageType
 from dpe_device import registration as client
 from dpe_device import udp
 from dpe_device.registration import Registration
-from dpe_tools.simulation.invariants import CLIENT_RAISES, HEEDED, Invariants, belongs
-from dpe_tools.simulation.world import HOUR, Address, World
+from dpe_tools.simulation import client_state
+from dpe_tools.simulation.events import (
+    AcceptanceAsked,
+    Address,
+    BoardChanged,
+    BoardHeeded,
+    BoardOff,
+    ClientRaised,
+    RequestSent,
+    SuccessSent,
+)
+from dpe_tools.simulation.trouble import Trouble
+from dpe_tools.simulation.world import HOUR, World
 
 TICKS_PERIOD = 1 << 23
 """Milliseconds after which ticks_ms begins anew, so that it does in many runs; on real boards 2^29 or more."""
@@ -25,63 +36,52 @@ class PowerCut(BaseException):  # nothing of the client may catch it
 class X25519:
     """A fast implementation, with the interface of ``dpe_device.x25519``."""
 
-    def __init__(self, trouble: Callable[[], None]) -> None:
-        self._trouble = trouble
+    def __init__(self, strike: Callable[[], None]) -> None:
+        self._strike = strike
 
     def public(self, private: bytes) -> bytes:
         """Return the public key."""
-        self._trouble()
+        self._strike()
         return schedule.ephemeral(private)
 
     def shared(self, private: bytes, peer: bytes) -> bytes:
         """Return the shared secret."""
-        self._trouble()
+        self._strike()
         return schedule.agree(private, peer)
 
 
 class Flash:
     """Storage that writes a record whole or not at all, and then may still say that it failed, or lose power."""
 
-    def __init__(self, world: World, trouble: Callable[[], None]) -> None:
+    def __init__(self, world: World, trouble: Trouble, strike: Callable[[], None]) -> None:
         self.record: bytes | None = None
-        self.fails = 0.0
         self._world = world
         self._trouble = trouble
+        self._strike = strike
 
     def load(self) -> bytes | None:
         """Return the record."""
-        self._trouble()
+        self._strike()
         return self.record
 
     def save(self, record: bytes) -> None:
         """Write the record; OSError."""
-        self._trouble()
-        if self._world.chance(self.fails / 2):
+        self._strike()
+        if self._world.chance(self._trouble.flash_fails / 2):
             raise OSError(28)
         self.record = record
-        if self._world.chance(self.fails / 2):
+        if self._world.chance(self._trouble.flash_fails / 2):
             raise OSError(5)
-        self._trouble()
+        self._strike()
 
 
 class Board:
-    """A board with its credential.
-
-    ``exhaustion`` and ``power_cuts`` are how often a hook of the client raises MemoryError, or the power goes there.
-    ``weak``: its entropy gives the same octets for ever.
-    """
-
-    moves = False
-    """Whether its firmware's is redirected to the second server."""
-    exhaustion = 0.0
-    power_cuts = 0.0
-    declines = 0.0
-    roams = 0.0
+    """A board with its credential. ``weak``: its entropy gives the same octets for ever."""
 
     def __init__(
         self,
         world: World,
-        invariants: Invariants,
+        trouble: Trouble,
         name: str,
         device: bytes,
         credential: dict[str, Any],
@@ -93,15 +93,15 @@ class Board:
         self.device = device
         self.credential = credential
         self.weak = weak
-        self.flash = Flash(world, self._trouble)
+        self.flash = Flash(world, trouble, self._strike)
         self.registration: Registration | None = None
         self.address: Address = (name, 1024)
         self._world = world
-        self._invariants = invariants
+        self._trouble = trouble
         self._options = options
         self._keeps_port = world.chance(0.5)
         self._generation = 0
-        self._whole: bytes | None = None
+        self._told: object = None
 
     @property
     def state(self) -> str:
@@ -113,6 +113,8 @@ class Board:
         self._world.note(f"{self.name} loses power")
         self._world.counts["power cuts"] += 1
         self.registration = None
+        self._told = None
+        self._world.emit(BoardOff(self.name))
         self._world.endpoints.pop(self.address, None)
         self._later(delay, self.boot)
 
@@ -126,7 +128,7 @@ class Board:
                 self.flash,
                 self._entropy,
                 accept=self._accept,
-                x25519=X25519(self._trouble),
+                x25519=X25519(self._strike),
                 **self._options,
             )
         except PowerCut:
@@ -137,7 +139,7 @@ class Board:
             return
         world.note(f"{self.name} boots: {self.state}")
         self._server = ""
-        self._check("")
+        self._tell()
         self.step()
 
     def restart(self) -> None:
@@ -160,14 +162,13 @@ class Board:
         registration, world = self.registration, self._world
         if registration is None:
             return
-        if world.chance(self.power_cuts):
+        if world.chance(self._trouble.power_cuts):
             self.off()
             return
         before = registration.state
         now = self._clock.now()
         idle = registration.due is None or now < registration.due
-        stray = datagram is not None and idle and not belongs(datagram, sender, registration)
-        exchange = registration._request
+        request = client_state.open_request(registration)
         try:
             out, wake, state = registration.step(now, datagram, sender)
         except PowerCut:
@@ -176,14 +177,14 @@ class Board:
         except MemoryError:
             world.note(f"{self.name} is out of memory: {before}, now {registration.state}")
             world.counts["out of memory"] += 1
-            self._check(before)
+            self._tell()
             self._later(world.random.randint(0, 500), self.step)
             return
         except Exception as error:
-            world.fail(CLIENT_RAISES, f"{type(error).__name__} in {before}")
+            world.emit(ClientRaised(self.name, before, type(error).__name__))
             return
-        if stray and (state != before or registration._request is not exchange):
-            world.fail(HEEDED, f"{self.name}: {before} -> {state}")
+        if datagram is not None and idle and (state != before or client_state.open_request(registration) != request):
+            world.emit(BoardHeeded(self.name, datagram, sender, registration.peer, before, state, request))
         if state != before:
             world.note(f"{self.name}: {before} -> {state}")
             world.counts[f"client {state}"] += 1
@@ -191,27 +192,33 @@ class Board:
             if self._server != registration.server or before in (client.IDLE, client.BACKOFF):
                 self._server = registration.server
                 self._connect()
-            if world.chance(self.roams):
+            if world.chance(self._trouble.roams):
                 self.move((self.address[0], world.random.randint(10_000, 60_000)))
             assert registration.peer is not None
-            self._invariants.board_sends(self, out)
+            self._tell_sent(registration, out)
             world.send(self.address, registration.peer, out)
-        self._check(before)
+        self._tell()
         self._later(PATIENCE if wake is None else min(wake - self._clock.now(), PATIENCE), self.step)
 
-    def record_is_whole(self) -> bool:
-        """Say whether what is stored is absent or whole."""
-        record = self.flash.record
-        if record is self._whole:
-            return True
-        seed = b"state 2" + self.credential["device_key"] + self.credential["handle"]
-        if record is not None and sha256(seed + record[:-16]).digest()[:16] != record[-16:]:
-            return False
-        self._whole = record
-        return True
+    def _tell(self) -> None:
+        """Tell how things are after a step, if they are not as they were."""
+        registration, record = self.registration, self.flash.record
+        assert registration is not None
+        seen = client_state.claims(registration), record
+        if seen != self._told:
+            self._told = seen
+            self._world.emit(BoardChanged(self.name, self.device, client_state.session(registration), record))
 
-    def _check(self, before: str) -> None:
-        self._invariants.stepped(self, before)
+    def _tell_sent(self, registration: Registration, datagram: bytes) -> None:
+        """Tell of a datagram that is about to be sent, if there is a message in it."""
+        payload, device = datagram[client_state.HEADER :], self.device
+        if payload:
+            again = client_state.sent_before(registration)
+            if payload[2] == MessageType.REQUEST:
+                self._world.emit(RequestSent(device, payload, datagram, again))
+            else:
+                prk3, th3 = client_state.secrets(registration)
+                self._world.emit(SuccessSent(device, payload, datagram, again, prk3, th3, self.flash.record))
 
     def _connect(self) -> None:
         registration, world = self.registration, self._world
@@ -236,21 +243,20 @@ class Board:
 
         self._world.after(delay, wake)
 
-    def _trouble(self) -> None:
-        if self._world.chance(self.power_cuts):
+    def _strike(self) -> None:
+        if self._world.chance(self._trouble.power_cuts):
             raise PowerCut
-        if self._world.chance(self.exhaustion):
+        if self._world.chance(self._trouble.exhaustion):
             raise MemoryError
 
     def _entropy(self, size: int) -> bytes:
-        self._trouble()
+        self._strike()
         return b"\x2a" * size if self.weak else self._world.random_bytes(size)
 
     def _accept(self, client_id: bytes, version: tuple[int, int]) -> int:
-        if len(client_id) != 7 or version not in self._options.get("versions", ((1, 0),)):
-            self._world.fail("the application is asked about what it can accept", f"version {version}")
-        self._trouble()
-        return 16 if self._world.chance(self.declines) else 0
+        self._world.emit(AcceptanceAsked(client_id, version, self._options.get("versions", ((1, 0),))))
+        self._strike()
+        return 16 if self._world.chance(self._trouble.declines) else 0
 
 
 def ticks_of(world: World) -> Any:

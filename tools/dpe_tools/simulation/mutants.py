@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dpe_tools.simulation import invariants as it
+from dpe_tools.simulation.invariants import names as it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def _one(name: str, caught_by: str, where: str, before: str, after: str) -> Muta
 
 
 _REGISTRAR = "dpe_server.registration.registrar:Registrar."
-_TRANSACTIONS = "dpe_server.registration.transactions:Transactions."
+_TRANSACTIONS = "dpe_server.registration.transaction_table:Transactions."
 _BATCHER = "dpe_server.handling.batching:Batcher."
 _DECIDE = "dpe_server.store.commit_rules:decide"
 _CLIENT = "dpe_device.registration:Registration."
@@ -78,14 +78,14 @@ MUTANTS = (
         it.AFTER_COMMIT,
         _BATCHER + "_commit_decided",
         "committing.add_done_callback(self._committed)",
-        "self._end_commit([Outcome.COMMITTED] * len(sessions))",
+        "self._end_commit([Outcome.COMMITTED] * len(changes))",
     ),
     _one(
         "a failed commit is answered as if it had succeeded",
         it.AFTER_COMMIT,
         _BATCHER + "_committed",
         "if error is None else None)",
-        "if error is None else [Outcome.COMMITTED] * sum(len(d.prepared.sessions) for d in self._committing))",
+        "if error is None else [Outcome.COMMITTED] * sum(len(one.part.batch.changes) for one in self._committing))",
     ),
     _one(
         "the server uses one nonce for ever",
@@ -139,15 +139,15 @@ MUTANTS = (
     _one(
         "a decline is taken for an ok",
         it.KEY_NEEDED,
-        _REGISTRAR + "_confirm",
+        _REGISTRAR + "_take",
         "if message.status != Status.OK:",
         "if False:",
     ),
     _one(
         "a Client ID is drawn without a look at the store",
         it.CLIENT_IDS_DIFFER,
-        "dpe_server.registration.id_manager:IdManager._window",
-        " if n not in taken",
+        "dpe_server.registration.id_manager:Drawing._of_window",
+        "n not in in_use and ",
         "",
     ),
     _one(
@@ -209,14 +209,14 @@ MUTANTS = (
     _one(
         "a resent REQUEST is not recognised",
         it.SAME_REPLY,
-        _REGISTRAR + "prepare",
+        _REGISTRAR + "read",
         "known = self._transactions.of_request(th1)",
         "known = None",
     ),
     _one(
         "a resent SUCCESS is looked up in memory only",
         it.SAME_REPLY,
-        _REGISTRAR + "_strangers",
+        _REGISTRAR + "_look_for_sessions",
         "same = compare_digest(",
         "same = False and compare_digest(",
     ),

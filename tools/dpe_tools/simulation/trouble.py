@@ -1,7 +1,7 @@
-"""What goes wrong in a simulation, drawn from its seed."""
+"""How bad it gets in a simulation, drawn from its seed. What single mishaps there are, ``mishaps`` says."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 from dpe_tools.faults import Faults
@@ -45,9 +45,16 @@ def terms(chance: random.Random) -> str:
     return pick((WIDE, WIDE, NARROW)) + pick(("", "", 'client_id = "stable"\n')) + pick(("", "", SHORT))
 
 
-@dataclass(frozen=True)
+FAST = (1, 3)
+"""Milliseconds of a commit when all is well."""
+
+
+@dataclass
 class Trouble:
-    """How bad it is: probabilities, counts and times in ms."""
+    """How bad it is: probabilities, counts and times in ms.
+
+    Each ``float`` is a probability. Who it concerns asks for it whenever it may strike, so that ``end`` ends it.
+    """
 
     faults: Faults
     forges: float
@@ -65,16 +72,26 @@ class Trouble:
     roams: float
     """How often a board sends from a new address, and so perhaps to another worker."""
     mishaps: int
-    """Of any kind: power cuts, crashes, full disks, clocks that jump, other servers at the address, revocations."""
+    """How many of those that ``mishaps`` draws from."""
     restarts: int
     lasts: int
     boards: int
     workers: int
     lane: bool
     commits: tuple[int, int]
+    """The least and the most milliseconds of a commit."""
     total: int
+    """The most transactions of a process."""
     terms: str
+    """What the last rule of the servers' policy grants."""
     sqlite: bool
+
+    def end(self) -> None:
+        """Let nothing go wrong by itself from now on."""
+        for one in fields(self):
+            if one.type is float:
+                setattr(self, one.name, 0.0)
+        self.commits = FAST
 
     @classmethod
     def draw(cls, seed: int) -> Self:
@@ -109,8 +126,37 @@ class Trouble:
             boards=pick((1, 1, 1, 2, 2, 3)),
             workers=workers,
             lane=chance.random() < 0.8,
-            commits=pick(((1, 3), (1, 3), (1, 60), (60, 3000))),
+            commits=pick((FAST, FAST, (1, 60), (60, 3000))),
             total=pick((1 << 20, 1 << 20, 4, 12)),
             terms=terms(chance),
             sqlite=chance.random() < 0.01,
         )
+
+
+NONE = Trouble(
+    faults=Faults(),
+    forges=0.0,
+    replays=0.0,
+    reflects=0.0,
+    mixes=0.0,
+    withholds=0.0,
+    floods=0,
+    exhaustion=0.0,
+    power_cuts=0.0,
+    flash_fails=0.0,
+    declines=0.0,
+    crashes=0.0,
+    rebindings=0,
+    roams=0.0,
+    mishaps=0,
+    restarts=0,
+    lasts=40 * SECOND,
+    boards=1,
+    workers=1,
+    lane=True,
+    commits=FAST,
+    total=1 << 20,
+    terms=WIDE,
+    sqlite=False,
+)
+"""All is well: one board, one server of one process."""

@@ -1,38 +1,110 @@
-"""Stands between the batcher and the registrar, and shows the invariants what is asked and what is answered."""
+"""Stands between the batcher and the registrar, and tells what is asked, decided and answered."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 
+from dpe_coap.binding import CONTENT_FORMAT_CBOR
+from dpe_coap.numbers import MessageType
+from dpe_server.handling.handler import Completed
 from dpe_server.handling.reply import Reply
-from dpe_server.registration.registrar import Prepared, Registrar
-from dpe_server.store.contract import Outcome
+from dpe_server.registration.registrar import Registrar, Registrations
+from dpe_server.registration.transaction_table import Transactions
+from dpe_server.registration.transactions import State
+from dpe_server.store.contract import Facts, Outcome, Questions
+from dpe_tools.simulation.events import (
+    ResponseGiven,
+    SessionMade,
+    SessionSettled,
+    SuccessAnswered,
+    SuccessRead,
+    TransactionBegan,
+)
 
-if TYPE_CHECKING:
-    from dpe_tools.simulation.process import Process
+_REQUEST, _SUCCESS = bytes((0, MessageType.REQUEST)), bytes((0, MessageType.SUCCESS))
+_OPEN = (State.PENDING, State.COMMITTING)
 
 
 class Witness:
-    """A ``Service`` of the batcher."""
+    """A ``Handler`` for the batcher, in the process of this name.
 
-    def __init__(self, process: "Process", registrar: Registrar) -> None:
+    ``wall`` gives Unix time; ``store_answers`` says whether the store can be read.
+    """
+
+    def __init__(
+        self,
+        process: str,
+        registrar: Registrar,
+        transactions: Transactions,
+        emit: Callable[[object], None],
+        wall: Callable[[], float],
+        store_answers: Callable[[], bool],
+    ) -> None:
         self._process = process
         self._registrar = registrar
-        self._invariants = process.host.invariants
-        self._asked: dict[int, tuple[Sequence[bytes], set[bytes]]] = {}
+        self._transactions = transactions
+        self._emit = emit
+        self._wall = wall
+        self._store_answers = store_answers
+        self._count = 0
+        self._given: dict[bytes, bytes] = {}
+        """The last RESPONSE to each REQUEST."""
+        self._asked: dict[int, tuple[int, Sequence[bytes]]] = {}
 
-    def prepare(self, batch: Sequence[bytes], now: float, wall: float) -> Prepared:
-        """See ``Registrar.prepare``."""
-        live = self._invariants.live(self._process.host, batch)
-        prepared = self._registrar.prepare(batch, now, wall)
-        self._asked[id(prepared)] = batch, live
-        self._invariants.prepared(self._process, batch, prepared, now)
-        return prepared
+    def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
+        """See ``Registrar.read``."""
+        self._count = number = self._count + 1
+        wall = self._wall()
+        for payload in payloads:
+            if payload[1:3] == _SUCCESS:
+                self._emit(SuccessRead(self._process, number, payload, wall))
+        batch = self._registrar.read(payloads, now)
+        self._asked[id(batch)] = number, payloads
+        return batch
 
-    def complete(self, prepared: Prepared, outcomes: Sequence[Outcome] | None, now: float) -> list[Reply]:
+    def decide(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        """See ``Registrar.decide``."""
+        emit, process = self._emit, self._process
+        further = self._registrar.decide(batch, facts, now, wall)
+        if further is None:
+            _, payloads = self._asked[id(batch)]
+            for payload, slot in zip(payloads, batch.slots, strict=True):
+                if payload[1:3] == _REQUEST and isinstance(slot, Reply) and slot.content_format == CONTENT_FORMAT_CBOR:
+                    emit(ResponseGiven(process, now, payload, slot.payload, self._store_answers()))
+                    if self._given.get(payload) != slot.payload:
+                        self._given[payload] = slot.payload
+                        self._began(payload, now)
+            for confirmation in batch.confirmations:
+                emit(SessionMade(process, now, confirmation.session))
+        return further
+
+    def complete(self, batch: Registrations, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
         """See ``Registrar.complete``."""
-        replies = self._registrar.complete(prepared, outcomes, now)
-        batch, live = self._asked.pop(id(prepared))
+        emit, process = self._emit, self._process
+        completed = self._registrar.complete(batch, outcomes, now)
+        number, payloads = self._asked.pop(id(batch))
         if outcomes is not None:
-            self._invariants.ended(self._process, prepared.sessions, outcomes)
-        self._invariants.completed(self._process, batch, live, replies)
-        return replies
+            for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
+                emit(SessionSettled(process, confirmation.session, outcome))
+        for payload, reply in zip(payloads, completed.replies, strict=True):
+            if payload[1:3] == _SUCCESS:
+                confirm = reply.payload if reply.content_format == CONTENT_FORMAT_CBOR else b""
+                emit(SuccessAnswered(process, number, payload, reply, confirm, self._wall()))
+        return completed
+
+    def _began(self, request: bytes, now: float) -> None:
+        """Tell of a transaction that is new."""
+        transactions = self._transactions
+        found = transactions.of_request(sha256(request).digest())
+        if found is None:  # it had to go within its own batch
+            return
+        of_device = sum(one.state != State.COMMITTING for one in transactions.of_device(found.device))
+        client_id, prk3, rivals = None, b"", list[bytes]()
+        if found.offer is not None:
+            client_id, prk3 = found.offer.client_id, found.offer.prk3
+            others = transactions.of_client_id(found.offer.client_id)
+            rivals = [one.device for one in others if one.device != found.device and one.state in _OPEN]
+        self._emit(
+            TransactionBegan(
+                self._process, now, found.device, request, client_id, prk3, tuple(rivals), of_device, len(transactions)
+            )
+        )

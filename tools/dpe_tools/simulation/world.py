@@ -4,13 +4,15 @@ import heapq
 import itertools
 import random
 import zlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
 
 from dpe_tools.faults import Faults, FaultyLink
+from dpe_tools.simulation.events import Address
 
-Address = tuple[str, int]
+Event = TypeVar("Event")
 Receive = Callable[[bytes, Address], None]
 
 LATENCY = 15
@@ -44,7 +46,8 @@ class World:
         """What happened how often."""
         self._violation: Violation | None = None
         self._link = FaultyLink(faults, f"link {seed}")
-        self._events: list[tuple[int, int, Callable[[], object]]] = []
+        self._actions: list[tuple[int, int, Callable[[], object]]] = []
+        self._listeners: defaultdict[type, list[Callable[[Any], None]]] = defaultdict(list)
         self._count = itertools.count()
         self._trace = trace
 
@@ -61,6 +64,15 @@ class World:
         if self._trace is not None:
             self._trace(f"{self.now / 1000:10.3f} s  {text}")
 
+    def on(self, kind: type[Event], listener: Callable[[Event], None]) -> None:
+        """Call ``listener`` with each event of this kind, after those that asked before."""
+        self._listeners[kind].append(listener)
+
+    def emit(self, event: object) -> None:
+        """Tell the listeners what happens."""
+        for listener in self._listeners[type(event)]:
+            listener(event)
+
     def fail(self, invariant: str, what: str) -> None:
         """Note that an invariant does not hold. ``run`` raises it after the step: nobody on the way can catch it."""
         if self._violation is None:
@@ -69,13 +81,13 @@ class World:
 
     def after(self, delay: int, action: Callable[[], object]) -> None:
         """Do something ``delay`` ms from now."""
-        heapq.heappush(self._events, (self.now + delay if delay > 0 else self.now, next(self._count), action))
+        heapq.heappush(self._actions, (self.now + delay if delay > 0 else self.now, next(self._count), action))
 
     def run(self, until: int, done: Callable[[], bool] = lambda: False) -> None:
         """Let time pass until it is ``until``, or ``done`` says so; Violation."""
-        events = self._events
-        while events and events[0][0] <= until and not done():
-            self.now, _, action = heapq.heappop(events)
+        actions = self._actions
+        while actions and actions[0][0] <= until and not done():
+            self.now, _, action = heapq.heappop(actions)
             action()
             if self._violation is not None:
                 raise self._violation
@@ -91,7 +103,9 @@ class World:
         """Send a datagram over the bad network."""
         self.counts["datagrams"] += 1
         self.overheard.append((source, destination, datagram))
-        kept = any(heard(source, destination, datagram) for heard in self.on_sent)
+        kept = False
+        for heard in self.on_sent:
+            kept |= heard(source, destination, datagram)
         copies = [] if kept else self._link.carry(datagram)
         if self._trace is not None:
             fate = _fate(datagram, [copy.datagram for copy in copies])

@@ -4,6 +4,7 @@ The server has them from ``dpe_coap.keys`` and the client from ``dpe_device.mess
 neither's tests of the other.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from hmac import digest
 
@@ -23,9 +24,14 @@ def _is_mac(key: bytes, prefix: bytes, message: bytes) -> bool:
     return _hmac(key, prefix, message[:-SIZE_MAC])[:SIZE_MAC] == message[-SIZE_MAC:]
 
 
+@lru_cache(256)
+def _request_key(device_key: bytes, realm: str) -> bytes:
+    return _expand(device_key, b"m1" + sha256(realm.encode()).digest())
+
+
 def request_is_valid(device_key: bytes, realm: str, request: bytes) -> bool:
     """Say whether the MAC of a REQUEST is right."""
-    return _is_mac(_expand(device_key, b"m1" + sha256(realm.encode()).digest()), b"", request)
+    return _is_mac(_request_key(device_key, realm), b"", request)
 
 
 def response_is_valid(device_key: bytes, request: bytes, response: bytes, dh: bytes = b"") -> bool:

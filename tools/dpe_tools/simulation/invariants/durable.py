@@ -1,0 +1,63 @@
+"""What is durable, and has been: the rows of each server, read from its store whenever they may have changed."""
+
+from collections import defaultdict
+
+from dpe_server.store.contract import Session
+from dpe_tools.simulation.events import Address, ProcessStarted, Pruned, Revoked, ServerKnown, Stored
+from dpe_tools.simulation.world import World
+
+
+class Durable:
+    """The stores of all servers, by the server's name. It looks at an event before any invariant does."""
+
+    def __init__(self, world: World) -> None:
+        self.servers: dict[Address, str] = {}
+        """What boards mean by an address."""
+        self.server_of: dict[str, str] = {}
+        """By process."""
+        self.rows: dict[str, tuple[Session, ...]] = {}
+        self.new: list[Session] = []
+        """The rows that have come with the last ``Stored``."""
+        self.ever: dict[bytes, Session] = {}
+        """Every row that there has been at any server, by the SHA-256 of its SUCCESS."""
+        self.of_device: defaultdict[bytes, list[Session]] = defaultdict(list)
+        """The same, by device."""
+        self.pruned: set[bytes] = set()
+        """The SHA-256 of SUCCESSes."""
+        self.revoked: set[tuple[str, bytes]] = set()
+        """Server and device."""
+        self.latest_wall: dict[str, float] = {}
+        self._counts = world.counts
+        world.on(ServerKnown, self._known)
+        world.on(ProcessStarted, self._started)
+        world.on(Stored, self._stored)
+        world.on(Pruned, self._pruned)
+        world.on(Revoked, self._revoked)
+
+    def lives(self, process: str, name: bytes, wall: float) -> bool:
+        """Say whether the session of a SUCCESS, by its SHA-256, lives at this Unix time in the store of a process."""
+        for row in self.rows[self.server_of[process]]:
+            if row.success_hash == name:
+                return row.expires_at is None or row.expires_at > wall
+        return False
+
+    def _known(self, event: ServerKnown) -> None:
+        self.servers[event.address] = event.server
+
+    def _started(self, event: ProcessStarted) -> None:
+        self.server_of[event.process] = event.server
+
+    def _stored(self, event: Stored) -> None:
+        self.rows[event.server] = event.rows
+        self.latest_wall[event.server] = event.latest_wall
+        self.new = [row for row in event.rows if row.success_hash not in self.ever]
+        for row in self.new:
+            self.ever[row.success_hash] = row
+            self.of_device[row.device].append(row)
+            self._counts["commits"] += 1
+
+    def _pruned(self, event: Pruned) -> None:
+        self.pruned.update(row.success_hash for row in event.rows)
+
+    def _revoked(self, event: Revoked) -> None:
+        self.revoked.add((event.server, event.device))

@@ -1,0 +1,79 @@
+"""A device has one session, a Client ID one device, and a revoked device nothing.
+
+A client that is REGISTERED has a durable row with the same Client ID, TH3 and keys.
+"""
+
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.store.contract import Session
+from dpe_tools.simulation.events import BoardChanged, BoardOff, Registered, SessionMade, Stored
+from dpe_tools.simulation.invariants.durable import Durable
+from dpe_tools.simulation.invariants.made import Messages
+from dpe_tools.simulation.invariants.names import CLIENT_IDS_DIFFER, ONE_SESSION, REGISTERED_IS_DURABLE, REVOKED
+from dpe_tools.simulation.world import World
+
+
+class Sessions:
+    """Looks at the rows of each server, and at each board that is REGISTERED."""
+
+    def __init__(self, world: World, messages: Messages, durable: Durable, at_rest: AtRest) -> None:
+        self._fail = world.fail
+        self._messages = messages
+        self._durable = durable
+        self._at_rest = at_rest
+        self._registered: dict[str, tuple[bytes, Registered]] = {}
+        """Device and session of each board that is REGISTERED."""
+        world.on(SessionMade, lambda event: self._same_th3(event.session))
+        world.on(Stored, self._stored)
+        world.on(BoardChanged, self._changed)
+        world.on(BoardOff, self._off)
+
+    def _stored(self, event: Stored) -> None:
+        rows = event.rows
+        if len({row.client_id for row in rows}) != len(rows):
+            self._fail(CLIENT_IDS_DIFFER, "two rows have one")
+        if len({row.device for row in rows}) != len(rows):
+            self._fail(ONE_SESSION, "two rows have one device")
+        for row in self._durable.new:
+            self._same_th3(row)
+            if (event.server, row.device) in self._durable.revoked:
+                self._fail(REVOKED, "a session")
+        for board, (device, session) in self._registered.items():
+            self._row(board, device, session)
+
+    def _same_th3(self, session: Session) -> None:
+        made = self._messages.by_hash.get(session.success_hash)
+        if made is not None and made.th3 != session.th3:
+            self._fail(REGISTERED_IS_DURABLE, "the server has another TH3 than the client")
+
+    def _changed(self, event: BoardChanged) -> None:
+        session = event.session
+        if session is None:
+            self._registered.pop(event.board, None)
+            return
+        self._registered[event.board] = event.device, session
+        row = self._row(event.board, event.device, session)
+        if row is not None and self._at_rest.open_keys(row.sealed_keys, row.client_id) != session.oscore:
+            self._fail(REGISTERED_IS_DURABLE, "other keys")
+
+    def _off(self, event: BoardOff) -> None:
+        self._registered.pop(event.board, None)
+
+    def _row(self, board: str, device: bytes, session: Registered) -> Session | None:
+        """Return the row of a board that is REGISTERED; None if it is over, or the device revoked, and rightly gone."""
+        durable = self._durable
+        server = durable.servers[session.server]
+        rows = [row for row in durable.rows[server] if row.device == device]
+        for row in rows:
+            if _same(row, session):
+                return row
+        was = [row for row in durable.of_device[device] if _same(row, session)]
+        latest = durable.latest_wall[server]
+        over = any(row.expires_at is not None and row.expires_at <= latest for row in was)
+        if not over and not (was and (server, device) in durable.revoked):
+            what = "the row is of another registration" if rows else "there is no row"
+            self._fail(REGISTERED_IS_DURABLE, f"{board}: {what}")
+        return None
+
+
+def _same(row: Session, session: Registered) -> bool:
+    return row.client_id == session.client_id and row.th3 == session.th3

@@ -1,0 +1,114 @@
+"""The transactions of each process: the same REQUEST gets the same RESPONSE while its transaction lives, and no longer.
+
+They are bounded; a revoked device begins none; and no Client ID is offered that is another device's.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from dpe_server.registration.transaction_table import PER_DEVICE
+from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import Outcome
+from dpe_tools.simulation.events import ProcessStarted, ResponseGiven, SessionMade, SessionSettled, TransactionBegan
+from dpe_tools.simulation.invariants.durable import Durable
+from dpe_tools.simulation.invariants.made import Messages
+from dpe_tools.simulation.invariants.names import BOUNDED, CLIENT_IDS_DIFFER, LIFE_ENDS, REVOKED, SAME_REPLY
+from dpe_tools.simulation.world import World
+
+
+@dataclass(slots=True)
+class _Answered:
+    """What a process has answered to a REQUEST."""
+
+    response: bytes
+    at: float
+    of_device: int
+    """How many transactions of the device had begun then, this one among them."""
+    of_all: int
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What must be known of one process."""
+
+    total: int
+    """The most transactions that it keeps."""
+    answered: dict[bytes, _Answered] = field(default_factory=dict)
+    of_device: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
+    """How many transactions have begun, by device, and of all."""
+    of_all: int = 0
+    offered: dict[tuple[bytes, int], float] = field(default_factory=dict)
+    """When a Client ID was offered to a device."""
+
+
+class Transactions:
+    """Looks at each RESPONSE, and at each session that a process makes."""
+
+    def __init__(self, world: World, messages: Messages, durable: Durable) -> None:
+        self._fail = world.fail
+        self._messages = messages
+        self._durable = durable
+        self._memories: dict[str, _Memory] = {}
+        world.on(ProcessStarted, self._started)
+        world.on(ResponseGiven, self._response)
+        world.on(TransactionBegan, self._began)
+        world.on(SessionMade, self._session)
+        world.on(SessionSettled, self._settled)
+
+    def _started(self, event: ProcessStarted) -> None:
+        self._memories[event.process] = _Memory(event.total)
+
+    def _response(self, event: ResponseGiven) -> None:
+        made = self._messages.requests.get(event.request)
+        if made is None:
+            return
+        memory = self._memories[event.process]
+        known = memory.answered.get(event.request)
+        if known is not None:
+            lives = event.now < known.at + LIFE
+            evicted = (
+                memory.of_device[made.device] - known.of_device >= PER_DEVICE
+                or memory.of_all - known.of_all >= memory.total
+            )
+            if known.response == event.response:
+                if not lives:
+                    self._fail(LIFE_ENDS, "a RESPONSE was sent again")
+                return
+            if lives and not evicted:
+                self._fail(SAME_REPLY, "another RESPONSE to the same REQUEST")
+        memory.of_device[made.device] += 1
+        memory.of_all += 1
+        memory.answered[event.request] = _Answered(
+            event.response, event.now, memory.of_device[made.device], memory.of_all
+        )
+        if (self._durable.server_of[event.process], made.device) in self._durable.revoked and event.store_answers:
+            self._fail(REVOKED, "a RESPONSE")
+
+    def _began(self, event: TransactionBegan) -> None:
+        memory = self._memories[event.process]
+        if event.of_device > PER_DEVICE:
+            self._fail(BOUNDED, f"{event.of_device} of one device")
+        if event.of_all > memory.total:
+            self._fail(BOUNDED, f"{event.of_all} in total")
+        if event.client_id is None:
+            return
+        memory.offered[event.device, event.client_id] = event.now
+        rows = self._durable.rows[self._durable.server_of[event.process]]
+        holders = {row.device for row in rows if row.client_id == event.client_id}
+        if holders - {event.device}:
+            self._fail(CLIENT_IDS_DIFFER, "one is offered that another device has")
+        # What a device has by another worker it may be offered again, whatever this worker has offered to whom.
+        if not holders and event.rivals:
+            self._fail(CLIENT_IDS_DIFFER, "one is offered to two")
+
+    def _session(self, event: SessionMade) -> None:
+        session = event.session
+        offered = self._memories[event.process].offered.get((session.device, session.client_id))
+        if offered is not None and offered + LIFE <= event.now:
+            self._fail(LIFE_ENDS, "a SUCCESS was taken")
+
+    def _settled(self, event: SessionSettled) -> None:
+        """Forget a transaction that ends with a commit which did not take it."""
+        made = self._messages.by_hash.get(event.session.success_hash)
+        if made is not None and event.outcome in (Outcome.CLIENT_ID_TAKEN, Outcome.REVOKED):
+            self._memories[event.process].answered.pop(made.request, None)

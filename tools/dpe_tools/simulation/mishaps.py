@@ -1,0 +1,146 @@
+"""What goes wrong at a moment that chance draws. A new mishap is a function of the scene and a place in a table.
+
+What goes wrong by itself whenever it can, with a probability, is a field of ``Trouble`` and asked for where it strikes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from dpe_tools.simulation.database import BROKEN, UNREADABLE
+from dpe_tools.simulation.host import Host
+from dpe_tools.simulation.impostors import impersonate
+from dpe_tools.simulation.machine import WAKE
+from dpe_tools.simulation.scene import Scene
+from dpe_tools.simulation.trouble import Trouble, terms
+from dpe_tools.simulation.world import HOUR, SECOND
+
+POINTS = ("await", "send", "write", "before the commit", "after the commit")
+YEARS = 3 * 365 * 86400.0
+
+Mishap = Callable[[Scene], None]
+
+
+def plan(scene: Scene) -> None:
+    """Draw what happens when."""
+    world, trouble = scene.world, scene.trouble
+    chance, lasts = world.random, trouble.lasts
+    for _ in range(trouble.mishaps):
+        world.after(chance.randrange(lasts), partial(chance.choice(DRAWN), scene))
+    for count, mishap in COUNTED:
+        for _ in range(count(trouble)):
+            world.after(chance.randrange(lasts), partial(mishap, scene))
+
+
+def power_cut(scene: Scene) -> None:
+    """Take the power from a board."""
+    scene.world.random.choice(scene.boards).off()
+
+
+def register_anew(scene: Scene) -> None:
+    """Let the application of a board ask for a new registration."""
+    scene.world.random.choice(scene.boards).restart()
+
+
+def rebind(scene: Scene) -> None:
+    """Let a NAT lose its entry for a board; the address may be another board's from now on."""
+    world = scene.world
+    board = world.random.choice(scene.boards)
+    before, fresh = board.address, (board.address[0], world.random.randint(10_000, 60_000))
+    board.move(fresh)
+    other = world.random.choice(scene.boards)
+    if other is not board and world.chance(0.5):
+        other.move(before)
+
+
+def flood(scene: Scene) -> None:
+    """Let the attacker flood a server."""
+    scene.attacker.flood()
+
+
+def crash(scene: Scene) -> None:
+    """Let the next process of a server end that comes to a certain point."""
+    host = _one(scene)
+    host.condition.crash_at = scene.world.random.choice(POINTS)
+
+
+def shut_down(scene: Scene) -> None:
+    """Restart a server gracefully."""
+    _one(scene).restart()
+
+
+def break_disk(scene: Scene) -> None:
+    """Let the disk of a server be full, or unreadable, for a while."""
+    host, world = _one(scene), scene.world
+    host.condition.disk = world.random.choice((BROKEN, BROKEN, UNREADABLE))
+    world.note(f"the store of {host.address[0]} is {host.condition.disk}")
+
+    def mend() -> None:
+        host.condition.disk = ""
+
+    world.after(world.random.randint(1, 300) * SECOND, mend)
+
+
+def slow_down(scene: Scene) -> None:
+    """Let a server be slow for a while."""
+    host, world = _one(scene), scene.world
+    host.condition.commits, host.condition.wakes = (500, 60_000), world.random.choice((1, 2000))
+    world.note(f"{host.address[0]} turns slow")
+
+    def recover() -> None:
+        host.condition.commits, host.condition.wakes = None, WAKE
+
+    world.after(world.random.randint(1, 300) * SECOND, recover)
+
+
+def set_clock(scene: Scene) -> None:
+    """Let the wall clock of a server jump."""
+    jump = scene.world.random.choice((-YEARS, -HOUR / 1000, -1.0, 60.0, YEARS))
+    _one(scene).set_clock(jump)
+
+
+def reload(scene: Scene) -> None:
+    """Give a server another policy."""
+    _one(scene).reload(terms(scene.world.random))
+
+
+def revoke(scene: Scene) -> None:
+    """Revoke a device at all servers, or nothing."""
+    if scene.world.chance(0.5):
+        device = scene.world.random.choice(scene.boards).device
+        for host in scene.hosts:
+            host.revoke(device)
+
+
+def prune(scene: Scene) -> None:
+    """Let a server forget the sessions that are over."""
+    host = _one(scene)
+    for process in host.processes[:1]:
+        if process.is_alive:
+            process.prune(int(host.wall()))
+
+
+def _one(scene: Scene) -> Host:
+    return scene.world.random.choice(scene.hosts)
+
+
+DRAWN: tuple[Mishap, ...] = (
+    power_cut,
+    crash,
+    crash,
+    shut_down,
+    break_disk,
+    slow_down,
+    impersonate,
+    set_clock,
+    reload,
+    revoke,
+    prune,
+)
+"""Those of which as many happen as ``Trouble.mishaps`` says; what is here twice is drawn twice as often."""
+
+COUNTED: tuple[tuple[Callable[[Trouble], int], Mishap], ...] = (
+    (lambda trouble: trouble.restarts, register_anew),
+    (lambda trouble: trouble.rebindings, rebind),
+    (lambda trouble: trouble.floods, flood),
+)
+"""Those that happen as often as a field of their own says."""
