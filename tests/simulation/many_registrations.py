@@ -24,8 +24,7 @@ from typing import IO
 
 from dpe_coap.client_ids import client_id_of
 from dpe_coap.imei import Imei
-from dpe_server.keys.at_rest import AtRest
-from dpe_server.operation.provisioning import credential
+from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.opening import open_store
 from dpe_tools.faults import Faults
@@ -75,7 +74,7 @@ class Check:
 
     def __init__(self, state: StateDir, imeis: list[Imei], report: Report) -> None:
         self._store = open_store(state.store_url)
-        self._at_rest = AtRest(state.keys.at_rest)
+        self._at_rest = state.at_rest
         self._devices = [self._at_rest.device_id(imei) for imei in imeis]
         self._report = report
         self._registered: dict[int, int] = {}
@@ -94,7 +93,7 @@ class Check:
             self._fault(number, "is REGISTERED, and the server has no session with its Client ID")
         elif row.device != self._devices[int(number)]:
             self._fault(number, "is REGISTERED with the Client ID of another device")
-        elif sha256(self._at_rest.open_keys(row.sealed_keys, client_id)).digest() != keys:
+        elif sha256(self._at_rest.open_keys(row.sealed_keys, row.client_id)).digest() != keys:
             self._fault(number, "has other keys than the server")
 
     def end(self) -> None:

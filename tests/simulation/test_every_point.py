@@ -7,40 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from dpe_tools.faults import Faults
 from dpe_tools.simulation.board import Board, PowerCut
 from dpe_tools.simulation.process import Process
 from dpe_tools.simulation.simulation import Simulation
-from dpe_tools.simulation.trouble import WIDE, Trouble
-from dpe_tools.simulation.world import SECOND
-
-CALM = replace(
-    Trouble.draw(0),
-    faults=Faults(),
-    forges=0,
-    replays=0,
-    reflects=0,
-    mixes=0,
-    withholds=0,
-    floods=0,
-    exhaustion=0,
-    power_cuts=0,
-    flash_fails=0,
-    declines=0,
-    crashes=0,
-    rebindings=0,
-    roams=0,
-    mishaps=0,
-    restarts=0,
-    lasts=40 * SECOND,
-    boards=1,
-    workers=1,
-    lane=True,
-    commits=(1, 3),
-    total=1 << 20,
-    terms=WIDE,
-    sqlite=False,
-)
+from dpe_tools.simulation.trouble import NONE, Trouble
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -65,7 +35,7 @@ def at(
 
 
 def crash(process: Process, what: str) -> None:
-    process.host.crash_at = what
+    process.machine.condition.crash_at = what
 
 
 def power_cut(_: Board) -> None:
@@ -79,12 +49,12 @@ def out_of_memory(_: Board) -> None:
 @pytest.mark.parametrize(
     "trouble",
     [
-        CALM,
-        replace(CALM, lane=False),
-        replace(CALM, lane=False, commits=(200, 300)),  # with separate responses
-        replace(CALM, workers=2, boards=2),
-        replace(CALM, sqlite=True),
-        replace(CALM, sqlite=True, lane=False),
+        NONE,
+        replace(NONE, lane=False),
+        replace(NONE, lane=False, commits=(200, 300)),  # with separate responses
+        replace(NONE, workers=2, boards=2),
+        replace(NONE, sqlite=True),
+        replace(NONE, sqlite=True, lane=False),
     ],
     ids=["lane", "aiocoap", "separate", "workers", "SQLite", "SQLite, aiocoap"],
 )
@@ -106,12 +76,12 @@ def test_the_client_ends_at_every_use_of_what_can_fail(
     seed: int, ends: Callable[[Board], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seeds differ in suite, versions and firmware, so in what the client does."""
-    with at(monkeypatch, 0, Board, "_trouble", ends) as whole:
-        Simulation(seed, trouble=CALM).run()
+    with at(monkeypatch, 0, Board, "_strike", ends) as whole:
+        Simulation(seed, trouble=NONE).run()
     assert whole.total() > 8
     for number in range(1, whole.total() + 1):
-        simulation = Simulation(seed, trouble=CALM)
-        with at(monkeypatch, number, Board, "_trouble", ends) as counts:
+        simulation = Simulation(seed, trouble=NONE)
+        with at(monkeypatch, number, Board, "_strike", ends) as counts:
             simulation.run()
         assert counts.total() >= number
         assert simulation.counts["commits"] >= 1  # and that it is REGISTERED in the end, the run has seen

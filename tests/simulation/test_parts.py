@@ -5,22 +5,21 @@ import copy
 import gc
 import warnings
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dpe_coap.keys import agree
 from dpe_coap.messages import Version
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.store.contract import Change, Revoke, Session, SetMinimumEpoch
 from dpe_tools.faults import Faults
-from dpe_tools.simulation import tokens
 from dpe_tools.simulation.host import Host
-from dpe_tools.simulation.invariants import Invariants
+from dpe_tools.simulation.invariants import tokens
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
-from dpe_tools.simulation.trouble import RULES, WIDE
+from dpe_tools.simulation.trouble import NONE, RULES
 from dpe_tools.simulation.world import Violation, World
 
 
@@ -222,7 +221,7 @@ def _messages(vector: dict[str, Any]) -> list[bytes]:
 
 def test_a_host_whose_process_dies_serves_again(world: World) -> None:
     keys = KeyRing(master={1: bytes(32)}, handle={1: bytes(32)}, at_rest=bytes(32))
-    host = Host(world, Invariants(world, AtRest(keys.at_rest)), ("a", 1), keys, "realm", RULES + WIDE, workers=2)
+    host = Host(world, "a", ("a", 1), keys, "realm", RULES, replace(NONE, workers=2))
     world.endpoints[host.address] = host.receive
     answers: list[bytes] = []
     for port in range(8):  # of both workers
@@ -238,10 +237,10 @@ def test_a_host_whose_process_dies_serves_again(world: World) -> None:
 
     all_answer()
     for point in ("await", "send"):
-        host.crash_at = point
+        host.condition.crash_at = point
         world.send(("b", 1), host.address, ping)
         world.run(world.now + 60_000)
-        assert host.crash_at == ""
+        assert host.condition.crash_at == ""
         all_answer()
     host.restart()
     world.run(world.now + 60_000)

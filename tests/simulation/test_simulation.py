@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from dpe_tools.commands.simulate import simulate
 from dpe_tools.simulation import mutation, runner
-from dpe_tools.simulation.invariants import REGISTERED_IS_DURABLE
+from dpe_tools.simulation.invariants.names import REGISTERED_IS_DURABLE
 from dpe_tools.simulation.mutants import MUTANTS, Change, Mutant
 
 pytestmark = pytest.mark.timeout(900)
@@ -65,8 +65,8 @@ def test_a_mutant_is_gone_when_it_is_over() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        Change("dpe_server.registration.registrar:Registrar.handle", "what is not there", ""),
-        Change("dpe_server.registration.registrar:Registrar.handle", "prepared", ""),  # there more than once
+        Change("dpe_server.registration.registrar:Registrar.read", "what is not there", ""),
+        Change("dpe_server.registration.registrar:Registrar.read", "batch", ""),  # there more than once
         Change("dpe_server.registration.registrar:Registrar.nothing", "x", ""),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_mutant_that_does_not_apply_is_not_caught(change: Change) -> None:
 
 
 def test_a_fault_that_does_no_harm_is_not_caught() -> None:
-    idle = Change("dpe_server.registration.registrar:Registrar.take_audit", "return taken", "return [*taken]")
+    idle = Change("dpe_server.registration.registrar:Registrar.complete", "batch.records)", "[*batch.records])")
     finding = mutation.hunt(Mutant("idle", (REGISTERED_IS_DURABLE,), (idle,)), range(10))
     assert finding.fault.startswith("not caught in 10 seeds")
 
