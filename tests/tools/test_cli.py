@@ -59,7 +59,7 @@ def test_the_benchmarks_have_help_without_a_checkout(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "dpe_bench", None)
     result = CliRunner().invoke(cli.main, ["bench", option])
     assert result.exit_code == 0
-    assert "Needs a checkout" in result.stdout
+    assert "needs a checkout" in result.stdout
     for name in BENCHMARKS:
         assert name in result.stdout
 

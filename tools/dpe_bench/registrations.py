@@ -23,15 +23,23 @@ IN_MEMORY = ("tmpfs", "ramfs")
 
 
 @click.command()
-@click.option("--server", "names", type=click.Choice(list(SERVERS)), multiple=True, help="Measure these alone.")
-@click.option("--directory", default=".", show_default=True, help="Where the durable store is: on a disk.")
+@click.option(
+    "--server", "names", type=click.Choice(list(SERVERS)), multiple=True, help="Measure only this server. Repeatable."
+)
+@click.option("--directory", default=".", show_default=True, help="A folder on a disk, for the durable store.")
 @click.option("--durable-only", is_flag=True, help="Leave out the store in memory.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The median of them counts.")
-@click.option("--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True, help="Of each measurement.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How many rounds; the median counts."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=6.0, show_default=True, help="Length of each measurement."
+)
 @click.option("--window", type=click.IntRange(1, 4096), default=128, show_default=True, help="Registrations under way.")
-@click.option("--devices", type=click.IntRange(1, 1_000_000), default=200_000, show_default=True)
+@click.option(
+    "--devices", type=click.IntRange(1, 1_000_000), default=200_000, show_default=True, help="How many devices."
+)
 @click.option("--stages", is_flag=True, help="Show where this server's CPU time goes.")
-@click.option("--quick", is_flag=True, help="Some hundred registrations each: proves that all works, measures nothing.")
+@click.option("--quick", is_flag=True, help="Register some hundred devices each, to see that it works, not to measure.")
 @click.option("--plot", "picture", metavar="FILE", help="Draw the result as SVG.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
@@ -51,9 +59,9 @@ def registrations(
 ) -> int:
     """Measure complete registrations: this server, and the same registrar behind stock aiocoap.
 
-    Devices with keys of their own send REQUEST, verify RESPONSE, send SUCCESS and verify CONFIRM. In the end each is
-    looked up in the store, which must hold its Client ID. The store is SQLite with synchronous=FULL, once on a disk
-    and once on a file system in memory, which shows what the disk costs.
+    Devices, each with its own keys, send REQUEST, verify RESPONSE, send SUCCESS and verify CONFIRM. In the end each is
+    looked up in the store, which must hold its Client ID. The store is SQLite with synchronous=FULL, first on a disk,
+    then on a file system in memory, which shows what the disk costs.
 
     Exit status 1: an answer was wrong or missing, or a device is not in the store with its Client ID.
     """

@@ -25,18 +25,27 @@ ROOM = 1_000
 
 
 @click.command()
-@click.option("--rows", type=click.IntRange(1_000, 10**8), default=10**6, show_default=True, metavar="N")
-@click.option("--directory", default=".", show_default=True, help="Where the store is made, and removed: on a disk.")
-@click.option("--quick", is_flag=True, help="Few registrations: proves that all works, measures nothing.")
+@click.option(
+    "--rows",
+    type=click.IntRange(1_000, 10**8),
+    default=10**6,
+    show_default=True,
+    metavar="N",
+    help="The last number of rows.",
+)
+@click.option(
+    "--directory", default=".", show_default=True, help="A folder on a disk, for the store, which is removed."
+)
+@click.option("--quick", is_flag=True, help="Do few registrations, to see that it works, not to measure.")
 @click.option("--plot", "picture", metavar="FILE", help="Draw the result as SVG.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
 def rows(rows: int, directory: str, quick: bool, picture: str | None, markdown: bool, as_json: bool) -> None:
     """Fill the server's store with N registered devices, and measure at 10,000 rows, 100,000 and so on up to N.
 
-    Devices with the real client's cryptography register in process, new ones and such that have a session already, and
-    each must end REGISTERED with its row in the store. Then come look-ups, the start of a server, `dpe device show`
-    and pruning, all on the same store.
+    Devices with the real client's cryptography register within this process, some new, some with a session already.
+    Each must end REGISTERED with its row in the store. Then look-ups, the start of a server, `dpe device show` and
+    pruning are measured, all on the same store.
     """
     if picture is not None:
         plot.check()

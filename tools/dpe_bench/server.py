@@ -21,21 +21,38 @@ QUICK = (64, 4_096)
 
 
 @click.command()
-@click.option("--endpoints", type=click.IntRange(1, 16_000_000), multiple=True, help="May be given several times.")
-@click.option("--contender", "names", type=click.Choice(list(CONTENDERS)), multiple=True, help="Measure these alone.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="The median of them counts.")
-@click.option("--seconds", type=click.FloatRange(0.1), default=4.0, show_default=True, help="Of each closed loop.")
-@click.option("--open-seconds", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Of each open loop.")
+@click.option("--endpoints", type=click.IntRange(1, 16_000_000), multiple=True, help="How many endpoints. Repeatable.")
+@click.option(
+    "--contender",
+    "names",
+    type=click.Choice(list(CONTENDERS)),
+    multiple=True,
+    help="Measure only this server. Repeatable.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="How many rounds; the median counts."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=4.0, show_default=True, help="Length of each closed loop."
+)
+@click.option(
+    "--open-seconds", type=click.FloatRange(0.1), default=20.0, show_default=True, help="Length of each open loop."
+)
 @click.option(
     "--fill-seconds",
     type=click.FloatRange(0),
     default=30.0,
     show_default=True,
-    help="The most to let every endpoint come once before the measurement.",
+    help="The most time to let every endpoint come once before the measurement.",
 )
 @click.option("--window", type=click.IntRange(1, 4096), default=64, show_default=True, help="Requests under way.")
-@click.option("--quick", is_flag=True, help="A few thousand requests each: proves that all works, measures nothing.")
-@click.option("--peers", default=".cache/peers", show_default=True, help="Where tools/fetch_peers has put node-coap.")
+@click.option("--quick", is_flag=True, help="Send a few thousand requests each, to see that it works, not to measure.")
+@click.option(
+    "--peers",
+    default=".cache/peers",
+    show_default=True,
+    help="The folder in which tools/fetch_peers has put node-coap.",
+)
 @click.option("--plot", "picture", metavar="FILE", help="Draw the result as SVG.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
@@ -55,11 +72,11 @@ def server(
 ) -> int:
     """Measure what a request costs this server and its peers, each doing the same job.
 
-    Decode a CBOR map of three fields, verify one HMAC-SHA-256, make one, encode the answer. Every answer is verified.
-    Each server has a core to itself and the load generator another. The servers take turns, so that whatever the
-    machine does besides hits all alike. All of it takes about 40 minutes.
+    The job is to decode a CBOR map of three fields, verify one HMAC-SHA-256, make another, and encode the answer. Every
+    answer is verified. Each server has a core to itself, and the load generator another. The servers take turns, so
+    that other work on the machine affects all alike. All of it takes about 40 minutes.
 
-    Exit status 1: an answer was wrong or missing, or a --contender that was named is not there.
+    Exit status 1: an answer was wrong or missing, or a named --contender is not there.
     """
     if picture is not None:
         plot.check()

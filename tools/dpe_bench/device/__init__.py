@@ -22,21 +22,23 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
-@click.option("-n", "--registrations", default=300, show_default=True, type=click.IntRange(1), help="At each loss.")
+@click.option(
+    "-n", "--registrations", default=300, show_default=True, type=click.IntRange(1), help="How many at each loss."
+)
 @click.option(
     "--loss", "losses", multiple=True, type=click.IntRange(0, 90), default=[0, 10, 20, 30], show_default=True,
-    metavar="PERCENT", help="Datagrams lost, each way. May be repeated.",
+    metavar="PERCENT", help="Loss of datagrams in each direction. Repeatable.",
 )  # fmt: skip
-@click.option("--forged", default=100, show_default=True, type=click.IntRange(1), help="Registrations for each kind.")
+@click.option("--forged", default=100, show_default=True, type=click.IntRange(1), help="Registrations of each kind.")
 @click.option("--seed", default=1, show_default=True, metavar="N", help="Which datagrams the lossy link loses.")
 @click.option(
     "--ack-timeout", default=50, show_default=True, type=click.IntRange(10, 10_000), metavar="MS",
-    help="CoAP's ACK_TIMEOUT on the lossy link, for all; CoAP's own is 2000.",
+    help="ACK_TIMEOUT on the lossy link, for all clients. CoAP's default is 2000.",
 )  # fmt: skip
 @click.option("--microcoapy", type=_FOLDER, help="A checkout of microCoAPy.")
 @click.option("--cbor2", type=_FOLDER, help="The folder python-ecosys/cbor2 of micropython-lib.")
 @click.option("--board", type=_FILE, metavar="FIRMWARE", help="Measure the emulated board, too.")
-@click.option("--micropython", envvar="DPE_MICROPYTHON", metavar="PROGRAM", help="The interpreter.")
+@click.option("--micropython", envvar="DPE_MICROPYTHON", metavar="PROGRAM", help="The MicroPython interpreter.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--update", type=_FILE, metavar="DOCUMENT", help="Replace the tables in a document, too.")
@@ -56,9 +58,9 @@ def device(
 ) -> None:
     """Register devices with our client and with its peers, on the unix port of MicroPython.
 
-    Code size, heap, instructions, bytes on the wire, success over a lossy link, and forged answers. The server and its
-    database are real, and a registration counts only when the database has it. A peer whose sources are not given is
-    named as not measured, with the way to get them.
+    It measures code size, heap, instructions, bytes on the wire, success over a lossy link, and forged answers. The
+    server and its database are real, and a registration counts only when the database has it. A peer whose sources are
+    not given is listed as not measured, with the way to get them.
     """
     signal.signal(signal.SIGTERM, _terminated)
     around = _around(update) if update else None

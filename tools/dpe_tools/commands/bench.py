@@ -31,7 +31,8 @@ class Benchmarks(LazyGroup):
 
 @click.group(cls=Benchmarks, table=BENCHMARKS)
 def bench() -> None:
-    """Measure side by side with named peers. Needs a checkout: the installed package has no benchmarks.
+    """Measure the client and the server side by side with named peers.
 
-    Every answer is verified before it counts. Compare the ratios of one run, not figures of two machines.
+    This needs a checkout: the installed package has no benchmarks. Every answer is verified before it counts. Compare
+    the ratios of one run, not the figures of two machines.
     """
