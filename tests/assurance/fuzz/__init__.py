@@ -1,8 +1,8 @@
 """Hostile input: fuzzes what strangers and files give to the server and the device, guided by coverage.
 
-Each target has an invariant, in a sentence; a run ends at the first input that breaks it, which is then made shorter.
-Where atheris does not install, the same targets run on the kept inputs and mutations of them, by the same seed, without
-guidance.
+Each target has an invariant in one sentence. A run ends at the first input that breaks it, which is then shortened.
+Where atheris cannot be installed, the same targets run on the kept inputs and on mutations of them, by the same seed,
+without guidance.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the figures of runs."""
+    """Return the table of runs."""
     lines = [f"{'target':17} {'executions':>12} {'edges':>6} {'features':>9} {'new inputs':>11}  broken"]
     for name, executions, edges, features, inputs, _, report in results:
         covered = f"{'-' if edges is None else edges:>6} {'-' if features is None else features:>9}"

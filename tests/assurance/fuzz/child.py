@@ -1,6 +1,6 @@
-"""One run of one target, in a process of its own: ``python -m tests.assurance.fuzz.child`` with what ``runs.py`` gives.
+"""One run of one target, in its own process: ``python -m tests.assurance.fuzz.child`` with arguments from ``runs.py``.
 
-atheris brings libFuzzer, which ends the process by itself: with 0, or with what it says of a failure on stderr.
+atheris contains libFuzzer, which ends the process by itself: with 0, or with a report of the failure on stderr.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from tests.assurance.fuzz import corpus, seeded
 from tests.assurance.fuzz.targets import UNDER_TEST, Target, load
 
 TIMEOUT = 600
-"""Seconds of an execution that count as a hang: a process that yields to all others may have to wait for minutes."""
+"""Seconds after which an execution counts as a hang. A process that yields to all others may wait for minutes."""
 PULSE = 1 << 18
-"""Executions between two signs of life, without atheris."""
+"""How many executions there are between two progress lines, without atheris."""
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def _guided(arguments: argparse.Namespace, inner: list[str]) -> None:
 
 
 def _write_corpus(target: Target, folder: Path) -> tuple[Path, Path]:
-    """Write the kept inputs and the seeds as files; return the folders for new ones and of those."""
+    """Write the kept inputs and the seeds as files. Return the folder for new inputs, and the folder of these."""
     new, kept = folder / "new", folder / "kept"
     for path in (new, kept):
         path.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The kept inputs of each target: a text file with one input a line, in hex."""
+"""The kept inputs of each target: a text file with one input per line, in hex."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parent / "corpus"
 
 
 def path_of(target: str) -> Path:
-    """Return the file that has the inputs of a target."""
+    """Return the file with the inputs of a target."""
     return FOLDER / f"{target}.txt"
 
 

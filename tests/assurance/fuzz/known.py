@@ -27,11 +27,11 @@ IMEI = Imei.parse("35209900176148")
 
 
 class Known:
-    """The registrar and the messages that it would take.
+    """The registrar, and messages that it would accept.
 
-    ``request`` is new, ``waiting`` has a RESPONSE and ``success`` is due for it, ``redirected`` was redirected,
-    ``confirmed`` is the SUCCESS of a session whose transaction lives, ``stranger`` that of one which only the store
-    knows. These are three transactions, so that a fourth evicts none.
+    ``request`` is new. ``waiting`` has a RESPONSE, for which ``success`` is due. ``redirected`` was redirected.
+    ``confirmed`` is the SUCCESS of a session whose transaction lives, ``stranger`` of a session that only the store
+    knows. These are three transactions, so a fourth evicts none.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Known:
         self._begin()
 
     def _begin(self) -> None:
-        """Let the registrar have heard of all but ``request``."""
+        """Send the registrar everything but ``request``."""
         self._start()
         self.stranger = self._succeed(self._others[0])[1]
         self.handle([self.stranger])
@@ -69,7 +69,7 @@ class Known:
         self._state = self._chance.getstate()
 
     def restore(self) -> None:
-        """Go back to the beginning, without making everything anew."""
+        """Go back to the beginning, without making everything again."""
         table = self._transactions
         device = self._sessions[0].device
         for transaction in table.of_device(device):
@@ -83,22 +83,22 @@ class Known:
         self._chance.setstate(self._state)
 
     def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
-        """Have payloads decided."""
+        """Let payloads be decided."""
         replies, records = handle(self.registrar, self.store, payloads, NOW, WALL)
         self._records_told += records
         return replies
 
     def state(self) -> tuple[int, int, object]:
-        """Return what changes when the registrar has kept something."""
+        """Return a value that changes when the registrar keeps something."""
         transaction = self._transactions._records.part(self._waiting_th1)[self._waiting_th1]
         return len(self._transactions), self._commits, transaction
 
     def signed(self, payload: bytes) -> bytes:
-        """Return the payload with the right MAC, by its type."""
+        """Return the payload with the correct MAC for its type."""
         return (self._due if payload[2:3] == b"\3" else self._step).sign(payload)
 
     def proves(self, payload: bytes) -> bool:
-        """Say whether the payload is under a security token that is valid here, or overheard."""
+        """Return whether the payload's security token is valid here, or was overheard."""
         return payload in (self.confirmed, self.stranger) or self._step.verify(payload) or self._due.verify(payload)
 
     def replied_to(self, payload: bytes) -> str:
@@ -106,7 +106,7 @@ class Known:
         return REDIRECTED if payload == self.redirected else ""
 
     def check_audit(self) -> None:
-        """No record of a decision has the IMEI, the handle or a MAC in it."""
+        """Check that no audit record contains the IMEI, the handle or a MAC."""
         told, self._records_told = self._records_told, []
         for record in told:
             for value in record.details.values():
@@ -129,7 +129,7 @@ class Known:
         return self._step.sign(encode(message))
 
     def _succeed(self, request: bytes) -> tuple[SuccessStep, bytes]:
-        """Send a REQUEST; return the step of its SUCCESS, and this."""
+        """Send a REQUEST. Return the step of its SUCCESS, and the SUCCESS."""
         payload = self.handle([request])[0].payload
         response = decode(payload)
         assert isinstance(response, Response)

@@ -1,4 +1,4 @@
-"""Inputs that stand for published faults of other implementations of this field, and what must happen here."""
+"""Inputs that reproduce published faults of other implementations in this field, and what must happen here."""
 
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class ToServer(NamedTuple):
 
 
 class ToDevice(NamedTuple):
-    """A response to the device's request: what stands behind message ID and CoAP token. It is not believed."""
+    """A response to the device's request, from behind message ID and CoAP token. The device must not believe it."""
 
     name: str
     kind: str
@@ -42,7 +42,7 @@ class ToDevice(NamedTuple):
 
 
 def _message(item: bytes) -> bytes:
-    """A SUCCESS with an unknown label that holds an item."""
+    """A SUCCESS with an item under an unknown label."""
     return _POST + _REGISTER + b"\xff" + _SUCCESS % item
 
 

@@ -1,4 +1,4 @@
-"""Runs of targets, each in a process of its own, and what they say."""
+"""Runs of targets, each in its own process, and their results."""
 
 import importlib.util
 import os
@@ -16,9 +16,9 @@ from tests.assurance.fuzz.targets import Target, load
 
 ROOT = Path(__file__).parents[3]
 MOST_KEPT = 400
-"""Inputs in the kept corpus of one target, at most."""
+"""The most inputs in the kept corpus of one target."""
 MINIMIZING = 4_000
-"""Attempts to make an input shorter that breaks an invariant."""
+"""How often it is tried to shorten an input that breaks an invariant."""
 
 _COVERED = re.compile(r"#\d+\s+\w+\s+cov: (\d+) ft: (\d+)")
 _COUNTED = re.compile(r"#(\d+)\s")
@@ -26,24 +26,24 @@ _DONE = re.compile(r"Done (\d+) runs")
 
 
 def has_atheris() -> bool:
-    """Say whether runs are guided by coverage here."""
+    """Return whether runs are guided by coverage on this machine."""
     return importlib.util.find_spec("atheris") is not None
 
 
 class Result(NamedTuple):
-    """What became of one run."""
+    """The result of one run."""
 
     target: str
     executions: int
     edges: int | None
-    """Edges of the code that were covered, and with their counts features; None without atheris."""
+    """Covered edges of the code, and features, which are edges with their counts. None without atheris."""
     features: int | None
     inputs: int
     """Inputs that covered something new."""
     found: bytes | None
     """An input that breaks the invariant, or is too slow."""
     report: str
-    """What the child wrote on stderr, when it failed."""
+    """What the child wrote to stderr when it failed."""
 
 
 class Run(NamedTuple):
@@ -80,7 +80,7 @@ class Run(NamedTuple):
         )  # fmt: skip
 
     def _keep(self, folder: Path, report: "Progress") -> None:
-        """Keep the smallest set of inputs that covers what all cover."""
+        """Keep the smallest set of inputs that covers what all of them cover."""
         merged = folder / "merged"
         merged.mkdir()
         options = ["--executions", "0", "--seed", str(self.seed), "--merge", str(merged)]
@@ -91,21 +91,21 @@ class Run(NamedTuple):
 
 
 class Progress:
-    """Tells on stderr, from many threads, how runs come along."""
+    """Shows the progress of runs on stderr, from many threads."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._lock = Lock()
 
     def tell(self, target: str, line: str) -> None:
-        """Pass on one line of libFuzzer's in some hundred, and no other."""
+        """Pass on one in about a hundred of libFuzzer's lines, and no other line."""
         if not self._quiet and "\tpulse " in line:
             with self._lock:
                 print(f"{target}: {line}", file=sys.stderr, flush=True)
 
 
 def _child(target: str, folder: Path, options: list[str], progress: Progress) -> tuple[int, list[str]]:
-    """Run a child; return its exit status and what it wrote on stderr."""
+    """Run a child. Return its exit status, and what it wrote to stderr."""
     command = [sys.executable, "-P", "-m", "tests.assurance.fuzz.child", target, str(folder), *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
     lines = []

@@ -1,4 +1,4 @@
-"""The engine for where atheris does not install: kept inputs and mutations of them, by a seed and without guidance."""
+"""The engine for machines without atheris: kept inputs and mutations of them, by a seed and without guidance."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -9,7 +9,7 @@ BOUNDARIES = (0, 1, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28, 31, 32, 127, 128
 
 
 def inputs(target: Target, corpus: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """Give the corpus, then mutations of it without end."""
+    """Yield the corpus, then mutations of it without end."""
     yield from corpus
     chance = Random(seed)
     while True:

@@ -8,7 +8,7 @@ VECTORS = Path(__file__).parents[2] / "vectors" / "dpe1-vectors.json"
 
 
 def messages() -> list[bytes]:
-    """All that the vectors have, each once: valid and malformed."""
+    """All messages of the vectors, valid and malformed, each once."""
     loaded: dict[str, Any] = json.loads(VECTORS.read_text(encoding="utf-8"))
     texts = [vector[kind] for vector in loaded["valid"] for kind in ("request", "response", "success", "confirm")
              if vector.get(kind)]  # fmt: skip

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ROOT / ".cache" / "venv-mutation"
 KILLED = ROOT / ".cache" / "mutation-killed"
-"""A line for each mutant that was killed: the SHA-256 of its file's name and source."""
+"""A file with a line for each killed mutant: the SHA-256 of its file's name and source."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 0, 1 if a mutant survives unexplained or the list is not right, 2 for wrong usage."""
+    """Return the exit status: 0; 1 if a mutant survives unexplained or the list is wrong; 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="./tools/assure mutation", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="only this file of the core, or more")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="trials at a time; 1 unless given")
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _in_its_environment(arguments: Sequence[str]) -> int:
-    """Run where mutmut is installed; the other tests do not need it."""
+    """Run where mutmut is installed, which the other tests do not need."""
     subprocess.run([ROOT / "tools/venv", ENVIRONMENT, "run", "build", "test", "mutation"], check=True)
     python = ENVIRONMENT / "bin" / "python"
     return subprocess.run([python, "-P", "-m", "tests.assurance", "mutation", *arguments], cwd=ROOT).returncode
@@ -70,7 +70,7 @@ def _run(files: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def _try(file: str, mutants: "Sequence[Mutant]", jobs: int) -> list[Fault]:
-    """Try the mutants of a file, write down those that are killed, and return the others."""
+    """Try the mutants of a file, record the killed ones, and return the others."""
     from tests.assurance.mutation.trial import Trials
 
     by_source = {mutant.source: mutant for mutant in mutants}

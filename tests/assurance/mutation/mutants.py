@@ -1,8 +1,9 @@
 """The mutants of a file: each is its source with one small fault put in.
 
 The faults are mutmut's: another operator, comparison or number, an argument that is None or missing, a value that is
-not assigned. Where mutmut itself changes functions only, here the whole module is changed, also constants, fields and
-what has a decorator; and a statement may be missing. Texts get something before and behind them, no other letters.
+not assigned. mutmut itself changes only functions; here the whole module is changed, including constants, fields and
+anything with a decorator, and a statement may be missing. Texts get something before and after them, but keep their
+letters.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,7 +52,7 @@ def mutants(root: Path, file: str) -> Iterator[Mutant]:
 
 
 def _difference(before: str, after: str) -> tuple[str, str]:
-    """Return the lines that differ, from the first to the last, without their indentation."""
+    """Return the lines from the first difference to the last, without their indentation."""
     old, new = ([line.strip() for line in text.splitlines()] for text in (before, after))
     steps = [step for step in SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if step[0] != "equal"]
     (_, old_start, _, new_start, _), (_, _, old_end, _, new_end) = steps[0], steps[-1]
@@ -59,12 +60,12 @@ def _difference(before: str, after: str) -> tuple[str, str]:
 
 
 def _first_of_string(node: cst.BaseString) -> Iterable[cst.BaseString]:
-    """The same text with something before and behind it; mutmut's other two change the case of its letters."""
+    """The same text with something before and after it. mutmut's other two changes affect the case of letters."""
     yield from list(operator_string(node))[:1]
 
 
 def _no_statement(node: cst.Expr | cst.Raise | cst.Del) -> Iterable[cst.Pass]:
-    """Nothing in place of a statement; a docstring is no statement."""
+    """Nothing in place of a statement. A docstring is not a statement."""
     if not (isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString | cst.Ellipsis)):
         yield cst.Pass()
 
@@ -74,7 +75,7 @@ _OPERATORS += [(kind, _no_statement) for kind in (cst.Expr, cst.Raise, cst.Del)]
 
 
 class _Visitor(MutationVisitor):
-    """Finds the places, and knows in which function or class each is."""
+    """Finds the places for faults, and knows the function or class of each."""
 
     METADATA_DEPENDENCIES = (*MutationVisitor.METADATA_DEPENDENCIES, ParentNodeProvider)
 
@@ -83,7 +84,7 @@ class _Visitor(MutationVisitor):
         self.scopes: list[str] = []
 
     def _skip_node_and_children(self, node: cst.CSTNode) -> bool:
-        """Types and decorators are no behaviour; what the typing alone sees is never run."""
+        """Skip types and decorators, which are no behaviour, and code for the type checker, which never runs."""
         typing = isinstance(node, cst.If) and isinstance(node.test, cst.Name) and node.test.value == "_TYPING"
         return typing or isinstance(node, cst.Annotation | cst.Decorator | cst.ImportFrom | cst.Import)
 

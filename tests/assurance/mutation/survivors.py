@@ -1,4 +1,4 @@
-"""The list of the mutants that no test notices, each with the reason why none can."""
+"""The list of the mutants that no test notices, each with the reason why no test can."""
 
 import tomllib
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ class Fault:
 
     file: str
     scope: str
-    """The function or class that has the fault, such as ``Map.part``; empty in the module itself."""
+    """The function or class with the fault, such as ``Map.part``. Empty for the module itself."""
     before: str
-    """The lines that are changed, without their indentation."""
+    """The changed lines, without their indentation."""
     after: str
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Describe the fault for a person."""
         lines = [f"{self.file}: {self.scope or 'module'}"]
         lines += [f"  - {line}" for line in self.before.splitlines()]
         lines += [f"  + {line}" for line in self.after.splitlines()]
@@ -28,7 +28,7 @@ class Fault:
 
 
 def explained(path: Path = LIST) -> dict[Fault, str]:
-    """Return the survivors with their reasons; ValueError if one has none, or is there twice."""
+    """Return the survivors with their reasons. Raises ValueError if one has no reason, or is listed twice."""
     found: dict[Fault, str] = {}
     for group in tomllib.loads(path.read_text(encoding="utf-8")).get("group", []):
         for one in _members(group):
@@ -46,7 +46,7 @@ def _members(group: dict[str, object]) -> Iterator[Fault]:
 
 
 def strays(root: Path, path: Path = LIST) -> list[Fault]:
-    """Return those whose lines are not in their files any more."""
+    """Return the listed faults whose lines are no longer in their files."""
     lines = {
         file: {line.strip() for line in (root / file).read_text(encoding="utf-8").splitlines()}
         for file in {one.file for one in explained(path)}

@@ -1,8 +1,8 @@
 """Trials of a changed file: its tests run in forks of this process, and the first that fails ends the trial.
 
-The file itself is never written. Where only functions differ, a fork of a process that has the file and its tests
-loaded gets the code of the changed ones: that takes hundredths of a second. Where that cannot be, or one of them has
-done its work on import, a fork imports the changed source and the tests anew. A trial ends after so much processor
+The file itself is never written. If only functions differ, a fork of a process that has loaded the file and its tests
+gets the code of the changed functions, which takes hundredths of a second. If that is impossible, or a changed function
+already ran on import, a fork imports the changed source and the tests again. A trial ends after a certain processor
 time, whatever else the machine does meanwhile.
 """
 
@@ -24,9 +24,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 PATIENCE = 1_800
-"""Seconds after which one that waits for ever has failed."""
+"""Seconds after which a trial that waits for ever has failed."""
 MEMORY = 4 << 30
-"""Bytes of address space."""
+"""Bytes of address space that a trial may use."""
 
 PROFILE = "trial"
 _OPTIONS = (
@@ -57,18 +57,18 @@ class Trials:
     file: str
     tests: Sequence[str]
     jobs: int = 1
-    """How many run at a time."""
+    """How many trials run at a time."""
     processor_time: int = 60
-    """Seconds after which a trial has failed; 4 + 5 times what the tests take, once that is known."""
+    """Seconds after which a trial has failed: 4 + 5 times what the tests take, once that is known."""
     failed: Counter[str] = field(default_factory=Counter)
-    """How often each test has failed: who fails most is asked first."""
+    """How often each test has failed. The test that fails most runs first."""
 
     def run(self, sources: Sequence[str], tell: Tell) -> None:
-        """Try each source, and tell of each what failed: a test, ``import`` or ``time``; nothing if all passed.
+        """Try each source, and return for each what failed: a test, ``import`` or ``time``; nothing if all passed.
 
-        RuntimeError if the tests cannot run, or one fails without any change.
+        Raises RuntimeError if the tests cannot run, or if one fails without any change.
         """
-        sys.dont_write_bytecode = False  # or every fork would compile what it imports
+        sys.dont_write_bytecode = False  # otherwise every fork would compile what it imports
         loop = _Loop(self, sources, tell)
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
             sys.setprofile(loop.note)
@@ -88,7 +88,7 @@ class Trials:
 
     @property
     def module(self) -> str:
-        """The name that the file is imported by."""
+        """The name under which the file is imported."""
         parts = Path(self.file).with_suffix("").parts
         return ".".join(parts[1:] if parts[0] in ("device", "server", "tools") else parts)
 
@@ -103,7 +103,7 @@ class Trials:
         return trial
 
     def forks(self, trials: Iterable[tuple[str, Callable[["_Watch"], int]]]) -> Iterator[tuple[str, str, float]]:
-        """Run each in a fork, and yield of each, as they end, what failed, and the seconds of processor time."""
+        """Run each source in a fork. As they end, yield for each what failed, and the seconds of processor time."""
         trials = iter(trials)
         running: dict[int, tuple[str, int]] = {}
         memory = Path("/dev/shm")  # the databases of the tests need not survive
@@ -153,7 +153,7 @@ def _failed(status: int, said: str) -> str:
 
 
 class _Watch:
-    """Puts the tests in order, and ends the process when the first fails."""
+    """Puts the tests in order, and ends the process when the first one fails."""
 
     def __init__(self, failed: Counter[str], pipe: int) -> None:
         self._before = failed
@@ -169,20 +169,20 @@ class _Watch:
 
 
 class _Loop:
-    """In place of pytest's loop over the tests, once they are loaded: a fork with changed functions for each source."""
+    """Replaces pytest's loop over the loaded tests: a fork with changed functions for each source."""
 
     def __init__(self, trials: Trials, sources: Sequence[str], tell: Tell) -> None:
         self._trials = trials
         self._sources = sources
         self._tell = tell
         self.left: list[str] = []
-        """Sources of which a test that has been loaded already may not see the change."""
+        """Sources whose change an already loaded test may not see."""
         self.fault = ""
         """Why there was no trial."""
         self._ran: set[CodeType] = set()
 
     def note(self, frame: FrameType, event: str, argument: object) -> None:
-        """Take down which functions of the file run before the tests do: a profiler (``sys.setprofile``)."""
+        """Note which functions of the file run before the tests do. A profiler (``sys.setprofile``)."""
         if event == "call" and frame.f_code.co_filename.endswith(self._trials.file):
             self._ran.add(frame.f_code)
 
@@ -238,7 +238,7 @@ class _Loop:
 
 
 def _changes(old: CodeType, new: CodeType) -> Iterator[tuple[CodeType, CodeType]]:
-    """Yield the functions that differ; ValueError if anything else does."""
+    """Yield the functions that differ. Raises ValueError if anything else differs."""
     if _own(old) != _own(new):
         raise ValueError
     for before, after in zip(_inner(old), _inner(new), strict=True):

@@ -17,7 +17,7 @@ import sys
 from typing import TypedDict
 
 USER = 65_534
-"""Nobody: who the program is, in a user namespace where that is whoever starts it."""
+"""The user and group "nobody", which the program has in its user namespace. Outside, it is whoever started it."""
 UNSHARE = ("--user", f"--map-user={USER}", f"--map-group={USER}", "--keep-caps", "--mount", "--propagation", "private")
 
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 24, 38, 47, 4
@@ -27,14 +27,14 @@ PROT_WRITE, PROT_EXEC = 2, 4
 
 
 class Plan(TypedDict):
-    """What is left to the program."""
+    """What the program may still do."""
 
     writable: str
-    """The one folder that it can write to."""
+    """The only folder that it can write to."""
     system_calls: list[str]
-    """All that it may make."""
+    """The only system calls that it may make."""
     families: list[str]
-    """Address families of sockets that it may make: names as in ``socket``."""
+    """The address families of sockets that it may open, with their names in ``socket``."""
 
 
 class _Comparison(ctypes.Structure):
@@ -50,7 +50,7 @@ def _check(result: int, what: str) -> None:
 
 
 def make_read_only(writable: str) -> None:
-    """Mount everything anew, read-only, but for one folder."""
+    """Mount everything again, read-only except for one folder."""
     subprocess.run(["mount", "--bind", writable, writable], check=True)
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123
         fields = [line.split() for line in mounts]
@@ -69,7 +69,7 @@ def drop_privileges() -> None:
 
 
 def filter_system_calls(names: list[str], families: list[str]) -> None:
-    """Let all system calls but these fail with EPERM, and these where they would make code or other sockets."""
+    """Let all other system calls fail with EPERM, and these if they would make code or other sockets."""
     library = ctypes.CDLL("libseccomp.so.2", use_errno=True)
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ACT_ERRNO_EPERM))
@@ -82,7 +82,7 @@ def filter_system_calls(names: list[str], families: list[str]) -> None:
     }
     for name in names:
         if number[name] < 0:
-            continue  # of another architecture
+            continue  # a call of another architecture
         if name not in conditions:
             _check(library.seccomp_rule_add(context, ACT_ALLOW, number[name], 0), name)
         for condition in conditions.get(name, []):

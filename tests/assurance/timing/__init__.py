@@ -11,13 +11,13 @@ from tests.assurance.timing.refusals import Refusals
 from tests.assurance.timing.telling_apart import BLOCK, Comparison, compare, quick, share_found
 
 MARGIN = 1_000
-"""Nanoseconds. Differences inside of the server must be shown to be below it; over loopback none may be seen."""
+"""Nanoseconds. Differences inside the server must be shown to be below this; over loopback none may be seen."""
 RUNS = 20
-"""Runs into which the planted observations are divided, to see in how many a delay is found."""
+"""Into how many runs the planted observations are divided, to see in how many of them a delay is found."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0 when no class can be told from another; 1 when one can, or when a planted delay is not found."""
+    """Return 0 if no class can be told from another, 1 if one can or a planted delay is not found."""
     parser = argparse.ArgumentParser(
         prog="./tools/assure timing",
         description="Measures how long refused messages of every class take, and tests whether the classes differ.",
@@ -50,9 +50,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _judge(where: str, measured: Iterator[Times], margin: int | None) -> list[str]:
-    """Print a table of each of the three measurements; return what was found.
+    """Print a table for each of the three measurements. Return what was found.
 
-    With a ``margin`` every difference must be shown to be below it; without, no two classes may be told apart.
+    With a ``margin``, every difference must be shown to be below it. Without one, no two classes may be told apart.
     """
     found = []
     for kind in ("REQUEST", "SUCCESS"):
@@ -75,7 +75,7 @@ def _judge(where: str, measured: Iterator[Times], margin: int | None) -> list[st
 
 
 def _table(title: str, times: Times) -> dict[str, Comparison]:
-    """Print how each class compares with the first; return that."""
+    """Print how each class compares with the first. Return the comparisons."""
     reference, *others = times
     print(f"\n{title}: {len(times[reference])} observations of each class; µs")
     print(f"{'':44}{'quick':>9}{'differs':>9}{'+-':>7}{'t':>7}{'rank':>7}{'finds':>7}")

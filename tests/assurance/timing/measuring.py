@@ -1,6 +1,6 @@
 """Response times of refusals: in this process by the lane, and over loopback from a server in another process.
 
-One message at a time, so each is a batch of its own. In each round every class has its turn, in an order drawn anew.
+Messages come one at a time, so each is its own batch. In each round every class has one turn, in a newly drawn order.
 """
 
 import gc
@@ -29,12 +29,12 @@ from tests.links import FakeLink
 Times = dict[str, list[int]]
 """Nanoseconds by class, in the order in which they were measured."""
 Exchange = Callable[[bytes], tuple[int, bytes]]
-"""Sends a datagram; returns how long the answer took (nanoseconds), and the answer."""
+"""Sends a datagram. Returns how long the answer took, in nanoseconds, and the answer."""
 
 REFRESH = LIFE / 2
-"""Seconds after which transactions are begun anew, before their life ends."""
+"""Seconds after which new transactions are begun, before the life of the old ones ends."""
 POOL = 256
-"""Messages of each class, made beforehand: what was computed just before shows in the time of what comes then."""
+"""Messages of each class that are made beforehand, because a computation affects the time of what follows it."""
 PLANTED_PROGRAM = ("-m", "tests.assurance.timing.planting")
 TRIES = 5
 TOKEN = b"tt"
@@ -46,7 +46,7 @@ class LostError(Exception):
 
 
 class InProcess:
-    """A registrar behind its batcher and lane, on a clock that can be put forward."""
+    """A registrar behind its batcher and lane, with a clock that can be advanced."""
 
     def __init__(self, refusals: Refusals, make: Callable[..., Registrar] = Registrar) -> None:
         self.store = SqliteStore(refusals.state.path / "dpe.sqlite")
@@ -60,7 +60,7 @@ class InProcess:
         return time.monotonic() + self._ahead
 
     def ask(self, payload: bytes) -> bytes:
-        """Have a message answered, with its commit."""
+        """Let a message be answered, with its commit."""
         return handle(self.registrar, self.store, [payload], self._clock(), time.time()).replies[0].payload
 
     def expire(self) -> None:
@@ -81,7 +81,7 @@ class InProcess:
 
 
 class OverLoopback:
-    """A client of a server that runs in another process. ``pin``: each on a core of its own."""
+    """A client of a server that runs in another process. With ``pin``, each has its own core."""
 
     def __init__(
         self, refusals: Refusals, log: Path, program: Sequence[str] = ("-m", "dpe_server"), *, pin: bool = False
@@ -95,7 +95,7 @@ class OverLoopback:
             os.sched_setaffinity(self._process.process.pid, {others[0] if others else mine})
 
     def ask(self, payload: bytes) -> bytes:
-        """Have a message answered."""
+        """Let a message be answered."""
         return self._client.post(payload).payload
 
     def exchange(self, datagram: bytes) -> tuple[int, bytes]:
@@ -128,7 +128,7 @@ class OverLoopback:
 def measure(
     name: str, exchange: Exchange, classes: Callable[[], Mapping[str, Make]], rounds: int, source: random.Random
 ) -> Times:
-    """Measure every class so many times. ``classes`` is called anew from time to time; ``name`` is for the progress."""
+    """Measure every class so many times. ``classes`` is called again now and then. ``name`` is for the progress."""
     times: Times = {}
     made: dict[str, Iterator[bytes]] = {}
     made_at = -REFRESH
@@ -163,7 +163,7 @@ def _surely(exchange: Exchange, datagram: bytes) -> tuple[int, bytes]:
 
 @contextmanager
 def _steady() -> Iterator[None]:
-    """Have no garbage collection in between."""
+    """Let no garbage collection happen meanwhile."""
     gc.collect()
     gc.disable()
     try:
@@ -173,7 +173,7 @@ def _steady() -> Iterator[None]:
 
 
 def planted(refusals: Refusals) -> dict[str, Make]:
-    """Return what makes REQUESTs with a wrong key that the planted server answers later, by that delay."""
+    """Return makers of REQUESTs with a wrong key, which the planted server answers late, by delay."""
     return {_delay(number): partial(refusals.wrong_key, version(number)) for number in range(len(DELAYS))}
 
 
@@ -205,7 +205,7 @@ def in_process(refusals: Refusals, rounds: int, seed: int) -> Iterator[Times]:
 
 
 def over_loopback(refusals: Refusals, rounds: int, seed: int, logs: Path, *, pin: bool, wait: bool) -> Iterator[Times]:
-    """Yield the same over loopback. ``wait``: until transactions have expired, which takes five minutes."""
+    """Yield the same over loopback. With ``wait``, wait until transactions have expired, which takes five minutes."""
     server = OverLoopback(refusals, logs / "server.log", pin=pin)
     try:
         expired = refusals.begin_expiring(server.ask) if wait else []

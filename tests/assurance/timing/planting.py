@@ -1,4 +1,4 @@
-"""A server with a known delay for some messages: what the instrument must find.
+"""A server with a known delay for some messages, which the instrument must find.
 
 ``python -m tests.assurance.timing.planting STATE [HOST:PORT ...]`` serves as ``python -m dpe_server`` does.
 """
@@ -13,13 +13,13 @@ from dpe_server.operation import app, server
 from dpe_server.registration.registrar import Registrar, Registrations
 
 DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)
-"""Nanoseconds. A REQUEST of the DPE version 1.(10 + n) is answered so much later."""
+"""Nanoseconds by which a REQUEST with DPE version 1.(10 + n) is answered later."""
 
 LEAST = 3_000
-"""Nanoseconds that all of them are delayed: looking at the clock takes a while too."""
+"""Nanoseconds by which all of them are delayed, because reading the clock takes time, too."""
 
 _MINOR = slice(22, 26)
-"""Where in a REQUEST with a handle its version is."""
+"""The offset of the version in a REQUEST with a handle."""
 _BY_VERSION = {b"\x02\x82\x01" + bytes([10 + number]): LEAST + delay for number, delay in enumerate(DELAYS)}
 
 
@@ -29,7 +29,7 @@ def version(number: int) -> Version:
 
 
 class SlowRegistrar(Registrar):
-    """Spins before it answers."""
+    """Waits busily before it answers."""
 
     def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
         """As ``Registrar.read``, later."""

@@ -1,4 +1,4 @@
-"""Every way to be refused with 4.01, as messages for one server: what an observer must not tell apart."""
+"""Every way to be refused with 4.01, as messages for one server. An observer must not be able to tell them apart."""
 
 import os
 import time
@@ -26,7 +26,7 @@ Make = Callable[[], bytes]
 """Makes the payload of one message."""
 
 MANY = 16
-"""Sessions and transactions of each kind, used in turn."""
+"""How many sessions and transactions of each kind there are, used in turn."""
 LASTS_A_SECOND = Version(1, 1)
 
 POLICY = """
@@ -59,7 +59,7 @@ def registrar(state: StateDir, store: Store, make: Callable[..., Registrar] = Re
 class Refusals:
     """Makes a state directory, and messages that its server refuses.
 
-    What must be in the store, but not in memory, is there before the server begins. The rest needs ``ask``.
+    What must be in the store, but not in memory, is put there before the server begins. The rest needs ``ask``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class Refusals:
         return self._other.sign(next(self._devices).request(version))
 
     def requests(self) -> dict[str, Make]:
-        """Return what makes the refused REQUESTs, by class; the first is what the others are compared with."""
+        """Return makers of the refused REQUESTs, by class. The others are compared with the first."""
         state = self.state
         later = KeyRing({9: os.urandom(32)}, dict(state.keys.handle), os.urandom(32))
         of_no_epoch = cycle([Device(state, keys=later, epoch=9) for _ in range(MANY)])
@@ -117,13 +117,13 @@ class Refusals:
     # SUCCESS
 
     def begin_expiring(self, ask: Ask) -> list[bytes]:
-        """Begin transactions; return their SUCCESSes, to be refused when their life has ended."""
+        """Begin transactions. Return their SUCCESSes, which are refused when the transactions have ended."""
         return [self._offer(ask)[1].success() for _ in range(MANY)]
 
     def successes(self, ask: Ask, expired: list[bytes]) -> dict[str, Make]:
-        """Return what makes the refused SUCCESSes, by class; the first is what the others are compared with.
+        """Return makers of the refused SUCCESSes, by class. The others are compared with the first.
 
-        To be called anew before the life of its transactions ends. ``expired`` may be empty.
+        Call this again before the life of its transactions ends. ``expired`` may be empty.
         """
         forged = {
             "wrong token, Client ID offered": self.begin_expiring(ask),
@@ -147,7 +147,7 @@ class Refusals:
         return request, device.read(request, ask(request))
 
     def _establish(self, ask: Ask, version: Version = VERSION) -> bytes:
-        """Register a device; return its SUCCESS."""
+        """Register a device. Return its SUCCESS."""
         _, offer = self._offer(ask, version)
         success = offer.success()
         confirm, _ = offer.confirm(success, ask(success))
