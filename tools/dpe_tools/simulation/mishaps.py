@@ -1,6 +1,6 @@
-"""What goes wrong at a moment that chance draws. A new mishap is a function of the scene and a place in a table.
+"""What goes wrong at a moment drawn by chance. A new mishap is a function here and a line in one of the two tables.
 
-What goes wrong by itself whenever it can, with a probability, is a field of ``Trouble`` and asked for where it strikes.
+What may go wrong at any time is not a mishap but a probability: a field of ``Trouble``, read where it strikes.
 """
 
 from collections.abc import Callable
@@ -136,11 +136,11 @@ DRAWN: tuple[Mishap, ...] = (
     revoke,
     prune,
 )
-"""Those of which as many happen as ``Trouble.mishaps`` says; what is here twice is drawn twice as often."""
+"""``Trouble.mishaps`` of these happen; what stands here twice is drawn twice as often."""
 
 COUNTED: tuple[tuple[Callable[[Trouble], int], Mishap], ...] = (
     (lambda trouble: trouble.restarts, register_anew),
     (lambda trouble: trouble.rebindings, rebind),
     (lambda trouble: trouble.floods, flood),
 )
-"""Those that happen as often as a field of their own says."""
+"""Each of these happens as often as its own field of ``Trouble`` says."""

@@ -1,4 +1,4 @@
-"""How bad it gets in a simulation, drawn from its seed. What single mishaps there are, ``mishaps`` says."""
+"""How bad it gets in a simulation, drawn from its seed. The mishaps themselves are in ``mishaps``."""
 
 import random
 from dataclasses import dataclass, fields
@@ -53,7 +53,7 @@ FAST = (1, 3)
 class Trouble:
     """How bad it is: probabilities, counts and times in ms.
 
-    Each ``float`` is a probability. Who it concerns asks for it whenever it may strike, so that ``end`` ends it.
+    Each ``float`` is a probability, read anew whenever it may strike: so ``end`` can set it to 0.
     """
 
     faults: Faults
@@ -72,7 +72,7 @@ class Trouble:
     roams: float
     """How often a board sends from a new address, and so perhaps to another worker."""
     mishaps: int
-    """How many of those that ``mishaps`` draws from."""
+    """How many, of any kind in ``mishaps.DRAWN``."""
     restarts: int
     lasts: int
     boards: int
@@ -87,7 +87,7 @@ class Trouble:
     sqlite: bool
 
     def end(self) -> None:
-        """Let nothing go wrong by itself from now on."""
+        """Let nothing go wrong by chance any more."""
         for one in fields(self):
             if one.type is float:
                 setattr(self, one.name, 0.0)

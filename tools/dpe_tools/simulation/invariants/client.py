@@ -52,7 +52,7 @@ class Client:
         self._sends(event.success, event.datagram, again=event.again)
         made = self._messages.successes[event.success]
         if made.status == Status.OK and (event.record or b"")[26:33] != made.client_id:
-            self._fail(PERSISTED, "there is another, or none")
+            self._fail(PERSISTED, "it is not stored")
 
     def _sends(self, payload: bytes, datagram: bytes, *, again: bool) -> None:
         before, times = self._sent.get(payload, (datagram, 0))
