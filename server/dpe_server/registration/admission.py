@@ -49,8 +49,8 @@ class Applications:
     decisions: list[Decision]
     probes: list[int]
     """A Client ID for each, whoever asks and whatever the policy says: the time must not say that."""
-    verdicts: list[Verdict | None] = field(default_factory=list)
-    """Those on the accepted have no Client ID until the end."""
+    judged: list[Verdict | Accept | None] = field(default_factory=list)
+    """The verdicts, but for those who are accepted: they still need a Client ID."""
     client_ids: dict[int, int] = field(default_factory=dict)
     """By place in the batch."""
     sharing: dict[int, int] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Admission:
         if facts is None:
             self.store_failed(now)
             return [_unavailable(p) if p.proved else None for p in applications.senders]
-        if not applications.verdicts:
+        if not applications.judged:
             self._judge(applications, facts, now)
         else:
             self._draw(applications, facts)
@@ -131,11 +131,10 @@ class Admission:
         places: dict[tuple[bytes, int, int], int] = {}
         for place, (p, decision) in enumerate(zip(applications.senders, applications.decisions, strict=True)):
             restriction = facts.restrictions.get(p.device, UNRESTRICTED)
-            verdict = self._verdict(p, decision, restriction, facts.minimum_epoch, paused)
-            applications.verdicts.append(verdict)
-            if verdict is None or verdict.accept is None:
+            accept = self._verdict(p, decision, restriction, facts.minimum_epoch, paused)
+            applications.judged.append(accept)
+            if not isinstance(accept, Accept):
                 continue
-            accept = verdict.accept
             client_id: int | None = None
             if accept.stable:
                 before = places.setdefault((p.device, accept.first, accept.last), place)
@@ -154,7 +153,7 @@ class Admission:
 
     def _verdict(
         self, p: Sender, decision: Decision, restriction: Restriction, minimum_epoch: int, paused: bool
-    ) -> Verdict | None:
+    ) -> Verdict | Accept | None:
         if restriction.revoked | (not p.proved):  # without a shortcut
             return None
         if paused:
@@ -164,7 +163,7 @@ class Admission:
             return Verdict(Status.REPROVISION, version, "minimum epoch")
         match decision:
             case Accept():
-                return Verdict(Status.OK, decision.selected, decision.rule, accept=decision)
+                return decision
             case VersionNotSupported():
                 return Verdict(Status.VERSION_NOT_SUPPORTED, decision.highest, decision.rule)
             case RequireX25519():
@@ -207,15 +206,16 @@ class Admission:
 
     def _with_client_ids(self, applications: Applications) -> list[Verdict | None]:
         """Return the verdicts, unavailable for those whose range is exhausted."""
-        verdicts = applications.verdicts
-        for place, verdict in enumerate(verdicts):
-            if verdict is not None and verdict.accept is not None:
+        verdicts: list[Verdict | None] = []
+        for place, verdict in enumerate(applications.judged):
+            if isinstance(verdict, Accept):
                 client_id = applications.client_ids.get(applications.sharing.get(place, place))
-                verdicts[place] = (
-                    Verdict(Status.UNAVAILABLE, verdict.version, verdict.rule)
-                    if client_id is None
-                    else Verdict(verdict.status, verdict.version, verdict.rule, verdict.accept, client_id)
-                )
+                if client_id is None:
+                    verdicts.append(Verdict(Status.UNAVAILABLE, verdict.selected, verdict.rule))
+                else:
+                    verdicts.append(Verdict(Status.OK, verdict.selected, verdict.rule, verdict, client_id))
+            else:
+                verdicts.append(verdict)
         return verdicts
 
 
