@@ -35,6 +35,7 @@ _DEVICE = (
 TESTS: dict[str, tuple[str, ...]] = {
     "dpe_coap/binding.py": ("tests/core/test_binding.py",),
     "dpe_coap/cbor.py": _MESSAGES,
+    "dpe_coap/client_ids.py": ("tests/core/test_client_ids.py",),
     "dpe_coap/errors.py": ("tests/core/test_errors.py",),
     "dpe_coap/imei.py": ("tests/core/test_imei.py",),
     "dpe_coap/keys.py": ("tests/core/test_vectors.py", "tests/core/test_keys.py"),
@@ -57,7 +58,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/registration/id_manager.py": ("tests/server/registration/test_id_manager.py",),
     "server/dpe_server/registration/ordinals.py": ("tests/server/registration/test_ordinals.py",),
     "server/dpe_server/registration/registrar.py": _REGISTRAR,
-    "server/dpe_server/store/commit_rules.py": ("tests/server/store/test_commit.py",),
+    "server/dpe_server/store/commit_rules.py": ("tests/server/store/contract/test_commit.py",),
     "server/dpe_server/registration/transactions.py": ("tests/server/registration/test_transactions.py", *_REGISTRAR),
 }
 
