@@ -28,7 +28,7 @@ def examine(url: str, *, thorough: bool = False) -> Examination:
 
 
 def _path(url: str) -> Path:
-    scheme, _, path = url.partition(":")  # of no other kind is anything shown: there may be a password in it
+    scheme, _, path = url.partition(":")  # which no error shows: there may be a password in it
     if scheme != "sqlite":
         raise LocalError("there is no such kind of store", hint="give its URL: sqlite:PATH")
     if not path:
