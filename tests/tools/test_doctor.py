@@ -1,10 +1,15 @@
 """`dpe doctor` and `dpe policy`: what they find, and that they say where."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.contract import SetMinimumEpoch
+from dpe_server.store.opening import examine, open_store
 from tests.tools.conftest import IMEI, Invoke
 
 RULES = """\
@@ -63,6 +68,31 @@ def test_what_does_not_work_is_told_with_what_to_do(dpe: Invoke, state: Path) ->
     assert failure["hint"].startswith("chmod 600 ")
     (state / "keys.json").chmod(0o600)
     dpe("doctor", state)
+
+
+def _with_schema(state: Path, version: int) -> None:
+    with closing(sqlite3.connect(state / "dpe.sqlite")) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+
+
+def test_a_store_of_another_schema_is_told_and_left_as_it_is(dpe: Invoke, state: Path) -> None:
+    newest = examine(StateDir.open(state).store_url).newest
+    _with_schema(state, newest - 1)
+    warning, _ = (one for one in json.loads(dpe("doctor", state, "--json").stdout) if one["level"] == "warn")
+    assert warning["what"] == f"store: schema {newest - 1}"
+    assert warning["hint"] == f"dpe serve brings it to {newest}; make a backup before"
+    assert examine(StateDir.open(state).store_url).schema == newest - 1
+    _with_schema(state, newest + 1)
+    (failure,) = _failures(dpe, state)
+    assert failure["what"] == f"store: schema {newest + 1}, newer than this program's {newest}"
+    assert failure["hint"] == "update dpe-coap"
+
+
+def test_a_minimum_epoch_above_the_newest_key_is_told(dpe: Invoke, state: Path) -> None:
+    with closing(open_store(StateDir.open(state).store_url)) as store:
+        store.commit([SetMinimumEpoch(9)])
+    (failure,) = _failures(dpe, state)
+    assert failure["what"] == "store: the minimum epoch 9 shuts every device out"
 
 
 def test_doctor_of_no_state(dpe: Invoke, tmp_path: Path) -> None:

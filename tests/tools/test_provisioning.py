@@ -144,3 +144,13 @@ def test_revoke_counts(dpe: Invoke, state: Path, tmp_path: Path) -> None:
     assert "below epoch 2" in dpe("revoke", state, IMEIS[1], "--below-epoch", 2).stdout
     shown = dpe("device", "show", state, "--imei-stdin", stdin=f"{IMEI}\n").stdout
     assert "revoked" in shown
+
+
+def test_a_list_is_revoked_whole_or_not_at_all(dpe: Invoke, state: Path, tmp_path: Path) -> None:
+    source = tmp_path / "stolen"
+    source.write_bytes(f"{IMEI}\n".encode() * 5_000 + b"\xff\n")
+    assert "not UTF-8" in dpe("revoke", state, "--csv", source, status=1).stderr
+    assert not json.loads(dpe("device", "show", state, "--imei-stdin", "--json", stdin=IMEI).stdout)["revoked"]
+    result = dpe("revoke", state, "--stdin", stdin=f"{IMEI}\nno IMEI\n", status=1)
+    assert result.stdout == "revoked: 1 device, 0 sessions ended\n", "those without fault are"
+    assert json.loads(dpe("device", "show", state, "--imei-stdin", "--json", stdin=IMEI).stdout)["revoked"]
