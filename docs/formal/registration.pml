@@ -96,7 +96,7 @@ typedef Record { mtype:mark mark = NO_SESSION; byte session };
 Record saved[DEVICES];                     /* in flash: survives a reboot */
 Record held[DEVICES];                      /* in memory: what the client believes is saved */
 
-/* ---- The DPE Server: server/dpe_server/registration/transactions.py, registrar.py, store/batch.py ---- */
+/* ---- The DPE Server: server/dpe_server/registration/transactions.py, registrar.py, store/commit_rules.py ---- */
 
 mtype:transaction = { GONE, ANSWERED, PENDING, COMMITTING, ESTABLISHED, RELEASED, SUPERSEDED };
 mtype:transaction transaction[DRAWS] = GONE;  /* in memory; GONE: not there yet, or forgotten */
@@ -362,7 +362,7 @@ inline check_client_ids() {
     o = 0
 }
 
-inline commit() {              /* store/batch.py: sets outcome */
+inline commit() {              /* store/commit_rules.py: sets outcome */
     outcome = COMMITTED;
     do                         /* the device's session, unless that is the same, must be older */
     :: o == drawn -> break
