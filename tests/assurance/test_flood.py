@@ -44,7 +44,7 @@ def test_honest_devices_register_beside_a_flood(tmp_path: Path) -> None:
 
 
 def _of_unknown(recorded: list[bytes], source: random.Random) -> Iterator[bytes]:
-    """Yield messages that anybody can make who has listened: forged here and there, and as they were."""
+    """Yield messages that an eavesdropper can make: recorded ones, unchanged and forged."""
     for message in recorded:
         yield message[:6] + source.randbytes(16) + message[22:]
         yield message[:-16] + source.randbytes(16)

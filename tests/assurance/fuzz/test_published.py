@@ -67,7 +67,7 @@ def register(state: StateDir, client: Client, device: Device) -> bytes:
 
 
 def owes_nothing(running: Running, transactions: int) -> None:
-    """No transaction of who has proved nothing, no request that waits, no answer under way."""
+    """No transaction of an unproved sender, no request that waits, no answer under way."""
     server = running.server
     assert len(server._registrar._transactions) == transactions
     assert len(server._batcher) == 0
@@ -151,7 +151,7 @@ def test_an_answer_to_nobody_known_is_small(running: Running, client: Client) ->
 
 @pytest.mark.parametrize(("longest", "size"), [(27, 83), (MAX_SERVER_URI, 184)])
 def test_the_answer_to_a_replayed_request_is_longer_only_when_it_redirects_far(longest: int, size: int) -> None:
-    """SECURITY.md, on amplification: who has overheard a REQUEST of 83 bytes can have it answered again."""
+    """SECURITY.md, on amplification: an overheard REQUEST of 83 bytes can be answered again, to anybody."""
     request = Request(bytes(17), Version(1, 0), bytes(32))
     asked = Message(CON, POST, 1, b"tt", REGISTER, encode(request))
     assert len(bytes(asked)) == 83

@@ -1,8 +1,8 @@
-"""What is fuzzed: a module for each target, whose docstring is its invariant.
+"""What is fuzzed: a module for each target. Its docstring is its invariant.
 
-A target has ``check(data)``, which raises when the invariant is broken; ``seeds()``, valid inputs to begin with;
-``WORDS``, byte strings that mean something to it; ``LONGEST``, the bytes of its longest input; and may have
-``repair(data, chance)``, which makes the security token right again after a mutation.
+A target has ``check(data)``, which raises if the invariant is broken; ``seeds()``, valid inputs to begin with;
+``WORDS``, byte strings with a meaning for it; and ``LONGEST``, the size of its longest input in bytes. It may have
+``repair(data, chance)``, which corrects the security token after a mutation.
 """
 
 import importlib

@@ -1,5 +1,5 @@
-"""Any bytes give a credential, a key ring or a configuration, or an error that names the fault and holds no secret; and
-the device takes each credential that the tools take."""
+"""Any bytes give a credential, a key ring or a configuration, or an error that names the fault and contains no secret;
+the device accepts each credential that the tools accept."""
 
 import json
 from collections.abc import Callable

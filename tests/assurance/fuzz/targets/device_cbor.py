@@ -1,5 +1,5 @@
-"""The device's decoder gives fields or ValueError, and of the messages for a client it takes those that the server's
-takes, with the same fields, and no others."""
+"""Any bytes give fields or ValueError; of the messages for a client, the device accepts exactly the ones that the
+server's decoder accepts, with the same fields."""
 
 from dpe_coap.binding import MAX_PAYLOAD
 from tests.assurance.fuzz.targets import message_decoder

@@ -1,6 +1,5 @@
-"""A datagram, from the right or a wrong sender, in any state of the DPE Client, leaves it in a state that its table
-allows, makes it send nothing but an empty answer or the message that is due, and is believed only under a valid
-security token."""
+"""Any datagram, from the right or a wrong sender, leaves the DPE Client in a state that its table allows, makes it send
+nothing but an empty answer or the message that is due, and is believed only under a valid security token."""
 
 import runpy
 from pathlib import Path

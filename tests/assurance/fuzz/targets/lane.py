@@ -1,5 +1,5 @@
-"""Any datagram is answered alike by the lane, which decides it twice, and by the router, or is dropped by both; nothing
-raises, an answer to who has proved nothing is hardly longer than what asked for it, and nothing stays behind of it."""
+"""The lane, which gets each datagram twice, and the router answer any datagram alike, or both drop it; nothing raises;
+an answer to a sender that has proved nothing is hardly longer than its request, and leaves nothing behind."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from random import Random

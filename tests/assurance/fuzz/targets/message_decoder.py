@@ -1,5 +1,5 @@
-"""Any bytes give a message or one MalformedMessage that says where, and what is accepted is the one encoding of it, as
-a general CBOR decoder and the CDDL say, too."""
+"""Any bytes give a message, or one MalformedMessage that says where the fault is; what is accepted is the only encoding
+of that message, and a general CBOR decoder and the CDDL agree."""
 
 import contextlib
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Any bytes give a policy or one error, each of whose faults says where it is and what was expected, with a hint; and a
-policy that is accepted decides every kind of request, as it explains."""
+"""Any bytes give a policy, or one error with a hint, which says of each fault where it is and what was expected; an
+accepted policy decides every kind of request, and explains it as it decides it."""
 
 from pathlib import Path
 from typing import Any
