@@ -5,10 +5,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from dpe_server.provisioning import credential
-from dpe_server.state import StateDir
-
 from dpe_coap.imei import Imei
+from dpe_server.operation.credential import credential
+from dpe_server.operation.state_dir import StateDir
 from tests.end_to_end.running import Running
 from tests.project.console import commands
 

@@ -82,6 +82,10 @@ class Known:
         self._disk.sessions, self._commits = self._sessions, 0
         self._chance.setstate(self._state)
 
+    def draw_anew(self, seed: int) -> None:
+        """Draw what the registrar draws from a new seed."""
+        self._chance.seed(seed)
+
     def handle(self, payloads: Sequence[bytes]) -> list[Reply]:
         """Let payloads be decided."""
         replies, records = handle(self.registrar, self.store, payloads, NOW, WALL)
