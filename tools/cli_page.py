@@ -36,6 +36,7 @@ SIGTERM and Ctrl-C are the usual ways to end `dpe serve`, so it then ends with 0
 {commands}"""
 
 ARGUMENTS = {
+    "OTHER": "a checkout of another commit",
     "STATE": "a server's state directory",
     "STATE|FILE": "a server's state directory, or a policy file",
     "IMEI": "an IMEI of 14, 15 or 16 digits; `-` reads them from standard input",

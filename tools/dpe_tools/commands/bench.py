@@ -12,6 +12,7 @@ BENCHMARKS = {
     "server": ("dpe_bench.server", "The server's CoAP lane beside other CoAP servers."),
     "registrations": ("dpe_bench.registrations", "Complete registrations a second, in memory and durable."),
     "rows": ("dpe_bench.rows", "What a registration costs as the store grows."),
+    "pairs": ("dpe_bench.pairs", "What a request costs here and in another commit."),
 }
 
 
