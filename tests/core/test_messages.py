@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import cbor2
@@ -154,6 +155,9 @@ def test_what_has_the_shape_and_is_not_the_message_goes_the_strict_way() -> None
         version=Version(1, 0), status=Status.REDIRECT, security_token=bytes(32), server_uri="coap://a", retry_after=5
     )
     assert decode(encode(redirect)) == redirect  # as a shape the text could end behind the time
+    plain = encode(replace(redirect, retry_after=None))
+    with pytest.raises(MalformedMessage, match="exactly when the status is 0"):
+        decode(plain.replace(b"\x04\x06\x08", b"\x04\0\x08"))  # no field goes with its status
     request = encode(Request(bytes(17), Version(1, 0), bytes(32), firmware="a"))
     with pytest.raises(MalformedMessage, match="UTF-8"):
         decode(request.replace(b"\x07\x61a", b"\x07\x61\xff"))
