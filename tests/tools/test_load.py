@@ -1,6 +1,8 @@
 """`dpe load` against a real server: figures, the comparison with the store, wrong usage, Ctrl-C."""
 
+import gc
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -18,7 +20,7 @@ from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.opening import open_store
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.load.crew import Crew
+from dpe_tools.load.crew import Crew, _send
 from dpe_tools.load.network import PORTS, Loopback, Network, Ports, Server
 from dpe_tools.load.plan import Plan
 from dpe_tools.load.worker import FromKeys
@@ -213,6 +215,17 @@ def test_a_process_that_dies_is_an_error(server: Running) -> None:
         os.kill(crew._processes[1][0].pid or 0, signal.SIGKILL)
         with pytest.raises(LocalError, match="a process of the load has ended early"):
             crew.carry_out(Plan(range(100), None, at_once=4, duration=60), lambda _tally: None)
+
+
+def test_a_process_that_is_gone_is_an_error_of_which_nothing_is_left() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    with ours, pytest.raises(LocalError, match="a process of the load has ended early") as caught:
+        _send(ours, Plan(range(100), None, at_once=4, duration=60))
+    cycle: list[object] = [caught.value]
+    cycle.append(cycle)
+    del caught, cycle
+    assert gc.collect() > 0  # pytest fails the test when that prints anything
 
 
 class TestNetwork:

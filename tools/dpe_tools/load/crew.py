@@ -1,6 +1,7 @@
 """The processes of a load."""
 
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -113,7 +114,8 @@ class Crew:
 
 def _send(pipe: Connection, told: object) -> None:
     with _explained():
-        pipe.send(told)
+        # Not pipe.send: where that fails, the error keeps a buffer that Python 3.13 complains of when it collects it.
+        pipe.send_bytes(pickle.dumps(told))
 
 
 def _receive(pipe: Connection) -> Any:
