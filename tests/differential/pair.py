@@ -52,6 +52,9 @@ class _Mirror:
     def complete(self, batch: _Mirrored, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
         return Completed(batch.replies, [])
 
+    def abandon(self, batch: _Mirrored) -> None:
+        pass
+
     def _reply(self, payload: bytes) -> Reply:
         choice = sum(payload) % 5
         if choice == 0:
@@ -59,10 +62,10 @@ class _Mirror:
         if choice == 1:
             return busy(len(payload))
         if choice == 2:
-            return Reply.message(Code.SERVICE_UNAVAILABLE, payload[::-1], max_age=300)
+            return Reply.cbor(Code.SERVICE_UNAVAILABLE, payload[::-1], max_age=300)
         if choice == 3:
             return Reply(Code.BAD_REQUEST, payload[:20], CONTENT_FORMAT_PROBLEM)
-        return Reply.message(Code.CHANGED, payload[::-1])
+        return Reply.cbor(Code.CHANGED, payload[::-1])
 
 
 class Server:

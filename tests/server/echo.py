@@ -57,6 +57,7 @@ class Echo:
     completed: list[Sequence[Outcome] | None] = field(default_factory=list)
     times: list[tuple[float, float]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
+    abandoned: int = 0
     fault: Exception | None = None
     """Raised by ``read``."""
     store_fault: Exception | None = None
@@ -82,6 +83,9 @@ class Echo:
     def complete(self, batch: Echoes, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
         self.completed.append(outcomes)
         return Completed([Reply(Code.CHANGED, payload) for payload in batch.payloads], batch.records)
+
+    def abandon(self, batch: Echoes) -> None:
+        self.abandoned += 1
 
     def look(self, questions: Questions) -> Facts:
         raise AssertionError("an echo asks nothing")

@@ -58,9 +58,12 @@ class TransportJob:
         """See ``Handler.complete``."""
         return Completed(batch.replies, batch.records)
 
+    def abandon(self, batch: Answered) -> None:
+        """See ``Handler.abandon``."""
+
     def _reply(self, payload: bytes) -> Reply:
         made = answer(self._key, payload)
-        return UNAUTHORIZED if made is None else Reply.message(Code.CHANGED, made)
+        return UNAUTHORIZED if made is None else Reply.cbor(Code.CHANGED, made)
 
 
 class NoStore:

@@ -10,7 +10,7 @@ all of a server that nobody else wants. Nothing is remembered of any source.
 from collections import deque
 from collections.abc import Sequence
 
-from dpe_server.coap.subjects import NameSizes, Subjects
+from dpe_server.coap.subjects import Subjects, SubjectSizes
 
 SHARE = 1
 """Datagrams of one source in a full batch that are decided now: a device has one under way."""
@@ -23,13 +23,13 @@ LONGEST = 1_280
 class Fairness:
     """The scheduler of one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint.
 
-    ``names``: how messages name their subjects.
+    ``subjects``: how messages name them.
     """
 
-    def __init__(self, full: int, source: slice, *, names: NameSizes) -> None:
+    def __init__(self, full: int, source: slice, *, subjects: SubjectSizes) -> None:
         self._full = full
         self._source = source
-        self._subjects = Subjects(names)
+        self._subjects = Subjects(subjects)
         self._datagrams: deque[bytes] = deque()  # two queues, and no objects that the garbage collector goes through
         self._endpoints: deque[bytes] = deque()
 

@@ -18,7 +18,7 @@ from functools import partial
 from dpe_coap.binding import Code
 from dpe_server.coap.datagram import POSTS, CoapRequest, Rejected, Type, parse
 from dpe_server.coap.piggyback import piggybacked
-from dpe_server.handling.reply import Reply
+from dpe_server.handling.reply import Deliver, Reply
 from dpe_server.net.link import Endpoint, Link, Received
 
 FORMS = 1_024
@@ -26,8 +26,6 @@ FORMS = 1_024
 LONGEST_FORM = 256
 """Bytes; with longer options a request is not the lane's."""
 
-Deliver = Callable[[Sequence[Reply]], None]
-"""Gets the replies to payloads, in their order."""
 Take = Callable[[Sequence[bytes], Deliver], None]
 """Has payloads decided together, and their replies delivered: ``Batcher.take`` for a handler."""
 
@@ -43,7 +41,7 @@ class Entrance:
     """The most bytes of a payload."""
     kinds: Collection[bytes]
     """What may follow the first byte of a payload, 2 bytes each. Payloads of one kind are decided together, and apart
-    from those of another: a REQUEST need not wait for the commit of a SUCCESS."""
+    from those of another, so that one kind need not wait for the commit of another."""
     take: Take
 
     def admits(self, request: CoapRequest) -> bool:
@@ -73,6 +71,8 @@ class Lane:
         self._groups: dict[tuple[bytes, ...], dict[bytes, int]] = {}
         """By path, the number of the group of each kind."""
         for entrance in entrances:
+            if entrance.path in self._groups:
+                raise ValueError(f"two entrances at {entrance.path}")
             self._groups[entrance.path] = {
                 kind: number for number, kind in enumerate(entrance.kinds, start=len(self._doors))
             }

@@ -16,11 +16,11 @@ TICK = 1.0
 PLACES = 1 << 20
 """Bytes of memory, one for all names that fall on it: of 50,000 names a second, one in twenty is taken for another."""
 
-NameSizes = Mapping[bytes, int]
+SubjectSizes = Mapping[bytes, int]
 """The bytes of a name, by the first ``HEAD`` of them. What begins otherwise names nobody."""
 
 
-def name_of(datagram: bytes, sizes: NameSizes) -> bytes:
+def subject_of(datagram: bytes, sizes: SubjectSizes) -> bytes:
     """Return what is the same in all messages of one kind about one subject; nothing if this is not a plain one."""
     start = POSTS.get(datagram[:2])
     if start is None:
@@ -33,7 +33,7 @@ def name_of(datagram: bytes, sizes: NameSizes) -> bytes:
 class Subjects:
     """Which names there have been in this tick, in ``PLACES`` bytes. Made-up names can fill it for a tick."""
 
-    def __init__(self, sizes: NameSizes) -> None:
+    def __init__(self, sizes: SubjectSizes) -> None:
         self._sizes = sizes
         self._places = bytearray(PLACES)
         self._tick = 0
@@ -44,7 +44,7 @@ class Subjects:
 
     def is_new(self, datagram: bytes) -> bool:
         """Say whether this is the first one in this tick that has its name, or it has none."""
-        name = name_of(datagram, self._sizes)
+        name = subject_of(datagram, self._sizes)
         if not name:
             return True
         place = hash(name) & PLACES - 1  # keyed by the interpreter: who does not know the key cannot aim at another's

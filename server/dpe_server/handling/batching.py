@@ -21,7 +21,7 @@ import structlog
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.handler import Handler, Part, decide
 from dpe_server.handling.records import AuditRecord
-from dpe_server.handling.reply import Reply, busy
+from dpe_server.handling.reply import Deliver, Reply, busy
 from dpe_server.store.contract import Change, Facts, Outcome, Questions, StoreError
 
 BATCH = 256
@@ -30,9 +30,6 @@ WAITING = 4_096
 """With so many requests waiting for their answer, further ones get 5.03 at once."""
 PATIENCE = 1.5
 """Seconds. When a request has waited so long, further ones get 5.03 at once: clients ask again after 2 s."""
-
-Deliver = Callable[[Sequence[Reply]], None]
-"""Gets the replies to requests that came together, in their order."""
 
 _log = structlog.get_logger(__name__)
 _Result = TypeVar("_Result")
@@ -96,7 +93,7 @@ class Batcher:
         self._turn_comes = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dpe-commit")
+        self._commit_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dpe-commit")
         self._closing = False
         self._commit_fails = False
 
@@ -137,17 +134,26 @@ class Batcher:
         self._go_on_soon()
         try:
             await turn
-            return await loop.run_in_executor(self._worker, action)
-        finally:
+        except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._acting = False
             self._go_on_soon()
+            raise
+        acting = loop.run_in_executor(self._commit_thread, action)
+        acting.add_done_callback(self._acted)
+        return await asyncio.shield(acting)  # who is cancelled does not stop the thread
+
+    def _acted(self, acting: "asyncio.Future[Any]") -> None:
+        if not acting.cancelled():
+            acting.exception()  # its caller may have been cancelled
+        self._acting = False
+        self._go_on_soon()
 
     async def close(self) -> None:
         """Take no more requests, finish those that were taken, and end the worker thread."""
         self._closing = True
         await self._idle.wait()
-        self._worker.shutdown()
+        self._commit_thread.shutdown()
 
     def _enter(self, group: _Group) -> bool:
         """Let requests wait; or refuse them and return False."""
@@ -161,7 +167,8 @@ class Batcher:
 
     def _oldest(self, newest: _Group) -> float:
         """Return when the request came that has waited longest for its answer."""
-        for decided in chain(self._committing[:1], self._decided):
+        decided = next(chain(self._committing, self._decided), None)
+        if decided is not None:
             return decided.groups[0].arrived
         return self._waiting[0].arrived if self._waiting else newest.arrived
 
@@ -202,15 +209,18 @@ class Batcher:
         by_handler: dict[int, list[_Group]] = {}
         for group in groups:
             by_handler.setdefault(id(group.handler), []).append(group)
-        try:
-            now = self._clock()
-            batches = [_Decided(alike, _read(alike, now)) for alike in by_handler.values()]
-            decide([one.part for one in batches], self._store.look, now, self._wall())
-        except Exception as error:
-            self._fail(groups, error)
-            return
-        for one in batches:
-            if one.part.batch.changes or one.part.batch.waits:
+        now = self._clock()
+        read: list[_Decided] = []
+        for alike in by_handler.values():
+            try:
+                read.append(_Decided(alike, _read(alike, now)))
+            except Exception as error:
+                self._fail(alike, error)
+        failed = decide([one.part for one in read], self._store.look, now, self._wall())
+        for one in read:
+            if (defect := failed.get(id(one.part.batch))) is not None:
+                self._abandon(one, defect)
+            elif one.part.batch.changes or one.part.batch.waits:
                 self._decided.append(one)
             else:
                 self._end(one, [])
@@ -222,7 +232,7 @@ class Batcher:
             self._committing.append(self._decided.popleft())
             changes += self._committing[-1].part.batch.changes
         if changes:
-            committing = asyncio.get_running_loop().run_in_executor(self._worker, self._store.commit, changes)
+            committing = asyncio.get_running_loop().run_in_executor(self._commit_thread, self._store.commit, changes)
             committing.add_done_callback(self._committed)
         else:
             self._end_commit([])
@@ -257,9 +267,14 @@ class Batcher:
             replies, records = handler.complete(batch, outcomes, self._clock())
             self._audit(records)
         except Exception as error:
-            self._fail(decided.groups, error)
+            self._abandon(decided, error)
         else:
             self._answer(decided.groups, replies)
+
+    def _abandon(self, decided: _Decided, error: Exception) -> None:
+        handler, batch = decided.part
+        handler.abandon(batch)
+        self._fail(decided.groups, error)
 
     def _fail(self, groups: Sequence[_Group], error: Exception) -> None:
         log_defect("batch failed", error)

@@ -41,6 +41,9 @@ class Completed(NamedTuple):
     records: list[AuditRecord]
 
 
+MOST_LOOKS = 1_000
+"""A handler that has not decided a batch after so many looks never will: that is a defect."""
+
 _Batch = TypeVar("_Batch", bound=Batch)
 
 
@@ -62,6 +65,10 @@ class Handler(Protocol[_Batch]):
         """Return the replies, now that the batch's changes are durable, or could not be (``outcomes`` is None)."""
         ...
 
+    def abandon(self, batch: _Batch) -> None:
+        """Let go of a batch that cannot go on because of a defect: none of its changes is made, all are told 5.03."""
+        ...
+
 
 class Part(NamedTuple):
     """A handler and its part of what is decided together."""
@@ -70,25 +77,50 @@ class Part(NamedTuple):
     batch: Batch
 
 
-def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float, wall: float) -> None:
-    """Decide batches of any handlers, with their looks at the store shared. Whoever asks nothing needs no facts."""
+def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float, wall: float) -> dict[int, Exception]:
+    """Decide batches of any handlers, which share their looks at the store. If nobody asks anything, there is none.
+
+    Returns the defects of handlers, by the ``id`` of the batch that one cannot decide; the others are decided.
+    """
+    failed: dict[int, Exception] = {}
     undecided = [(part, part.batch.questions) for part in parts]
-    while undecided:
-        asked = undecided[0][1]
-        for _, questions in undecided[1:]:
+    for _ in range(MOST_LOOKS):
+        if not undecided:
+            return failed
+        facts = _look(undecided, look)
+        further = []
+        for part, _ in undecided:
+            try:
+                questions = part.handler.decide(part.batch, facts, now, wall)
+            except Exception as error:
+                failed[id(part.batch)] = error
+            else:
+                if questions is not None:
+                    further.append((part, questions))
+        undecided = further
+    for part, _ in undecided:
+        failed[id(part.batch)] = RuntimeError("a handler asks without end")
+    return failed
+
+
+def _look(undecided: Sequence[tuple[Part, Questions]], look: Callable[[Questions], Facts]) -> Facts | None:
+    """Ask what all ask, in one look; None when the store does not answer."""
+    asked = undecided[0][1]
+    if len(undecided) > 1:
+        asked = Questions()
+        for _, questions in undecided:
             asked.add(questions)
-        try:
-            facts = look(asked) if asked else Facts()
-        except StoreError:
-            facts = None
-        further = [(part, part.handler.decide(part.batch, facts, now, wall)) for part, _ in undecided]
-        undecided = [(part, questions) for part, questions in further if questions is not None]
+    try:
+        return look(asked) if asked else Facts()
+    except StoreError:
+        return None
 
 
 def handle(handler: Handler[Any], store: Store, payloads: Sequence[bytes], now: float, wall: float) -> Completed:
     """Read, decide, commit and complete a batch in one call, for callers without an event loop to keep free."""
     part = Part(handler, handler.read(payloads, now))
-    decide([part], store.look, now, wall)
+    for error in decide([part], store.look, now, wall).values():
+        raise error
     outcomes: Sequence[Outcome] | None = []
     if part.batch.changes:
         try:

@@ -1,9 +1,9 @@
 """What the registrar answers: a CoAP code and a payload, without a word of how they travel."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, Code, problem
-from dpe_coap.errors import MalformedMessage
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
 
 
 class Reply(NamedTuple):
@@ -20,14 +20,9 @@ class Reply(NamedTuple):
         return f"Reply(code={self.code!r}, content_format={self.content_format}, max_age={self.max_age})"
 
     @classmethod
-    def message(cls, code: Code, payload: bytes, *, max_age: int | None = None) -> "Reply":
-        """Return a reply that carries a DPE message."""
+    def cbor(cls, code: Code, payload: bytes, *, max_age: int | None = None) -> "Reply":
+        """Return a reply that carries CBOR."""
         return cls(code, payload, CONTENT_FORMAT_CBOR, max_age)
-
-    @classmethod
-    def malformed(cls, error: MalformedMessage) -> "Reply":
-        """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
-        return cls(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
 
 
 UNAUTHORIZED = Reply(Code.UNAUTHORIZED)
@@ -37,3 +32,7 @@ UNAUTHORIZED = Reply(Code.UNAUTHORIZED)
 def busy(retry_after: int) -> Reply:
     """Return 5.03 without a message: come back after ``retry_after`` seconds."""
     return Reply(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
+
+
+Deliver = Callable[[Sequence[Reply]], None]
+"""Gets the replies to requests that came together, in their order."""

@@ -8,7 +8,7 @@ from dpe_server.coap.options import uri_path
 from dpe_server.coap.posts import Decide, PostResource, Uploads
 from dpe_server.coap.router import Router
 from dpe_server.net.link import Link
-from dpe_server.registration.recognition import KINDS, NAMES
+from dpe_server.registration.recognition import KINDS, SUBJECTS
 
 ATTRIBUTES: Attributes = {"rt": RESOURCE_TYPE, "if": INTERFACE, "ct": CONTENT_FORMAT_CBOR}
 """The link attributes of the register resource."""
@@ -28,4 +28,4 @@ def lane(link: Link, take: Take) -> Lane:
 
 def scheduler(full: int, source: slice) -> Fairness:
     """Return the scheduler of a socket; see ``dpe_server.net.link.Scheduling``."""
-    return Fairness(full, source, names=NAMES)
+    return Fairness(full, source, subjects=SUBJECTS)

@@ -36,6 +36,8 @@ class Policy:
     def __init__(self, rules: Sequence[Rule], *, allow_clear_imei: bool = False) -> None:
         self.rules = tuple(rules)
         self.allow_clear_imei = allow_clear_imei
+        self.any_stable = any(isinstance(rule.decision, Accept) and rule.decision.stable for rule in self.rules)
+        """Whether any rule gives a device that comes back its Client ID again."""
         self._index = RuleIndex(self.rules)
         self._decision = lru_cache(VERSIONS)(self._decision_of)
         self._remembered = lru_cache(TRAITS)(self._decide)

@@ -55,6 +55,8 @@ class Applications:
     """By place in the batch."""
     sharing: dict[int, int] = field(default_factory=dict)
     """Places of a device whose Client ID is stable, and which was in the batch before, at another place."""
+    claims: dict[int, list[int]] = field(default_factory=dict)
+    """What the device at a place has been offered and may still confirm, where its Client ID is stable: is it free?"""
     wanting: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     """Places without a Client ID yet, by range."""
     drawings: dict[tuple[int, int], Drawing] = field(default_factory=dict)
@@ -85,19 +87,19 @@ class Admission:
         """
         decisions: list[Decision] = []
         ranges: list[tuple[int, int]] = []
-        decide = self.policy.decide
+        decide, stable = self.policy.decide, self.policy.any_stable
         for p in senders:
             request = p.request
             decision = decide(Traits(request.version, request.firmware, p.imei.tac, request.x25519_key is not None))
             if isinstance(decision, Accept):
                 ranges.append((decision.first, decision.last))
-                if decision.stable:
-                    questions.client_ids_of.add(p.device)
-                    questions.holders.update(self._offered(p.device))
             else:
                 ranges.append(ALL)
             decisions.append(decision)
-        questions.restrictions = {p.device for p in senders}
+        devices = {p.device for p in senders}
+        questions.restrictions.update(devices)
+        if stable:
+            questions.client_ids_of.update(devices)
         drawn = probes(ranges, self._random)
         questions.holders.update(drawn)
         return Applications(senders, decisions, drawn)
@@ -117,8 +119,11 @@ class Admission:
             self._judge(applications, facts, now)
         else:
             self._draw(applications, facts)
-        if not applications.wanting:
+            self._settle_claims(applications, facts)
+        if not applications.wanting and not applications.claims:
             return self._with_client_ids(applications)
+        for claimed in applications.claims.values():
+            further.holders.update(claimed)
         for (first, last), places in applications.wanting.items():
             drawing = applications.drawings.setdefault((first, last), Drawing(first, last, self._random))
             drawing.ask(len(places), further)
@@ -135,17 +140,20 @@ class Admission:
             applications.judged.append(accept)
             if not isinstance(accept, Accept):
                 continue
-            client_id: int | None = None
             if accept.stable:
                 before = places.setdefault((p.device, accept.first, accept.last), place)
                 if before != place:
                     applications.sharing[place] = before
                     continue
-                client_id = self._own(p.device, accept, facts)
+                client_id = facts.client_ids_of.get(p.device, -1)
+                if accept.first <= client_id <= accept.last:
+                    applications.client_ids[place] = client_id
+                    continue
+                if claimed := self._offered(p.device, accept):
+                    applications.claims[place] = claimed
+                    continue
             probe = applications.probes[place]
-            if client_id is not None:
-                applications.client_ids[place] = client_id
-            elif probe not in facts.holders and probe not in given and not self._transactions.is_reserved(probe):
+            if probe not in facts.holders and probe not in given and not self._transactions.is_reserved(probe):
                 given.add(probe)
                 applications.client_ids[place] = probe
             else:
@@ -173,20 +181,24 @@ class Admission:
             case Refuse():  # pragma: no branch  # a decision is one of these five
                 return Verdict(Status.REFUSED, version, decision.rule)
 
-    def _own(self, device: bytes, accept: Accept, facts: Facts) -> int | None:
-        """Return the Client ID in the rule's range that a device has, or has been offered.
-
-        Another worker may have given what was offered to another device meanwhile.
-        """
-        own = [n for n in self._offered(device) if facts.holders.get(n, device) == device]
-        if device in facts.client_ids_of:
-            own.append(facts.client_ids_of[device])
-        return next((n for n in reversed(own) if accept.first <= n <= accept.last), None)
-
-    def _offered(self, device: bytes) -> list[int]:
-        """Return the Client IDs that a device has been offered and may still confirm, the oldest first."""
+    def _offered(self, device: bytes, accept: Accept) -> list[int]:
+        """Return the Client IDs in the rule's range that a device has been offered and may still confirm."""
         pending = (t for t in self._transactions.of_device(device) if t.state == State.PENDING)
-        return [t.offer.client_id for t in pending if t.offer]
+        offered = [t.offer.client_id for t in pending if t.offer]
+        return [client_id for client_id in offered if accept.first <= client_id <= accept.last]
+
+    def _settle_claims(self, applications: Applications, facts: Facts) -> None:
+        """Give a device again what it was offered last, unless another worker has given it to another device since."""
+        claims, applications.claims = applications.claims, {}
+        for place, claimed in claims.items():
+            device = applications.senders[place].device
+            own = [client_id for client_id in claimed if facts.holders.get(client_id, device) == device]
+            if own:
+                applications.client_ids[place] = own[-1]
+            else:
+                accept = applications.decisions[place]
+                assert isinstance(accept, Accept)  # or it would claim nothing
+                applications.wanting.setdefault((accept.first, accept.last), []).append(place)
 
     def _draw(self, applications: Applications, facts: Facts) -> None:
         """Give Client IDs that a further look has shown to be free, as far as there are any."""

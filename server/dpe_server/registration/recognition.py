@@ -19,7 +19,7 @@ from dpe_coap.numbers import (
 KINDS = (bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageType.SUCCESS]))
 """What stands behind the first byte of the messages that a server takes: the first entry of the map."""
 
-NAMES = {
+SUBJECTS = {
     kind + bytes([label, cbor.BYTES << 5 | size]): len(kind) + 2 + size
     for kind, label, size in (
         (KINDS[0], LABEL_IDENTITY, SIZE_SEALED_IMEI),

@@ -11,7 +11,7 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from dpe_coap import keys as schedule
-from dpe_coap.binding import RESPONSE_CODES, Code
+from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, RESPONSE_CODES, Code, problem
 from dpe_coap.client_ids import client_id_bytes, client_id_of, client_id_text
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
@@ -59,6 +59,8 @@ class Registrations(Batch):
 
 
 _NAMES = {status: status.name.lower() for status in Status}
+_UNPROVED = frozenset(("malformed", "unauthenticated", "confirm-repeated"))
+"""Events that anybody can cause at will, without a key or with overheard bytes."""
 
 
 class Registrar:
@@ -151,10 +153,21 @@ class Registrar:
             self._admission.store_works()
             for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
                 self._settle(confirmation, outcome, batch)
-        for confirmation in batch.confirmations:
-            del self._confirmations[confirmation.transaction.th3]
+        self._forget(batch)
         replies = [slot.reply if isinstance(slot, Confirmation) else slot for slot in batch.slots]
         return Completed(replies, batch.records)
+
+    def abandon(self, batch: Registrations) -> None:
+        """See ``Handler.abandon``."""
+        for confirmation in batch.confirmations:
+            if confirmation.transaction.state == State.COMMITTING:
+                self._transactions.move(confirmation.transaction, Event.STORE_FAILED)
+        self._forget(batch)
+
+    def _forget(self, batch: Registrations) -> None:
+        """Let nobody wait any more for the confirmations of a batch."""
+        for confirmation in batch.confirmations:
+            self._confirmations.pop(confirmation.transaction.th3, None)
 
     # REQUEST
 
@@ -223,7 +236,7 @@ class Registrar:
     def _response(self, transaction: Transaction) -> Reply:
         """Return the reply that carries the RESPONSE of a transaction."""
         max_age = self._retry_after if transaction.status == Status.UNAVAILABLE else None
-        return Reply.message(RESPONSE_CODES[transaction.status], transaction.response, max_age=max_age)
+        return Reply.cbor(RESPONSE_CODES[transaction.status], transaction.response, max_age=max_age)
 
     def _agree(self, request: Request) -> tuple[bytes | None, bytes]:
         """Return our ephemeral public key and ``dh`` in the X25519 suite, else None and nothing."""
@@ -286,7 +299,7 @@ class Registrar:
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
                 _log(batch, "confirm-repeated", client_id=client_id_text(client_id))
-                batch.slots[place] = Reply.message(Code.CHANGED, session.confirm)
+                batch.slots[place] = Reply.cbor(Code.CHANGED, session.confirm)
             else:
                 _log(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
         batch.unknown.clear()
@@ -340,7 +353,7 @@ class Registrar:
         client_id = client_id_text(session.client_id)
         if outcome is Outcome.COMMITTED:
             self._transactions.move(transaction, Event.COMMITTED)
-            confirmation.reply = Reply.message(Code.CHANGED, session.confirm)
+            confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
             _log(batch, "established", client_id=client_id, rule=session.rule, suite=session.suite)
             for other in self._transactions.others_of_device(transaction):
                 # A newer one is there when its session is over and pruned: the wall clock has jumped.
@@ -362,14 +375,15 @@ class Registrar:
 
 
 def _log(batch: Registrations, event: str, **details: str | int) -> None:
-    batch.records.append(AuditRecord(event, details))
+    batch.records.append(AuditRecord(event, details, event in _UNPROVED))
 
 
 def _malformed(error: MalformedMessage, batch: Registrations) -> Reply:
+    """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
     _log(batch, "malformed", fault=error.fault, place=error.place)
-    return Reply.malformed(error)
+    return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
 
 
 def _confirm(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> Reply:
     """Return the reply that carries a signed CONFIRM."""
-    return Reply.message(Code.CHANGED, step.sign(encode(Confirm(status, bytes(SIZE_MAC), lifetime))))
+    return Reply.cbor(Code.CHANGED, step.sign(encode(Confirm(status, bytes(SIZE_MAC), lifetime))))

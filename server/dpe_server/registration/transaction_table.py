@@ -14,8 +14,8 @@ from struct import Struct
 from dpe_coap.messages import Version
 from dpe_coap.numbers import Status
 from dpe_server.policy import Terms
-from dpe_server.registration.containers import Map, MultiMap, Queue
-from dpe_server.registration.transactions import NOTHING, TRANSITIONS, Event, Offer, State, Transaction
+from dpe_server.registration.containers import SIZE_TH1, Map, MultiMap, Queue
+from dpe_server.registration.transactions import TRANSITIONS, Event, Offer, State, Transaction
 
 PER_DEVICE = 4
 TOTAL = 1 << 20
@@ -51,7 +51,7 @@ class Transactions:
         self._terms: list[Terms] = []
         self._terms_numbers: dict[Terms, int] = {}
         self._nobodys_count = nobodys  # len() would be one call more where no Client ID is found
-        self._nobodys = [random(len(NOTHING)) for _ in range(nobodys)]
+        self._nobodys = [random(SIZE_TH1) for _ in range(nobodys)]
         for th1 in self._nobodys:  # of no Client ID and no device
             self._records.part(th1)[th1] = self._pack(_nobodys(th1, random))
 

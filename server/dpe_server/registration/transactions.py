@@ -15,7 +15,7 @@ from dpe_server.policy import Terms
 LIFE = 300.0
 """Seconds a transaction lives (docs/protocol.md, "State machines")."""
 
-NOTHING = bytes(32)
+NO_TH3 = bytes(32)
 """The TH3 of a transaction whose SUCCESS has not come."""
 
 
@@ -95,7 +95,7 @@ class Transaction:
     offer: Offer | None = None
     """None when the answer was a refusal."""
     state: State = State.ANSWERED
-    th3: bytes = field(default=NOTHING, repr=False)
+    th3: bytes = field(default=NO_TH3, repr=False)
     """Names the SUCCESS that was accepted; the same bytes get the same answer."""
 
     @property

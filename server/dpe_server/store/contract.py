@@ -119,8 +119,8 @@ class Facts:
     The facts of one look need not be of one moment, but none shows half a commit.
     """
 
-    minimum_epoch: int = 0
-    """The lowest key epoch accepted of any device, 0 to 255."""
+    minimum_epoch: int = 255
+    """The lowest key epoch accepted of any device, 0 to 255; the highest there is unless restrictions were asked."""
     restrictions: dict[bytes, Restriction] = field(default_factory=dict)
     """A device with nothing laid on it is absent; ``NOBODY`` is there."""
     client_ids_of: dict[bytes, int] = field(default_factory=dict)

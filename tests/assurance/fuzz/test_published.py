@@ -161,7 +161,7 @@ def test_the_answer_to_a_replayed_request_is_longer_only_when_it_redirects_far(l
         security_token=bytes(32),
         server_uri="coap://" + "h" * (longest - 7),
     )
-    answer = piggybacked(bytes(asked)[2:6], Reply.message(Code.FORBIDDEN, encode(redirect)))
+    answer = piggybacked(bytes(asked)[2:6], Reply.cbor(Code.FORBIDDEN, encode(redirect)))
     assert len(answer) == size
 
 

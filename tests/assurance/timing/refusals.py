@@ -44,6 +44,29 @@ range = ["10000000000000", "1fffffffffffff"]
 """
 
 
+BY_MODEL = """
+[[rule]]
+name = "short"
+version = "1.1"
+tac = ["35693803"]
+action = "accept"
+range = ["10000000000000", "1fffffffffffff"]
+lifetime = 1
+
+[[rule]]
+name = "known model"
+tac = ["35693803"]
+action = "accept"
+client_id = "stable"
+range = ["20000000000000", "200000000003ff"]
+
+[[rule]]
+name = "others"
+action = "refuse"
+"""
+"""What the policy gives the model of the devices, and what it gives nobody, is as different as can be."""
+
+
 def registrar(state: StateDir, store: Store, make: Callable[..., Registrar] = Registrar) -> Registrar:
     """Return the registrar of a state directory, as ``dpe serve`` makes it."""
     return make(
@@ -62,9 +85,9 @@ class Refusals:
     What must be in the store, but not in memory, is put there before the server begins. The rest needs ``ask``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, policy_text: str = POLICY) -> None:
         self.state = StateDir.create(path, "realm", "coap://127.0.0.1")
-        self.state.policy_path.write_text(POLICY, encoding="utf-8")
+        self.state.policy_path.write_text(policy_text, encoding="utf-8")
         self._devices: Iterator[Device] = cycle([Device(self.state) for _ in range(MANY)])
         self._other = RequestStep.of(os.urandom(32), self.state.config.realm)
         store = open_store(self.state.store_url)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.store.contract import NOBODY, Facts, Questions
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.assurance.timing.measuring import InProcess
-from tests.assurance.timing.refusals import Make, Refusals
+from tests.assurance.timing.refusals import BY_MODEL, POLICY, Make, Refusals
 from tests.assurance.timing.work import count
 from tests.coap import CON, POST, REGISTER, Message
 
@@ -35,6 +36,9 @@ class Counting:
             "REQUEST": refusals.requests(),
             "SUCCESS": refusals.successes(self.server.ask, expired),
         }
+
+    def close(self) -> None:
+        self.server.close()
 
     def work(self, make: Make) -> Counter[str]:
         """Count the calls, the bytecodes and the database's ``operations`` for one message."""
@@ -73,12 +77,14 @@ class Counting:
 def counting(tmp_path: Path) -> Iterator[Counting]:
     counting = Counting(Refusals(tmp_path / "state"))
     yield counting
-    counting.server.close()
+    counting.close()
 
 
+@pytest.mark.parametrize("policy", [POLICY, BY_MODEL], ids=["one for all", "by model"])
 @pytest.mark.parametrize(("kind", "classes"), [("REQUEST", 7), ("SUCCESS", 7)])
-def test_every_refusal_is_the_same_work(counting: Counting, kind: str, classes: int) -> None:
-    works, bytecodes, operations = counting.spread(kind)
+def test_every_refusal_is_the_same_work(tmp_path: Path, policy: str, kind: str, classes: int) -> None:
+    with closing(Counting(Refusals(tmp_path / "state", policy))) as counting:
+        works, bytecodes, operations = counting.spread(kind)
     assert len(works) == classes
     reference = next(iter(works.values()))
     assert reference[SHA256] > 4

@@ -14,7 +14,7 @@ from tests.coap import CON, Message, Options
 
 async def reverse(payload: bytes) -> Reply:
     """Stands for the batcher: the reply is the payload reversed."""
-    return Reply.message(Code.CHANGED, payload[::-1])
+    return Reply.cbor(Code.CHANGED, payload[::-1])
 
 
 def ask(router: Router, code: int, options: Options, payload: bytes = b"", peer: str = "peer") -> CoapResponse:

@@ -42,7 +42,7 @@ class Running:
         return await self.decide(payload)
 
     async def reverse(self, payload: bytes) -> Reply:
-        return self.reply or Reply.message(Code.CHANGED, payload[::-1])
+        return self.reply or Reply.cbor(Code.CHANGED, payload[::-1])
 
     def gate(self) -> Callable[[], None]:
         """Let decisions wait; returns what lets them go on."""

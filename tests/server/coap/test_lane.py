@@ -50,7 +50,7 @@ class Running:
 
     def _take(self, payloads: Sequence[bytes], deliver: Callable[[Sequence[Reply]], None]) -> None:
         self.batches.append(list(payloads))
-        deliver([self.reply or Reply.message(Code.CHANGED, payload[::-1]) for payload in payloads])
+        deliver([self.reply or Reply.cbor(Code.CHANGED, payload[::-1]) for payload in payloads])
 
     def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         self.others += zip(datagrams, endpoints, strict=True)
@@ -148,8 +148,8 @@ def test_it_leaves_the_rest_to_the_aiocoap_endpoint(running: Running, datagram: 
 
 
 REPLIES = [
-    Reply.message(Code.FORBIDDEN, b"message"),
-    Reply.message(Code.SERVICE_UNAVAILABLE, b"message", max_age=300),
+    Reply.cbor(Code.FORBIDDEN, b"message"),
+    Reply.cbor(Code.SERVICE_UNAVAILABLE, b"message", max_age=300),
     UNAUTHORIZED,
     busy(60),
     busy(4294967295),

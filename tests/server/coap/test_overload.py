@@ -29,7 +29,7 @@ class Running:
     async def _submit(self, payload: bytes) -> Reply:
         self.asked += 1
         await self.gate.wait()
-        return Reply.message(Code.CHANGED, payload)
+        return Reply.cbor(Code.CHANGED, payload)
 
     def sent(self) -> list[Message]:
         return [Message.parse(datagram) for datagram, _ in self.link.taken()]

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from dpe_server.coap import subjects
-from dpe_server.coap.subjects import Subjects, name_of
+from dpe_server.coap.subjects import Subjects, subject_of
 from tests.coap import CON, DISCOVERY, GET, NON, POST, REGISTER, URI_HOST, Message
 
 SIZES = {b"cat:": 8, b"dog:": 6}
@@ -19,9 +19,9 @@ def post(payload: bytes, coap_token: bytes = b"tt", kind: int = CON, code: int =
 @pytest.mark.parametrize("length", range(9))
 def test_a_name_is_as_long_as_the_table_says_and_stands_behind_one_byte(length: int) -> None:
     coap_token = b"\xff" * length
-    assert name_of(post(b"\xa5cat:Minka and more", coap_token), SIZES) == b"cat:Mink"
-    assert name_of(post(b"\xffcat:Tom", coap_token), SIZES) == b"cat:Tom"
-    assert name_of(post(b"?dog:Rex", coap_token), SIZES) == b"dog:Re"
+    assert subject_of(post(b"\xa5cat:Minka and more", coap_token), SIZES) == b"cat:Mink"
+    assert subject_of(post(b"\xffcat:Tom", coap_token), SIZES) == b"cat:Tom"
+    assert subject_of(post(b"?dog:Rex", coap_token), SIZES) == b"dog:Re"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_name_is_as_long_as_the_table_says_and_stands_behind_one_byte(length: 
     ],
 )
 def test_others_name_nobody_and_are_always_new(datagram: bytes) -> None:
-    assert name_of(datagram, SIZES) == b""
+    assert subject_of(datagram, SIZES) == b""
     seen = Subjects(SIZES)
     seen.set_time(NOW)
     assert all(seen.is_new(datagram) for _ in range(2))

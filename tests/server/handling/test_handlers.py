@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,10 +15,11 @@ from dpe_coap.client_ids import client_id_of
 from dpe_coap.numbers import Status
 from dpe_server.coap.lane import Entrance, Lane
 from dpe_server.handling.batching import Batcher
-from dpe_server.handling.handler import Batch, Completed, Part, decide
+from dpe_server.handling.handler import MOST_LOOKS, Batch, Completed, Part, decide
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.registration.recognition import KINDS
+from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Change, Facts, Outcome, Questions, Revoke, StoreError
 from tests.coap import CON, CONTENT_FORMAT, POST, REGISTER, URI_PATH, Message
 from tests.links import FakeLink
@@ -32,6 +34,8 @@ OPTIONS = [(URI_PATH, b"lost"), (CONTENT_FORMAT, b"\x3c")]
 class Losses(Batch):
     client_ids: list[int] = field(default_factory=list)
     revoking: list[int] = field(default_factory=list)
+    unanswered: bool = False
+    """Whether the store did not answer."""
 
 
 class Lost:
@@ -41,19 +45,20 @@ class Lost:
         self.fault: Exception | None = None
 
     def read(self, payloads: Sequence[bytes], now: float) -> Losses:
-        if self.fault is not None:
-            raise self.fault
         client_ids = [client_id_of(payload[3:10]) for payload in payloads]
         return Losses(questions=Questions(holders=set(client_ids)), client_ids=client_ids)
 
     def decide(self, batch: Losses, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        if self.fault is not None:
+            raise self.fault
+        batch.unanswered = facts is None
         if facts is not None:
             batch.revoking = [client_id for client_id in batch.client_ids if client_id in facts.holders]
             batch.changes += [Revoke(facts.holders[client_id], int(wall)) for client_id in batch.revoking]
         return None
 
     def complete(self, batch: Losses, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
-        if outcomes is None:
+        if outcomes is None or batch.unanswered:
             return Completed([busy(5)] * len(batch.client_ids), [])
         ended = dict(zip(batch.revoking, outcomes, strict=True))
         replies = [
@@ -61,6 +66,9 @@ class Lost:
             for client_id in batch.client_ids
         ]
         return Completed(replies, [AuditRecord("lost", {"devices": len(ended)})])
+
+    def abandon(self, batch: Losses) -> None:
+        pass
 
 
 class Counted:
@@ -184,7 +192,7 @@ def test_the_lane_gives_each_handler_its_own(server: Server) -> None:
             await asyncio.sleep(0)
             sent |= {(message := Message.parse(datagram)).coap_token: message.payload for datagram, _ in link.taken()}
         assert sent[b"aa"] == Outcome.SESSION_ENDED.value.encode()
-        assert device.receive(request, Reply.message(Code.CHANGED, sent[b"bb"]))[0].status == Status.OK
+        assert device.receive(request, Reply.cbor(Code.CHANGED, sent[b"bb"]))[0].status == Status.OK
 
     run(server, test)
 
@@ -197,10 +205,59 @@ def test_a_store_that_fails_is_told_to_both(server: Server) -> None:
     async def test(batcher: Batcher, toy: Lost, store: Counted) -> None:
         store.fails = True
         replies = await gathered(batcher, batcher.submit(toy, lost(theirs)), batcher.submit(server.registrar, request))
-        assert [reply.code for reply in replies] == [Code.UNAUTHORIZED, Code.SERVICE_UNAVAILABLE]
+        assert [reply.code for reply in replies] == [Code.SERVICE_UNAVAILABLE, Code.SERVICE_UNAVAILABLE]
+        assert [reply.max_age for reply in replies] == [5, 30]
         assert (len(store.looks), store.commits) == (1, [])
 
     run(server, test)
+
+
+def test_a_defect_of_one_leaves_the_other_what_it_has_decided(server: Server) -> None:
+    device, other = Device(server, "35209900100001"), Device(server, "35209900100002")
+    theirs = other.register().client_id
+    success, last, _ = device.offered()
+
+    async def test(batcher: Batcher, toy: Lost, store: Counted) -> None:
+        toy.fault = RuntimeError("secret")
+        with capture_logs() as logs:
+            lost_reply, confirmed = await gathered(
+                batcher, batcher.submit(toy, lost(theirs)), batcher.submit(server.registrar, success)
+            )
+        assert lost_reply == busy(30)
+        assert confirmation(confirmed, last).status == Status.OK
+        assert [(log["event"], log["error"]) for log in logs] == [("batch failed", "RuntimeError")]
+
+    run(server, test)
+
+
+@pytest.mark.parametrize("step", ["decide", "complete"])
+def test_what_a_defect_has_left_undecided_is_decided_when_it_comes_again(
+    server: Server, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The defect strikes when the SUCCESS is taken already, or when its session is durable."""
+    device = Device(server, "35209900100001")
+    success, last, _ = device.offered()
+    sound = getattr(Registrar, step)
+
+    def defect(*arguments: Any) -> Any:
+        sound(*arguments)
+        raise RuntimeError("secret")
+
+    async def test(batcher: Batcher, toy: Lost, store: Counted) -> None:
+        with monkeypatch.context() as patch, capture_logs():
+            patch.setattr(Registrar, step, defect)
+            assert await batcher.submit(server.registrar, success) == busy(30)
+        assert server.registrar._confirmations == {}
+        assert confirmation(await batcher.submit(server.registrar, success), last).status == Status.OK
+
+    run(server, test)
+
+
+def test_a_handler_that_asks_without_end_is_a_defect(server: Server) -> None:
+    endless = Asking(0, 10**9)
+    (error,) = decide([Part(endless, endless.read([], 0.0))], lambda _: Facts(), 0.0, 0.0).values()
+    assert "without end" in str(error)
+    assert len(endless.told) == MOST_LOOKS
 
 
 def test_a_defect_of_one_is_told_without_its_payload(server: Server) -> None:
@@ -234,6 +291,9 @@ class Asking:
 
     def complete(self, batch: Batch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
         return Completed([], [])
+
+    def abandon(self, batch: Batch) -> None:
+        pass
 
 
 def test_who_needs_further_looks_does_not_hold_the_others_up_and_shares_what_it_can() -> None:

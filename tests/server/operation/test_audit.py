@@ -15,7 +15,7 @@ from dpe_server.operation.audit import AuditLog
 from tests.audit import first_lines, lines, locked, until
 
 ESTABLISHED = AuditRecord("established", {"client_id": "00112233445566", "rule": "all"})
-UNPROVED = AuditRecord("unauthenticated", {"reason": "bad security token"})
+UNPROVED = AuditRecord("unauthenticated", {"reason": "bad security token"}, unproved=True)
 WALL = 1_700_000_000.5
 
 
@@ -83,7 +83,7 @@ def test_it_appends_to_what_is_there(path: Path) -> None:
 def test_senders_without_a_key_get_ten_lines_a_second_and_a_count(path: Path) -> None:
     with log_at(path) as audit:
         audit.write([UNPROVED] * 8, 100.0, WALL)
-        audit.write([AuditRecord("malformed", {})] * 8 + [ESTABLISHED], 100.9, WALL)
+        audit.write([AuditRecord("malformed", {}, unproved=True)] * 8 + [ESTABLISHED], 100.9, WALL)
         audit.write([UNPROVED], 101.0, WALL)
     found = lines(path)
     assert [line["event"] for line in found[:11]] == ["unauthenticated"] * 8 + ["malformed"] * 2 + ["established"]

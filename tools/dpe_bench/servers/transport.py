@@ -27,7 +27,7 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     from dpe_server.net.udp import listen
     from dpe_server.operation.resources import router
 
-    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, names={}))
+    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, subjects={}))
     batcher = Batcher(NoStore(), retry_after=1)
     entrance = Entrance(uri_path(PATH), CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, partial(batcher.take, job))
     lanes = [Lane(socket, [entrance]) for socket in sockets]

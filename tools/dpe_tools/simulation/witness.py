@@ -91,6 +91,10 @@ class Witness:
                 emit(SuccessAnswered(process, number, payload, reply, confirm, self._wall()))
         return completed
 
+    def abandon(self, batch: Registrations) -> None:
+        """See ``Registrar.abandon``."""
+        self._registrar.abandon(batch)
+
     def _began(self, request: bytes, now: float) -> None:
         """Tell of a transaction that is new."""
         transactions = self._transactions

@@ -45,12 +45,16 @@ def test_questions_are_added_to_others() -> None:
 
 def test_who_asks_nothing_learns_nothing(store: Store, make: Make) -> None:
     store.commit([make(), RestrictEpoch(os.urandom(16), 1)])
-    assert store.look(Questions()) == Facts()
+    facts = store.look(Questions())
+    assert facts == Facts()
+    assert facts.minimum_epoch == 255, "who has not asked takes no epoch for a good one"
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_an_empty_store_has_an_answer_to_each_question(store: Store, name: str) -> None:
     expected = Facts()
+    if name == "restrictions":
+        expected.minimum_epoch = 0
     if name == "in_use":
         expected.in_use = {(1, 2): set()}
     if name == "confirmed":
@@ -63,11 +67,12 @@ def test_a_device_with_nothing_laid_on_it_is_absent_and_nobody_is_there(store: S
     store.commit([Revoke(revoked, 1), RestrictEpoch(restricted, 3), plain])
     facts = store.look(Questions(restrictions={NOBODY, revoked, restricted, plain.device, os.urandom(16)}))
     assert facts == Facts(
+        minimum_epoch=0,
         restrictions={
             NOBODY: Restriction(revoked=False, minimum_epoch=0),
             revoked: Restriction(revoked=True),
             restricted: Restriction(minimum_epoch=3),
-        }
+        },
     )
 
 
