@@ -2,7 +2,7 @@
 
 They have the same keys, the same randomness and the same clock, but each its own database. Datagrams come one by one,
 because their order determines the random draws. In batches, from many peers, they go to a handler that draws nothing.
-A long run: ``python -m tests.differential REQUESTS [SEED]``.
+A long run: ``./tools/assure differential REQUESTS``.
 """
 
 import asyncio

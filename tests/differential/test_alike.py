@@ -2,6 +2,8 @@
 
 import pytest
 
+from dpe_server.coap import lane
+from tests.assurance import differential
 from tests.differential.pair import compare, compare_batches
 
 REQUESTS = 2_000
@@ -19,3 +21,11 @@ def test_the_same_batches_get_the_same_bytes() -> None:
     counts = compare_batches(REQUESTS, 3)
     assert counts.pop("lane") > REQUESTS / 4
     assert {"0.00", "2.04", "2.05", "4.00", "4.01", "4.02", "4.04", "5.03"} <= counts.keys()
+
+
+def test_the_instrument_tells_a_difference(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert differential.main(["50", "--seed", "4"]) == 0
+    assert "50 datagrams in batches, seed 4: no difference" in capsys.readouterr().out
+    monkeypatch.setattr(lane.Entrance, "admits", lambda entrance, request: True)
+    assert differential.main(["1000"]) == 1
+    assert capsys.readouterr().out.startswith("one by one: datagram ")

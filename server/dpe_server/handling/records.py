@@ -1,10 +1,9 @@
 """What the audit log is told: decisions about devices, without personal data."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
+class AuditRecord(NamedTuple):
     """One decision: ``event`` and what belongs to it. No IMEI, key or security token."""
 
     event: str
