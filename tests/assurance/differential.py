@@ -18,8 +18,7 @@ def main(arguments: Sequence[str]) -> int:
         except AssertionError as difference:
             print(f"{how}: {difference}")
             return 1
-        print(
-            f"{options.requests} datagrams {how}, seed {options.seed}: no difference; the lane took {counts.pop('lane')}"
-        )
+        taken = counts.pop("lane")
+        print(f"{options.requests} datagrams {how}, seed {options.seed}: no difference; the lane took {taken}")
         print("answers:", ", ".join(f"{count} x {code}" for code, count in sorted(counts.items())), flush=True)
     return 0

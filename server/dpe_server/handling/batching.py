@@ -273,7 +273,10 @@ class Batcher:
 
     def _abandon(self, decided: _Decided, error: Exception) -> None:
         handler, batch = decided.part
-        handler.abandon(batch)
+        try:
+            handler.abandon(batch)
+        except Exception as another:
+            log_defect("batch not abandoned", another)
         self._fail(decided.groups, error)
 
     def _fail(self, groups: Sequence[_Group], error: Exception) -> None:

@@ -80,14 +80,17 @@ class Part(NamedTuple):
 def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float, wall: float) -> dict[int, Exception]:
     """Decide batches of any handlers, which share their looks at the store. If nobody asks anything, there is none.
 
-    Returns the defects of handlers, by the ``id`` of the batch that one cannot decide; the others are decided.
+    Returns the defects, by the ``id`` of the batch that cannot be decided because of one; the others are decided.
     """
     failed: dict[int, Exception] = {}
     undecided = [(part, part.batch.questions) for part in parts]
     for _ in range(MOST_LOOKS):
         if not undecided:
             return failed
-        facts = _look(undecided, look)
+        try:
+            facts = _look(undecided, look)
+        except Exception as error:
+            return failed | {id(part.batch): error for part, _ in undecided}
         further = []
         for part, _ in undecided:
             try:

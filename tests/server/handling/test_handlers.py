@@ -79,9 +79,12 @@ class Counted:
         self.looks: list[Questions] = []
         self.commits: list[list[type]] = []
         self.fails = False
+        self.defect: Exception | None = None
 
     def look(self, questions: Questions) -> Facts:
         self.looks.append(questions)
+        if self.defect is not None:
+            raise self.defect
         if self.fails:
             raise StoreError("made to fail")
         return self._store.look(questions)
@@ -208,6 +211,37 @@ def test_a_store_that_fails_is_told_to_both(server: Server) -> None:
         assert [reply.code for reply in replies] == [Code.SERVICE_UNAVAILABLE, Code.SERVICE_UNAVAILABLE]
         assert [reply.max_age for reply in replies] == [5, 30]
         assert (len(store.looks), store.commits) == (1, [])
+
+    run(server, test)
+
+
+def test_a_defect_of_the_store_is_5_03_for_all_and_logged(server: Server) -> None:
+    async def test(batcher: Batcher, toy: Lost, store: Counted) -> None:
+        store.defect = RuntimeError("secret")
+        submitted = batcher.submit(toy, lost(bytes(7))), batcher.submit(server.registrar, device.request())
+        with capture_logs() as logs:
+            assert await gathered(batcher, *submitted) == [busy(30)] * 2
+        assert [(log["event"], log["error"]) for log in logs] == [("batch failed", "RuntimeError")] * 2
+        store.defect = None
+        assert await batcher.submit(toy, lost(bytes(7))) == UNAUTHORIZED
+
+    device = Device(server)
+    run(server, test)
+
+
+def test_a_handler_that_cannot_let_go_is_logged_and_its_requests_answered(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("secret")
+
+    async def test(batcher: Batcher, toy: Lost, store: Counted) -> None:
+        toy.fault = RuntimeError("secret")
+        monkeypatch.setattr(toy, "abandon", fail)
+        with capture_logs() as logs:
+            assert await batcher.submit(toy, lost(bytes(7))) == busy(30)
+        assert [log["error"] for log in logs] == ["LookupError", "RuntimeError"]
+        assert len(batcher) == 0
 
     run(server, test)
 
