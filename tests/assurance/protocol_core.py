@@ -23,6 +23,7 @@ _REGISTRAR = (
     "tests/server/registration/test_store_failure.py",
     "tests/server/registration/test_one_database.py",
 )
+_TRANSACTIONS = ("tests/server/registration/test_transactions.py", *_REGISTRAR)
 _DEVICE = (
     "tests/device/test_details.py",
     "tests/device/test_registration.py",
@@ -49,6 +50,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "device/dpe_device/registration.py": ("tests/device/test_coap.py", *_DEVICE),
     "device/dpe_device/x25519.py": ("tests/device/test_x25519.py",),
+    "server/dpe_server/handling/handler.py": (
+        "tests/server/handling/test_handlers.py",
+        "tests/server/registration/test_registration.py",
+        "tests/server/registration/test_store_failure.py",
+    ),
     "server/dpe_server/registration/admission.py": _REGISTRAR,
     "server/dpe_server/registration/authentication.py": _REGISTRAR,
     "server/dpe_server/registration/containers.py": (
@@ -57,9 +63,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "server/dpe_server/registration/id_manager.py": ("tests/server/registration/test_id_manager.py",),
     "server/dpe_server/registration/ordinals.py": ("tests/server/registration/test_ordinals.py",),
+    "server/dpe_server/registration/recognition.py": ("tests/server/registration/test_recognition.py",),
     "server/dpe_server/registration/registrar.py": _REGISTRAR,
+    "server/dpe_server/registration/transaction_table.py": _TRANSACTIONS,
+    "server/dpe_server/registration/transactions.py": _TRANSACTIONS,
     "server/dpe_server/store/commit_rules.py": ("tests/server/store/contract/test_commit.py",),
-    "server/dpe_server/registration/transactions.py": ("tests/server/registration/test_transactions.py", *_REGISTRAR),
 }
 
 
