@@ -62,6 +62,15 @@ def test_a_refusal(server: Server, device: Device, version: str, status: str, ru
     assert records(server) == [("response", {"status": status, "rule": rule, "version": version, "suite": 1})]
 
 
+def test_an_exhausted_range(server: Server) -> None:
+    for number in range(2):
+        Device(server, f"3520990010000{number}").register("3.0")
+    server.take_records()
+    device = Device(server)
+    server.send(device.request("3.0"))
+    assert records(server) == [("response", {"status": "unavailable", "rule": "small", "version": "3.0", "suite": 1})]
+
+
 def test_a_minimum_epoch(server: Server, device: Device) -> None:
     server.set_minimum_epoch(2)
     server.send(device.request())

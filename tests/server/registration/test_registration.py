@@ -116,6 +116,17 @@ def test_a_batch_may_be_prepared_while_another_is_committed(server: Server, devi
     assert server.client_ids() == [response.client_id]
 
 
+def test_a_repeated_success_and_a_request_of_another_device_in_one_batch(server: Server, device: Device) -> None:
+    """The REQUEST is decided by the first look at the store, the SUCCESS by the second."""
+    success, _, _ = device.offered()
+    answer = server.send(success)
+    other = Device(server, "35209900176149")
+    request = other.request()
+    again, reply = server.handle([success, request])
+    assert again == answer
+    assert other.receive(request, reply)[0].status == Status.OK
+
+
 def test_a_batch_of_many_devices(server: Server) -> None:
     devices = [Device(server, f"352099001{n:05d}") for n in range(100)]
     requests = [device.request() for device in devices]
