@@ -360,6 +360,18 @@ class TestLedger:
         monkeypatch.setattr(SqliteStore, "look", lambda *_: Facts(holders={earlier: device}))
         assert compare(whole, state).two_sessions == 1
 
+    def test_what_is_committed_meanwhile_is_no_second_session(
+        self, state: StateDir, world: World, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As after Ctrl-C: the devices have given up, and the server has not."""
+        look, (old, *_) = SqliteStore.look, self.sessions(world)
+        new = replace(old, client_id=0, ordinal=old.ordinal + 10**9, success_hash=bytes(32))
+        monkeypatch.setattr(SqliteStore, "look", lambda *asked: (look(*asked), world.store.commit([new]))[0])
+        for number in range(20):
+            ledger.failed(number)
+        assert compare(ledger, state).holds
+        assert self.sessions(world)[0] == new
+
     def test_what_failed_last_is_not_known(self, state: StateDir, world: World, ledger: Ledger) -> None:
         world.store.commit([Revoke(self.sessions(world)[0].device, 1)])
         for number in range(20):

@@ -93,10 +93,12 @@ def compare(ledger: Ledger, state: StateDir) -> Agreement:
 
 
 def _compare(part: dict[bytes, _Known], store: Store, at_rest: AtRest, found: Agreement) -> None:
+    # The sessions first: a registration that was given up may be committed now, and ends the one before it.
+    sessions = {name: store.session_of(name) for name in part}
     earlier = {client_id for device in part.values() for client_id in device.earlier}
     holders = store.look(Questions(holders=earlier)).holders
     for name, device in part.items():
-        session = store.session_of(name)
+        session = sessions[name]
         others = device.earlier - ({session.client_id} if session else set())
         found.two_sessions += any(holders.get(client_id) == name for client_id in others)
         if not device.registered:
