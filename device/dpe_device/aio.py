@@ -9,7 +9,7 @@ import os
 import sys
 
 from .registration import Registration
-from .udp import LONGEST, Link, parse_uri, resolve
+from .udp import LONGEST, Driver, parse_uri, resolve
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
@@ -26,22 +26,22 @@ async def register(
     **settings: "Unpack[Settings]",
 ) -> Registration:
     """Register over UDP: as `udp.register`, and other tasks run while it waits."""
-    link = Link(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
+    driver = Driver(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
     received = None
     try:
         while True:
-            uri = link.step(received)
+            uri = driver.step(received)
             try:
                 if uri:
-                    link.open(await _resolve(uri))
+                    driver.open(await _resolve(uri))
             except (OSError, ValueError):
                 pass
-            wait = link.send()
+            wait = driver.send()
             if wait is None:
-                return link.registration
-            received = await _receive(link.socket, wait)
+                return driver.registration
+            received = await _receive(driver.socket, wait)
     finally:
-        link.close()
+        driver.close()
 
 
 if sys.implementation.name == "micropython":
@@ -49,14 +49,14 @@ if sys.implementation.name == "micropython":
     async def _resolve(uri: str) -> "Any":
         return resolve(uri)  # the name service blocks on every port
 
-    async def _receive(link: "Any", wait: float) -> "tuple[bytes, Address] | None":
+    async def _receive(sock: "Any", wait: float) -> "tuple[bytes, Address] | None":
         # asyncio has no datagrams here, so it polls: 50 times a second at most, and less often in a long wait.
-        await asyncio.sleep(wait if link is None else min(wait, max(0.02, wait / 100)))
-        if link is None:
+        await asyncio.sleep(wait if sock is None else min(wait, max(0.02, wait / 100)))
+        if sock is None:
             return None
-        link.setblocking(False)
+        sock.setblocking(False)
         try:
-            received: "tuple[bytes, Address]" = link.recvfrom(LONGEST)
+            received: "tuple[bytes, Address]" = sock.recvfrom(LONGEST)
         except OSError:
             return None
         return received
@@ -69,13 +69,13 @@ else:
         host, port = parse_uri(uri)
         return (await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
 
-    async def _receive(link: "Any", wait: float) -> "tuple[bytes, Address] | None":
-        if link is None:
+    async def _receive(sock: "Any", wait: float) -> "tuple[bytes, Address] | None":
+        if sock is None:
             await asyncio.sleep(wait)
             return None
-        link.setblocking(False)
+        sock.setblocking(False)
         try:
             async with asyncio.timeout(wait):
-                return await asyncio.get_running_loop().sock_recvfrom(link, LONGEST)
+                return await asyncio.get_running_loop().sock_recvfrom(sock, LONGEST)
         except OSError:  # TimeoutError is one
             return None

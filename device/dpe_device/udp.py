@@ -58,7 +58,7 @@ def resolve(uri: str) -> "Any":
     return socket.getaddrinfo(host, port)[0]  # with more arguments lwIP's boards print a warning
 
 
-class Link:
+class Driver:
     """A registration on a socket: all but the waiting, which blocks here, and lets others run in `aio`."""
 
     def __init__(self, registration: Registration, deadline_ms: "int | None", trace: "Trace | None") -> None:
@@ -129,27 +129,27 @@ def register(
     keywords of `Registration`. `trace("sent" or "received", datagram)` sees every datagram; what the network or the
     name service does not take counts as lost.
     """
-    link = Link(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
+    driver = Driver(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
     received = None
     try:
         while True:
-            uri = link.step(received)
+            uri = driver.step(received)
             received = None
             try:
                 if uri:
-                    link.open(resolve(uri))
+                    driver.open(resolve(uri))
             except (OSError, ValueError):
                 pass
-            wait = link.send()
+            wait = driver.send()
             if wait is None:
-                return link.registration
-            if link.socket is None:
+                return driver.registration
+            if driver.socket is None:
                 time.sleep(wait)
                 continue
-            link.socket.settimeout(wait)
+            driver.socket.settimeout(wait)
             try:
-                received = link.socket.recvfrom(LONGEST)
+                received = driver.socket.recvfrom(LONGEST)
             except OSError:
                 pass
     finally:
-        link.close()
+        driver.close()

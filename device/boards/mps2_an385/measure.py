@@ -40,8 +40,8 @@ class _Memory:
 def measure(credential: "Credential", suite: int, heap: int) -> str:
     """Register with about `heap` bytes of the heap free; return what it took, or why it could not."""
     found = resolve(credential["server"])
-    link, peer = socket.socket(found[0], socket.SOCK_DGRAM), found[-1]
-    link.settimeout(0)
+    sock, peer = socket.socket(found[0], socket.SOCK_DGRAM), found[-1]
+    sock.settimeout(0)
     gc.collect()
     taken: "Any" = None
     while gc.mem_free() > heap:
@@ -49,17 +49,17 @@ def measure(credential: "Credential", suite: int, heap: int) -> str:
     gc.collect()
     free = gc.mem_free()
     try:
-        client, network = _register(credential, suite, link, peer)
+        client, network = _register(credential, suite, sock, peer)
         return "%d us, and %d us for the network, with a heap of %d bytes" % (client, network, free)
     except MemoryError:
         return "nothing: a heap of %d bytes is too small" % free
     except OSError:
         return "nothing: the server did not register this board"
     finally:
-        link.close()
+        sock.close()
 
 
-def _register(credential: "Credential", suite: int, link: "Any", peer: "Any") -> "tuple[int, int]":
+def _register(credential: "Credential", suite: int, sock: "Any", peer: "Any") -> "tuple[int, int]":
     now = network = 0
     datagram = None
     began = time.ticks_ms()
@@ -77,13 +77,13 @@ def _register(credential: "Credential", suite: int, link: "Any", peer: "Any") ->
             raise OSError
         if out is not None:
             start = time.ticks_us()
-            link.sendto(out, peer)
+            sock.sendto(out, peer)
             network += _since(start)
         datagram = None
         while datagram is None and now < wake:
             start = time.ticks_us()
             try:
-                datagram = link.recvfrom(_LONGEST)[0]
+                datagram = sock.recvfrom(_LONGEST)[0]
                 network += _since(start)
             except OSError:
                 time.sleep_ms(1)
