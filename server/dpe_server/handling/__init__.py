@@ -1,4 +1,4 @@
 """How requests are decided in batches, whatever protocol they belong to: handlers, the batcher, replies, audit records.
 
-No message, socket or database is known here: only what a handler, a store and whoever asks agree on.
+No message, socket or database is known here, only the contracts between a handler, a store and whoever asks.
 """

@@ -1,10 +1,10 @@
-"""Has requests decided in batches, and shares each look at the store and each commit between all that wait for one.
+"""Gathers requests into batches, has them decided, and lets them share looks at the store and commits.
 
 Requests of several handlers are looked up and committed together; the batcher knows none of their messages. A batch is
-decided when it comes. What needs no commit is answered in the same call; what does waits in line while the worker
-thread commits what came before, and then goes into one commit with all that has gathered. So the event loop stays free
-for the network and for refusing what is too much, and a REQUEST never waits for the disk. There is no timer, task or
-future for a request of the lane, only its place in a list.
+decided as soon as it comes. Requests that need no commit are answered in the same call. The others wait while the
+commit thread commits earlier batches; then all that have gathered share one commit. So the event loop stays free to
+read and to refuse, and a REQUEST never waits for the disk. A request of the lane has no timer, task or future, only a
+place in a list.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from dpe_server.store.contract import Change, Facts, Outcome, Questions, StoreEr
 BATCH = 256
 """The most requests in one batch, and changes in one commit, unless more come at once."""
 WAITING = 4_096
-"""With so many requests waiting for their answer, further ones get 5.03 at once."""
+"""When this many requests wait for their answer, further ones get 5.03 at once."""
 PATIENCE = 1.5
-"""Seconds. When a request has waited so long, further ones get 5.03 at once: clients ask again after 2 s."""
+"""Seconds. When a request has waited this long, further ones get 5.03 at once: clients ask again after 2 s."""
 
 _log = structlog.get_logger(__name__)
 _Result = TypeVar("_Result")
 
 
 class Durable(Protocol):
-    """What the batcher needs of a store (``Store``)."""
+    """The part of a ``Store`` that the batcher needs."""
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
@@ -48,7 +48,7 @@ class Durable(Protocol):
 
 
 class _Group(NamedTuple):
-    """Requests that came together, and who wants their replies."""
+    """Requests that came together, and where their replies go."""
 
     handler: Handler[Any]
     payloads: Sequence[bytes]
@@ -57,17 +57,17 @@ class _Group(NamedTuple):
 
 
 class _Decided(NamedTuple):
-    """A handler's batch whose replies wait for a commit."""
+    """A handler's batch, and the groups whose requests are in it."""
 
     groups: Sequence[_Group]
     part: Part
 
 
 class Batcher:
-    """Takes requests, has them decided, committed and answered.
+    """Takes requests, has them decided and committed, and answers them.
 
-    ``store`` is read in the event loop's thread and written in a thread of its own. ``retry_after`` (seconds) is what
-    a request is told that is not taken. ``audit`` gets the records of each batch, before its replies go out.
+    ``store`` is read in the event loop's thread and written in the commit thread. A request that is not taken is told
+    to come back after ``retry_after`` seconds. ``audit`` gets the records of each batch before its replies go out.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Batcher:
         self._audit = audit
         self._clock = clock
         self._wall = wall
-        self._count = 0  # of requests without a reply: in the next three, in the order in which they move on
+        self._count = 0  # requests without a reply; they move through the next three, in this order
         self._waiting: deque[_Group] = deque()
         self._decided: deque[_Decided] = deque()
         self._committing: list[_Decided] = []
@@ -104,11 +104,11 @@ class Batcher:
     def take(self, handler: Handler[Any], payloads: Sequence[bytes], deliver: Deliver) -> None:
         """Have requests decided, all in one batch; ``deliver`` gets the replies, in the event loop's thread.
 
-        It is called before this returns when there is nothing to commit and nobody waits to be decided; and with 5.03
-        for all when too many wait or the batcher is closing.
+        ``deliver`` is called before this returns if there is nothing to commit and nobody waits to be decided. It gets
+        5.03 for all if too many wait or the batcher is closing.
         """
         if self._enter(_Group(handler, payloads, deliver, self._clock())):
-            self._go_on()  # beside the turns of those that wait already, so that there come to be fewer of them
+            self._go_on()  # in addition to the turns already due, so that the queue gets shorter
 
     async def submit(self, handler: Handler[Any], payload: bytes) -> Reply:
         """Return the reply to one request. Requests of one turn of the event loop share a batch."""
@@ -126,7 +126,7 @@ class Batcher:
             raise
 
     async def exclusively(self, action: Callable[[], _Result]) -> _Result:
-        """Run ``action`` on the worker thread when all that was decided is committed; what comes meanwhile waits."""
+        """Run ``action`` on the commit thread once all that was decided is committed. New requests wait meanwhile."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         self._actions.append(turn)
@@ -141,22 +141,22 @@ class Batcher:
             raise
         acting = loop.run_in_executor(self._commit_thread, action)
         acting.add_done_callback(self._acted)
-        return await asyncio.shield(acting)  # who is cancelled does not stop the thread
+        return await asyncio.shield(acting)  # cancelling the caller does not stop the thread
 
     def _acted(self, acting: "asyncio.Future[Any]") -> None:
         if not acting.cancelled():
-            acting.exception()  # its caller may have been cancelled
+            acting.exception()  # it counts as seen: its caller may have been cancelled
         self._acting = False
         self._go_on_soon()
 
     async def close(self) -> None:
-        """Take no more requests, finish those that were taken, and end the worker thread."""
+        """Take no more requests, finish those that were taken, and end the commit thread."""
         self._closing = True
         await self._idle.wait()
         self._commit_thread.shutdown()
 
     def _enter(self, group: _Group) -> bool:
-        """Let requests wait; or refuse them and return False."""
+        """Put requests in line, or refuse them and return False."""
         if self._closing or self._count >= WAITING or group.arrived - self._oldest(group) > PATIENCE:
             self._deliver([group], [self._busy] * len(group.payloads))
             return False
@@ -166,7 +166,7 @@ class Batcher:
         return True
 
     def _oldest(self, newest: _Group) -> float:
-        """Return when the request came that has waited longest for its answer."""
+        """Return when the request that has waited longest came."""
         decided = next(chain(self._committing, self._decided), None)
         if decided is not None:
             return decided.groups[0].arrived
@@ -183,7 +183,7 @@ class Batcher:
 
     def _go_on(self) -> None:
         """Do what comes next: one batch at most, so that the network has its turn."""
-        while self._actions and self._actions[0].done():  # who wanted it was cancelled
+        while self._actions and self._actions[0].done():  # its caller was cancelled
             self._actions.popleft()
         if self._waiting and not self._actions and not self._acting:
             self._decide()
@@ -200,7 +200,7 @@ class Batcher:
             self._idle.set()
 
     def _decide(self) -> None:
-        """Decide what waits, up to a batch; what needs no commit is answered."""
+        """Decide what waits, at most a batch, and answer what needs no commit."""
         groups = [self._waiting.popleft()]
         count = len(groups[0].payloads)
         while self._waiting and count + len(self._waiting[0].payloads) <= BATCH:
@@ -226,7 +226,7 @@ class Batcher:
                 self._end(one, [])
 
     def _commit_decided(self) -> None:
-        """Begin a commit of what waits for one."""
+        """Begin to commit what has been decided."""
         changes: list[Change] = []
         while self._decided and (not changes or len(changes) + len(self._decided[0].part.batch.changes) <= BATCH):
             self._committing.append(self._decided.popleft())
@@ -238,7 +238,7 @@ class Batcher:
             self._end_commit([])
 
     def _committed(self, committing: asyncio.Future[Sequence[Outcome]]) -> None:
-        """Answer after a commit; log one line when that fails, and one when it works again."""
+        """Answer after a commit. The first commit that fails is logged, and so is the first that works again."""
         error = committing.exception()
         if error is None and self._commit_fails:
             self._commit_fails = False
@@ -253,7 +253,7 @@ class Batcher:
         self._go_on()
 
     def _end_commit(self, outcomes: Sequence[Outcome] | None) -> None:
-        """Answer what was committed, or could not be (None), in the order in which it came."""
+        """Answer what was committed, or could not be (``outcomes`` is None), in the order in which it came."""
         committed, self._committing = self._committing, []
         start = 0
         for one in committed:
@@ -306,5 +306,5 @@ def _read(groups: Sequence[_Group], now: float) -> Part:
 
 
 def _resolve(future: asyncio.Future[Reply], replies: Sequence[Reply]) -> None:
-    if not future.done():  # else who asked has lost interest
+    if not future.done():  # otherwise the caller was cancelled
         future.set_result(replies[0])

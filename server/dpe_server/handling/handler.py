@@ -1,4 +1,4 @@
-"""A handler decides the requests of one protocol; here is how one is driven, for one batch or for several together.
+"""The contract of a handler, which decides the requests of one protocol; and what drives one handler or several.
 
     batch = handler.read(payloads, now)                         decode, verify; what must be looked up?
     facts = store.look(batch.questions)                         one round trip
@@ -6,9 +6,10 @@
     outcomes = store.commit(batch.changes)                      one transaction, or None when the store failed
     replies, records = handler.complete(batch, outcomes, now)
 
-``now`` is monotonic, ``wall`` is Unix time, both in seconds. Batches are completed in the order in which they were
-decided, but those that wait for no commit at once; any number may be decided before the first of them is committed. A
-handler is never entered twice at once, and knows no socket, clock or database.
+``now`` is monotonic, ``wall`` is Unix time, both in seconds. Between ``read`` and the end of ``decide`` no other batch
+of the same handler is read or decided; ``complete`` of an earlier one may come in between. Any number of batches may be
+decided before the first is committed. Those that need a commit are completed in the order in which they were decided,
+the others at once. A handler is never called from two threads at once, and knows no socket, clock or database.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ class Batch:
     """Requests between ``read`` and ``complete``. A handler adds what it must remember of them."""
 
     questions: Questions = field(default_factory=Questions)
-    """What ``read`` found must be looked up."""
+    """What must be looked up before ``decide``."""
     changes: list[Change] = field(default_factory=list)
     """What must be durable before ``complete``."""
     waits: bool = False
@@ -34,7 +35,7 @@ class Batch:
 
 
 class Completed(NamedTuple):
-    """What a batch comes to."""
+    """The result of a batch."""
 
     replies: list[Reply]
     """In the order of the batch's requests."""
@@ -42,45 +43,45 @@ class Completed(NamedTuple):
 
 
 MOST_LOOKS = 1_000
-"""A handler that has not decided a batch after so many looks never will: that is a defect."""
+"""A handler that has not decided a batch after this many looks never will: that is a defect."""
 
 _Batch = TypeVar("_Batch", bound=Batch)
 
 
 class Handler(Protocol[_Batch]):
-    """Decides requests of one kind."""
+    """Decides the requests of one protocol."""
 
     def read(self, payloads: Sequence[bytes], now: float) -> _Batch:
         """Begin a batch; its ``questions`` are what must be looked up for it."""
         ...
 
     def decide(self, batch: _Batch, facts: Facts | None, now: float, wall: float) -> Questions | None:
-        """Decide a batch by ``facts``, or by the store's not answering (None).
+        """Decide a batch by ``facts``, which are None if the store does not answer.
 
-        Returns what must be looked up further before it is decided; None: it is decided, changes and all.
+        Returns what else must be looked up first; None once the batch is decided, with its changes.
         """
         ...
 
     def complete(self, batch: _Batch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
-        """Return the replies, now that the batch's changes are durable, or could not be (``outcomes`` is None)."""
+        """Return the replies, now that the batch's changes are durable, or could not be made so (``outcomes`` None)."""
         ...
 
     def abandon(self, batch: _Batch) -> None:
-        """Let go of a batch that cannot go on because of a defect: none of its changes is made, all are told 5.03."""
+        """Let go of a batch that a defect has stopped, before or after its commit; all its requests get 5.03."""
         ...
 
 
 class Part(NamedTuple):
-    """A handler and its part of what is decided together."""
+    """A handler, and its batch among those decided together."""
 
     handler: Handler[Any]
     batch: Batch
 
 
 def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float, wall: float) -> dict[int, Exception]:
-    """Decide batches of any handlers, which share their looks at the store. If nobody asks anything, there is none.
+    """Decide batches of any handlers, which share their looks at the store. Without questions there is no look.
 
-    Returns the defects, by the ``id`` of the batch that cannot be decided because of one; the others are decided.
+    Returns the defects, by the ``id`` of the batch that could not be decided; all other batches are decided.
     """
     failed: dict[int, Exception] = {}
     undecided = [(part, part.batch.questions) for part in parts]
@@ -107,7 +108,7 @@ def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float
 
 
 def _look(undecided: Sequence[tuple[Part, Questions]], look: Callable[[Questions], Facts]) -> Facts | None:
-    """Ask what all ask, in one look; None when the store does not answer."""
+    """Ask the questions of all in one look; None if the store does not answer."""
     asked = undecided[0][1]
     if len(undecided) > 1:
         asked = Questions()

@@ -1,4 +1,4 @@
-"""What the registrar answers: a CoAP code and a payload, without a word of how they travel."""
+"""What a handler answers: a CoAP code and a payload, whatever carries them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -30,7 +30,7 @@ UNAUTHORIZED = Reply(Code.UNAUTHORIZED)
 
 
 def busy(retry_after: int) -> Reply:
-    """Return 5.03 without a message: come back after ``retry_after`` seconds."""
+    """Return 5.03 without a payload: come back after ``retry_after`` seconds."""
     return Reply(Code.SERVICE_UNAVAILABLE, max_age=retry_after)
 
 
