@@ -1,4 +1,4 @@
-"""What a REQUEST gets: by the store's health, the operator's restrictions, the policy, and a free Client ID."""
+"""What a REQUEST gets, by the store's health, the operator's restrictions, the policy, and the free Client IDs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from dpe_server.registration.transactions import State
 from dpe_server.store.contract import Facts, Questions, Restriction
 
 STORE_PAUSE = 5.0
-"""Seconds after a failed commit in which no Client ID is offered, as its SUCCESS would fail too."""
+"""Seconds for which no Client ID is offered after the store has failed: its SUCCESS would fail too."""
 
 UNRESTRICTED = Restriction()
 ALL = 0, (1 << 8 * SIZE_CLIENT_ID) - 1
@@ -48,15 +48,15 @@ class Applications:
     senders: Sequence[Sender]
     decisions: list[Decision]
     probes: list[int]
-    """A Client ID for each, whoever asks and whatever the policy says: the time must not say that."""
+    """A random Client ID for each sender, even one that will get none: the time must not reveal which that is."""
     judged: list[Verdict | Accept | None] = field(default_factory=list)
-    """The verdicts, but for those who are accepted: they still need a Client ID."""
+    """The verdicts. Where a device is accepted, the decision stands here, for it still needs a Client ID."""
     client_ids: dict[int, int] = field(default_factory=dict)
-    """By place in the batch."""
+    """The Client IDs given so far, by place in the batch."""
     sharing: dict[int, int] = field(default_factory=dict)
-    """Places of a device whose Client ID is stable, and which was in the batch before, at another place."""
+    """By place, an earlier place whose Client ID it shares: the same device, under a rule with stable Client IDs."""
     claims: dict[int, list[int]] = field(default_factory=dict)
-    """What the device at a place has been offered and may still confirm, where its Client ID is stable: is it free?"""
+    """By place, under a rule with stable Client IDs: what the device was offered and may still confirm. Is it free?"""
     wanting: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     """Places without a Client ID yet, by range."""
     drawings: dict[tuple[int, int], Drawing] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Admission:
     def read(self, senders: Sequence[Sender], questions: Questions) -> Applications:
         """Begin to judge; add to ``questions`` what must be looked up.
 
-        As much is asked for a sender who has proved nothing as for one who is revoked: both are refused alike.
+        A sender that has proved nothing causes the same questions as a revoked device: both are refused alike.
         """
         decisions: list[Decision] = []
         ranges: list[tuple[int, int]] = []
@@ -109,8 +109,8 @@ class Admission:
     ) -> list[Verdict | None] | None:
         """Return the verdict on each REQUEST, or None when more must be looked up, which is added to ``further``.
 
-        The verdict is None on a REQUEST that is not proved, and on a revoked device's alike: the device must not learn
-        that it is revoked, nor anybody who replays what it has sent.
+        The verdict is None on an unproved REQUEST, and on one of a revoked device: neither the device nor anybody who
+        replays its messages must learn that it is revoked.
         """
         if facts is None:
             self.store_failed(now)
@@ -130,7 +130,7 @@ class Admission:
         return None
 
     def _judge(self, applications: Applications, facts: Facts, now: float) -> None:
-        """Judge by all but the Client IDs that are free; give those whose probe is free, or who have one."""
+        """Judge by everything but which Client IDs are free. Give one where the device has one or its probe is free."""
         paused = self._failed_at is not None and now < self._failed_at + STORE_PAUSE
         given: set[int] = set()
         places: dict[tuple[bytes, int, int], int] = {}
@@ -162,7 +162,7 @@ class Admission:
     def _verdict(
         self, p: Sender, decision: Decision, restriction: Restriction, minimum_epoch: int, paused: bool
     ) -> Verdict | Accept | None:
-        if restriction.revoked | (not p.proved):  # without a shortcut
+        if restriction.revoked | (not p.proved):  # both are always looked at
             return None
         if paused:
             return _unavailable(p)
@@ -197,11 +197,11 @@ class Admission:
                 applications.client_ids[place] = own[-1]
             else:
                 accept = applications.decisions[place]
-                assert isinstance(accept, Accept)  # or it would claim nothing
+                assert isinstance(accept, Accept)  # no other decision has claims
                 applications.wanting.setdefault((accept.first, accept.last), []).append(place)
 
     def _draw(self, applications: Applications, facts: Facts) -> None:
-        """Give Client IDs that a further look has shown to be free, as far as there are any."""
+        """Give the Client IDs that a further look has shown to be free."""
         given = set(applications.client_ids.values())
 
         def is_free(client_id: int) -> bool:
@@ -217,7 +217,7 @@ class Admission:
                 applications.wanting[limits] = places[len(drawn) :]
 
     def _with_client_ids(self, applications: Applications) -> list[Verdict | None]:
-        """Return the verdicts, unavailable for those whose range is exhausted."""
+        """Return the verdicts: unavailable where the range is exhausted."""
         verdicts: list[Verdict | None] = []
         for place, verdict in enumerate(applications.judged):
             if isinstance(verdict, Accept):

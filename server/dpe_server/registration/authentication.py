@@ -1,7 +1,7 @@
 """Who sent a REQUEST: the handle opened, the device key derived, the security token verified.
 
-Whatever is wrong, as much is done before it is refused, with keys that nobody has where there are none: how long the
-refusal takes must not say what its reason is. ``./tools/assure timing`` measures that.
+Whatever is wrong, the same work is done before the refusal, with keys that belong to nobody where there are none: the
+time must not reveal the reason. ``./tools/assure timing`` measures that.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from dpe_server.keys.ring import Claim, KeyRing, nobodys
 from dpe_server.store.contract import NOBODY
 
 _NO_HANDLE = bytes(SIZE_SEALED_IMEI)
-"""There is no handle key 0."""
+"""A handle that nothing opens: there is no handle key 0."""
 
 
 @dataclass(slots=True)
 class Sender:
-    """A REQUEST, and whose it is: but for what is the message's own, only if ``proved``."""
+    """A REQUEST and who claims to have sent it. Unless ``proved``, all but the message itself is only a claim."""
 
     proved: bool
     """Whether its security token is valid."""
@@ -33,7 +33,7 @@ class Sender:
     epoch: int
     imei: Imei
     device: bytes = field(repr=False)
-    """Keyed hash of the IMEI (16 bytes), to be looked up in the store."""
+    """Keyed hash of the IMEI (16 bytes), to be looked up in the store; ``NOBODY`` unless ``proved``."""
     refusal: str
     """Why it gets 4.01, if it does. For the audit log alone: every sender hears the same."""
 
@@ -53,7 +53,7 @@ class Authenticator:
     def prove(self, request: Request, payload: bytes, th1: bytes) -> Sender:
         """Verify the security token of a REQUEST, received as ``payload``."""
         claims, fault = self._claims(request.identity)
-        for epoch, imei, key, genuine in claims:  # noqa: B007  # of the last one all is used below
+        for epoch, imei, key, genuine in claims:  # noqa: B007  # the last one is used below
             step = RequestStep.of(key, self._realm)
             proved = step.verify(payload) & genuine
             device = self._at_rest.device_id(imei)
@@ -63,7 +63,7 @@ class Authenticator:
         return Sender(proved, request, payload, th1, step, epoch, imei, device if proved else NOBODY, refusal)
 
     def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
-        """Return who the sender may be, and what is wrong if that is nobody."""
+        """Return who the sender may be, and what is wrong if it is none of them."""
         if len(identity) != SIZE_CLEAR_IMEI:
             return [self._keys.claim(identity, self._nobodys)], "bad handle"
         if not self._allow_clear_imei:

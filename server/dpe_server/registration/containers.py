@@ -1,7 +1,6 @@
-"""Containers for a million small records: nothing in them is an object that the garbage collector goes through.
+"""Containers for a million small records, with nothing that the garbage collector must visit.
 
-And none of them ever grows at once by so much that it is felt: one dict of 700,000 entries takes 25 ms to
-grow.
+None of them grows by much at once: one dict of 700,000 entries takes 25 ms to grow.
 """
 
 from collections import deque
@@ -21,7 +20,7 @@ class Map(Generic[Key]):
         self._parts: list[dict[Key, bytes]] = [{} for _ in range(256)]
 
     def part(self, key: Key) -> dict[Key, bytes]:
-        """Return the dict that has ``key``, if any has."""
+        """Return the part that ``key`` belongs to."""
         return self._parts[hash(key) >> 32 & 0xFF]  # the lowest bits are for the dict itself
 
 
@@ -36,7 +35,7 @@ class MultiMap(Map[Key]):
         return [th1s[n : n + SIZE_TH1] for n in range(0, len(th1s), SIZE_TH1)]
 
     def add(self, key: Key, th1: bytes) -> int:
-        """Put ``th1`` behind those of ``key``; return how many there are now."""
+        """Append ``th1`` to the TH1s of ``key``; return how many there are now."""
         part = self.part(key)
         if key not in part:
             part[key] = th1
@@ -45,7 +44,7 @@ class MultiMap(Map[Key]):
         return len(part[key]) // SIZE_TH1
 
     def discard(self, key: Key, th1: bytes) -> None:
-        """Take ``th1`` from those of ``key``, which has it."""
+        """Remove ``th1``, which is one of the TH1s of ``key``."""
         part = self.part(key)
         if part[key] == th1:
             del part[key]
@@ -54,11 +53,11 @@ class MultiMap(Map[Key]):
 
 
 class Queue:
-    """TH1s with a time each, first in, first out. ``holds`` says of an entry whether it still means something."""
+    """TH1s with a time each, first in, first out. ``holds`` says whether an entry still means something."""
 
     _ENTRY = Struct(">32sd")
     PIECE = 4_096
-    """Entries that lie together."""
+    """Entries in one piece of memory."""
 
     def __init__(self, holds: Callable[[bytes, float], bool]) -> None:
         self._holds = holds
@@ -70,14 +69,14 @@ class Queue:
         return sum(map(len, self._pieces)) // self._ENTRY.size
 
     def append(self, th1: bytes, time: float) -> bool:
-        """Put an entry behind all others; return whether a piece has become full."""
+        """Append an entry; return whether that has filled a piece."""
         if len(self._pieces[-1]) >= self.PIECE * self._ENTRY.size:
             self._pieces.append(bytearray())
         self._pieces[-1] += self._ENTRY.pack(th1, time)
         return len(self._pieces[-1]) >= self.PIECE * self._ENTRY.size
 
     def sift(self) -> None:
-        """Forget what means nothing any more, in the next two pieces: once a new piece, it keeps up with any flood."""
+        """Drop meaningless entries from the next two pieces. Called for each new piece, it keeps up with any flood."""
         for _ in range(2):
             at = self._sifted if self._sifted < len(self._pieces) else 0
             piece = self._pieces[at]
@@ -91,11 +90,11 @@ class Queue:
             self._sifted = at
 
     def first(self) -> tuple[bytes, float] | None:
-        """Return the oldest entry."""
+        """Return the oldest entry, or None."""
         return self._ENTRY.unpack_from(self._pieces[0]) if self._pieces[0] else None
 
     def pop(self) -> None:
-        """Forget the oldest entry."""
+        """Remove the oldest entry."""
         del self._pieces[0][: self._ENTRY.size]
         if not self._pieces[0] and len(self._pieces) > 1:
             self._pieces.popleft()

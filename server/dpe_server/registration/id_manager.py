@@ -1,10 +1,11 @@
-"""The ID Manager's choice of Client IDs: inside the rule's range, unpredictable, free, at a flat cost.
+"""The ID Manager's choice of Client IDs: in the rule's range, unpredictable, free, at a flat cost.
 
-A Client ID is probed at a random point of its range, for a whole batch with one look at the store. Where the probe is
-in use, a few more are tried at once, and then the range is read window by window: 1,024 neighbours at a random place,
-and random free ones among them. Until the range is 99.9 % full, a window holds one free Client ID on average, so 64
-windows find one all but certainly; a range no wider than a window is exact to the last Client ID. Nothing is kept in
-memory, so there is nothing to load at start and nothing that could disagree with the store.
+Each REQUEST of a batch has a probe, a random Client ID of its range; one look at the store shows which probes are free.
+Where the probe is in use, a few more are tried together. After that the range is read in windows, 1,024 neighbours at a
+random place, and free Client IDs are chosen from them at random. Until the range is 99.9 % full, a window holds one
+free Client ID on average, so 64 windows find one all but certainly; a range no wider than a window is searched to its
+last Client ID. Nothing is kept in memory, so there is nothing to load at start and nothing that could disagree with the
+store.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +13,15 @@ from collections.abc import Callable, Sequence
 from dpe_server.store.contract import Facts, Questions
 
 PROBES = 4
-"""Probes for each Client ID, in the look after the one in which its first probe was in use."""
+"""Probes for each Client ID in the second look, if its first probe was in use."""
 WINDOW = 1_024
 WINDOWS = 64
-"""So many windows in a row without a free Client ID, and the range counts as exhausted."""
+"""After so many windows in a row without a free Client ID, the range counts as exhausted."""
 WINDOWS_AT_ONCE = 8
-"""The most windows of one look; the first looks have fewer, as one is nearly always enough."""
+"""The most windows in one look. The first looks have fewer: one window is nearly always enough."""
 
 _SIZE_RANDOM = 16
-"""Random bytes for a number below 2^56: the 9 bytes above that leave a bias below 2^-64."""
+"""Random bytes for a number below 2^56: 9 more than it needs, which leaves a bias below 2^-64."""
 
 
 def probes(ranges: Sequence[tuple[int, int]], random: Callable[[int], bytes]) -> list[int]:
@@ -39,24 +40,24 @@ def probes(ranges: Sequence[tuple[int, int]], random: Callable[[int], bytes]) ->
 class Drawing:
     """Free Client IDs drawn from ``first`` to ``last``, both included, look by look.
 
-    ``ask`` says what must be looked up for the next ones, ``take`` finds them in the facts. ``is_free`` tells which
-    Client IDs that the store does not hold may be given out. ``random`` gives cryptographically strong bytes.
+    ``ask`` says what must be looked up for the next ones, ``take`` finds them in the facts. ``is_free`` says whether a
+    Client ID that is not in the store may be given out. ``random`` gives cryptographically strong bytes.
     """
 
     def __init__(self, first: int, last: int, random: Callable[[int], bytes]) -> None:
         self.exhausted = False
-        """Whether there is no free one left, as far as the looks have shown."""
+        """Whether the looks have shown that no free Client ID is left."""
         self._first = first
         self._last = last
         self._random = random
-        self._dense = last - first < WINDOW  # or the probes were in use
+        self._dense = last - first < WINDOW  # or once the probes were in use
         self._at_once = 1
         self._barren = 0
         self._probes: list[int] = []
         self._windows: dict[tuple[int, int], None] = {}
 
     def ask(self, count: int, questions: Questions) -> None:
-        """Add to ``questions`` what may show ``count`` free Client IDs."""
+        """Add to ``questions`` what is needed to find ``count`` free Client IDs."""
         self._probes, self._windows = [], {}
         if not self._dense:
             self._probes = probes([(self._first, self._last)] * (PROBES * count), self._random)
@@ -69,7 +70,7 @@ class Drawing:
         questions.in_use.update(self._windows)
 
     def take(self, count: int, facts: Facts, is_free: Callable[[int], bool]) -> list[int]:
-        """Return at most ``count`` different free Client IDs that the answers to ``ask`` have shown."""
+        """Return at most ``count`` free Client IDs, all different, from the answers to ``ask``."""
         if self._probes:
             self._dense = True
             shown = dict.fromkeys(n for n in self._probes if n not in facts.holders and is_free(n))

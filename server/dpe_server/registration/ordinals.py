@@ -4,9 +4,10 @@ from typing import Self
 
 
 class Ordinals:
-    """Rise with the monotonic clock, by one a microsecond: the wall clock may be set back, also for years.
+    """Numbers that rise with the monotonic clock, by one each microsecond.
 
-    The processes that share a store must share ``base``, and the clock with it; so one of them makes it for all.
+    The wall clock will not do: it may be set back, even by years. Processes that share a store must share ``base`` and
+    the monotonic clock, so one process makes the ordinals of all.
     """
 
     def __init__(self, base: int) -> None:
@@ -17,7 +18,7 @@ class Ordinals:
     def after(cls, last: int, now: float, wall: float) -> Self:
         """Go on after ``last``; ``now`` is monotonic, ``wall`` is Unix time, both in seconds.
 
-        Unix time only keeps two restarts apart whose REQUESTs left no trace in the store.
+        Unix time matters only if the REQUESTs before a restart have left no trace in the store.
         """
         return cls(max(last + 1, int(wall * 1e6)) - int(now * 1e6))
 

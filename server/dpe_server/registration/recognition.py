@@ -1,8 +1,8 @@
-"""What tells a message of a registration from other payloads, and whom it is about, before anything of it is decided.
+"""How messages of a registration are recognised, and which device they are about, before anything is decided.
 
-A message begins with one byte that says how many entries follow, its type, and then what names the device: a REQUEST
-has the handle or the IMEI, a SUCCESS the Client ID. Handles and Client IDs were given out by the server, and a device
-has one at a time.
+A message begins with a byte that says how many entries follow. Its type comes next, then what names the device: the
+handle or the IMEI in a REQUEST, the Client ID in a SUCCESS. The server has given out handles and Client IDs, and a
+device has one of each at a time.
 """
 
 from dpe_coap import cbor
@@ -17,7 +17,7 @@ from dpe_coap.numbers import (
 )
 
 KINDS = (bytes([LABEL_TYPE, MessageType.REQUEST]), bytes([LABEL_TYPE, MessageType.SUCCESS]))
-"""What stands behind the first byte of the messages that a server takes: the first entry of the map."""
+"""What follows the first byte of the messages that a server takes: the first entry of the map."""
 
 SUBJECTS = {
     kind + bytes([label, cbor.BYTES << 5 | size]): len(kind) + 2 + size
@@ -27,4 +27,4 @@ SUBJECTS = {
         (KINDS[1], LABEL_CLIENT_ID, SIZE_CLIENT_ID),
     )
 }
-"""How many bytes behind the first one name the device, by the first four of them."""
+"""The length of what names the device, from a payload's second byte on, by its first four bytes."""

@@ -1,8 +1,8 @@
 """The registrar: the server's side of DPE-1 as a pure state machine over batches of messages.
 
 It is a ``Handler`` (``handling/handler.py``): payloads, facts of the store and the time go in; replies, sessions to
-commit and audit records come out. REQUESTs are decided by ``admission.py``; a SUCCESS by its transaction, or by the
-store when the transaction is not here any more.
+commit and audit records come out. ``admission.py`` decides a REQUEST. A SUCCESS is decided by its transaction or, if
+that is established or gone, by the store.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ from dpe_server.store.contract import Facts, Outcome, Questions, Session
 
 @dataclass(slots=True)
 class Confirmation:
-    """A SUCCESS(ok) from its being taken to the end of its commit; all that repeat it wait for the one reply."""
+    """A SUCCESS(ok) from when it is accepted until its commit is over. Its repetitions wait for the same reply."""
 
     transaction: Transaction
     session: Session
@@ -53,9 +53,9 @@ class Registrations(Batch):
     successes: list[tuple[int, Success, bytes]] = field(default_factory=list)
     """Place, message and payload of each SUCCESS, until its transaction has been looked for."""
     unknown: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """Place, Client ID and payload of each SUCCESS that no transaction fits: the store may know its session."""
+    """Place, Client ID and payload of each SUCCESS that fits no transaction: the store may know its session."""
     confirmations: list[Confirmation] = field(default_factory=list)
-    """Of each change."""
+    """One for each change, in the same order."""
 
 
 _NAMES = {status: status.name.lower() for status in Status}
@@ -66,8 +66,8 @@ _UNPROVED = frozenset(("malformed", "unauthenticated", "confirm-repeated"))
 class Registrar:
     """The ID Manager's front: decides every REQUEST and SUCCESS.
 
-    ``realm`` is the cluster's name; ``random`` gives cryptographically strong bytes; ``retry_after`` (seconds) is what
-    a device is told when the server cannot register it now.
+    ``realm`` is the cluster's name; ``random`` gives cryptographically strong bytes; ``retry_after`` (seconds) is how
+    long a device is told to wait when the server cannot register it now.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Registrar:
         self._admission = Admission(self._transactions, policy, random)
         self._ordinals = ordinals
         self._confirmations: dict[bytes, Confirmation] = {}
-        """By TH3, those whose commit is not over."""
+        """By TH3, each SUCCESS whose commit is not over."""
         self.reload(keys=keys, policy=policy)
 
     def reload(self, *, keys: KeyRing, policy: Policy) -> None:
-        """Go on with other keys and another policy; transactions under way keep what they were offered."""
+        """Go on with new keys and a new policy; transactions under way keep their offers."""
         self._keys = keys
         self._admission.policy = policy
         self._authenticator = Authenticator(
@@ -165,7 +165,7 @@ class Registrar:
         self._forget(batch)
 
     def _forget(self, batch: Registrations) -> None:
-        """Let nobody wait any more for the confirmations of a batch."""
+        """Forget the confirmations of a batch: nobody waits for them any more."""
         for confirmation in batch.confirmations:
             self._confirmations.pop(confirmation.transaction.th3, None)
 
@@ -239,7 +239,7 @@ class Registrar:
         return Reply.cbor(RESPONSE_CODES[transaction.status], transaction.response, max_age=max_age)
 
     def _agree(self, request: Request) -> tuple[bytes | None, bytes]:
-        """Return our ephemeral public key and ``dh`` in the X25519 suite, else None and nothing."""
+        """Return our ephemeral public key and ``dh`` in the X25519 suite, otherwise None and empty bytes."""
         if request.x25519_key is None:
             return None, b""
         private = self._random(schedule.KEY_SIZE)
@@ -250,7 +250,7 @@ class Registrar:
     # SUCCESS
 
     def _look_for_transactions(self, batch: Registrations, further: Questions, wall: float) -> None:
-        """Answer each SUCCESS that a transaction fits; of the others the store is asked, all in one look."""
+        """Answer each SUCCESS that fits a transaction; ask the store about the others, all in one look."""
         for place, message, payload in batch.successes:
             slot = self._success(message, payload, batch, wall)
             if slot is not None:
@@ -264,7 +264,7 @@ class Registrar:
     def _success(
         self, message: Success, payload: bytes, batch: Registrations, wall: float
     ) -> Reply | Confirmation | None:
-        """Return the reply to a SUCCESS, or what it waits for; None when no transaction fits it."""
+        """Return the reply to a SUCCESS, or what it waits for; None if the store must be asked."""
         for transaction in self._transactions.of_client_id(client_id_of(message.client_id)):
             step = transaction.success_step
             last = step.next(payload)
@@ -279,15 +279,15 @@ class Registrar:
                         return _confirm(last, Status.SUPERSEDED)
                     case State.ESTABLISHED:
                         return None
-            # Refused soon it must not be: how long that takes would tell which Client IDs are offered.
+            # Do not refuse early: the time would reveal which Client IDs are offered.
             if step.verify(payload) and transaction.state == State.PENDING:
                 return self._take(transaction, last, message, payload, batch, wall)
         return None
 
     def _look_for_sessions(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> None:
-        """Answer each SUCCESS of a session that is durable, and no other.
+        """Answer each SUCCESS whose session is durable, and no other.
 
-        The store alone knows whether an established session still lives: an operator may have ended it.
+        Only the store knows whether an established session still lives: an operator may have ended it.
         """
         if facts is None:
             self._admission.store_failed(now)
@@ -315,7 +315,7 @@ class Registrar:
     ) -> Reply | Confirmation:
         """Take a verified SUCCESS: a decline is answered at once, an ok goes into the batch's commit."""
         offer = transaction.offer
-        assert offer is not None  # or there would be no Client ID to name it by
+        assert offer is not None  # without an offer there is no Client ID for SUCCESS to name
         if message.status != Status.OK:
             self._transactions.move(transaction, Event.DECLINED, th3=step.th3)
             _log(batch, "declined", client_id=client_id_text(offer.client_id), status=message.status)
@@ -348,7 +348,7 @@ class Registrar:
         return confirmation
 
     def _settle(self, confirmation: Confirmation, outcome: Outcome, batch: Registrations) -> None:
-        """Move a transaction on, and reply, as its commit's outcome asks for."""
+        """Apply the outcome of its commit to a transaction and its reply."""
         transaction, session = confirmation.transaction, confirmation.session
         client_id = client_id_text(session.client_id)
         if outcome is Outcome.COMMITTED:
@@ -356,7 +356,8 @@ class Registrar:
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
             _log(batch, "established", client_id=client_id, rule=session.rule, suite=session.suite)
             for other in self._transactions.others_of_device(transaction):
-                # A newer one is there when its session is over and pruned: the wall clock has jumped.
+                # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
+                # clock jumped.
                 if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
                     self._supersede(other)
         elif outcome is Outcome.SUPERSEDED:
@@ -370,7 +371,7 @@ class Registrar:
     def _supersede(self, transaction: Transaction) -> None:
         self._transactions.move(transaction, Event.NEWER_WON)
         waiting = self._confirmations.get(transaction.th3)
-        if waiting is not None:  # else it was answered before a newer registration won
+        if waiting is not None:  # otherwise it was answered before a newer registration won
             waiting.reply = _confirm(transaction.confirm_step, Status.SUPERSEDED)
 
 

@@ -1,10 +1,11 @@
 """The bounded table of transactions, in memory only.
 
-A transaction stays for its whole life of 300 s, so that resent messages get the same bytes; the oldest goes first when
-a device has more than four, or all devices together more than the table holds.
+A transaction stays for its whole life of 300 s, so that resent messages get the same bytes. When a device has more than
+four, or all devices together more than the table holds, the oldest goes first.
 
-A server remembers a million of them. So each is kept as one string of bytes, some 600 bytes with all that finds it, in
-maps of nothing but strings and numbers: the garbage collector has nothing to go through, whatever their number.
+A server remembers a million transactions. So each is kept as one byte string, in maps of nothing but byte strings and
+numbers: whatever their number, the garbage collector has nothing to visit. One takes some 600 bytes, its entries in the
+maps included.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,22 +23,23 @@ TOTAL = 1 << 20
 """The most transactions remembered, in some 600 MB."""
 
 REMOVED_AT_ONCE = 1_024
-"""The most that ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
+"""The most transactions that one ``expire`` removes: more than a batch can add, and a few milliseconds of work."""
 
 NOBODYS = 256
-"""Transactions of nobody: so many that they lie about in memory as those of devices do."""
+"""Transactions of nobody: enough to be as scattered in memory as those of devices."""
 
 
 class Transactions:
     """The transactions by TH1, Client ID and device. ``random`` gives cryptographically strong bytes.
 
-    What it returns is a copy, which ``move`` writes back. Only a transaction that waits for its commit is one object.
+    It returns copies, which ``move`` writes back. Only a transaction that awaits its commit is the same object each
+    time.
     """
 
     _HEAD = Struct(">BBQd16s")
     _OFFER = Struct(">Q7sBBBI32s32sB")
     _KEYS = Struct(">B17x16sQ")
-    """Of both: state, device and, where there is an offer, Client ID."""
+    """From both: state, device and, if there is an offer, Client ID."""
 
     def __init__(self, random: Callable[[int], bytes], *, total: int = TOTAL, nobodys: int = NOBODYS) -> None:
         self._total = total
@@ -52,7 +54,7 @@ class Transactions:
         self._terms_numbers: dict[Terms, int] = {}
         self._nobodys_count = nobodys  # len() would be one call more where no Client ID is found
         self._nobodys = [random(SIZE_TH1) for _ in range(nobodys)]
-        for th1 in self._nobodys:  # of no Client ID and no device
+        for th1 in self._nobodys:  # found by no Client ID and no device
             self._records.part(th1)[th1] = self._pack(_nobodys(th1, random))
 
     def __len__(self) -> int:
@@ -70,7 +72,7 @@ class Transactions:
     def of_client_id(self, client_id: int) -> list[Transaction]:
         """Return the transactions in which this Client ID was offered.
 
-        If there is none, one that no SUCCESS fits: then there is as much to do, and it takes as long.
+        If there is none, return one that no SUCCESS fits, so that the work and the time are the same.
         """
         return self._all(self._by_client_id.get(client_id) or (self._nobodys[client_id % self._nobodys_count],))
 
@@ -91,11 +93,11 @@ class Transactions:
     def add(self, transaction: Transaction) -> None:
         """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached.
 
-        Of the device's, one that awaits its commit stays.
+        A transaction of the device that awaits its commit stays.
         """
         th1 = transaction.th1
         part = self._records.part(th1)
-        if th1 in part:  # at the end of its life, and not removed yet
+        if th1 in part:  # its life is over, but it is not removed yet
             self._remove(th1)
         part[th1] = self._pack(transaction)
         if transaction.offer is not None:
@@ -105,7 +107,7 @@ class Transactions:
         excess = self._by_device.add(transaction.device, th1) - PER_DEVICE
         if excess > 0:
             *mine, _ = self._by_device.get(transaction.device)
-            idle = [one for one in mine if one not in self._committing]  # the others need their Client ID until then
+            idle = [one for one in mine if one not in self._committing]  # the others still need their Client ID
             for one in idle[:excess]:
                 self._remove(one)
         while self._count > self._total and (oldest := self._by_age.first()):
@@ -114,9 +116,9 @@ class Transactions:
             self._by_age.sift()
 
     def move(self, transaction: Transaction, event: Event, *, th3: bytes | None = None) -> None:
-        """Move a transaction to its next state, and keep that unless it had to go meanwhile.
+        """Move a transaction to its next state, and record that unless it was evicted meanwhile.
 
-        ``th3`` (32 bytes) is that of the SUCCESS that has come. KeyError where TRANSITIONS has no such step.
+        ``th3`` (32 bytes) belongs to the SUCCESS that has come. Raises KeyError if TRANSITIONS has no such step.
         """
         transaction.state = TRANSITIONS[transaction.state, event]
         if th3 is not None:
@@ -136,7 +138,7 @@ class Transactions:
             self._remove(transaction.th1)
 
     def expire(self, now: float) -> None:
-        """Return no transaction whose life has ended. Some at a time are removed: a million take seconds."""
+        """From now on return no transaction whose life is over. Only some are removed now: a million take seconds."""
         self._now = now
         for _ in range(REMOVED_AT_ONCE):
             oldest = self._by_age.first()
@@ -145,13 +147,13 @@ class Transactions:
             self._end(*oldest)
 
     def _end(self, th1: bytes, ends: float) -> None:
-        """Take the first of the queue, and its transaction if it is still there and the one that was meant."""
+        """Remove the head of the queue, and the transaction that it stands for if that is still there."""
         self._by_age.pop()
         if self._has(th1, ends):
             self._remove(th1)
 
     def _has(self, th1: bytes, ends: float) -> bool:
-        """Say whether a transaction is still there: its REQUEST may have come again and begun another meanwhile."""
+        """Say whether this very transaction is still there: its REQUEST may have begun another one meanwhile."""
         record = self._records.part(th1).get(th1)
         return record is not None and self._HEAD.unpack_from(record)[3] == ends
 
@@ -193,7 +195,7 @@ class Transactions:
         client_id, imei, major, minor, suite, terms, prk3, th3, size = self._OFFER.unpack_from(record, at)
         at += self._OFFER.size
         firmware = record[at : at + size].decode() or None
-        # Both by position, in the order of their fields: by name it would take a third longer.
+        # Arguments by position, in the order of the fields: by name they take a third longer.
         offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
         response = record[at + size :]
         return Transaction(th1, device, ordinal, ends, _STATUSES[code], response, offer, _STATES[state], th3)

@@ -1,7 +1,7 @@
 """The state machine of a registration under way, from REQUEST to the end of the transaction's life.
 
 A transaction is known by its TH1 (a resent REQUEST gets the same RESPONSE) and by its Client ID (SUCCESS names it).
-``transaction_table.py`` remembers them.
+``transaction_table.py`` keeps them.
 """
 
 from dataclasses import dataclass, field
@@ -60,12 +60,12 @@ TRANSITIONS = {
     (State.COMMITTING, Event.NEWER_WON): State.SUPERSEDED,
     (State.ESTABLISHED, Event.NEWER_WON): State.SUPERSEDED,
 }
-"""The whole state machine. Beside it, a transaction may go at any time: its life ends, or a bound evicts it."""
+"""The whole state machine. In any state a transaction may also go: its life ends, or a bound evicts it."""
 
 
 @dataclass(slots=True)
 class Offer:
-    """What the server offered with status ok, and what SUCCESS needs."""
+    """What the server offered with status ok, and what it needs when SUCCESS comes."""
 
     client_id: int
     imei: bytes = field(repr=False)
@@ -89,7 +89,7 @@ class Transaction:
     ends: float
     """When its life ends (monotonic seconds)."""
     status: Status
-    """That of the RESPONSE."""
+    """The status in the RESPONSE."""
     response: bytes = field(repr=False)
     """The RESPONSE as it was sent."""
     offer: Offer | None = None
@@ -100,12 +100,12 @@ class Transaction:
 
     @property
     def success_step(self) -> SuccessStep:
-        """The key schedule at the point where the RESPONSE has been sent, of a transaction with an offer."""
+        """The key schedule after the RESPONSE, of a transaction with an offer."""
         assert self.offer is not None
         return SuccessStep.after(self.th1, self.response, self.offer.prk3)
 
     @property
     def confirm_step(self) -> ConfirmStep:
-        """The key schedule at the point where SUCCESS has come."""
+        """The key schedule after SUCCESS."""
         assert self.offer is not None
         return ConfirmStep(self.th3, self.offer.prk3)
