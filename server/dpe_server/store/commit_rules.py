@@ -13,7 +13,7 @@ Measure = Revoke | RestrictEpoch | SetMinimumEpoch
 
 
 def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
-    """Yield the changes in order, sessions that follow one another together. LocalError at an epoch that is none."""
+    """Yield the changes in order, neighbouring sessions as one list. LocalError at an epoch that is not 0 to 255."""
     sessions: list[Session] = []
     for change in changes:
         if isinstance(change, Session):
@@ -30,7 +30,7 @@ def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
 
 
 class Stored(Protocol):
-    """What must be known of a session that the store has; a ``Session`` will do."""
+    """What must be known of a stored session; a ``Session`` will do."""
 
     @property
     def client_id(self) -> int: ...  # noqa: D102
@@ -56,7 +56,8 @@ class Effect:
 def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: AbstractSet[bytes]) -> Effect:
     """Judge ``sessions`` in order, each against those before it and against what the store has.
 
-    ``stored`` are the store's sessions with a Client ID or a device of these, ``revoked`` the devices that are revoked.
+    ``stored`` has the store's sessions with a Client ID or a device of ``sessions``; ``revoked`` has the revoked
+    devices.
     """
     holders: dict[int, Stored] = {row.client_id: row for row in stored}
     client_ids = {row.device: row.client_id for row in holders.values()}
@@ -72,7 +73,7 @@ def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: Abstr
         if mine and mine.ordinal >= session.ordinal:
             return Outcome.SUPERSEDED
         holder = holders.get(session.client_id)
-        # Also when that session is over: without its row an older SUCCESS of its device would be taken.
+        # Even if that session is over: its row is what refuses an older SUCCESS of its device.
         if holder and holder.device != session.device:
             return Outcome.CLIENT_ID_TAKEN
         if mine:
@@ -84,6 +85,7 @@ def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: Abstr
         return Outcome.COMMITTED
 
     outcomes = [judge(session) for session in sessions]
-    # The new session takes its place in the store, unless by then another device has the Client ID.
+    # A device's new session replaces its row. Only where another device has its old Client ID by then must the row go
+    # first.
     gone = [one.client_id for one in ended if started.get(one.client_id, one).device != one.device]
     return Effect(outcomes, gone, list(started.values()))

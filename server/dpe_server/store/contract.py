@@ -1,7 +1,9 @@
-"""The store's contract: what handlers and operators ask of a database. ``tests/server/store`` holds every store to it.
+"""The store's contract, to which ``tests/server/store/contract`` holds every store.
 
 Handlers ask ``Questions`` and get ``Facts``, all in one round trip; what they decide is a list of changes, which
 ``commit`` makes durable in one transaction. Everything is checked again in the commit: facts may be old by then.
+Commits of different processes take effect one after the other. A look sees every commit, by any process, that ended
+before the look began.
 
 A device is named by the keyed hash of its IMEI (16 bytes, ``AtRest.device_id``), a Client ID is an integer of 56 bits.
 Times are whole Unix seconds.
@@ -16,14 +18,14 @@ from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 
 NOBODY = bytes(16)
-"""The name of no device: whoever has proved nothing is looked up by it, so that the time does not say so.
+"""The name of no device. Whoever has proved nothing is looked up by it, so that the time does not reveal that.
 
-A store has a row for it as for a restricted device, with nothing laid on it.
+A store has a row for it, as for a restricted device, but without a restriction.
 """
 
 
 class StoreError(DpeError):
-    """The store cannot be read, or what was asked is not durable. Holds no data of any device."""
+    """The store cannot be read, or the changes are not durable. Holds no data of any device."""
 
 
 # What is stored
@@ -31,7 +33,7 @@ class StoreError(DpeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """An established DPE session, and the initial profile record of its device. As a change: it is established."""
+    """An established DPE session, and the initial profile record of its device. Given to ``commit``: establish it."""
 
     client_id: int
     device: bytes = field(repr=False)
@@ -43,9 +45,9 @@ class Session:
     rule: str
     """The name of the policy rule that accepted the device."""
     ordinal: int
-    """Of two sessions of a device, the one with the higher ordinal is of the newer REQUEST. Positive, below 2^63.
+    """Of two sessions of a device, the one with the higher ordinal is from the newer REQUEST. Positive, below 2^63.
 
-    Ordinals rise over restarts and over all workers that share the store; they count nothing (``Ordinals``).
+    Ordinals rise across restarts and across all workers that share the store, with gaps (``Ordinals``).
     """
     established_at: int
     expires_at: int | None
@@ -64,11 +66,11 @@ class Session:
 
 
 class Restriction(NamedTuple):
-    """What an operator has laid on one device."""
+    """What an operator has imposed on one device."""
 
     revoked: bool = False
     minimum_epoch: int = 0
-    """The lowest key epoch accepted of this device, 0 to 255."""
+    """The lowest key epoch accepted from this device, 0 to 255."""
 
 
 # What handlers ask
@@ -79,15 +81,15 @@ class Questions:
     """What a handler must know before it can decide a batch. False when there is nothing to ask."""
 
     restrictions: set[bytes] = field(default_factory=set)
-    """Devices: what is laid on them? With any of them, the minimum epoch of all is told too."""
+    """Devices: what is imposed on them? If any device is asked about, the minimum epoch of all is told too."""
     client_ids_of: set[bytes] = field(default_factory=set)
-    """Devices: which Client ID has their session?"""
+    """Devices: which Client ID does their session have?"""
     holders: set[int] = field(default_factory=set)
     """Client IDs: which device's session has them?"""
     in_use: set[tuple[int, int]] = field(default_factory=set)
     """Ranges, first and last included: which Client IDs in them have a session?"""
     confirmed: set[int] = field(default_factory=set)
-    """Client IDs: how was the session confirmed that has them?"""
+    """Client IDs: how was their session confirmed?"""
 
     def __bool__(self) -> bool:
         """Say whether there is anything to ask."""
@@ -120,9 +122,9 @@ class Facts:
     """
 
     minimum_epoch: int = 255
-    """The lowest key epoch accepted of any device, 0 to 255; the highest there is unless restrictions were asked."""
+    """The lowest key epoch accepted from any device, 0 to 255; it is 255 unless restrictions were asked for."""
     restrictions: dict[bytes, Restriction] = field(default_factory=dict)
-    """A device with nothing laid on it is absent; ``NOBODY`` is there."""
+    """A device with nothing imposed on it is absent; ``NOBODY`` is there."""
     client_ids_of: dict[bytes, int] = field(default_factory=dict)
     """A device without a session is absent."""
     holders: dict[int, bytes] = field(default_factory=dict)
@@ -130,8 +132,8 @@ class Facts:
     in_use: dict[tuple[int, int], set[int]] = field(default_factory=dict)
     """All that were asked for."""
     confirmed: dict[int, Confirmed] = field(default_factory=dict)
-    """All that were asked for. Where there is no session, ``Confirmed`` fits no SUCCESS, and the session with the next
-    higher Client ID, if there is one, was read for it: finding nothing is as much work."""
+    """Every Client ID that was asked for. Without a session, ``Confirmed`` fits no SUCCESS; so that this takes as much
+    work, the session with the next higher Client ID, if there is one, was read instead."""
 
 
 # What changes
@@ -145,14 +147,14 @@ class Revoke(NamedTuple):
 
 
 class RestrictEpoch(NamedTuple):
-    """Set the lowest key epoch (0 to 255) accepted of ``device``."""
+    """Set the lowest key epoch (0 to 255) accepted from ``device``."""
 
     device: bytes
     minimum_epoch: int
 
 
 class SetMinimumEpoch(NamedTuple):
-    """Set the lowest key epoch (0 to 255) accepted of any device."""
+    """Set the lowest key epoch (0 to 255) accepted from any device."""
 
     minimum_epoch: int
 
@@ -166,7 +168,7 @@ class Outcome(Enum):
     COMMITTED = "committed"
     """It is durable, now or since an earlier commit of the same SUCCESS."""
     SESSION_ENDED = "session-ended"
-    """It is durable, and with it the device's session is over."""
+    """It is durable, and has ended the device's session."""
     SUPERSEDED = "superseded"
     """A registration of the same device that is at least as new is durable already."""
     CLIENT_ID_TAKEN = "client-id-taken"
@@ -190,20 +192,20 @@ class Stats(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """What is found in a store that is looked at without being opened for use."""
+    """What is found in a store that is examined without being opened for use."""
 
     schema: int
     """The version of its schema."""
     newest: int
     """The newest version that this program knows."""
     faults: list[str]
-    """What is damaged, a line each."""
+    """What is damaged, one line for each fault."""
 
 
 COMMIT_PATIENCE = 1.5
 """Seconds that a registration's commit waits for other writers: a device asks again after 2 s at the soonest."""
 OPERATOR_PATIENCE = 5.0
-"""Seconds that an operator's commit waits for them."""
+"""Seconds that an operator's commit waits for other writers."""
 
 PRUNE_CHUNK = 500
 """The most sessions that are deleted at once, so that registrations need not wait long."""
@@ -221,15 +223,15 @@ class Store(Protocol):
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
         """Make changes durable in one transaction and say what became of each, in order.
 
-        They take effect in the order given. A session: of a revoked device is REVOKED; with the SUCCESS of its
-        device's session is COMMITTED again; not newer than its device's session is SUPERSEDED; with the Client ID of
-        another device's session, live or over, is CLIENT_ID_TAKEN; else it replaces its device's session, profile and
-        all. ``patience`` (seconds) is for other writers. Raises StoreError, or LocalError if a minimum epoch is not 0
-        to 255: then nothing has happened.
+        They take effect in the order given. For a session, the first of these that applies: REVOKED if its device is
+        revoked; COMMITTED, again, if it has the SUCCESS of its device's session; SUPERSEDED if it is not newer than its
+        device's session; CLIENT_ID_TAKEN if another device's session, live or over, has its Client ID. Otherwise it
+        replaces its device's session, profile and all, and is COMMITTED. ``patience`` is how many seconds to wait for
+        other writers. Raises StoreError, or LocalError if a minimum epoch is not 0 to 255: then nothing has happened.
         """
 
     def last_ordinal(self) -> int:
-        """Return the highest ordinal ever committed, also of sessions that are gone; or 0."""
+        """Return the highest ordinal ever committed, even by a session that is gone; 0 if there was none."""
 
     def prune(self, before: int) -> int:
         """Delete sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""
@@ -240,10 +242,10 @@ class Store(Protocol):
     # For operators
 
     def session(self, client_id: int) -> Session | None:
-        """Return the session that has a Client ID; also past its end, until it is pruned."""
+        """Return the session with this Client ID, even past its end, until it is pruned."""
 
     def session_of(self, device: bytes) -> Session | None:
-        """Return the session of a device; also past its end, until it is pruned."""
+        """Return the session of a device, even past its end, until it is pruned."""
 
     def live(self, now: int) -> Iterator[Session]:
         """Yield the sessions that are live at ``now``, all as of one moment, by ascending Client ID."""

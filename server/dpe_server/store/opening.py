@@ -12,7 +12,7 @@ from dpe_server.store.sqlite.store import SqliteStore
 
 
 def open_store(url: str) -> Store:
-    """Open a store, which is made (for its owner only) or brought to the newest schema if need be.
+    """Open a store. It is made, for its owner only, or brought to the newest schema if need be.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be opened.
     """
@@ -20,7 +20,7 @@ def open_store(url: str) -> Store:
 
 
 def examine(url: str, *, thorough: bool = False) -> Examination:
-    """Look for damage in a store, which is not changed; ``thorough`` looks into every index too, and takes longer.
+    """Look for damage in a store without changing it; ``thorough`` looks into every index too, and takes longer.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be read at all.
     """
@@ -28,7 +28,7 @@ def examine(url: str, *, thorough: bool = False) -> Examination:
 
 
 def _path(url: str) -> Path:
-    scheme, _, path = url.partition(":")  # which no error shows: there may be a password in it
+    scheme, _, path = url.partition(":")  # no error shows the URL: it may hold a password
     if scheme != "sqlite":
         raise LocalError("there is no such kind of store", hint="give its URL: sqlite:PATH")
     if not path:

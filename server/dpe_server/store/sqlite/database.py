@@ -1,8 +1,8 @@
-"""A SQLite file as a store has it open: its two connections, whose turn it is, and what the database says of faults.
+"""An open SQLite file: its two connections, whose turn it is, and what its errors mean.
 
-One connection writes, one reads, each under a lock of its own, so any thread may call anything: the event loop reads
-while a worker thread waits for the disk. Other processes (``dpe revoke``, ``dpe sessions``) open the same file; what
-they write is seen by the next read.
+One connection writes and one reads, each under a lock of its own. So any thread may call anything: the event loop reads
+while the commit thread waits for the disk. Other processes (``dpe revoke``, ``dpe sessions``) open the same file; the
+next read sees what they have written.
 """
 
 import os
@@ -17,11 +17,11 @@ from dpe_server.store.contract import OPERATOR_PATIENCE, StoreError
 from dpe_server.store.sqlite import schema
 
 POLL = 0.001
-"""Seconds between two attempts to write. SQLite's own waiting grows to 100 ms, in which others write ten batches."""
+"""Seconds between two attempts to write. SQLite's own pauses grow to 100 ms; others write ten batches in that time."""
 
 CHECKPOINT = 8_192
-"""Pages in the WAL (32 MB) at which they are copied into the database: SQLite's own 1,000 are there after five batches,
-and every page that many batches have changed would be copied for each of them."""
+"""Pages in the WAL (32 MB) at which they are copied into the database. SQLite's default of 1,000 is reached after five
+batches; a page that many batches change would be copied again and again."""
 
 _FAULTS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "free space on the file system of the state directory"),
@@ -57,11 +57,11 @@ class Database:
         self._reading = Lock()
         with self._answering():
             if not path.exists():
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the WAL takes its mode
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the WAL gets the same mode
             self._writer = self._connect()
             try:
                 schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
-                # Gives up at once where two processes make the store, for SQLite takes their waiting for a deadlock.
+                # SQLite gives up at once where two processes make the store: it takes their waiting for a deadlock.
                 self._when_free("PRAGMA journal_mode = WAL", OPERATOR_PATIENCE)
                 schema.migrate(self._writer)
                 self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _when_free waits
@@ -81,14 +81,14 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the connection that reads. Each statement sees what is committed when it begins."""
         with self._reading:
-            try:  # and not _answering: it would be a tenth of a look
+            try:  # not _answering: it would be a tenth of the time of a look
                 yield self._reader
             except sqlite3.Error as error:
                 raise self._said(error) from None
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection of its own, for a statement that takes long and must not keep others waiting."""
+        """Give a separate connection, for a statement that takes long and must not keep others waiting."""
         with self._answering(), closing(self._connect()) as connection:
             yield connection
 
@@ -108,7 +108,7 @@ class Database:
             self.path, timeout=OPERATOR_PATIENCE, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA synchronous = FULL")  # the first to read the file
+            connection.execute("PRAGMA synchronous = FULL")  # the first statement that reads the file
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
         except sqlite3.Error:
             connection.close()
@@ -116,7 +116,7 @@ class Database:
         return connection
 
     def _when_free(self, sql: str, patience: float) -> None:
-        """Execute what begins to write; when another process does, try again until ``patience`` seconds are over."""
+        """Execute a statement that begins to write; while another process writes, retry for ``patience`` seconds."""
         end = time.monotonic() + patience
         while True:
             try:

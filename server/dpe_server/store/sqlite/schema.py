@@ -1,4 +1,4 @@
-"""The schema of the SQLite store, version by version, and the way from any of them to the newest.
+"""The schema of the SQLite store, version by version, and the way from any version to the newest.
 
 A step is never edited once released: a change is a new step at the end.
 """
@@ -15,8 +15,8 @@ Step = Sequence[str]
 
 STEPS: Sequence[Step] = (
     (
-        # Rows lie in the order they came in, so a batch of new ones fills a few pages; only the two indexes, whose
-        # entries are small, are written all over.
+        # Rows lie in the order in which they came, so a batch of new ones fills a few pages. Only the two indexes,
+        # whose entries are small, are written all over.
         """
         CREATE TABLE session (
             client_id INTEGER NOT NULL UNIQUE CHECK (client_id BETWEEN 0 AND 0xffffffffffffff),
@@ -57,7 +57,7 @@ STEPS: Sequence[Step] = (
         "INSERT INTO server VALUES (1, 0, 0)",
     ),
     (
-        # Of no device, and no restriction: found, when nobody has proved who they are, in as long as a revoked device.
+        # For NOBODY, without a restriction: looking up an unproved sender takes as long as a revoked device.
         "INSERT INTO restriction (device) VALUES (zeroblob(16))",
     ),
 )
@@ -76,7 +76,7 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def check(connection: sqlite3.Connection, newest: int = len(STEPS)) -> None:
     """Refuse, with StoreError, a database that is not a DPE store or is newer than this program. Changes nothing."""
-    # In this order, for between the two another process may make an empty database a store.
+    # In this order: between the two, another process may make an empty database a store.
     empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
     application, empty, version = connection.execute(_WHAT_IT_IS).fetchone()
     if application != APPLICATION_ID and (application or not empty):

@@ -1,7 +1,7 @@
 """The SQL of the SQLite store that does more than name a column.
 
-A look-up takes any number of keys as one parameter: Client IDs as a JSON array of integers, devices as one string of
-16 bytes each. CROSS JOIN makes SQLite go through the keys and search each of them in an index.
+A look-up takes any number of keys as one parameter: Client IDs as a JSON array of integers, devices as one byte string,
+16 bytes each. CROSS JOIN makes SQLite go through the keys and search for each in an index.
 """
 
 # ruff: noqa: S608  # statements are put together from constants of this file
@@ -9,7 +9,7 @@ A look-up takes any number of keys as one parameter: Client IDs as a JSON array 
 from functools import cache
 
 MAX_PUT = 512
-"""Sessions put in by one statement; times the columns it must stay below SQLite's 32,766 variables."""
+"""The most sessions that one statement inserts; times the columns it must stay below SQLite's 32,766 variables."""
 ALL_DEVICES = b""
 """The name under which ``RESTRICTIONS`` has the minimum epoch of all devices."""
 
@@ -35,7 +35,7 @@ RESTRICTIONS = (
     f"{_DEVICES}SELECT x'', 0, minimum_epoch FROM server"
     f" UNION ALL SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
 )
-"""And the minimum epoch of all devices, for one statement costs less than two."""
+"""The minimum epoch of all devices is read too: one statement costs less than two."""
 CLIENT_IDS_OF = f"{_DEVICES}SELECT device, client_id FROM {_SESSIONS_OF_EACH}"
 HOLDERS = f"SELECT client_id, device FROM {_EACH_CLIENT_ID}"
 IN_USE = (
@@ -58,7 +58,8 @@ STORED = (
     f"{_DEVICES}SELECT ({_SESSIONS} {_EACH_CLIENT_ID}), ({_SESSIONS} {_SESSIONS_OF_EACH}),"
     f" ({_REVOKED} {_RESTRICTIONS_OF_EACH} WHERE revoked_at IS NOT NULL)"
 )
-"""All that a batch must know, as one row: the sessions with its Client IDs, with its devices, its revoked devices."""
+"""All that a commit must know, as one row: sessions with its Client IDs, sessions of its devices, its revoked devices.
+"""
 END = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
 REVOKE = (
@@ -86,6 +87,6 @@ COUNT = (
 
 @cache
 def put_sessions(count: int) -> str:
-    """Return the statement that puts ``count`` sessions in, each in the place of its device's session if it has one."""
+    """Return the statement that inserts ``count`` sessions, each in place of its device's session if it has one."""
     rows = ", ".join([_ROW] * count)
     return f"INSERT INTO session ({COLUMNS}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"

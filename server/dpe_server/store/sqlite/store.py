@@ -1,8 +1,8 @@
-"""The store in one SQLite file (WAL, synchronous=FULL): durable when ``commit`` returns, also over a loss of power.
+"""The store in one SQLite file (WAL, synchronous=FULL): what ``commit`` has made durable survives a loss of power.
 
-The sqlite3 module lets go of the interpreter at every step of a statement and, against a busy event loop, may wait 5 ms
-to have it back. So ``look`` and ``commit`` take a few steps for the whole batch and not some for each session: a look
-is one statement for each kind of question; a commit gets what it must know as one row, and inserts many rows with one
+The sqlite3 module releases the interpreter at every step of a statement and, beside a busy event loop, may wait 5 ms to
+get it back. So ``look`` and ``commit`` take a few steps for the whole batch, not some for each session: a look is one
+statement for each kind of question; a commit reads what it must know as one row, and inserts many rows with one
 statement.
 """
 
@@ -165,7 +165,7 @@ def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
 
 
 def _put(writer: sqlite3.Connection, sessions: Sequence[Session]) -> None:
-    """Put sessions in, in pieces that are powers of two long, so that their few statements stay prepared."""
+    """Insert sessions in pieces whose sizes are powers of two, so that their few statements stay prepared."""
     start = 0
     while start < len(sessions):
         size = min(statements.MAX_PUT, 1 << (len(sessions) - start).bit_length() - 1)
@@ -175,7 +175,7 @@ def _put(writer: sqlite3.Connection, sessions: Sequence[Session]) -> None:
 
 
 def _json(integers: Iterable[int]) -> str:
-    return str(list(integers))  # a tenth of what json.dumps takes for one
+    return str(list(integers))  # for one integer, a tenth of the time of json.dumps
 
 
 def _stored(client_id: int, device: str, ordinal: int, success_hash: str) -> _Stored:
