@@ -1,6 +1,6 @@
 """What the database keeps of a device: a keyed hash of its IMEI, and its IMEI and session keys sealed.
 
-Who has the database without the at-rest key learns no IMEI and no session key from it.
+Whoever has the database without the at-rest key learns no IMEI and no session key from it.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ class AtRestError(DpeError):
 
 
 class AtRest:
-    """Hashes and seals under keys of their own, derived from the one at-rest key (32 bytes).
+    """Hashes and seals under keys derived from the one at-rest key (32 bytes).
 
     Every record is sealed under AES-256-GCM with a key of its own, so that random nonces stay unique however many
-    records there come to be: one key for all would be used up after 2^32 (NIST SP 800-38D section 8.3). The key is
-    bound to the record's name, so a value moved to another record does not open. ``random`` gives cryptographically
-    strong bytes: nonces.
+    records there are: one key for all would be used up after 2^32 (NIST SP 800-38D section 8.3). The key is bound to
+    the record's name, so a value moved to another record does not open. ``random`` gives cryptographically strong bytes
+    for the nonces.
     """
 
     def __init__(self, key: bytes, random: Callable[[int], bytes]) -> None:

@@ -12,16 +12,17 @@ LAST_GENERATION = 255
 
 
 Claim = tuple[int, Imei, bytes, bool]
-"""Who the sender of a REQUEST claims to be: epoch, IMEI, K_dev (32 bytes); and whether the ring has such a device.
+"""What the sender of a REQUEST claims: epoch, IMEI and K_dev (32 bytes); and whether the ring knows such a device.
 
-If it has none, the rest is made up."""
+If not, the rest is made up.
+"""
 
 Nobodys = tuple[MasterKey, HandleKey]
 """Keys that nobody has."""
 
 
 def nobodys(random: Callable[[int], bytes]) -> Nobodys:
-    """Make keys that nobody has, for as much work where a ring has none. ``random`` gives strong bytes."""
+    """Make keys that nobody has, for the same work where a ring has none. ``random`` gives strong bytes."""
     return MasterKey(0, random(KEY_SIZE)), HandleKey(0, random(KEY_SIZE))
 
 
@@ -68,13 +69,16 @@ class KeyRing:
         return self._sealing.seal(epoch, imei, random(HANDLE_RANDOM_SIZE))
 
     def claim(self, handle: bytes, nobodys: Nobodys) -> Claim:
-        """Return what a handle (17 bytes) claims. With ``nobodys`` it takes as long whatever is wrong with it."""
+        """Return what a handle (17 bytes) claims.
+
+        ``nobodys`` stand in for missing keys, so the work is the same whatever is wrong.
+        """
         no_master, no_handle = nobodys
         epoch, imei, opens = self._handles.get(handle[0], no_handle).open(handle)
         key = self._masters.get(epoch, no_master).device_key(imei)
         return epoch, imei, key, opens & (handle[0] in self.handle) & (epoch in self.master)
 
     def claims_of(self, imei: Imei) -> list[Claim]:
-        """Return what an IMEI in clear claims. It does not say its epoch: all, the newest first."""
+        """Return what an IMEI in clear may claim. It does not name its epoch: one claim for each, the newest first."""
         masters = sorted(self._masters.items(), reverse=True)
         return [(epoch, imei, master.device_key(imei), True) for epoch, master in masters]
