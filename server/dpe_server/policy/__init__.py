@@ -1,6 +1,6 @@
 """The server's policy: ordered rules that decide each REQUEST, from a TOML file (docs/how-to/policy.md).
 
-No store, clock or message is known here: a policy sees a REQUEST's traits alone.
+No store, clock or message is known here: a policy sees only the traits of a REQUEST.
 """
 
 from dpe_server.policy.file import DEFAULT_POLICY, Fault, PolicyError, load, parse

@@ -110,7 +110,7 @@ def firmware(value: object) -> str:
 
 
 def tacs(value: object) -> tuple[str, ...]:
-    """Take prefixes of TACs, none of which begins another. What is no TAC is not shown: it may be an IMEI."""
+    """Take prefixes of TACs, none of which begins another. What is not a TAC is not shown: it may be an IMEI."""
     found: dict[str, None] = {}
     for i, item in enumerate(_items(value, 'a list of TAC prefixes, such as ["35209900", "3520"]')):
         if not isinstance(item, str) or not _TAC.fullmatch(item):

@@ -135,7 +135,7 @@ class _Reader:
         self._lines = lines
 
     def document(self, document: Mapping[str, Any]) -> tuple[list[Rule], bool]:
-        """Return the rules and ``allow_clear_imei``; worth nothing when there are faults."""
+        """Return the rules and ``allow_clear_imei``, which mean nothing if there are faults."""
         self._unknown((), document, ("allow_clear_imei", "rule"))
         allow_clear_imei = bool(self._get((), document, "allow_clear_imei", fields.boolean))
         tables = document.get("rule", [])
@@ -197,7 +197,7 @@ class _Reader:
         return Accept(name, first, last, stable, lifetime, selected, properties or (), reporting)
 
     def _selected(self, path: Path, table: Mapping[str, Any], versions: VersionRange | None) -> Version | None:
-        """Read ``select``: a device that asks for a version knows that one and, we take it, the older ones."""
+        """Read ``select``. A device that asks for a version is assumed to know the older ones too."""
         selected = self._get(path, table, "select", fields.version)
         if selected is None or versions is None:
             return selected

@@ -12,9 +12,9 @@ DEFAULT = Refuse("default")
 """The decision when no rule matches. No rule of a file has this name."""
 
 VERSIONS = 4_096
-"""Decisions of rules that keep the requested version, remembered by rule and version."""
+"""The most decisions remembered by rule and version, of rules that keep the requested version."""
 TRAITS = 4_096
-"""Traits of REQUESTs whose decision is remembered."""
+"""The most traits of REQUESTs whose decision is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Step:
 
 
 class Policy:
-    """Ordered rules; the first that matches decides. Nothing of it changes.
+    """Ordered rules; the first that matches decides. A policy never changes.
 
     ``allow_clear_imei``: whether a REQUEST may carry its IMEI in clear, for a lab.
     """
@@ -37,7 +37,7 @@ class Policy:
         self.rules = tuple(rules)
         self.allow_clear_imei = allow_clear_imei
         self.any_stable = any(isinstance(rule.decision, Accept) and rule.decision.stable for rule in self.rules)
-        """Whether any rule gives a device that comes back its Client ID again."""
+        """Whether under any rule a device that comes back gets its Client ID again."""
         self._index = RuleIndex(self.rules)
         self._decision = lru_cache(VERSIONS)(self._decision_of)
         self._remembered = lru_cache(TRAITS)(self._decide)

@@ -1,7 +1,8 @@
 """The first rule that matches a request, at a cost that hardly grows with the number of rules.
 
-A set of rules is an integer, bit i for rule i. What each TAC prefix, version, firmware and suite leaves of the rules is
-worked out beforehand; the conjunction of the four is their ``&``, and the first rule is its lowest bit.
+A set of rules is an integer with bit i for rule i. Which rules each TAC prefix, version, firmware pattern and suite
+allows is worked out beforehand. The rules that all four allow are the ``&`` of the sets, and the first is its lowest
+bit.
 """
 
 import re
@@ -16,7 +17,7 @@ from dpe_coap.messages import Version
 from dpe_server.policy.rules import ANY_VERSION, Rule, Traits
 
 FIRMWARES = 1_024
-"""Firmware texts whose matching patterns are remembered: more than a fleet runs at a time."""
+"""The most firmware texts whose matching patterns are remembered: more than a fleet runs at a time."""
 
 
 class RuleIndex:
@@ -80,7 +81,7 @@ class RuleIndex:
         """Yield each rule that can never decide, with the earlier rules that take all its requests.
 
         Exact for versions, TACs and suites together; of firmware patterns it knows only that equal ones match alike,
-        and that ``*`` matches all firmware. So what it names is certain.
+        and that ``*`` matches all firmware. So it may miss a rule, but what it names is certain.
         """
         tacs = {self._of_tac(tac) for tac in self._every_kind_of_tac()}
         kinds = {
@@ -101,7 +102,7 @@ class RuleIndex:
                 yield i, sorted({next(_members(kind)) for kind in mine})
 
     def _every_kind_of_tac(self) -> list[str]:
-        """Return TACs such that every other TAC has the same prefixes among those of the rules as one of them."""
+        """Return one TAC of each kind. Two TACs are of one kind if the same prefixes in the rules match both."""
         inner = {prefix[:n] for prefix in self._tacs for n in range(len(prefix))}
 
         def outside_longer(start: str) -> str | None:

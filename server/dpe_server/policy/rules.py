@@ -11,7 +11,7 @@ from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_VERSION_PART, SIZE_CLIENT_ID
 
 REQUESTED = Version(-1, -1)
-"""No version: in a rule's decision it stands for the one that the device requests."""
+"""Not a version: in a rule's decision it stands for the version that the device requests."""
 
 
 class Traits(NamedTuple):
@@ -51,7 +51,7 @@ class Accept:
     lifetime: int | None
     """Seconds that the DPE session lives; None is without end."""
     selected: Version
-    """The DPE version the server selects; in a rule that keeps what is asked for, ``REQUESTED``."""
+    """The DPE version the server selects; ``REQUESTED`` in a rule that keeps the requested one."""
     properties: tuple[str, ...]
     """Names of the properties in the new profile record, none of which has a value yet."""
     reporting: Mapping[str, Mapping[str, int | bool]]
@@ -153,17 +153,17 @@ class Rule:
 
     name: str
     line: int
-    """Where its header stands in the file, from 1."""
+    """The line of its header in the file, from 1."""
     versions: VersionRange
     firmware: str | None
-    """A shell pattern, case-sensitive; None is any firmware, and none."""
+    """A shell pattern, case-sensitive; None matches any firmware, and none at all."""
     tacs: tuple[str, ...]
     """Prefixes of the TAC, 1 to 8 digits, none of which begins another; empty is any TAC."""
     decision: Decision
 
     @property
     def without_x25519_only(self) -> bool:
-        """Whether it passes by the requests that have an X25519 key: they have what it demands."""
+        """Whether it passes over requests with an X25519 key: they have what it demands."""
         return isinstance(self.decision, RequireX25519)
 
     def mismatches(self, traits: Traits) -> list[str]:
