@@ -1,10 +1,10 @@
 """The server's CoAP endpoint on aiocoap: duplicates, piggybacked and separate responses, retransmission.
 
-Datagrams are read by ``datagram.py`` and answered by the resources of a router; aiocoap drives the messages between. No
+``datagram.py`` reads the datagrams and the resources of a router answer them; aiocoap drives the messages between. No
 other file of the server imports aiocoap, which has no type information.
 
-A request costs ten times here what it costs in the lane. So only some are begun in a turn of the event loop, and with
-too many under way the next gets 5.03 from a few bytes.
+A request costs ten times as much here as in the lane. So only some are begun in a turn of the event loop, and when too
+many are under way, the next gets 5.03 without being parsed.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from dpe_server.handling.reply import busy
 from dpe_server.net.link import Endpoint, Link
 
 LOGGER = "dpe_server.coap"
-"""aiocoap's logger. Below ERROR it tells of what peers do, with their addresses: that is not for an operator's log."""
+"""aiocoap's logger. Below ERROR it reports what peers do, with their addresses: not for an operator's log."""
 
 TURN = 16
 """The most datagrams of one link begun in one turn of the event loop."""
 UNDER_WAY = 256
-"""With so many requests waiting or being answered, further ones are refused."""
+"""When this many requests wait or are being answered, further ones are refused."""
 
 
 class _Remote(bytes):
-    """An endpoint, as aiocoap asks about it."""
+    """An endpoint, with what aiocoap asks of one."""
 
     __slots__ = ()
     is_multicast = False
@@ -57,19 +57,19 @@ class _MessageManager(MessageManager):  # type: ignore[misc]
 
     def _deduplicate_message(self, message: Any) -> bool:
         if (message.token, message.remote) in self.token_manager.incoming_requests:
-            return True  # under way. A second request on its CoAP token is lost; its retransmission may find it free
+            return True  # under way. A second request with its CoAP token is lost; a retransmission may find it free
         reply = self._duplicates.begin(_exchange(message), message.datagram, self.loop.time())
         if reply and message.mtype == Type.CON:
             self.message_interface.send_datagram(reply, message.remote)
         return reply is not None
 
     def _store_response_for_duplicates(self, message: Any) -> None:
-        if message.mtype == Type.ACK:  # other types have a message ID of ours, which means nothing to the peer's
+        if message.mtype == Type.ACK:  # other types have a message ID of ours, which means nothing among the peer's
             self._duplicates.remember(_exchange(message), message.encode())
 
 
 def _exchange(message: Any) -> bytes:
-    """Return what tells an exchange from all others: the peer and its message ID."""
+    """Return what identifies an exchange: the peer and its message ID."""
     return bytes(message.remote) + message.mid.to_bytes(2, "big")  # type: ignore[no-any-return]
 
 
@@ -129,7 +129,7 @@ class _Interface:
 
 
 def _to_aiocoap(parsed: CoapRequest | Acknowledgement, datagram: bytes, remote: _Remote) -> Any:
-    """Return the message as aiocoap's layers need it: its header. The request itself rides along."""
+    """Return the message as aiocoap's layers need it: its header. The request itself goes along in ``parsed``."""
     message: Any = aiocoap.Message(code=parsed.code if isinstance(parsed, CoapRequest) else aiocoap.EMPTY)
     message.mtype = aiocoap.Type(parsed.type)
     message.mid = parsed.message_id
@@ -165,8 +165,8 @@ class _Site:
 
 
 def _message(response: CoapResponse) -> Any:
-    # A separate response without a DPE message is not confirmable, so not retransmitted: who asked has proved nothing,
-    # and the address may be a victim's. With one, it is as the request was.
+    # A separate response without a DPE message is non-confirmable, so it is not retransmitted: whoever asked has proved
+    # nothing, and the address may be a victim's. One with a message is sent as the request was.
     tuning = None if response.content_format == CONTENT_FORMAT_CBOR else aiocoap.Unreliable()
     message: Any = aiocoap.Message(code=response.code, payload=response.payload, transport_tuning=tuning)
     for name in ("content_format", "max_age", "block1", "block2", "size1"):
@@ -179,7 +179,7 @@ def _message(response: CoapResponse) -> Any:
 class CoapServer:
     """Answers CoAP requests on ``links``, which it closes in the end. To be made in the running event loop.
 
-    ``router`` has their resources. ``retry_after`` (seconds) is what a peer is told whose request met a defect.
+    ``router`` has their resources. ``retry_after`` (seconds) is what a peer is told when its request meets a defect.
     """
 
     def __init__(self, links: Sequence[Link], router: Router, *, retry_after: int) -> None:

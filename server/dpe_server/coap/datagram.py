@@ -1,7 +1,8 @@
 """CoAP requests out of datagrams, strictly (RFC 7252 sections 3, 4.2, 4.3 and 5.4).
 
-Any bytes give a request, an acknowledgement, or ``Rejected``; nothing else, in time and memory bounded by their length.
-Written here because aiocoap accepts unknown critical options and repeated ones, and raises on text that is not UTF-8.
+Any bytes give a request, an acknowledgement or ``Rejected``, and nothing else, in time and memory bounded by their
+length. aiocoap's own reader will not do: it accepts unknown critical options and repeated ones, and raises on text that
+is not UTF-8.
 """
 
 from dataclasses import dataclass
@@ -30,11 +31,11 @@ class Method(IntEnum):
 
 METHODS = frozenset(Method)
 POSTS = {bytes([1 << 6 | Type.CON << 4 | length, Method.POST]): 4 + length for length in range(9)}
-"""The first two bytes of confirmable POSTs, by the length of the CoAP token, and where the options begin."""
+"""Where the options of a confirmable POST begin, by its first two bytes: its CoAP token has 0 to 8 bytes."""
 
 
 class Rejected(Exception):
-    """A datagram that is not to be processed. ``reset`` is the message ID of the Reset that it earns, or None."""
+    """A datagram that is not to be processed. ``reset`` is the message ID of the Reset that answers it, or None."""
 
     def __init__(self, reset: int | None) -> None:
         super().__init__("not a request that can be processed")
@@ -68,7 +69,7 @@ class CoapRequest:
     proxied: bool
     """It asks for a forward proxy (RFC 7252 section 5.10.2)."""
     unrecognized: int | None
-    """The first critical option that is not recognised; never in a non-confirmable request, which it rejects."""
+    """The first critical option that is not recognised. A non-confirmable request with one is rejected."""
     payload: bytes
 
 
@@ -81,7 +82,7 @@ def parse(datagram: bytes) -> CoapRequest | Acknowledgement:
     message_id = datagram[2] << 8 | datagram[3]
     rejected = Rejected(message_id if kind is Type.CON else None)
     token_length = datagram[0] & 15
-    if code == 0:  # section 4.1: an empty message is its header. A confirmable one is a ping, and Reset its answer
+    if code == 0:  # section 4.1: an empty message is just a header; a confirmable one is a ping: answer Reset
         if kind in (Type.CON, Type.NON) or len(datagram) != 4:
             raise rejected
         return Acknowledgement(kind, message_id)
@@ -120,7 +121,7 @@ def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[in
         first = datagram[at]
         at += 1
         if first == 0xFF:
-            if at == end:  # section 3: a marker with nothing behind it
+            if at == end:  # section 3: a marker with nothing after it
                 raise rejected
             return options, unrecognized, datagram[at:]
         count += 1
@@ -133,7 +134,7 @@ def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[in
             raise rejected
         value = datagram[at : at + length]
         at += length
-        # Sections 5.4.3 and 5.4.5: a value of the wrong length, and an occurrence too many, are as if not recognised.
+        # Sections 5.4.3 and 5.4.5: a value of the wrong length, or one occurrence too many, counts as not recognised.
         shortest, longest = LENGTHS.get(number, (1, 0))
         if shortest <= length <= longest and (number not in options or number in REPEATABLE):
             options.setdefault(number, []).append(value)

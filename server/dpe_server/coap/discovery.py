@@ -1,4 +1,4 @@
-"""Resource discovery: GET /.well-known/core and the links that it answers (RFC 6690)."""
+"""Resource discovery: GET /.well-known/core and the links that answer it (RFC 6690)."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -17,7 +17,7 @@ Attributes = Mapping[str, str | int]
 """Link attributes by name (RFC 6690 section 3, RFC 7252 section 7.2.1). Text is quoted in a link, a number is not."""
 
 _LISTS = ("ct", "if", "rel", "rev", "rt")
-"""Attributes whose text is several values with spaces between them."""
+"""Attributes whose text is one value or several, separated by spaces."""
 
 
 class WebLink:
@@ -33,7 +33,7 @@ class WebLink:
             self._values[name] = str(value).split(" ") if name in _LISTS else [str(value)]
 
     def matches(self, item: bytes) -> bool:
-        """Say whether a filter, ``name=value`` or ``name=prefix*``, leaves the link (RFC 6690 section 4.1)."""
+        """Say whether the link passes a filter, ``name=value`` or ``name=prefix*`` (RFC 6690 section 4.1)."""
         name, _, pattern = item.decode(errors="replace").partition("=")
         values = self._values.get(name, ())
         if pattern.endswith("*"):
@@ -42,16 +42,16 @@ class WebLink:
 
 
 def link_format(links: Iterable[WebLink], query: Sequence[bytes]) -> bytes:
-    """Return the links that every filter in ``query`` leaves, with commas between them.
+    """Return the links that pass every filter in ``query``, with commas between them.
 
-    A query without an equals sign is no filter, and ignored.
+    A query without an equals sign is not a filter, and is ignored.
     """
     filters = [item for item in query if b"=" in item]
     return ",".join(link.text for link in links if all(map(link.matches, filters))).encode()
 
 
 class Discovery:
-    """The resource /.well-known/core, which answers ``links``: as they are when it is asked."""
+    """The resource /.well-known/core, which answers with ``links`` as they are when it is asked."""
 
     def __init__(self, links: Sequence[WebLink]) -> None:
         self._links = links

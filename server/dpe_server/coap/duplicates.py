@@ -1,8 +1,8 @@
-"""Which datagrams have come before, and what they were answered (RFC 7252 section 4.5).
+"""Which datagrams have come before, and how they were answered (RFC 7252 section 4.5).
 
-Two generations stand for a timer on every exchange: an entry lives for one to two exchange lifetimes, and a bound on
-each generation keeps the memory of a flood in bounds. What is forgotten early is decided again, with the same result.
-An entry is one ``bytes``, which the garbage collector has not to look at.
+Two generations replace a timer for each exchange: an entry lives for one to two exchange lifetimes, and each generation
+is bounded, so a flood cannot fill the memory. What is forgotten early is decided again, with the same result. An entry
+is one ``bytes``, which the garbage collector need not visit.
 """
 
 from collections.abc import Hashable
@@ -12,7 +12,7 @@ EXCHANGE_LIFETIME = 247.0
 GENERATION = 32_768
 """The most exchanges in each of the two generations."""
 
-_FINGERPRINT = 8  # bytes that stand for the request; behind them is the reply
+_FINGERPRINT = 8  # bytes that stand for the request; the reply follows them
 
 
 class Duplicates:
@@ -31,8 +31,8 @@ class Duplicates:
     def begin(self, key: Hashable, datagram: bytes, now: float) -> bytes | None:
         """Return the reply to the exchange that ``datagram`` repeats, empty if there is none yet; or begin a new one.
 
-        None: it is new. A used message ID on other bytes is no duplicate: its sender has restarted, and must not get
-        the old reply.
+        Returns None if it is new. A used message ID with other bytes is no duplicate: its sender has restarted, and
+        must not get the old reply.
         """
         self._age(now)
         fingerprint = hash(datagram).to_bytes(_FINGERPRINT, "big", signed=True)
@@ -47,7 +47,7 @@ class Duplicates:
         return (self._find(key) or b"")[_FINGERPRINT:]
 
     def remember(self, key: Hashable, reply: bytes) -> None:
-        """Keep the reply to an exchange that was begun; if it is forgotten, so is its reply."""
+        """Keep the reply to an exchange that was begun, unless the exchange is already forgotten."""
         for generation in (self._new, self._old):
             if key in generation:
                 generation[key] = generation[key][:_FINGERPRINT] + reply

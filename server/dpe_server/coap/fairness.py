@@ -1,10 +1,10 @@
-"""Fairness in a flood: when more comes than can be decided, those come first of whom there is little.
+"""Fairness in a flood: when more comes than can be decided, sources and subjects with few datagrams come first.
 
 A full batch means that the socket has a backlog. Of such a batch each source gets a few datagrams decided now, and each
-subject that messages name, such as a device, gets one in a second; what is beyond that waits, in a queue about as long
-as the socket's own, until there is time: until a batch is not full. So a source that floods has what the others leave,
-and so has a flood from many sources that repeats what few devices have sent; and many devices behind one address have
-all of a server that nobody else wants. Nothing is remembered of any source.
+subject that messages name, such as a device, gets one in a second. The rest waits, in a queue about as long as the
+socket's own, until a batch is not full. So a source that floods gets what the others leave, and so does a flood from
+many sources that repeats what few devices have sent. Many devices behind one address get all of a server that nobody
+else wants. Nothing is remembered of any source.
 """
 
 from collections import deque
@@ -17,20 +17,20 @@ SHARE = 1
 WAITING = 8_192
 """The most datagrams that wait; more are lost like any other datagram."""
 LONGEST = 1_280
-"""Bytes. A CoAP message is shorter (RFC 7252 section 4.6), and what is longer does not wait."""
+"""Bytes. A CoAP message is shorter (RFC 7252 section 4.6); a longer datagram does not wait, but is lost."""
 
 
 class Fairness:
-    """The scheduler of one socket: a full batch has ``full`` datagrams, and ``source`` is its part of an endpoint.
+    """The scheduler of one socket. A full batch has ``full`` datagrams.
 
-    ``subjects``: how messages name them.
+    ``source`` is the part of an endpoint that names the source. ``subjects`` says how messages name their subjects.
     """
 
     def __init__(self, full: int, source: slice, *, subjects: SubjectSizes) -> None:
         self._full = full
         self._source = source
         self._subjects = Subjects(subjects)
-        self._datagrams: deque[bytes] = deque()  # two queues, and no objects that the garbage collector goes through
+        self._datagrams: deque[bytes] = deque()  # two queues: the garbage collector would visit pairs
         self._endpoints: deque[bytes] = deque()
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Fairness:
     def take(
         self, datagrams: Sequence[bytes], endpoints: Sequence[bytes], now: float
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Return what is to be decided now, when this batch has come (``now`` in monotonic seconds)."""
+        """Return what is to be decided now that this batch has come (``now`` in monotonic seconds)."""
         if len(datagrams) >= self._full:
             self._subjects.set_time(now)
             return self._share(datagrams, endpoints)
@@ -55,7 +55,7 @@ class Fairness:
     def _share(self, datagrams: Sequence[bytes], endpoints: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
         source = self._source
         sources = [endpoint[source] for endpoint in endpoints]
-        share = SHARE if sources.count(sources[0]) < len(sources) else 0  # one alone stays in its order
+        share = SHARE if sources.count(sources[0]) < len(sources) else 0  # a single source keeps its order
         counts = dict.fromkeys(sources, 0)
         is_new = self._subjects.is_new
         now: list[bytes] = []

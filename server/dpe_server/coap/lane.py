@@ -4,8 +4,8 @@ It takes the plain request that nearly every client sends: a confirmable POST to
 entrance's content format, nothing that asks for more, and a payload that begins as its handler expects. Everything else
 goes on to the endpoint behind, and both answer alike. Responses of the lane are always piggybacked.
 
-What stands between the CoAP token and the payload is one of a few byte strings for nearly all clients. One that is new
-is parsed as the endpoint would parse it; from then on a look-up tells whose it is.
+For nearly all clients, one of a few byte strings stands between the CoAP token and the payload. A new one is parsed as
+the endpoint would parse it; from then on a look-up tells which entrance it is for.
 
 The lane keeps no memory of exchanges. A duplicate is decided again, and the handlers answer the same bytes with the
 same bytes while that matters: RFC 7252 section 4.5 allows this where requests are idempotent.
@@ -24,7 +24,7 @@ from dpe_server.net.link import Endpoint, Link, Received
 FORMS = 1_024
 """The most byte strings of options that are remembered."""
 LONGEST_FORM = 256
-"""Bytes; with longer options a request is not the lane's."""
+"""Bytes. A request with longer options is not for the lane."""
 
 Take = Callable[[Sequence[bytes], Deliver], None]
 """Has payloads decided together, and their replies delivered: ``Batcher.take`` for a handler."""
@@ -41,11 +41,11 @@ class Entrance:
     """The most bytes of a payload."""
     kinds: Collection[bytes]
     """What may follow the first byte of a payload, 2 bytes each. Payloads of one kind are decided together, and apart
-    from those of another, so that one kind need not wait for the commit of another."""
+    from other kinds, so that no kind need wait for the commit of another."""
     take: Take
 
     def admits(self, request: CoapRequest) -> bool:
-        """Say whether a request is for this resource, and what it says beside the payload changes no answer."""
+        """Say whether a request is for this resource, and has no option that changes the answer."""
         return (
             request.type is Type.CON
             and request.code == Code.POST
@@ -120,14 +120,14 @@ class Lane:
             self._others(others, senders)
 
     def _learn(self, datagram: bytes, start: int, marker: int) -> Mapping[bytes, int]:
-        """Return the groups of a datagram whose options are not known, and remember them; none if it is not ours."""
+        """Return the groups of a datagram whose options are new, and remember them; empty if it is not for the lane."""
         if marker - start > LONGEST_FORM:
             return {}
         try:
             request = parse(datagram)
         except Rejected:
             return {}
-        # The payload is elsewhere when the first byte 0xFF belongs to an option.
+        # The payload is elsewhere if the first byte 0xFF belongs to an option.
         if not isinstance(request, CoapRequest) or request.payload != datagram[marker + 1 :]:
             return {}
         for entrance in self._entrances:

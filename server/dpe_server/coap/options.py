@@ -52,7 +52,7 @@ class Block(NamedTuple):
     number: int
     more: bool
     exponent: int
-    """The block's size is 2 to the power of this plus 4 bytes; 7 is reserved."""
+    """The block's size is 2^(exponent + 4) bytes; 7 is reserved."""
 
     @property
     def size(self) -> int:

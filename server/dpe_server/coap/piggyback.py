@@ -6,10 +6,10 @@ from dpe_server.coap.options import Option
 from dpe_server.handling.reply import Reply
 
 _CONFIRMABLE = range(0x40, 0x49)
-"""What a confirmable message begins with, with CoAP tokens of 0 to 8 bytes."""
+"""The first byte of a confirmable message, with a CoAP token of 0 to 8 bytes."""
 _REQUESTS = range(1, 32)
 _FIRST = [bytes([0x5E + length]) for length in range(11)]
-"""What an acknowledgement begins with, by the length of message ID and CoAP token together."""
+"""The first byte of an acknowledgement, by the length of message ID and CoAP token together."""
 _CODES = [bytes([code]) for code in range(256)]
 
 
@@ -22,7 +22,7 @@ def piggybacked(echo: bytes, reply: Reply) -> bytes:
 
 
 def refusal(datagram: bytes, reply: Reply) -> bytes | None:
-    """Return the acknowledgement of a datagram that carries ``reply``; None if it is no confirmable request."""
+    """Return the acknowledgement of a datagram that carries ``reply``; None if it is not a confirmable request."""
     if len(datagram) < 4 or datagram[0] not in _CONFIRMABLE or datagram[1] not in _REQUESTS:
         return None
     end = 4 + (datagram[0] & 15)

@@ -41,7 +41,7 @@ class Uploads:
         """
         check_exponent(block)
         offset = block.number * block.size
-        # With more to come there is at least one byte behind a full block.
+        # If there is more to come, at least one byte follows a full block.
         least = offset + (block.size + 1 if block.more else len(request.payload))
         if max(least, request.size1 or 0) > largest:
             raise _too_large(largest)
@@ -62,8 +62,8 @@ class Uploads:
 class PostResource:
     """A resource that takes POSTs of one content format, and answers in the same.
 
-    ``decide`` says what a payload is answered. All resources of a server share ``uploads``. ``largest`` (bytes, at most
-    1,024) bounds the payload of a request, and that of an answer, which is never sent in blocks.
+    ``decide`` returns the reply to a payload. All resources of a server share ``uploads``. ``largest`` (bytes, at most
+    1,024) bounds the payload of a request and of an answer, which is never sent in blocks.
     """
 
     def __init__(
