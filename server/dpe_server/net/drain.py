@@ -1,4 +1,4 @@
-"""One datagram a system call, where there is no recvmmsg(2): recvmsg(2) until the socket is drained, and sendmsg(2)."""
+"""One datagram per system call, where there is no recvmmsg(2): recvmsg(2) until the socket is drained; sendmsg(2)."""
 
 import socket
 import struct
@@ -12,7 +12,7 @@ _ADDRESS = struct.Struct("=16sHII")  # address, port, flow information, scope
 
 
 class Drain:
-    """Receives and sends one datagram a system call, where there is no recvmmsg."""
+    """Receives and sends one datagram per system call, where there is no recvmmsg."""
 
     full = 64
     """See ``Mmsg.full``: datagrams read one by one before the event loop turns."""

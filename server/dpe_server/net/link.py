@@ -44,5 +44,5 @@ class Scheduler(Protocol):
 
 
 Scheduling = Callable[[int, slice], Scheduler]
-"""Makes a socket's scheduler. A batch of as many datagrams as the first argument is full: there may be more to read.
+"""Makes a socket's scheduler. The first argument is the size of a full batch, after which there may be more to read.
 The second is the part of an endpoint that tells one host or network from another."""

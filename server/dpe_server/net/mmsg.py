@@ -1,8 +1,8 @@
 """Batches of datagrams in one system call each way: recvmmsg(2) and sendmmsg(2), through cffi. For Linux.
 
-The kernel writes into buffers that are made once, in slots of fixed size, and what Python does for a datagram is two or
-three slices. An endpoint is the peer's raw socket address with the packet info that a reply carries behind it: one
-``bytes``, which goes back into a slot as it is.
+The kernel writes into slots of fixed size, in buffers that are made once; Python takes two or three slices for each
+datagram. An endpoint is the peer's raw socket address, followed by the packet info that a reply carries: one ``bytes``,
+which goes back into a slot as it is.
 """
 
 import errno
@@ -22,7 +22,7 @@ BATCH = 256
 """The most datagrams in one system call."""
 
 _NEAR = 512
-"""Bytes of each datagram that lie together. The rest, up to the largest there is, lies in pages used for it alone."""
+"""Bytes of each datagram that lie together. The rest, up to the longest datagram, lies in pages used for it alone."""
 _FAR = 65_536 - _NEAR
 _LOCALS = 1_024  # of our own addresses remembered
 _SOCKADDR = {socket.AF_INET: 16, socket.AF_INET6: 28}  # sizes of sockaddr_in and sockaddr_in6
@@ -60,11 +60,11 @@ class Mmsg:
     """Receives and sends on a non-blocking UDP socket, given by its descriptor and address family."""
 
     full = BATCH
-    """As many datagrams in a batch mean that there may be more."""
+    """The size of a full batch, after which there may be more."""
 
     def __init__(self, descriptor: int, family: int) -> None:
         self.source = _SOURCE[socket.AddressFamily(family)]
-        """Where in an endpoint is what tells one peer's host or network from another's."""
+        """The part of an endpoint that tells one host or network from another."""
         self._descriptor = descriptor
         self._family = family
         self._info_size = packet_info.SIZE[socket.AddressFamily(family)]
@@ -73,7 +73,7 @@ class Mmsg:
         self._local: dict[bytes, bytes | None] = {}
 
         self._near = _ffi.new("char[]", BATCH * _NEAR)
-        # Not shared with a forked process, and without memory until a datagram is that long.
+        # Not shared with a forked process, and takes no memory until a datagram is that long.
         self._far = _ffi.from_buffer(mmap.mmap(-1, BATCH * _FAR, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._receive_slots = _ffi.new("char[]", BATCH * self._slot)
         self._receive_iovecs = _ffi.new("struct iovec[]", 2 * BATCH)
@@ -152,7 +152,7 @@ class Mmsg:
 
     def _send(self, datagrams: Sequence[bytes], endpoints: Sequence[bytes]) -> None:
         count = len(datagrams)
-        joined = _ffi.from_buffer(b"".join(datagrams))  # in use until the end
+        joined = _ffi.from_buffer(b"".join(datagrams))  # must live until the end
         lengths = array(_SIZE, map(len, datagrams))
         starts = accumulate(lengths, initial=int(_ffi.cast("uintptr_t", joined)))
         self._send_iovec_words[: 2 * count] = array(_SIZE, chain.from_iterable(zip(starts, lengths, strict=False)))
@@ -163,5 +163,5 @@ class Mmsg:
             if sent < 0:
                 if _ffi.errno in _FULL:
                     return
-                sent = 1  # this one cannot be sent; those behind it may
+                sent = 1  # this one cannot be sent; the next may
             done += sent

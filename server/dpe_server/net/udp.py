@@ -1,4 +1,4 @@
-"""UDP sockets that answer from the address they were asked at, as CoAP wants (RFC 7252 section 5.3.2).
+"""UDP sockets that answer from the address they were asked at, as CoAP requires (RFC 7252 section 5.3.2).
 
 Datagrams come and go in batches. What was sent to a multicast or broadcast address is dropped here.
 """
@@ -17,7 +17,7 @@ from dpe_server.net.drain import Drain
 from dpe_server.net.link import Endpoint, Received, Scheduling
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
-"""Where a server listens when it is not told."""
+"""Where a server listens when it is not told where."""
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes asked of the kernel for datagrams that wait to be read. It grants no more than net.core.rmem_max."""
 
@@ -46,13 +46,13 @@ def _parse(text: str) -> tuple[str, int]:
 class UdpSocket:
     """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``.
 
-    Datagrams are handed on in the order in which they came, or as the scheduler says that ``scheduling`` makes.
+    Datagrams are handed on in the order in which they came, or as a scheduler made by ``scheduling`` says.
     """
 
     def __init__(
         self, family: int, address: Any, *, shared: bool = False, scheduling: Scheduling | None = None
     ) -> None:
-        """Bind to ``address``, or beside the socket that ``another`` is called on; OSError when that cannot be."""
+        """Bind to ``address``, with ``shared`` beside another socket of this program; OSError if that fails."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._received: Received | None = None
         try:
