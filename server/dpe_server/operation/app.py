@@ -33,12 +33,12 @@ def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_l
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there. The log goes to standard error, as
-    JSON lines if ``json_log``. With more than one of ``workers``, so many processes share the addresses and the store.
-    Raises a DpeError when the server cannot start, or when its workers die.
+    JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the addresses and the store. Raises
+    a DpeError when the server cannot start, or when its workers die.
     """
     logs.configure(as_json=json_log)
     process_memory.keep_private()
-    # sqlite3 lets go of the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
+    # sqlite3 releases the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)
     if workers > 1:
         _serve_with(workers, path, addresses)
@@ -51,7 +51,7 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
     state_dir = StateDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(state_dir.lock())
-        policy.load(state_dir.policy_path)  # what would stop every worker is said once, and here
+        policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
         with closing(open_store(state_dir.store_url)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
         stack.callback(_tidy, state_dir.store_url)
@@ -68,9 +68,9 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
 
 
 def _tidy(store_url: str) -> None:
-    """Leave a SQLite database as one file: of two workers that close it at once, neither may see that it is the last.
+    """Leave a SQLite database as one file: when two workers close it at once, neither may notice that it is the last.
 
-    It is opened anew for that: SQLite forbids to keep a connection over a fork.
+    It is opened again for this, because SQLite forbids using a connection across a fork.
     """
     with suppress(StoreError):  # a worker's log says what is wrong
         open_store(store_url).close()
@@ -94,7 +94,7 @@ async def _run(server: Server, ready: Callable[[], None], orphaned: int | None =
         loop.add_reader(orphaned, stopping.set)
     async with server:
         gc.collect()
-        gc.freeze()  # what is there now stays: the collector need not look at it again
+        gc.freeze()  # what is there now stays: the collector need not visit it again
         ready()
         reloading = asyncio.create_task(_reload_on(hang_up, server))
         await stopping.wait()
@@ -114,5 +114,5 @@ async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:
 
 
 def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what went wrong in a callback or a task that nobody waits for: a defect, which ends nothing but itself."""
+    """Log an exception of a callback, or of a task that nobody waits for: a defect, which ends nothing but itself."""
     logs.log_defect(context["message"].partition("\n")[0], context.get("exception"))

@@ -1,8 +1,8 @@
-"""The audit log: the registrar's decisions as JSON lines, without personal data.
+"""The audit log: the records of handlers as JSON lines, without personal data.
 
-The event loop only puts records in line. A thread of the log's own formats and writes them, a moment later: no file,
-and no lock that another process holds on it, ever stops the service. What anybody can cause without a key is limited to
-ten lines a second and counted above that, so that a flood cannot fill the disk.
+The event loop only puts records in line. The log's own thread formats and writes them a moment later: no file, and no
+lock that another process holds on it, ever stops the service. What anybody can cause without a key is limited to ten
+lines a second, and counted above that, so that a flood cannot fill the disk.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ UNPROVED_PER_SECOND = 10
 WAITING = 65_536
 """The most records that wait to be written, some 30 MB. Further ones are dropped, and counted as suppressed."""
 GATHERING = 0.05
-"""Seconds between two looks of the thread at what has gathered: to wake it for each batch costs more than the lines."""
+"""Seconds between two rounds of the thread: waking it for each batch costs more than the lines."""
 PATIENCE = 2.0
 """Seconds that ``AuditLog.close`` waits for the last lines."""
 
@@ -42,7 +42,7 @@ class _Batch(NamedTuple):
 class AuditLog:
     """Appends to the file at ``path`` (mode 0600), which it opens with the first line. To be closed in the end.
 
-    Its calls come from one thread, and none of them but ``close`` waits for anything.
+    All calls come from one thread, and only ``close`` waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,19 +52,20 @@ class AuditLog:
         self._waiting: list[_Batch | None] = []
         """None: go on in a new file."""
         self._records = 0
-        """Not written yet: those that wait, and those that the thread has taken."""
+        """Records not written yet: those that wait, and those that the thread has taken."""
         self._dropped = 0
         self._closing = threading.Event()
         self._closed_at = 0.0
-        # A daemon, and no executor: Python's exit waits for the threads of an executor, however long they take.
-        run = copy_context().run  # its log lines say which worker it is of
+        # A daemon and not an executor: Python's exit waits for the threads of an executor, however long they take.
+        run = copy_context().run  # so that its log lines name the worker
         self._thread = threading.Thread(target=run, args=(self._run,), name="dpe-audit", daemon=True)
         self._thread.start()
 
     def write(self, records: Sequence[AuditRecord], now: float, wall: float) -> None:
         """Have a line written for each record. ``now`` is monotonic, ``wall`` is Unix time, both in seconds.
 
-        With a batch that comes a second later or more, be it empty, goes the count of the records suppressed before.
+        A batch that comes a second later or more, even an empty one, also writes the count of the records suppressed
+        before.
         """
         with self._gathered:
             room = WAITING - self._records
@@ -83,10 +84,10 @@ class AuditLog:
             self._gathered.notify()
 
     def close(self, wall: float) -> None:
-        """Have all that waits written, and what is still counted, and the file closed.
+        """Have all that waits written, then the count of what is still suppressed, and close the file.
 
         It takes at most PATIENCE: a lock that is held for ever, or a disk that hangs, does not keep the server from
-        ending. Then a warning says how many records are lost.
+        ending. A warning then says how many records are lost.
         """
         with self._gathered:
             self._closed_at = wall
@@ -135,7 +136,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self.suppressed = 0
-        """How many records have no line and are not told yet."""
+        """How many records got no line and are not reported yet."""
         self._second = float("-inf")
         self._unproved = 0
 
@@ -156,7 +157,7 @@ class _Lines:
         return lines
 
     def count(self, wall: float) -> list[bytes]:
-        """Return the line that tells how many records have none, if any, and count from 0 again."""
+        """Return the line that reports how many records got none, if any did, and count from 0 again."""
         suppressed, self.suppressed = self.suppressed, 0
         return [_line(_time(wall), "suppressed", {"count": suppressed})] if suppressed else []
 
@@ -199,7 +200,7 @@ def _open(path: Path) -> FileIO:
 
 
 def _append_whole(file: FileIO, lines: bytes) -> None:
-    """Append lines, alone among the processes. A last line that was cut off (disk full, power lost) is ended first."""
+    """Append lines while no other process does. A last line that was cut off (disk full, power lost) is ended first."""
     fcntl.flock(file, fcntl.LOCK_EX)
     try:
         size = os.fstat(file.fileno()).st_size
@@ -216,7 +217,7 @@ def _time(wall: float) -> str:
 
 
 def _line(time: str, event: str, details: dict[str, str | int]) -> bytes:
-    """Return a JSON object as a line: put together by hand, for one of ``json.dumps`` takes four times as long."""
+    """Return a JSON object as a line, put together by hand: ``json.dumps`` takes four times as long."""
     members = "".join(
         [f',"{name}":{value if isinstance(value, int) else quoted(value)}' for name, value in details.items()]
     )

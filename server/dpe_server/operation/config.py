@@ -58,7 +58,7 @@ class Config:
     retry_after: int = 60
     """Seconds a device is told to wait when the server cannot register it now."""
     retention: int = 30 * 24 * 3600
-    """Seconds that a session is kept after its end, if that is longer than the life of a transaction."""
+    """Seconds that a session is kept after its end; the life of a transaction, if that is longer."""
 
 
 def template(realm: str, uri: str) -> str:

@@ -23,7 +23,7 @@ _NAME = re.compile("[a-z_]{1,16}")
 
 
 class CredentialError(LocalError):
-    """Not a credential; ``key`` names the entry at fault, if it is one. Holds no value of it."""
+    """Not a credential; ``key`` names the entry at fault, if there is one. Holds no value of it."""
 
     def __init__(self, fault: str, *, key: str | None = None) -> None:
         self.key = key
@@ -35,7 +35,7 @@ class CredentialError(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A device's credential. It holds no IMEI in clear, and its repr neither handle nor key."""
+    """A device's credential. It holds no IMEI in clear, and its repr shows neither handle nor key."""
 
     server: str
     """``coap://HOST[:PORT]``."""
@@ -45,7 +45,7 @@ class Credential:
     device_key: bytes = field(repr=False)
     """K_dev, 32 bytes."""
     epoch: int
-    """The generation of the master key that ``device_key`` is from."""
+    """The generation of the master key that ``device_key`` is derived from."""
 
     def to_json(self) -> str:
         """Return one line of JSON, byte strings in hex: for a person."""
@@ -63,7 +63,7 @@ class Credential:
         """Read a credential, JSON if it begins with ``{`` and else CBOR; CredentialError names the key at fault."""
         values = _read_json(data) if data.lstrip()[:1] == b"{" else _read_cbor(data)
         for key in values:
-            if not isinstance(key, str) or not _NAME.fullmatch(key):  # it may be a secret, in a file with a quote lost
+            if not isinstance(key, str) or not _NAME.fullmatch(key):  # it may be a secret, if a quote is missing
                 raise CredentialError(f"a key is not a name; known are {', '.join(_CHECKS)}")
             if key not in _CHECKS:
                 raise CredentialError(f"unknown key; known are {', '.join(_CHECKS)}", key=key)
@@ -131,7 +131,7 @@ def _read_cbor(data: bytes) -> dict[Any, Any]:
         values = cbor2.CBORDecoder(stream).decode()
         if not isinstance(values, dict):
             raise CredentialError("neither JSON nor a CBOR map")
-        # Encoded again it must be the same: nothing after it, no key twice, no longer form than needed.
+        # Encoded again it must be the same: nothing after it, no key twice, no form longer than needed.
         same = cbor2.dumps(values) == data
     except CredentialError:
         raise

@@ -1,6 +1,6 @@
-"""Who may read and change a state directory: its owner alone, or the server does not begin.
+"""Who may read and change a state directory: its owner alone, or the server does not start.
 
-The directory is looked at first: as nobody else can write in it, what is found of its files stays true.
+The directory is checked first: if nobody else can write in it, what is found of its files stays true.
 """
 
 import grp
@@ -18,9 +18,10 @@ class PermissionsError(LocalError):
 
 
 def check(directory: Path, files: Iterable[str]) -> None:
-    """Look at a state directory and at those of its ``files`` that are there; PermissionsError says what is wrong.
+    """Check a state directory and those of its ``files`` that exist; PermissionsError says what is wrong.
 
-    All must be owned by the user that this process runs as, and open to nobody else. Files must be files and no links.
+    All must belong to the user that this process runs as, and be open to nobody else. Files must be regular files, not
+    links.
     """
     check_parent(directory)
     _check_owner(directory, directory.stat())
@@ -38,9 +39,9 @@ def check(directory: Path, files: Iterable[str]) -> None:
 
 
 def check_parent(directory: Path) -> None:
-    """Look at the folder that the directory is in, or is to be in; PermissionsError if others could exchange it.
+    """Check the folder that the directory is in, or is to be in; PermissionsError if others could exchange it.
 
-    They may write there if what is not theirs stays as it is, as in /tmp.
+    Others may write there if they cannot touch what is not theirs, as in /tmp.
     """
     parent = directory.resolve().parent
     found = parent.stat()
@@ -58,7 +59,7 @@ def check_parent(directory: Path) -> None:
 
 
 def _is_own(group: int) -> bool:
-    """Say whether a group is there for this user alone, as many systems make one for each user."""
+    """Say whether a group has no member but this user, as many systems make one for each user."""
     try:
         found, user = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

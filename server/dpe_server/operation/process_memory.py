@@ -1,7 +1,7 @@
 """Keeps the memory of this process, which has all keys in it, from files and from other processes.
 
-To wipe the keys themselves is not in Python's power: it copies strings as it likes. What can be done is to keep the
-whole memory in: no core dump, and no debugger or look at /proc/PID/mem by other processes of the same user.
+Python cannot wipe keys: it copies strings as it likes. So the whole memory is kept in: no core dump, and no debugger or
+read of /proc/PID/mem by other processes of the same user.
 """
 
 import resource
@@ -13,7 +13,7 @@ PR_SET_DUMPABLE = 4
 
 
 def keep_private() -> None:
-    """Do so for this process and those that it forks. Elsewhere than on Linux only the core dump is ruled out."""
+    """Do so for this process and those that it forks. On other systems than Linux only the core dump is prevented."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ffi = cffi.FFI()

@@ -27,7 +27,7 @@ class Row:
 def read_imeis(lines: Iterable[str]) -> Iterator[Row]:
     """Read one IMEI a line, or CSV whose header has a column ``imei``.
 
-    Blank lines and lines that begin with ``#`` are skipped. A line at fault, or with an IMEI seen before, is a Row
+    Blank lines and lines that begin with ``#`` are skipped. A faulty line, or one whose IMEI was seen before, is a Row
     with a fault, which never holds a digit of it; the rest is read all the same.
     """
     column, first = 0, True

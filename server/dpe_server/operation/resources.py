@@ -1,4 +1,4 @@
-"""What a server answers over CoAP, and what its sockets and its lane must know of that."""
+"""The resources of the server, and what its sockets and its lane must know of them."""
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, INTERFACE, MAX_PAYLOAD, PATH, RESOURCE_TYPE
 from dpe_server.coap.discovery import Attributes

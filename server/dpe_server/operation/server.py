@@ -34,10 +34,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One of several processes that are a server together. The first process holds the lock and made the sockets."""
+    """One of several processes that together are a server. The first process made the sockets and holds the lock."""
 
     number: int
-    """From 0; that one keeps house."""
+    """From 0; worker 0 does the housekeeping."""
     sockets: Sequence[UdpSocket]
     ordinals: Ordinals
 
@@ -45,8 +45,9 @@ class Worker:
 class Server:
     """One running server on the state directory ``path``; ``async with`` starts it and stops it gracefully.
 
-    ``addresses`` (``HOST:PORT``) are where it listens, if not where its configuration says. Entering raises a DpeError
-    when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad, and so on.
+    It listens at ``addresses`` (``HOST:PORT``) or, without any, where its configuration says. Entering raises a
+    DpeError when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad,
+    and so on.
     """
 
     def __init__(self, path: Path, addresses: Sequence[str] = (), *, worker: Worker | None = None) -> None:
@@ -109,7 +110,7 @@ class Server:
     async def reload(self) -> None:
         """Read the policy and the keys again, and go on in a new audit log if the old one was moved away.
 
-        A policy or keys that are not as they must be change nothing; one log line says which.
+        If either has a fault, both stay as they were, and one log line says what is wrong.
         """
         self._audit.reopen()
         try:
@@ -129,7 +130,7 @@ class Server:
             await asyncio.sleep(HOUSEKEEPING)
 
     async def _prune(self) -> None:
-        # A SUCCESS that is older than the session may still come, and must find that out.
+        # A SUCCESS that is older than the session may still come; the row is what refuses it.
         before = int(time.time()) - max(self._config.retention, int(LIFE))
         pruned, more = 0, True
         try:

@@ -79,7 +79,7 @@ class StateDir:
         """Read the configuration and the keys.
 
         Raises StateDirError, PermissionsError, ConfigError among others, when a file is missing, is open to others or
-        is not as it must be. The policy and the store are left to those who need them.
+        is not as it must be. The policy and the store are not opened here.
         """
         path = Path(path)
         with _reported(path):
@@ -98,7 +98,7 @@ class StateDir:
 
     @property
     def at_rest(self) -> AtRest:
-        """What hashes and seals the store's values, made anew at each look."""
+        """What hashes and seals the store's values; a new one at each access."""
         return AtRest(self.keys.at_rest, secrets.token_bytes)
 
     @property
@@ -157,7 +157,7 @@ class StateDir:
 
 
 def _empty(descriptor: int) -> None:
-    """Empty a file, if its file system still takes that: what it says is of no use any more, but does no harm."""
+    """Empty a file, if its file system still allows that: what it says has no use any more, but does no harm."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
 
@@ -194,7 +194,7 @@ def _text(path: Path) -> str:
 
 
 def _write_new(path: Path, text: str) -> None:
-    """Make a file (mode 0600) and have it on the disk; FileExistsError."""
+    """Make a file (mode 0600) that is on the disk when this returns; FileExistsError."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -226,7 +226,7 @@ def _sync_directory(path: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, flags: int, *, wait: bool = True) -> Iterator[int]:
-    """Hold an flock on a file or directory and give its descriptor; BlockingIOError if it is held and may not wait."""
+    """Hold an flock on a file or directory and give its descriptor; if it is held, wait or raise BlockingIOError."""
     descriptor = os.open(path, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

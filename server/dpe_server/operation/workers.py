@@ -1,7 +1,7 @@
-"""Several processes for one server: started, told what the first process is told, started again when one dies.
+"""Several processes for one server: they start, are told what the first process is told, and start again if they die.
 
-The first process serves nobody. It holds the state directory's lock and all sockets, so that its process ID is the
-server's, and what comes for a worker that died waits for its successor.
+The first process serves nobody. It holds the state directory's lock and all sockets. So its process ID is the server's,
+and what comes for a worker that died waits for its successor.
 """
 
 import os
@@ -34,13 +34,13 @@ class Ties:
     """What ties a worker to the first process."""
 
     ready: Callable[[], None]
-    """To be called when it serves."""
+    """To be called once the worker serves."""
     orphaned: int
     """A descriptor that becomes readable when the first process has ended."""
 
 
 Run = Callable[[int, Ties], None]
-"""The work of the worker of this number (from 0), until SIGTERM; DpeError when it cannot be done. SIGHUP reloads."""
+"""What the worker of this number (from 0) does until SIGTERM; SIGHUP reloads. Raises DpeError if it cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _Workers:
         self._processes: dict[int, _Process] = {}
 
     def start(self, number: int) -> int:
-        """Start a worker; return a descriptor from which a byte is read when it is ready, and none if it died."""
+        """Start a worker; return a descriptor that gives a byte when it is ready, and only its end if it died."""
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -69,7 +69,7 @@ class _Workers:
         return reader
 
     def _work(self, number: int, writer: int) -> NoReturn:
-        """Be a worker. Nothing of the first process is to run here: not its clean-up, not its exit handlers."""
+        """Be a worker. None of the first process's clean-up or exit handlers may run here."""
         status = 1
         try:
             structlog.contextvars.bind_contextvars(worker=number)
@@ -84,7 +84,7 @@ class _Workers:
             os._exit(status)
 
     def tell(self, number: signal.Signals) -> None:
-        """Send a signal to all."""
+        """Send a signal to all workers."""
         for pid in self._processes:
             os.kill(pid, number)
 
@@ -99,7 +99,7 @@ class _Workers:
         return dead
 
     def end(self) -> None:
-        """Have all end what they are doing, and wait for them."""
+        """Let all workers finish, and wait for them."""
         self.tell(signal.SIGTERM)
         for pid in list(self._processes):
             os.waitpid(pid, 0)
@@ -110,7 +110,7 @@ class _Workers:
 
 
 def _tell(writer: int) -> None:
-    with suppress(BrokenPipeError):  # nobody waits for a worker that was started again
+    with suppress(BrokenPipeError):  # nobody waits until a replaced worker is ready
         os.write(writer, b"\1")
     os.close(writer)
 
