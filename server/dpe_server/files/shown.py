@@ -1,4 +1,4 @@
-"""What errors repeat of a file that somebody wrote: printable and short."""
+"""How errors show what somebody wrote in a file: printable and short."""
 
 import json
 

@@ -18,9 +18,9 @@ _SCALAR = re.compile(r"[^,\]}#\n]*")
 
 
 def lines_of(text: str) -> dict[Path, int]:
-    """Line, from 1, of every key, table header and array item of ``text``, which tomllib has accepted.
+    """Return the line, from 1, of every key, table header and array item of ``text``, which tomllib has accepted.
 
-    A path given in several places, such as a dotted parent, stands where it is first named.
+    A path given in several places, such as a dotted parent, has the line where it is first named.
     """
     return _Walk(text).lines
 
@@ -60,7 +60,7 @@ class _Walk:
         return path
 
     def _newest(self, path: Path) -> Path:
-        """``[a.b]`` speaks of the last ``[[a]]``."""
+        """Return the path with the last item added, if it is an array of tables: ``[a.b]`` is in the last ``[[a]]``."""
         return (*path, self._counts[path] - 1) if path in self._counts else path
 
     def _pair(self, table: Path) -> None:
@@ -112,7 +112,7 @@ class _Walk:
             self._at += 1
 
     def _peek(self) -> str:
-        """Pass blanks and comments; the next character, empty at the end."""
+        """Skip blanks and comments; return the next character, empty at the end."""
         self._take(_SPACE)
         return self._text[self._at : self._at + 1]
 

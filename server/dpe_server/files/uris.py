@@ -9,7 +9,7 @@ _URI = re.compile(r"coap://(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(
 
 
 def uri_fault(value: object, *, path: bool = False) -> str | None:
-    """Return why ``value`` cannot be a server's URI, which ``path`` may follow, or None."""
+    """Return why ``value`` cannot be a server's URI, or None. With ``path``, a path may follow."""
     parts = _URI.fullmatch(value) if isinstance(value, str) and len(value) <= MAX_SERVER_URI else None
     if parts is None or not _is_host(parts) or not 0 < int(parts["port"] or 5683) <= 65535:
         return f"expected coap://HOST or coap://HOST:PORT, at most {MAX_SERVER_URI} bytes"
