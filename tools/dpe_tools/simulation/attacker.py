@@ -1,6 +1,6 @@
 """Somebody on the path who hears every datagram and sends what may confuse: forges, replays, reflects, mixes, floods.
 
-It has no key of the boards. It may have those of devices of its own: the insider, which is one device more to the
+The attacker has no key of a board, but has a device with a valid key: the insider, which is one device more to the
 server and must not harm the others.
 """
 
@@ -26,7 +26,7 @@ ERRORS = (0x80, 0x81, 0x84, 0xA0, 0xA3)
 FLOOD = 16
 """The most REQUESTs of one flood."""
 LATE = (1_000, 60_000, 600_000)
-"""The most milliseconds after which something is sent again: one of these."""
+"""The most milliseconds after which something is sent again; one of these is drawn."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Attacker:
         return False
 
     def flood(self) -> None:
-        """Send many REQUESTs that look good to a server, or are."""
+        """Send a server many REQUESTs that look valid, or are."""
         world, chance = self.world, self.world.random
         server = chance.choice(list(self.servers))
         size = chance.randint(1, FLOOD)
@@ -99,7 +99,7 @@ class Attacker:
             world.inject(self._stranger(), server, bytes(message), number // 8)
 
     def _withhold(self, source: Address, destination: Address, datagram: bytes) -> bool:
-        """Keep a SUCCESS and answer in the server's place until the client gives up; deliver it when that is past."""
+        """Withhold a SUCCESS and answer in the server's place; deliver it later, perhaps after the client gave up."""
         world, payload = self.world, datagram[HEADER:]
         if not self.trouble.withholds or payload[1:3] != b"\x00\x03" or payload in self._let_through:
             return False
@@ -128,7 +128,7 @@ class Attacker:
         )
 
     def _mix(self, source: Address, destination: Address, datagram: bytes) -> None:
-        """Send the datagram with a part of another one, or with its status changed, before it comes itself."""
+        """Send the datagram with a part of another one, or with another status, before the real one arrives."""
         world, chance = self.world, self.world.random
         mixed = bytearray(datagram)
         other = chance.choice(world.overheard)[2]
@@ -149,7 +149,7 @@ class Attacker:
         world.inject(source, destination, bytes(mixed), 1)
 
     def _forged_answer(self, request: bytes) -> bytes:
-        """A datagram that looks like the answer to a request."""
+        """Return a datagram that looks like the answer to a request."""
         world, chance = self.world, self.world.random
         try:
             asked = coap.parse(request)
@@ -183,7 +183,7 @@ class Attacker:
 
 
 def _answer(message: bytes) -> bytes:
-    """What a server would say to a message, but for the MAC."""
+    """Return what a server would answer to a message, without the MAC."""
     if message[2:3] == b"\3":
         return bytes.fromhex("a30004040017 50")
     return (

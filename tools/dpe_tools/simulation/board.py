@@ -24,7 +24,7 @@ from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import HOUR, World
 
 TICKS_PERIOD = 1 << 23
-"""Milliseconds after which ticks_ms begins anew, so that it does in many runs; on real boards 2^29 or more."""
+"""Milliseconds after which ticks_ms begins anew: so few that many runs see it. On real boards 2^29 or more."""
 PATIENCE = HOUR
 """The longest that a board's loop waits for a datagram, in ms, as in ``dpe_device.udp``."""
 
@@ -51,7 +51,7 @@ class X25519:
 
 
 class Flash:
-    """Storage that writes a record whole or not at all, and then may still say that it failed, or lose power."""
+    """Storage that writes a record whole or not at all, and may then still report a failure, or lose power."""
 
     def __init__(self, world: World, trouble: Trouble, strike: Callable[[], None]) -> None:
         self.record: bytes | None = None
@@ -109,7 +109,7 @@ class Board:
         return "off" if self.registration is None else self.registration.state
 
     def off(self, delay: int = 2000) -> None:
-        """Lose power and what is in memory; boot again later."""
+        """Lose power and what is in memory; boot again after ``delay`` ms."""
         self._world.note(f"{self.name} loses power")
         self._world.counts["power cuts"] += 1
         self.registration = None
@@ -201,7 +201,7 @@ class Board:
         self._later(PATIENCE if wake is None else min(wake - self._clock.now(), PATIENCE), self.step)
 
     def _tell(self) -> None:
-        """Tell how things are after a step, if they are not as they were."""
+        """Tell what is different after a step, if anything is."""
         registration, record = self.registration, self.flash.record
         assert registration is not None
         seen = client_state.claims(registration), record
@@ -233,7 +233,7 @@ class Board:
         self.step(datagram[: udp.LONGEST], sender)
 
     def _later(self, delay: int, action: Callable[[], None]) -> None:
-        # The newest wish alone counts: the loop of a board waits for one thing at a time.
+        # Only the newest one counts: the loop of a board waits for one thing at a time.
         self._generation += 1
         generation = self._generation
 
@@ -260,7 +260,7 @@ class Board:
 
 
 def ticks_of(world: World) -> Any:
-    """MicroPython's ``time`` as far as ``udp.Clock`` uses it, on the world's clock, wrapping in ``TICKS_PERIOD``."""
+    """Return MicroPython's ``time`` as ``udp.Clock`` uses it, on the world's clock, wrapping in ``TICKS_PERIOD``."""
 
     def ticks_diff(later: int, earlier: int) -> int:
         half = TICKS_PERIOD // 2

@@ -1,4 +1,4 @@
-"""What the events tell of a client beyond its public attributes: no other module here reads the private ones."""
+"""What the events tell of a client beyond its public attributes: no other module here reads its private ones."""
 
 from dpe_coap.client_ids import client_id_of
 from dpe_device import registration as client

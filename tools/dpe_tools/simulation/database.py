@@ -1,4 +1,4 @@
-"""The database of a simulated machine, and how a process has it open: in memory, or the server's own on a real disk."""
+"""The database of a simulated machine, and how a process opens it: in memory, or the server's own on a real disk."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,13 @@ from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 BROKEN, UNREADABLE = "broken", "unreadable"
-"""What a disk may have: it cannot be written, or not even be read."""
+"""The faults of a disk: it cannot be written, or not even be read."""
 EVER = -(2**62)
-"""A Unix time before that of any session."""
+"""A Unix time before any session."""
 
 
 class Database:
-    """What is durable, and the operator's own view of it. ``path`` is the file; without, it is in memory."""
+    """What is durable, and the operator's own view of it. ``path`` is the file; without one it is in memory."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -45,7 +45,7 @@ class Database:
         self._store.commit([Revoke(device, at)])
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         self._store.close()
 
 
@@ -66,7 +66,7 @@ class _Interrupted(database.Database):
 
 
 class _Sqlite(SqliteStore):
-    """The store that comes with the server, on such a file."""
+    """The server's SQLite store, on a file that may be interrupted."""
 
     def __init__(self, path: Path, point: Callable[[str], None]) -> None:
         self._database = _Interrupted(path, point)
@@ -75,7 +75,7 @@ class _Sqlite(SqliteStore):
 class FailingStore:
     """The part of a ``Store`` that the batcher uses; it fails when the disk does.
 
-    ``fault`` says what the disk has. ``committed`` is called after a commit.
+    ``fault`` says what is wrong with the disk, if anything is. ``committed`` is called after a commit.
     """
 
     def __init__(self, store: Store, fault: Callable[[], str], committed: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
 """What happens in a simulation, as far as an invariant must know: the actors emit it, the invariants listen.
 
-Each event is a frozen record of plain data and of the server's own records; no actor can be reached through it. Boards,
-servers and processes are known by their names, messages by their bytes. ``World.emit`` and ``World.on`` pass them on.
+Each event is a frozen record of plain data and of the server's own records; it leads to no actor. Boards, servers and
+processes are known by their names, messages by their bytes. ``World.emit`` and ``World.on`` pass them on.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class DeviceKnown:
     key: bytes = field(repr=False)
     realm: str
     handle: bytes = field(repr=False)
-    """The one in its credential."""
+    """The handle in its credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class AcceptanceAsked:
     client_id: bytes
     version: tuple[int, int]
     versions: tuple[tuple[int, int], ...]
-    """Those that the client speaks."""
+    """The versions that the client speaks."""
 
 
 # the servers
@@ -123,7 +123,7 @@ class AcceptanceAsked:
 
 @dataclass(frozen=True, slots=True)
 class ServerKnown:
-    """A server is the one that devices register with at ``address``; this is not said of an impostor there."""
+    """The server that devices register with at ``address``; an impostor there is not announced."""
 
     server: str
     address: Address
@@ -131,7 +131,7 @@ class ServerKnown:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What is in a server's store: said whenever it may have changed, and when a process starts."""
+    """What is in a server's store: told whenever it may have changed, and when a process starts."""
 
     server: str
     rows: tuple[Session, ...]
@@ -202,7 +202,7 @@ class ResponseGiven:
 
 @dataclass(frozen=True, slots=True)
 class TransactionBegan:
-    """A process has given a RESPONSE that it had not given before; what its table of transactions says of it."""
+    """A process has given a RESPONSE that it had not given before; and what its table of transactions says about it."""
 
     process: str
     now: float
@@ -210,7 +210,7 @@ class TransactionBegan:
     device: bytes
     request: bytes
     client_id: int | None
-    """The one that is offered, if one is."""
+    """The Client ID that is offered, if any."""
     prk3: bytes = field(repr=False)
     """Of an offer."""
     rivals: tuple[bytes, ...]
@@ -242,7 +242,7 @@ class SessionSettled:
 
 @dataclass(frozen=True, slots=True)
 class SuccessRead:
-    """A process begins with a batch that has a SUCCESS in it."""
+    """A process begins to read a batch that has a SUCCESS in it."""
 
     process: str
     batch: int

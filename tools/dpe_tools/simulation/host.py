@@ -14,7 +14,7 @@ from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import World
 
 LINGERING = 10_000
-"""Milliseconds after which a process is killed that was asked to end."""
+"""Milliseconds after which a process that was asked to end is killed."""
 
 
 class Host(Machine):
@@ -51,7 +51,7 @@ class Host(Machine):
                 process.reload()
 
     def restart(self) -> None:
-        """End all processes gracefully, or those that linger by force, and start them anew."""
+        """End all processes gracefully, by force if they linger, and start them anew."""
         self.world.note(f"{self.address[0]} restarts")
         self._stopping = True
         ending = self.processes
@@ -72,14 +72,14 @@ class Host(Machine):
         self.world.after(LINGERING, finish)
 
     def close(self) -> None:
-        """Let go of everything, in the end."""
+        """End all processes and close the database."""
         for process in self._started:
             process.kill()
             process.bury()
         self.database.close()
 
     def _crash(self, process: Process, where: str) -> None:
-        """End a process, or now and then all and the machine with them."""
+        """End a process or, now and then, all processes and the machine with them."""
         world = self.world
         world.counts["crashes"] += 1
         world.counts[f"crashes: {where}"] += 1

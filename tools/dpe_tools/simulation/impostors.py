@@ -1,4 +1,4 @@
-"""Other servers at the address of one that devices register with: nobody may be REGISTERED by them."""
+"""Impostors: servers at another server's address. No board may become REGISTERED with one."""
 
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,7 @@ from dpe_tools.simulation.world import SECOND, Receive, World
 
 KINDS = ("silent", "acknowledging", "unwilling", "another realm", "other keys", "in a circle")
 REFUSALS = (0x81, 0x80, 0xA0, 0x44)
-"""CoAP codes; 5.00 is none that the server itself knows."""
+"""CoAP codes; the server itself never sends 5.00."""
 
 
 def impersonate(scene: Scene) -> None:

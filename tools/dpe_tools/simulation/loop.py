@@ -18,10 +18,10 @@ class Killed(BaseException):  # nothing of the server may catch it
 
 
 class Loop(asyncio.AbstractEventLoop):
-    """``point`` is called before each callback with "await", and raises Killed where the process ends.
+    """An event loop. ``point`` is called with "await" before each callback, and raises Killed where the process ends.
 
-    ``thread`` gives how long, in ms, the one thread of the executor takes to begin with something, and to tell that it
-    is done. ``defect`` is told of exceptions that nobody handled.
+    ``thread`` gives two times in ms: how long the one thread of the executor takes to begin with something, and how
+    long to tell that it is done. ``defect`` is told of exceptions that nobody handled.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Loop(asyncio.AbstractEventLoop):
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Call ``func`` in the one thread that there is, which takes its time."""
+        """Call ``func`` in the executor's one thread, which takes its time."""
         future = self.create_future()
         begins, tells = self._thread()
         begin_at = max(self._thread_free_at, self._world.now) + begins
@@ -98,7 +98,7 @@ class Loop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Tell of a defect; of a dead process, nothing."""
+        """Tell of a defect, unless the process is dead."""
         error = context.get("exception")
         if not self.dead and not isinstance(error, Killed):
             self._defect(f"{context['message']}: {type(error).__name__}")
@@ -108,7 +108,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.dead = True
 
     def bury(self) -> None:
-        """Let go of the tasks of a dead loop without a word."""
+        """Drop the tasks of a dead loop without a warning."""
 
         def bury() -> None:
             for task in self._tasks:
@@ -138,7 +138,7 @@ class Loop(asyncio.AbstractEventLoop):
         self.enter(handle._run)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Is called by a handle."""
+        """Called by a handle that is cancelled; nothing to do."""
 
 
 def _end(task: asyncio.Task[Any]) -> None:
@@ -146,8 +146,8 @@ def _end(task: asyncio.Task[Any]) -> None:
     coroutine = task.get_coro()
     assert inspect.iscoroutine(coroutine)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that one was never begun
+        warnings.simplefilter("ignore")  # that a coroutine was never begun
         if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-            with suppress(GeneratorExit):  # from Python 3.12 on, close() would leave to later what it holds
+            with suppress(GeneratorExit):  # from Python 3.12 on, close() alone frees what it holds only later
                 coroutine.throw(GeneratorExit)
         coroutine.close()

@@ -17,14 +17,14 @@ from dpe_tools.simulation.world import World
 WALL = 1_800_000_000.0
 """The Unix time at which the world's clock shows 0."""
 WAKE = 1
-"""Milliseconds from a datagram's coming to its being read, with all that have come by then."""
+"""Milliseconds from a datagram's arrival until it is read, with all that have arrived by then."""
 
 parse_policy = lru_cache(64)(policy.parse)
 
 
 @dataclass(slots=True)
 class Condition:
-    """What is wrong with a machine at the moment; nothing, when it is new."""
+    """What is wrong with a machine at the moment; nothing by default."""
 
     disk: str = ""
     """Empty, or one of ``database``'s faults."""
@@ -36,14 +36,14 @@ class Condition:
 
 
 class Machine:
-    """A machine by the name that events call it, with a server's keys, realm and policy.
+    """A machine with a server's keys, realm and policy. ``name`` is what events call it.
 
-    The policy is ``rules``, and what its last rule grants by ``trouble``. ``path`` is the database's file; without, it
-    is in memory.
+    The policy is ``rules``, and its last rule grants what ``trouble`` says. ``path`` is the database's file; without
+    one it is in memory.
     """
 
     ordinals: Ordinals
-    """What the processes since the last boot share."""
+    """Shared by the processes since the last boot."""
 
     def __init__(
         self,

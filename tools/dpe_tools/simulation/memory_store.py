@@ -1,8 +1,8 @@
 """A store in memory behind the store's contract: the rules are the server's own (``commit_rules``), the disk is a list.
 
-What is durable outlives the process: it is in a ``Disk``, which any number of stores have open. A commit is prepared
-write by write, and takes effect at once in the end; ``point`` is called before it and before each write, and may raise
-there.
+What is durable is in a ``Disk``, which outlives the process and which any number of stores may have open. A commit is
+prepared write by write, and takes effect at once in the end; ``point`` is called before the commit and before each
+write, and may raise.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ _NOBODYS = Confirmed(bytes(32), None, b"")
 
 @dataclass
 class Disk:
-    """What is durable. Nothing here keeps two sessions from having one Client ID: that is for invariants to see."""
+    """What is durable. Nothing here prevents two sessions with one Client ID: the invariants must see that."""
 
     sessions: tuple[Session, ...] = ()
     restrictions: dict[bytes, Restriction] = field(default_factory=lambda: {NOBODY: Restriction()})

@@ -58,7 +58,7 @@ def flood(scene: Scene) -> None:
 
 
 def crash(scene: Scene) -> None:
-    """Let the next process of a server end that comes to a certain point."""
+    """Let a server's next process that comes to a certain point end there."""
     host = _one(scene)
     host.condition.crash_at = scene.world.random.choice(POINTS)
 
@@ -104,7 +104,7 @@ def reload(scene: Scene) -> None:
 
 
 def revoke(scene: Scene) -> None:
-    """Revoke a device at all servers, or nothing."""
+    """Revoke a device at all servers, or do nothing."""
     if scene.world.chance(0.5):
         device = scene.world.random.choice(scene.boards).device
         for host in scene.hosts:
@@ -136,7 +136,7 @@ DRAWN: tuple[Mishap, ...] = (
     revoke,
     prune,
 )
-"""``Trouble.mishaps`` of these happen; what stands here twice is drawn twice as often."""
+"""``Trouble.mishaps`` of these happen. A mishap that stands here twice is drawn twice as often."""
 
 COUNTED: tuple[tuple[Callable[[Trouble], int], Mishap], ...] = (
     (lambda trouble: trouble.restarts, register_anew),

@@ -7,7 +7,7 @@ from dpe_tools.simulation.invariants import names as it
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """In the source of the function ``where`` (module:name), ``before``, which is there once, becomes ``after``."""
+    """In the source of the function ``where`` (module:name), ``before``, which occurs once, becomes ``after``."""
 
     where: str
     before: str
@@ -16,7 +16,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A fault, and the invariants of which one must catch it."""
+    """A fault; one of the invariants in ``caught_by`` must catch it."""
 
     name: str
     caught_by: tuple[str, ...]

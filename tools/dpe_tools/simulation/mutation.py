@@ -40,7 +40,7 @@ class Finding:
 
 @contextmanager
 def planted(mutant: Mutant) -> Iterator[None]:
-    """Have the product changed by a mutant; StaleMutantError when its place is not found."""
+    """Change the product as a mutant says; StaleMutantError if its place is not found."""
     with ExitStack() as undo:
         for change in mutant.changes:
             function = _function(change.where)
@@ -75,7 +75,7 @@ def _changed(function: FunctionType, change: Change) -> CodeType:
 
 
 def hunt(mutant: Mutant, seeds: range) -> Finding:
-    """Run seeds until one of the mutant's invariants catches it. Others may fail as well; they do not count."""
+    """Run seeds until one of the mutant's invariants catches it. Failures of other invariants do not count."""
     others = set()
     try:
         with planted(mutant):

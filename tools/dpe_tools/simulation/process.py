@@ -1,7 +1,7 @@
-"""One process of a simulated server: the real socket's users from the lane and aiocoap to the registrar and the store.
+"""One process of a simulated server: the real code from the lane and aiocoap to the registrar and the store.
 
-Only the socket, the event loop and the disk are the simulation's. Before each callback, each datagram that is sent and
-each step of a commit the process may end: that is a ``point``.
+Only the socket, the event loop and the disk are the simulation's. The process may end before each callback, each
+datagram that is sent and each step of a commit: each of these is a ``point``.
 """
 
 import copy
@@ -23,13 +23,13 @@ from dpe_tools.simulation.witness import Witness
 
 RETRY_AFTER = 30
 NOBODYS = 4
-"""The server's own number would take a third of the time of a simulation: there, they hide how long an answer takes."""
+"""Fewer than in a real server, where they hide how long an answer takes: so many would take a third of a simulation."""
 
 
 class Process:
     """A worker on ``machine``, from its start to its end. ``name`` is what events call it.
 
-    ``crash`` is told when it ends at a point, and at which.
+    ``crash`` is told when the process ends at a point, and at which.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Process:
         return not self.loop.dead
 
     def point(self, what: str) -> None:
-        """Go on; or Killed, when the process ends here: at an "await", a "send", a "write", or around a commit."""
+        """Go on, or raise Killed if the process ends here: at an "await", a "send", a "write", or around a commit."""
         if self.loop.dead:
             raise Killed
         machine = self.machine
@@ -99,10 +99,10 @@ class Process:
         if self.is_alive:
             self.loop.kill()
             self._socket.woken = lambda: None
-            self.machine.world.after(0, self.bury)  # not now: it may be in the midst of a commit
+            self.machine.world.after(0, self.bury)  # not now: it may be in the middle of a commit
 
     def bury(self) -> None:
-        """Let go of what a process leaves that has ended."""
+        """Let go of what a dead process leaves."""
         if not self._buried:
             self._buried = True
             self.loop.bury()

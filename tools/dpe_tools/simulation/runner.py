@@ -19,12 +19,12 @@ from dpe_tools.simulation.world import Violation
 CHUNK = 50
 """The most seeds that a process gets at once."""
 LOOK_EVERY = 0.5
-"""Seconds."""
+"""The most seconds between two calls of ``watch``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A seed that failed: ``invariant`` is what did not hold, or the type of an error that is a defect."""
+    """A seed that failed: ``invariant`` is what did not hold, or the type of an error in the simulation itself."""
 
     seed: int
     invariant: str
@@ -70,7 +70,7 @@ def run_one(seed: int, trace: Callable[[str], None] | None = None) -> Result:
 def run_some(seeds: Sequence[int]) -> Result:
     """Run some seeds, one after the other."""
     result = Result()
-    gc.disable()  # it takes a sixth of the time, for the few megabytes that come together until the end
+    gc.disable()  # it takes a sixth of the time, and would free only a few megabytes
     for seed in seeds:
         result.add(run_one(seed))
     gc.enable()
@@ -79,7 +79,7 @@ def run_some(seeds: Sequence[int]) -> Result:
 
 
 def run(seeds: range, jobs: int, watch: Callable[[Result], None] = lambda _: None) -> Result:
-    """Run seeds in ``jobs`` processes. ``watch`` is called now and then with what has become of them so far.
+    """Run seeds in ``jobs`` processes. ``watch`` is called now and then with the result so far.
 
     Ctrl-C ends it early, and the result says so.
     """
@@ -107,11 +107,11 @@ def run(seeds: range, jobs: int, watch: Callable[[Result], None] = lambda _: Non
 
 @contextmanager
 def workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
-    """Give a function that has another called in one of ``jobs`` processes. They leave Ctrl-C to this one."""
+    """Give a function that calls another one in one of ``jobs`` processes. They leave Ctrl-C to this process."""
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start)
 
     def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the process that may be started
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by a process that this may start
         try:
             return pool.submit(function, *arguments)
         finally:
@@ -131,4 +131,4 @@ def workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
 
 def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which then gives out no more seeds
-    gc.freeze()  # what is there now stays: the collector need not look at it again
+    gc.freeze()  # what is there now stays: the collector need not visit it again

@@ -18,7 +18,7 @@ from dpe_tools.simulation.world import World
 REALM = "simulated"
 HOME: Address = ("home.example", 5683)
 AWAY: Address = ("second.example", 5684)
-"""Where boards are redirected to whose firmware is "moved"."""
+"""Where boards with the firmware "moved" are redirected."""
 
 
 class Scene:
@@ -48,7 +48,7 @@ class Scene:
         return next(host for host in self.hosts if host.address == address)
 
     def close(self) -> None:
-        """Let go of everything, in the end."""
+        """Close all servers."""
         for host in (*self.hosts, *self.impostors):
             host.close()
 

@@ -1,7 +1,7 @@
 """Boards and servers in trouble that a seed repeats, and what must hold whatever happens to them.
 
-While it lasts, the invariants are looked at after each step. In the end, when the trouble is over, every board
-registers, and its server holds that session for it, and no server more than one.
+While the trouble lasts, the invariants are checked after each step. When it is over, every board registers, its server
+holds that session for it, and no server holds more than one.
 """
 
 import logging
@@ -29,13 +29,13 @@ from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import HOUR, MINUTE, World
 
 PATIENCE = 8 * HOUR
-"""In which every board registers once the trouble is over."""
+"""Milliseconds in which every board must register once the trouble is over."""
 EXPECTED = ("store not writable", "store writable again")
 """What a server logs that is not a defect."""
 
 
 class Simulation:
-    """One run. ``trace`` is told what happens; ``trouble`` is what goes wrong, if not what the seed draws."""
+    """One run. ``trace`` is told what happens; ``trouble`` is what goes wrong, by default what the seed draws."""
 
     def __init__(self, seed: int, trace: Callable[[str], None] | None = None, trouble: Trouble | None = None) -> None:
         self._seed = seed
@@ -49,7 +49,7 @@ class Simulation:
 
     @property
     def counts(self) -> Counter[str]:
-        """What happened how often."""
+        """How often each thing happened."""
         return self._world.counts
 
     def run(self) -> None:
@@ -83,7 +83,7 @@ class Simulation:
             world.endpoints[host.address] = host.receive
 
     def _settle(self) -> None:
-        """Let every board register; an application asks again where the client has come to an end."""
+        """Let every board register. Where the client has given up, its application asks again."""
         world, boards = self._world, self._scene.boards
         deadline = world.now + PATIENCE
         while world.now < deadline and not self._all_registered():

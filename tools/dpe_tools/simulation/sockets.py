@@ -1,4 +1,4 @@
-"""The simulated sockets of a server's processes, and how a process has its own open."""
+"""The simulated sockets of a server's processes, and how a process uses its own."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class Socket:
 class SocketLink:
     """A ``Link`` of the server, over a simulated socket.
 
-    ``wake`` calls what it is given a little later, ``send`` sends a datagram; ``read`` is told of each that is read.
+    ``wake`` calls a function a little later; ``send`` sends a datagram; ``read`` is told of each datagram that is read.
     """
 
     def __init__(

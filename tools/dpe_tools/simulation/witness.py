@@ -25,7 +25,7 @@ _OPEN = (State.PENDING, State.COMMITTING)
 
 
 class Witness:
-    """A ``Handler`` for the batcher, in the process of this name.
+    """A ``Handler`` for the batcher, in the process called ``process``.
 
     ``wall`` gives Unix time; ``store_answers`` says whether the store can be read.
     """
@@ -96,10 +96,10 @@ class Witness:
         self._registrar.abandon(batch)
 
     def _began(self, request: bytes, now: float) -> None:
-        """Tell of a transaction that is new."""
+        """Tell of a new transaction."""
         transactions = self._transactions
         found = transactions.of_request(sha256(request).digest())
-        if found is None:  # it had to go within its own batch
+        if found is None:  # it was evicted within its own batch
             return
         of_device = sum(one.state != State.COMMITTING for one in transactions.of_device(found.device))
         client_id, prk3, rivals = None, b"", list[bytes]()

@@ -23,7 +23,7 @@ SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 """In milliseconds."""
 
 
-class Violation(Exception):  # it is what it says
+class Violation(Exception):  # a verdict, not an error of the program
     """An invariant does not hold: ``invariant`` is its name, ``what`` says more."""
 
     def __init__(self, invariant: str, what: str) -> None:
@@ -41,9 +41,9 @@ class World:
         self.endpoints: dict[Address, Receive] = {}
         self.overheard: deque[tuple[Address, Address, bytes]] = deque(maxlen=OVERHEARD)
         self.on_sent: list[Callable[[Address, Address, bytes], bool]] = []
-        """Called with each datagram on its way; whoever returns True keeps it."""
+        """Called with each datagram on its way; one that returns True withholds it."""
         self.counts: Counter[str] = Counter()
-        """What happened how often."""
+        """How often each thing happened."""
         self._violation: Violation | None = None
         self._link = FaultyLink(faults, f"link {seed}")
         self._actions: list[tuple[int, int, Callable[[], object]]] = []
@@ -60,7 +60,7 @@ class World:
         return self.random.randbytes(size)
 
     def note(self, text: str) -> None:
-        """Tell who asked for a trace what happens."""
+        """Write a line to the trace, if there is one."""
         if self._trace is not None:
             self._trace(f"{self.now / 1000:10.3f} s  {text}")
 
@@ -84,7 +84,7 @@ class World:
         heapq.heappush(self._actions, (self.now + delay if delay > 0 else self.now, next(self._count), action))
 
     def run(self, until: int, done: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until it is ``until``, or ``done`` says so; Violation."""
+        """Let time pass until ``until`` (ms), or until ``done`` says so. Raises Violation."""
         actions = self._actions
         while actions and actions[0][0] <= until and not done():
             self.now, _, action = heapq.heappop(actions)

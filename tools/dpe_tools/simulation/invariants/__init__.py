@@ -1,7 +1,7 @@
-"""What must hold whatever happens, looked at after each step of either side; one module for each subject.
+"""What must hold whatever happens, checked after each step of either side; one module for each subject.
 
 The truth is what the boards have sent (``made``) and what is durable (``durable``). What a server believes, answers or
-stores is held against the two by ``origin`` (who has made it), ``messages`` (tokens and nonces), ``transactions``
+stores is compared with the truth by ``origin`` (who has made it), ``messages`` (tokens and nonces), ``transactions``
 (RESPONSE), ``replies`` (CONFIRM), ``order`` (which registration is newer) and ``sessions`` (rows, and REGISTERED);
 ``client``, ``message_layer`` and ``liveness`` need no more than the events. An invariant only listens, and notes with
 ``World.fail`` what does not hold.
@@ -24,7 +24,7 @@ from dpe_tools.simulation.world import World
 
 def watch(world: World, at_rest: AtRest) -> None:
     """Have all invariants listen to a world. ``at_rest`` opens the keys in the rows."""
-    messages, durable = Messages(world), Durable(world)  # first: the others look at the truth as an event has left it
+    messages, durable = Messages(world), Durable(world)  # first, so that the others see the truth after an event
     Origin(world, messages, durable)
     TokensAndNonces(world, messages)
     Transactions(world, messages, durable)

@@ -1,4 +1,4 @@
-"""What is durable, and has been: the rows of each server, read from its store whenever they may have changed."""
+"""What is durable, and what has been: the rows of each server, read from its store whenever they may have changed."""
 
 from collections import defaultdict
 
@@ -8,7 +8,7 @@ from dpe_tools.simulation.world import World
 
 
 class Durable:
-    """The stores of all servers, by the server's name. It looks at an event before any invariant does."""
+    """The stores of all servers, by the server's name. It sees an event before any invariant does."""
 
     def __init__(self, world: World) -> None:
         self.servers: dict[Address, str] = {}
@@ -17,7 +17,7 @@ class Durable:
         """By process."""
         self.rows: dict[str, tuple[Session, ...]] = {}
         self.new: list[Session] = []
-        """The rows that have come with the last ``Stored``."""
+        """The rows that the last ``Stored`` has added."""
         self.ever: dict[bytes, Session] = {}
         """Every row that there has been at any server, by the SHA-256 of its SUCCESS."""
         self.of_device: defaultdict[bytes, list[Session]] = defaultdict(list)

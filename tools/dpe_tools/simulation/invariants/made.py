@@ -1,4 +1,4 @@
-"""Who has made what: the truth against which all is held that a server believes, answers or makes durable."""
+"""Who has made what: the truth with which all that a server believes, answers or stores is compared."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +14,7 @@ class Made:
     device: bytes
     payload: bytes
     status: int = 0
-    """Of a SUCCESS, and so the rest."""
+    """This and all below: of a SUCCESS only."""
     prk3: bytes = b""
     th3: bytes = b""
     client_id: bytes = b""
@@ -23,7 +23,7 @@ class Made:
 
 
 class Messages:
-    """All messages that devices have made. It looks at an event before any invariant does."""
+    """All messages that devices have made. It sees an event before any invariant does."""
 
     def __init__(self, world: World) -> None:
         self.devices: dict[bytes, DeviceKnown] = {}
@@ -55,7 +55,8 @@ class Messages:
         success = event.success
         if success not in self.successes:
             status = success[13] if success[13] < 24 else success[14]  # a4 00 03 03 47 client-id 04 status
-            # Not always the last REQUEST: after a power cut a stored session goes on, from before another attempt.
+            # Not always the last REQUEST: after a power cut a client may go on with a session that it stored before
+            # later attempts.
             request = self._offered.get(event.prk3, b"")
             made = Made(event.device, success, status, event.prk3, event.th3, success[5:12], request)
             self.successes[success] = self.by_hash[sha256(success).digest()] = made

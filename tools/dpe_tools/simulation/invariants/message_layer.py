@@ -1,4 +1,4 @@
-"""The message layer of the server, where it is aiocoap's alone: a duplicate is answered as the first was."""
+"""The server's message layer without the lane, which is aiocoap's: a duplicate is answered as the first was."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class MessageLayer:
         if known is None:
             self._exchanges[name] = _Exchange(event.datagram, self._world.now)
         elif known.request != event.datagram:
-            known.request = b""  # a message ID used twice, or damage: which of them is acknowledged is not to be seen
+            known.request = b""  # a message ID used twice, or damage: nobody can see which is acknowledged
 
     def _sent(self, event: DatagramSent) -> None:
         datagram = event.datagram

@@ -1,4 +1,4 @@
-"""Each message on its own: its security token is that of the protocol, and its nonce is no other message's."""
+"""Each message on its own: its security token is what the protocol says, and no other message has its nonce."""
 
 from dpe_coap.numbers import MessageType
 from dpe_tools.simulation.events import RequestSent, ResponseGiven, SuccessAnswered, SuccessSent
@@ -8,7 +8,7 @@ from dpe_tools.simulation.invariants.names import NONCES_DIFFER, TOKENS
 from dpe_tools.simulation.world import World
 
 _SUITE_X25519 = b"\x06\x58\x20"
-"""What a RESPONSE with an ephemeral key has in it; its security token only the two sides can compute."""
+"""Found in a RESPONSE with an ephemeral key: only the two sides can compute its security token."""
 
 
 class TokensAndNonces:
@@ -18,7 +18,7 @@ class TokensAndNonces:
         self._fail = world.fail
         self._messages = messages
         self._nonces: dict[tuple[bytes, bytes], bytes] = {}
-        """The message of each nonce, by whom it is of: a device, or a server (nothing)."""
+        """The message with each nonce, by its sender (a device, or empty for a server) and the nonce."""
         self._successes: set[bytes] = set()
         world.on(RequestSent, self._request)
         world.on(SuccessSent, self._success)
@@ -50,7 +50,7 @@ class TokensAndNonces:
             self._fail(TOKENS, "CONFIRM")
 
     def _is_new(self, owner: bytes, payload: bytes) -> bool:
-        """Say whether a message with a nonce has not been seen; its nonce must not have been either."""
+        """Say whether a message has not been seen; then its nonce must not have been seen either."""
         nonce = owner, payload[-32:-16]
         before = self._nonces.get(nonce)
         if before is None:

@@ -14,7 +14,7 @@ from dpe_tools.simulation.world import World
 
 
 class Order:
-    """Looks at each row that replaces another, and at each device that is told that it is superseded."""
+    """Looks at each row that replaces another, and at each device that is told it is superseded."""
 
     def __init__(self, world: World, messages: Messages, durable: Durable) -> None:
         self._fail = world.fail

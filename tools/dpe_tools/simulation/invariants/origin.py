@@ -1,4 +1,4 @@
-"""No input without a valid key changes durable state: all that a server takes, a device has made, byte for byte."""
+"""No input without a valid key changes durable state: a device has made all that a server takes, byte for byte."""
 
 from dpe_coap.client_ids import client_id_of
 from dpe_coap.numbers import Status

@@ -12,7 +12,7 @@ from dpe_tools.simulation.world import World
 
 
 class Replies:
-    """Looks at what a SUCCESS is answered."""
+    """Looks at the answer to each SUCCESS."""
 
     def __init__(self, world: World, messages: Messages, durable: Durable) -> None:
         self._fail = world.fail

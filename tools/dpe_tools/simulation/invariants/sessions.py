@@ -59,7 +59,7 @@ class Sessions:
         self._registered.pop(event.board, None)
 
     def _row(self, board: str, device: bytes, session: Registered) -> Session | None:
-        """Return the row of a board that is REGISTERED; None if it is over, or the device revoked, and rightly gone."""
+        """Return the row of a REGISTERED board; None if it is rightly gone: over, or its device revoked."""
         durable = self._durable
         server = durable.servers[session.server]
         rows = [row for row in durable.rows[server] if row.device == device]

@@ -1,7 +1,7 @@
 """The security tokens of the four messages, written down once more from docs/protocol.md: for the invariants alone.
 
-The server has them from ``dpe_coap.keys`` and the client from ``dpe_device.messages``. A fault in both would be in
-neither's tests of the other.
+The server has them from ``dpe_coap.keys`` and the client from ``dpe_device.messages``. A fault that both share would
+not show when each is tested against the other.
 """
 
 from functools import lru_cache
@@ -35,7 +35,7 @@ def request_is_valid(device_key: bytes, realm: str, request: bytes) -> bool:
 
 
 def response_is_valid(device_key: bytes, request: bytes, response: bytes, dh: bytes = b"") -> bool:
-    """Say whether the MAC of a RESPONSE is right; ``dh`` as in the document."""
+    """Say whether the MAC of a RESPONSE is right; ``dh`` is as in docs/protocol.md."""
     nonce = response[-SIZE_MAC - SIZE_NONCE : -SIZE_MAC]
     prk2 = _hmac(device_key, b"DPE-1/1 prk2", sha256(request).digest(), nonce, dh)
     return _is_mac(_expand(prk2, b"m2"), b"", response)
@@ -47,11 +47,11 @@ def success_is_valid(prk3: bytes, success: bytes) -> bool:
 
 
 def confirm_is_valid(prk3: bytes, th3: bytes, confirm: bytes) -> bool:
-    """Say whether the MAC of a CONFIRM is right, which covers TH3."""
+    """Say whether the MAC of a CONFIRM, which covers TH3, is right."""
     return _is_mac(_expand(prk3, b"m4"), th3, confirm)
 
 
 def th3(request: bytes, response: bytes, success: bytes) -> bytes:
-    """Return TH3, over all that was said up to SUCCESS."""
+    """Return TH3, the hash of all messages up to SUCCESS."""
     th2 = sha256(sha256(request).digest() + response).digest()
     return sha256(th2 + success).digest()

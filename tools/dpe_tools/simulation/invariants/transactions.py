@@ -1,6 +1,6 @@
 """The transactions of each process: the same REQUEST gets the same RESPONSE while its transaction lives, and no longer.
 
-They are bounded; a revoked device begins none; and no Client ID is offered that is another device's.
+They are bounded; a revoked device begins none; and no Client ID is offered that belongs to another device.
 """
 
 from collections import defaultdict
@@ -35,7 +35,7 @@ class _Memory:
     """The most transactions that it keeps."""
     answered: dict[bytes, _Answered] = field(default_factory=dict)
     of_device: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
-    """How many transactions have begun, by device, and of all."""
+    """How many transactions have begun, by device; and, next, of all."""
     of_all: int = 0
     offered: dict[tuple[bytes, int], float] = field(default_factory=dict)
     """When a Client ID was offered to a device."""
@@ -97,7 +97,7 @@ class Transactions:
         holders = {row.device for row in rows if row.client_id == event.client_id}
         if holders - {event.device}:
             self._fail(CLIENT_IDS_DIFFER, "one is offered that another device has")
-        # What a device has by another worker it may be offered again, whatever this worker has offered to whom.
+        # A device may be offered again what it has from another worker, whatever this worker has offered to others.
         if not holders and event.rivals:
             self._fail(CLIENT_IDS_DIFFER, "one is offered to two")
 
@@ -108,7 +108,7 @@ class Transactions:
             self._fail(LIFE_ENDS, "a SUCCESS was taken")
 
     def _settled(self, event: SessionSettled) -> None:
-        """Forget a transaction that ends with a commit which did not take it."""
+        """Forget a transaction whose commit has refused it."""
         made = self._messages.by_hash.get(event.session.success_hash)
         if made is not None and event.outcome in (Outcome.CLIENT_ID_TAKEN, Outcome.REVOKED):
             self._memories[event.process].answered.pop(made.request, None)
