@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -126,23 +126,22 @@ def test_threads_may_commit_and_prune_at_once(store: SqliteStore, make: Make, no
 
 
 def test_writers_on_one_file_wait_for_each_other(make: Make, now: int, path: Path) -> None:
-    stores = [SqliteStore(path) for _ in range(4)]
     outcomes: list[Outcome] = []
 
     def write(store: SqliteStore) -> None:
         for _ in range(25):
-            outcomes.extend(store.commit([make(), make()]))
-            outcomes.extend(store.commit([Revoke(make().device, now)]))
+            outcomes.extend(store.commit([make(), make()], patience=math.inf))  # the machine may be slow
+            outcomes.extend(store.commit([Revoke(make().device, now)], patience=math.inf))
 
-    threads = [threading.Thread(target=write, args=(store,)) for store in stores]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert outcomes == [Outcome.COMMITTED] * 300
-    assert stores[0].stats(now) == Stats(live=200, ended=0, revoked=100)
-    for store in stores:
-        store.close()
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(SqliteStore(path))) for _ in range(4)]
+        threads = [threading.Thread(target=write, args=(store,)) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert outcomes == [Outcome.COMMITTED] * 300
+        assert stores[0].stats(now) == Stats(live=200, ended=0, revoked=100)
 
 
 class Clock:
