@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpe_coap.errors import LocalError
-from dpe_coap.imei import Imei, luhn
+from dpe_coap.imei import TAC_DIGITS, Imei, luhn
 
 DIGITS = "49015420323751"  # with check digit 8: the example that everybody uses
 
@@ -19,6 +19,7 @@ def test_forms_of_one_imei(text: str) -> None:
     assert imei.digits == DIGITS
     assert imei.packed == bytes.fromhex(DIGITS)
     assert imei.tac == DIGITS[:8]
+    assert len(imei.tac) == TAC_DIGITS
 
 
 COUNT = "give 14, 15 or 16 digits"

@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import count
 from os import urandom
 from random import Random
 
@@ -121,6 +122,38 @@ def test_it_goes_on_while_windows_have_something() -> None:
     store = Barren(fertile=1)
     assert len(draw(store, first, first + 2**50, 2)) == 1
     assert 1 + 64 <= store.windows < 1 + 64 + WINDOWS_AT_ONCE, "64 in a row without"
+
+
+@pytest.mark.parametrize(("fertile", "windows"), [(0, 71), (7, 71), (8, 79)])
+def test_64_windows_in_a_row_without_a_free_one_are_the_end(fertile: int, windows: int) -> None:
+    """They are read 1, 2, 4, and then 8 at a time: when 71 are read, of which 7 had something, 64 had nothing."""
+    numbers = count(1)
+
+    def random(size: int) -> bytes:
+        return b"".join(next(numbers).to_bytes(16, "big") for _ in range(size // 16))
+
+    store = Barren(fertile)
+    assert len(draw(store, 0, 2**50, fertile + 1, random=random)) == fertile
+    assert store.windows == windows
+
+
+def test_a_range_wider_than_a_window_is_probed_first() -> None:
+    narrow, wide, widest = Questions(), Questions(), Questions()
+    Drawing(0, WINDOW - 1, urandom).ask(3, narrow)
+    assert (narrow.holders, narrow.in_use) == (set(), {(0, WINDOW - 1)})
+    Drawing(0, WINDOW, urandom).ask(3, wide)
+    assert wide.holders <= set(range(WINDOW + 1))
+    assert wide.in_use == set()
+    Drawing(0, 2**56 - 1, urandom).ask(3, widest)
+    assert len(widest.holders) == 4 * 3, "four for each"
+
+
+def test_a_range_is_exhausted_only_when_there_are_too_few() -> None:
+    for wanted, exhausted in ((9, False), (10, False), (11, True)):
+        drawing, questions = Drawing(0, 9, urandom), Questions()
+        drawing.ask(wanted, questions)
+        assert len(drawing.take(wanted, Taken().look(questions), free)) == min(wanted, 10)
+        assert drawing.exhausted is exhausted
 
 
 def test_reserved_client_ids_are_not_given() -> None:
