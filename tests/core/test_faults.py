@@ -38,6 +38,9 @@ WITH = "is there exactly when the status is"
         (f"a50002 02820100 0347{'00' * 7} 0402 175820{ZEROS}", f"Client ID {WITH} 0", 8, 3),
         (f"a40002 02820100 0400 175820{ZEROS}", f"Client ID {WITH} 0", 44, 3),
         (f"a40002 02820100 0406 175820{ZEROS}", f"server URI {WITH} 6", 44, 8),
+        # nothing goes with the status
+        (f"a50002 02820100 0400 086178 175820{ZEROS}", f"Client ID {WITH} 0", 47, 3),
+        (f"a60002 02820100 0347{'00' * 7} 0406 0551{'00' * 17} 175820{ZEROS}", f"Client ID {WITH} 0", 8, 3),
         ("a20002 028101", "version is not two numbers of 0 to 255", 6, 2),
         ("a20002 0280", "version is not two numbers of 0 to 255", 5, 2),
         ("a20002 0283010000", "version is not two numbers of 0 to 255", 7, 2),

@@ -41,6 +41,19 @@ def test_sizes_whose_heads_differ_in_length_are_refused() -> None:
         shape(7, 32)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"status": 0, "client_id": bytes(7), "sealed_handle": bytes(17)}, {"status": 6, "server_uri": "x"}, {"status": 2}],
+    ids=str,
+)
+def test_a_response_whose_fields_go_with_its_status_is_read_the_fast_way(fields: dict[str, Any]) -> None:
+    payload = messages.encode(Response(version=Version(1, 0), security_token=bytes(32), **fields))
+    values = messages._SHAPES[payload[1:3]].values(payload)
+    assert values is not None
+    assert values[0] == Version(1, 0)
+    assert set(fields.values()) < set(values)
+
+
 def test_a_response_takes_keywords_alone() -> None:
     """Eight values in a row, most of them bytes or None, nobody can read."""
     with pytest.raises(TypeError, match="positional"):
