@@ -100,7 +100,10 @@ def test_it_gives_up_after_some_probes_and_64_windows() -> None:
 
 
 class Barren(Taken):
-    """Where no probe finds anything, and in ``fertile`` of the windows that are read first one Client ID each."""
+    """Where no probe finds anything, and in ``fertile`` of the windows that are read first one Client ID each.
+
+    Of the windows of one look, the lowest are read first.
+    """
 
     def __init__(self, fertile: int) -> None:
         super().__init__()
@@ -108,7 +111,7 @@ class Barren(Taken):
 
     def look(self, questions: Questions) -> Facts:
         facts = Facts(holders=dict.fromkeys(questions.holders, b"somebody"))
-        for first, last in questions.in_use:
+        for first, last in sorted(questions.in_use):
             self.windows += 1
             facts.in_use[first, last] = set(range(first + (self.windows <= self.fertile), last + 1))
         return facts
