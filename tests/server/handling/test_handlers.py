@@ -15,7 +15,7 @@ from dpe_coap.client_ids import client_id_of
 from dpe_coap.numbers import Status
 from dpe_server.coap.lane import Entrance, Lane
 from dpe_server.handling.batching import Batcher
-from dpe_server.handling.handler import MOST_LOOKS, Batch, Completed, Part, decide
+from dpe_server.handling.handler import MOST_LOOKS, Batch, Completed, Part, decide, handle
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.registration.recognition import KINDS
@@ -292,6 +292,8 @@ def test_a_handler_that_asks_without_end_is_a_defect(server: Server) -> None:
     (error,) = decide([Part(endless, endless.read([], 0.0))], lambda _: Facts(), 0.0, 0.0).values()
     assert "without end" in str(error)
     assert len(endless.told) == MOST_LOOKS
+    with pytest.raises(RuntimeError, match="without end"):
+        handle(endless, server.store, [], 0.0, 0.0)
 
 
 def test_a_defect_of_one_is_told_without_its_payload(server: Server) -> None:
