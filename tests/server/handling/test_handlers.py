@@ -1,7 +1,7 @@
 """A second handler beside registrations: they share the lane, a look at the store and a commit, not their messages."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -97,8 +97,10 @@ class Counted:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path / "dpe.sqlite")
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "dpe.sqlite")
+    yield server
+    server.store.close()
 
 
 def lost(client_id: bytes | None) -> bytes:
@@ -124,7 +126,6 @@ def run(server: Server, test: Together) -> list[AuditRecord]:
             await batcher.close()
 
     asyncio.run(main())
-    server.store.close()
     return records
 
 
