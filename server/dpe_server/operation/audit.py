@@ -5,13 +5,9 @@ lock that another process holds on it, ever stops the service. What anybody can 
 lines a second, and counted above that, so that a flood cannot fill the disk.
 """
 
-import fcntl
-import os
 import threading
 from collections.abc import Sequence
 from contextvars import copy_context
-from datetime import UTC, datetime
-from io import FileIO
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +16,7 @@ import structlog
 
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.records import AuditRecord
+from dpe_server.operation.audit_file import AuditFile, Limits, time_text
 
 UNPROVED_PER_SECOND = 10
 """The most lines a second about senders that have proved no key."""
@@ -31,31 +28,40 @@ PATIENCE = 2.0
 """Seconds that ``AuditLog.close`` waits for the last lines."""
 
 _log = structlog.get_logger(__name__)
+_QUIET = structlog.wrap_logger(structlog.ReturnLogger())
 
 
 class _Batch(NamedTuple):
     records: Sequence[AuditRecord]
-    now: float
     wall: float
+    suppressed: int
+    """How many records before these get no line; the line before theirs says so, if it is not 0."""
 
 
 class AuditLog:
     """Appends to the file at ``path`` (mode 0600), which it opens with the first line. To be closed in the end.
 
-    All calls come from one thread, and only ``close`` waits.
+    All calls come from one thread, and only ``close`` waits. A record that gets no line is counted, whatever the
+    reason: a later line has the count. With ``quiet``, nothing is told to the operational log.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._lines = _Lines()
-        self._file = _File(path)
+    def __init__(self, path: Path, limits: Limits | None = None, *, quiet: bool = False) -> None:
+        self._log = _QUIET if quiet else _log
+        self._file = AuditFile(path, limits or Limits(), self._log)
         self._gathered = threading.Condition()  # guards what follows
         self._waiting: list[_Batch | None] = []
         """None: go on in a new file."""
         self._records = 0
         """Records not written yet: those that wait, and those that the thread has taken."""
-        self._dropped = 0
+        self._suppressed = 0
+        """How many records got no line and are not reported yet."""
+        self._second = float("-inf")
+        self._unproved = 0
+        """Records of unproved senders since ``_second``."""
         self._closing = threading.Event()
         self._closed_at = 0.0
+        self._fault = ""
+        """Why the last lines were not written."""
         # A daemon and not an executor: Python's exit waits for the threads of an executor, however long they take.
         run = copy_context().run  # so that its log lines name the worker
         self._thread = threading.Thread(target=run, args=(self._run,), name="dpe-audit", daemon=True)
@@ -68,14 +74,23 @@ class AuditLog:
         before.
         """
         with self._gathered:
-            room = WAITING - self._records
-            if len(records) > room:
-                self._dropped += len(records) - room
-                records = records[:room]
-            if records or (self._lines.suppressed and not self._waiting):
-                self._records += len(records)
-                self._waiting.append(_Batch(records, now, wall))
+            reported = 0
+            if now - self._second >= 1:
+                self._second, self._unproved = now, 0
+                if not self._waiting or (records and self._records < WAITING):
+                    reported, self._suppressed = self._suppressed, 0
+            kept = [record for record in records if not record.unproved or self._may_come()]
+            del kept[max(0, WAITING - self._records) :]
+            self._suppressed += len(records) - len(kept)
+            if kept or reported:
+                self._records += len(kept)
+                self._waiting.append(_Batch(kept, wall, reported))
                 self._gathered.notify()
+
+    def _may_come(self) -> bool:
+        """Take a record of an unproved sender into account; return whether it gets a line."""
+        self._unproved += 1
+        return self._unproved <= UNPROVED_PER_SECOND
 
     def reopen(self) -> None:
         """Go on in a new file, after what was given before, if the old one was moved away (logrotate)."""
@@ -83,11 +98,11 @@ class AuditLog:
             self._waiting.append(None)
             self._gathered.notify()
 
-    def close(self, wall: float) -> None:
+    def close(self, wall: float) -> str:
         """Have all that waits written, then the count of what is still suppressed, and close the file.
 
         It takes at most PATIENCE: a lock that is held for ever, or a disk that hangs, does not keep the server from
-        ending. A warning then says how many records are lost.
+        ending. A warning then says how many records are lost. Returns why the last lines were not written, or "".
         """
         with self._gathered:
             self._closed_at = wall
@@ -95,7 +110,9 @@ class AuditLog:
             self._gathered.notify()
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            _log.warning("audit log not finished", reason="its file is locked, or the disk hangs", lost=self._records)
+            self._fault = "its file is locked, or the disk hangs"
+            self._log.warning("audit log not finished", reason=self._fault, lost=self._records + self._suppressed)
+        return self._fault
 
     def _run(self) -> None:
         """Write what has gathered, again and again, until the log is closed."""
@@ -107,113 +124,44 @@ class AuditLog:
             closing = self._closing.wait(GATHERING)
             with self._gathered:
                 taken, self._waiting = self._waiting, []
-                dropped, self._dropped = self._dropped, 0
-            try:
-                self._drain(taken)
-                self._lines.suppressed += dropped
-                if closing:
-                    self._file.append(self._lines.count(self._closed_at))
+            batches: list[_Batch] = []
+            for batch in taken:
+                if batch is not None:
+                    batches.append(batch)
+                else:
+                    self._append(batches)
+                    batches = []
                     self._file.close()
-            except Exception as error:
-                log_defect("audit log failed", error)
+            self._append(batches)
             with self._gathered:
                 self._records -= sum(len(batch.records) for batch in taken if batch is not None)
+        if self._suppressed:
+            suppressed, self._suppressed = self._suppressed, 0
+            self._append([_Batch((), self._closed_at, suppressed)])
+        self._file.close()
+        if self._suppressed:
+            self._log.warning("audit log lacks records", count=self._suppressed)
 
-    def _drain(self, taken: Sequence[_Batch | None]) -> None:
+    def _append(self, batches: Sequence[_Batch]) -> None:
+        """Append the lines of some batches, and count the records that get none."""
         lines: list[bytes] = []
-        for batch in taken:
-            if batch is not None:
-                lines += self._lines.of(batch)
-            else:
-                self._file.append(lines)
-                self._file.close()
-                lines = []
-        self._file.append(lines)
-
-
-class _Lines:
-    """Records as lines, those of unproved senders limited."""
-
-    def __init__(self) -> None:
-        self.suppressed = 0
-        """How many records got no line and are not reported yet."""
-        self._second = float("-inf")
-        self._unproved = 0
-
-    def of(self, batch: _Batch) -> list[bytes]:
-        """Return the lines of a batch of records."""
-        lines: list[bytes] = []
-        if batch.now - self._second >= 1:
-            lines += self.count(batch.wall)
-            self._second, self._unproved = batch.now, 0
-        time = _time(batch.wall)
-        for record in batch.records:
-            if record.unproved:
-                self._unproved += 1
-                if self._unproved > UNPROVED_PER_SECOND:
-                    self.suppressed += 1
-                    continue
-            lines.append(_line(time, record.event, record.details))
-        return lines
-
-    def count(self, wall: float) -> list[bytes]:
-        """Return the line that reports how many records got none, if any did, and count from 0 again."""
-        suppressed, self.suppressed = self.suppressed, 0
-        return [_line(_time(wall), "suppressed", {"count": suppressed})] if suppressed else []
-
-
-class _File:
-    """The file at ``path``, shared with other processes. When it fails there is one warning, and the lines are lost."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: FileIO | None = None
-        self._fails = False
-
-    def append(self, lines: Sequence[bytes]) -> None:
-        """Append lines together, and open the file first if need be."""
-        if not lines:
-            return
-        try:
-            if self._file is None:
-                self._file = _open(self._path)
-            _append_whole(self._file, b"".join(lines))
-        except OSError as error:
-            self.close()
-            if not self._fails:
-                _log.warning("audit log not writable", reason=error.strerror or str(error))
-            self._fails = True
-        else:
-            if self._fails:
-                _log.info("audit log writable again")
-            self._fails = False
-
-    def close(self) -> None:
-        """Let go of the file; the next line opens what is at ``path`` then."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _open(path: Path) -> FileIO:
-    return FileIO(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
-
-
-def _append_whole(file: FileIO, lines: bytes) -> None:
-    """Append lines while no other process does. A last line that was cut off (disk full, power lost) is ended first."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        size = os.fstat(file.fileno()).st_size
-        if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
-            lines = b"\n" + lines
-        if file.write(lines) != len(lines):
-            raise OSError("no space for the whole line")
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _time(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+        missing = 0
+        for batch in batches:
+            time = time_text(batch.wall)
+            if batch.suppressed:
+                lines.append(_line(time, "suppressed", {"count": batch.suppressed}))
+            for record in batch.records:
+                try:
+                    lines.append(_line(time, record.event, record.details))
+                except Exception as error:
+                    log_defect("audit log failed", error)
+                    missing += 1
+        if lines:
+            self._fault = self._file.append(b"".join(lines))
+            if self._fault:
+                missing = sum(len(batch.records) + batch.suppressed for batch in batches)
+        with self._gathered:
+            self._suppressed += missing
 
 
 def _line(time: str, event: str, details: dict[str, str | int]) -> bytes:

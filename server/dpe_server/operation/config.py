@@ -32,6 +32,13 @@ retry_after = 60
 # Seconds that a session is kept in the store after its end, at least 300; until then its Client ID goes to no other
 # device.
 retention = 2592000
+
+# The most megabytes that the audit log takes, and in how many files. 0 megabytes: another program rotates it.
+audit_megabytes = 256
+audit_files = 4
+
+# Percent of the file system that the audit log leaves free: below that, it stops and counts.
+audit_least_free = 5
 """
 
 
@@ -59,6 +66,12 @@ class Config:
     """Seconds a device is told to wait when the server cannot register it now."""
     retention: int = 30 * 24 * 3600
     """Seconds that a session is kept after its end; the life of a transaction, if that is longer."""
+    audit_megabytes: int = 256
+    """MiB that the audit log takes at most, all its files together; 0: the server does not rotate it."""
+    audit_files: int = 4
+    """How many files the audit log has at most, the current one included."""
+    audit_least_free: int = 5
+    """Percent of its file system that the audit log leaves free."""
 
 
 def template(realm: str, uri: str) -> str:
@@ -102,10 +115,10 @@ def _listen_fault(value: object) -> str | None:
     return "an address is there twice" if len(set(value)) < len(value) else None
 
 
-def _seconds_fault(least: int) -> Any:
+def _number_fault(what: str, least: int, most: int) -> Any:
     def fault(value: object) -> str | None:
-        if type(value) is not int or not least <= value <= MAX_SECONDS:
-            return f"expected a whole number of seconds from {least} to {MAX_SECONDS}"
+        if type(value) is not int or not least <= value <= most:
+            return f"expected a whole number{what} from {least} to {most}"
         return None
 
     return fault
@@ -115,6 +128,9 @@ _CHECKS = {
     "realm": realm_fault,
     "uri": uri_fault,
     "listen": _listen_fault,
-    "retry_after": _seconds_fault(1),
-    "retention": _seconds_fault(0),
+    "retry_after": _number_fault(" of seconds", 1, MAX_SECONDS),
+    "retention": _number_fault(" of seconds", 0, MAX_SECONDS),
+    "audit_megabytes": _number_fault("", 0, 1_000_000),
+    "audit_files": _number_fault("", 2, 100),
+    "audit_least_free": _number_fault(" of percent", 0, 50),
 }

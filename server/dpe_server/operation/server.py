@@ -76,7 +76,7 @@ class Server:
         self._config = state_dir.config
         self._store = open_store(state_dir.store_url)
         stack.callback(self._store.close)
-        self._audit = AuditLog(state_dir.audit_path)
+        self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
         stack.callback(lambda: self._audit.close(time.time()))
         self._registrar = Registrar(
             realm=state_dir.config.realm,

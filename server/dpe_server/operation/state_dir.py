@@ -20,6 +20,7 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 from dpe_server.operation import config as config_file
 from dpe_server.operation import permissions
+from dpe_server.operation.audit_file import Limits
 from dpe_server.operation.config import Config
 from dpe_server.policy import DEFAULT_POLICY
 from dpe_server.store.opening import open_store
@@ -115,6 +116,12 @@ class StateDir:
     def audit_path(self) -> Path:
         """The audit log (JSON lines)."""
         return self.path / "audit.jsonl"
+
+    @property
+    def audit_limits(self) -> Limits:
+        """How much room the audit log may take."""
+        config = self.config
+        return Limits(config.audit_megabytes << 20, config.audit_files, config.audit_least_free)
 
     def rotate(self, kind: KeyKind) -> int:
         """Add the next generation of the master or the handle key, durably, and return its number (2 to 255).

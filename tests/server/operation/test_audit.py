@@ -1,5 +1,6 @@
 """The audit log: one line a decision, bounded for what anybody can cause, and never in the way of the service."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from dpe_server.handling.records import AuditRecord
 from dpe_server.operation import audit as audit_file
 from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.audit_file import Limits
 from tests.audit import first_lines, lines, locked, until
 
 ESTABLISHED = AuditRecord("established", {"client_id": "00112233445566", "rule": "all"})
@@ -206,7 +208,7 @@ def test_a_log_that_cannot_be_written_is_one_warning_and_no_error(path: Path) ->
         ("warning", "audit log not writable"),
         ("info", "audit log writable again"),
     ]
-    assert len(lines(path)) == 2
+    assert [line.get("count") for line in lines(path)] == [None, None, 3]
 
 
 def test_a_full_disk_is_one_warning_and_no_error() -> None:
@@ -214,7 +216,8 @@ def test_a_full_disk_is_one_warning_and_no_error() -> None:
         audit.write([ESTABLISHED], 0, WALL)
         settled(audit)
         audit.write([ESTABLISHED], 0, WALL)
-    assert [log["event"] for log in logs] == ["audit log not writable"]
+    assert [log["event"] for log in logs] == ["audit log not writable", "audit log lacks records"]
+    assert logs[1]["count"] == 2
     assert logs[0]["reason"] == "No space left on device"
 
 
@@ -224,7 +227,155 @@ def test_a_defect_is_logged_and_the_log_goes_on(path: Path) -> None:
         settled(audit)
         audit.write(numbered(1), 0, WALL)
     assert [(log["event"], log["error"]) for log in logs] == [("audit log failed", "TypeError")]
+    good, count = lines(path)
+    assert (good["number"], count["event"], count["count"]) == (1, "suppressed", 1)
+
+
+def test_a_record_that_has_no_line_does_not_take_others_with_it(path: Path) -> None:
+    bad = AuditRecord("response", {"rule": b"no text"})  # type: ignore[dict-item]
+    with capture_logs(), log_at(path) as audit, locked(path):
+        audit.write(numbered(1), 0, WALL)
+        audit.write([*numbered(2), bad, *numbered(3)], 0, WALL)
+    *good, count = lines(path)
+    assert [line["number"] for line in good] == [1, 2, 3]
+    assert (count["event"], count["count"]) == ("suppressed", 1)
+
+
+def test_what_anybody_can_cause_takes_no_room_from_the_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_file, "WAITING", 12)
+    with log_at(path) as audit, locked(path):
+        audit.write([UNPROVED] * 100, 0, WALL)
+        audit.write(numbered(1, 2), 0, WALL)
+    *unproved, first, second, count = lines(path)
+    assert [line["event"] for line in unproved] == ["unauthenticated"] * 10
+    assert (first["number"], second["number"], count["count"]) == (1, 2, 90)
+
+
+# -- how much room it takes --
+
+
+def free(monkeypatch: pytest.MonkeyPatch, percent: float) -> None:
+    """Let so much of every file system be free."""
+    monkeypatch.setattr(
+        os, "fstatvfs", lambda _: os.statvfs_result((1, 1, 1000, 0, int(percent * 10), 0, 0, 0, 0, 255))
+    )
+
+
+def test_it_stops_before_the_disk_is_full_and_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logs, log_at(path) as audit:
+        for number, percent in enumerate((10.0, 9.9, 5.0, 4.9, 4.9, 5.0)):
+            free(monkeypatch, percent)
+            audit.write([*numbered(number), UNPROVED], number, WALL)
+            settled(audit)
+    written = lines(path)
+    assert [line.get("number", line["event"]) for line in written] == [
+        *(0, "unauthenticated", 1, "unauthenticated", 2, "unauthenticated"),
+        *("suppressed", 5, "unauthenticated"),
+    ]
+    assert written[6]["count"] == 4
+    assert [(log["event"], log.get("reason")) for log in logs] == [
+        ("audit log stops soon", "less than 10 % of its file system is free"),
+        ("audit log stopped", "less than 5 % of its file system is free"),
+        ("audit log writable again", None),
+    ]
+
+
+def test_what_is_never_written_is_counted_in_the_operational_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 1)
+    with capture_logs() as logs, log_at(path) as audit:
+        audit.write(numbered(1, 2), 0, WALL)
+    assert path.read_bytes() == b""
+    assert (logs[-1]["event"], logs[-1]["count"]) == ("audit log lacks records", 2)
+
+
+def test_a_disk_where_nothing_need_stay_free(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 0)
+    audit = AuditLog(path, Limits(least_free=0))
+    audit.write(numbered(1), 0, WALL)
+    audit.close(WALL)
     assert numbers(path) == [1]
+
+
+def all_numbers(path: Path, files: int) -> list[list[int]]:
+    """The numbers in each file, the oldest first; all but the current one end with the line that says so."""
+    found = []
+    for n in range(files - 1, 0, -1):
+        *before, last = lines(path.with_name(f"{path.name}.{n}"))
+        assert last["event"] == "rotated"
+        found.append([line["number"] for line in before])
+    return [*found, numbers(path)]
+
+
+def test_it_takes_so_many_files_of_such_a_size(path: Path) -> None:
+    line = len(audit_file._line("2023-11-14T22:13:20.500+00:00", "established", {"number": 10}))
+    audit = AuditLog(path, Limits(size=3 * (2 * line + 1), files=3))
+    for number in range(10, 21):
+        audit.write(numbered(number), 0, WALL)
+        settled(audit)
+    audit.close(WALL)
+    assert all_numbers(path, 3) == [[16, 17], [18, 19], [20]]
+    assert {file.name for file in path.parent.iterdir()} == {"audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"}
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
+def test_without_a_size_it_is_one_file(path: Path) -> None:
+    audit = AuditLog(path, Limits(size=0))
+    for number in range(100):
+        audit.write(numbered(number), 0, WALL)
+    audit.close(WALL)
+    assert numbers(path) == list(range(100))
+
+
+def test_several_processes_rotate_one_log_and_lose_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_file, "GATHERING", 0.0)
+    limits = Limits(size=100 * 4_000, files=100)
+
+    def write(worker: int) -> None:
+        audit = AuditLog(path, limits)
+        for number in range(50):
+            audit.write(numbered(*range(1_000 * worker + 20 * number, 1_000 * worker + 20 * number + 20)), 0, WALL)
+            settled(audit)
+        assert audit.close(WALL) == ""
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(write, range(4)))
+    files = len(list(path.parent.iterdir()))
+    found = all_numbers(path, files)
+    assert files > 10
+    assert sorted(number for numbers in found for number in numbers) == sorted(
+        1_000 * worker + number for worker in range(4) for number in range(1_000)
+    )
+    for worker in range(4):
+        mine = [number for numbers in found for number in numbers if number // 1_000 == worker]
+        assert mine == sorted(mine)
+
+
+def test_a_rotation_that_was_interrupted_is_ended_by_the_next_process(path: Path) -> None:
+    path.write_bytes(b'{"number":1}\n{"time":"2023-11-14T22:13:20.500+00:00","event":"rotated"}\n')
+    with log_at(path) as audit:
+        audit.write(numbered(2), 0, WALL)
+    assert all_numbers(path, 2) == [[1], [2]]
+
+
+def test_a_file_that_was_moved_away_and_is_full_is_left(path: Path) -> None:
+    """Nobody has told the server that logrotate has moved it."""
+    audit = AuditLog(path, Limits(size=200, files=2))
+    audit.write(numbered(1), 0, WALL)
+    settled(audit)
+    moved = path.rename(path.with_suffix(".old"))
+    audit.write(numbered(2), 0, WALL)
+    settled(audit)
+    audit.close(WALL)
+    assert (numbers(moved), numbers(path)) == ([1], [2])
+
+
+def test_a_rule_cannot_look_like_the_end_of_a_file(path: Path) -> None:
+    name = 'x","event":"rotated'
+    with log_at(path) as audit:
+        for _ in range(2):
+            audit.write([AuditRecord("response", {"rule": name})], 0, WALL)
+            settled(audit)
+    assert [line["rule"] for line in lines(path)] == [name] * 2
 
 
 def test_what_the_thread_logs_says_which_worker_it_is_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,4 +388,4 @@ def test_what_the_thread_logs_says_which_worker_it_is_of(path: Path, monkeypatch
     monkeypatch.setattr(audit_file, "_log", Log())
     with structlog.contextvars.bound_contextvars(worker=3), log_at(path.parent / "none" / "audit.jsonl") as audit:
         audit.write([ESTABLISHED], 0, WALL)
-    assert seen == [{"worker": 3}]
+    assert seen == [{"worker": 3}] * 2

@@ -55,7 +55,13 @@ def test_every_key_has_its_table_in_the_order_of_the_code(rows: dict[str, dict[s
     assert [row["type"] for row in rows.values()] == [CALLED[TYPES[name]] for name in KEYS]
 
 
-@pytest.mark.parametrize(("name", "least"), [("realm", 1), ("uri", 8), ("retry_after", 1), ("retention", 0)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        *(("realm", 1), ("uri", 8), ("retry_after", 1), ("retention", 0)),
+        *(("audit_megabytes", 0), ("audit_files", 2), ("audit_least_free", 0)),
+    ],
+)
 def test_the_limits_are_those_of_the_code(rows: dict[str, dict[str, str]], name: str, least: int) -> None:
     check = _CHECKS[name]
     told = [int(number) for number in re.findall(r"\d+", rows[name]["limits"])]

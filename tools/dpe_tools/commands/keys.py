@@ -7,6 +7,7 @@ import click
 
 from dpe_coap.errors import LocalError
 from dpe_server.keys.ring import LAST_GENERATION
+from dpe_server.operation.acts import note
 from dpe_server.operation.state_dir import KeyKind, StateDir
 from dpe_server.store.contract import NOBODY, OPERATOR_PATIENCE, Questions, SetMinimumEpoch
 from dpe_server.store.opening import open_store
@@ -53,7 +54,9 @@ def rotate(kind: str, state: str) -> None:
 
     The old generations keep working.
     """
-    generation = StateDir.open(state).rotate(cast(KeyKind, kind))
+    opened = StateDir.open(state)
+    generation = opened.rotate(cast(KeyKind, kind))
+    note(opened, "key-added", kind=kind, generation=generation)
     what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
     click.echo(f"{kind} key {generation} added: {what} {generation}")
     click.echo(RELOAD.format(state=state))
@@ -75,6 +78,7 @@ def minimum_epoch(state: str, epoch: int) -> None:
         )
     with closing(open_store(opened.store_url)) as store:
         store.commit([SetMinimumEpoch(epoch)], patience=OPERATOR_PATIENCE)
+    note(opened, "minimum-epoch-set", epoch=epoch)
     click.echo(f"credentials below epoch {epoch} are refused with the status reprovision")
 
 
