@@ -116,6 +116,19 @@ def test_policy_check(dpe: Invoke, state: Path, tmp_path: Path) -> None:
     assert missing.stderr.startswith("dpe: error: ")
 
 
+def test_policy_check_sees_who_may_use_the_file(dpe: Invoke, state: Path, tmp_path: Path) -> None:
+    file = state / "policy.toml"
+    file.chmod(0o666)
+    for named in (state, file):
+        error, hint = dpe("policy", "check", named, status=1).stderr.splitlines()
+        assert error == f"dpe: error: {file} can be changed by other users (mode 0666)"
+        assert hint == f"hint: chmod go-w {file}"
+    elsewhere = tmp_path / "draft.toml"
+    elsewhere.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    elsewhere.chmod(0o666)
+    assert "good" in dpe("policy", "check", elsewhere).stdout
+
+
 @pytest.mark.parametrize("form", [["--imei", IMEI], ["--imei", "-"]])
 def test_policy_explain_goes_through_the_rules(dpe: Invoke, state: Path, form: list[str]) -> None:
     result = dpe("policy", "explain", state, *form, "--version", "9.0", stdin=IMEI)

@@ -1,9 +1,8 @@
-"""The state directory: everything of one server that outlives it. Mode 0700, its files 0600.
+"""The state directory: everything of one server that outlives it. Made with mode 0700, its files with 0600.
 
 config.toml and policy.toml are an operator's to edit; keys.json, dpe.sqlite, serve.lock and audit.jsonl the server's.
 """
 
-import fcntl
 import os
 import secrets
 import tempfile
@@ -15,20 +14,28 @@ from typing import Literal
 
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
+from dpe_server.files.uris import uri_fault
 from dpe_server.keys import file as key_file
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 from dpe_server.operation import config as config_file
-from dpe_server.operation import permissions
+from dpe_server.operation import locking, permissions
 from dpe_server.operation.audit_file import Limits
-from dpe_server.operation.config import Config
+from dpe_server.operation.config import Config, ConfigError, realm_fault
+from dpe_server.operation.locking import locked
 from dpe_server.policy import DEFAULT_POLICY
 from dpe_server.store.opening import open_store
 
 KeyKind = Literal["master", "handle"]
 
 _FILES = ("config.toml", "policy.toml", "keys.json", "dpe.sqlite")
-_MADE_LATER = ("dpe.sqlite-wal", "dpe.sqlite-shm", "audit.jsonl", "serve.lock")
+_EDITED = ("config.toml", "policy.toml")
+"""What operators write, and the server only reads."""
+_SECRET = ("keys.json", "dpe.sqlite", "dpe.sqlite-wal", "dpe.sqlite-shm")
+_WRITTEN = ("audit.jsonl", "serve.lock")
+"""What the server writes, without secrets."""
+_ON_EVERY_VOLUME = "lost+found"
+"""What a new file system has in it."""
 
 
 class StateDirError(LocalError):
@@ -47,21 +54,25 @@ class StateDir:
     def create(cls, path: Path | str, realm: str, uri: str) -> "StateDir":
         """Make a new state directory with fresh keys; StateDirError rather than touch what is there already."""
         path = Path(path)
+        for what, fault in (("the realm", realm_fault(realm)), ("the URI", uri_fault(uri))):
+            if fault:
+                raise ConfigError(fault, source=what)
         config = config_file.template(realm, uri)
-        config_file.parse(config)  # refuses a bad realm or URI before anything is made
         keys = KeyRing({FIRST_GENERATION: _new_key()}, {FIRST_GENERATION: _new_key()}, _new_key())
         with ExitStack() as undo, _reported(path):
             if path.exists() and not path.is_dir():
                 raise StateDirError(f"{path} is there already and is not a directory", hint="choose another path")
-            permissions.check_parent(path)
+            permissions.check_way(path)
             if not path.exists():
                 path.mkdir(mode=0o700)
                 undo.callback(path.rmdir)
-            if any(path.iterdir()):
+            if any(file.name != _ON_EVERY_VOLUME for file in path.iterdir()):
                 raise StateDirError(
                     f"{path} is not empty", hint="choose another path, or serve from it if it is a state directory"
                 )
-            path.chmod(0o700)
+            if path.stat().st_uid == os.geteuid():
+                path.chmod(0o700)
+            check_access(path)
             for name, text in (
                 ("config.toml", config),
                 ("policy.toml", DEFAULT_POLICY),
@@ -86,7 +97,7 @@ class StateDir:
         with _reported(path):
             if not path.is_dir():
                 raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
-            permissions.check(path, (*_FILES, *_MADE_LATER))
+            check_access(path)
             for file in (path / name for name in _FILES):
                 if not file.exists():
                     raise StateDirError(
@@ -129,7 +140,8 @@ class StateDir:
         A running server takes it up when it reloads.
         """
         path = self.path / "keys.json"
-        with _reported(path), _locked(self.path, os.O_RDONLY):  # two rotations at once would lose one
+        # Two rotations at once would lose one.
+        with _reported(path), locked(self.path, os.O_RDONLY, patience=locking.PATIENCE):
             keys = _read_keys(self.path)
             ring = {"master": keys.master, "handle": keys.handle}[kind]
             generation = max(ring) + 1
@@ -150,12 +162,13 @@ class StateDir:
         with ExitStack() as held:
             with _reported(path):
                 try:
-                    descriptor = held.enter_context(_locked(path, os.O_RDWR | os.O_CREAT, wait=False))
+                    descriptor = held.enter_context(locked(path, os.O_RDWR | os.O_CREAT))
                 except BlockingIOError:
-                    pid = _text(path).strip()
+                    pid = locking.holder(path)
                     raise StateDirError(
-                        f"{self.path} is in use by another server (process {pid or 'unknown'})",
-                        hint=f"stop it with: kill {pid}" if pid else "stop the other server",
+                        f"{self.path} is in use by another server"
+                        + (" of another container or machine" if pid is None else f" (process {pid})"),
+                        hint="stop the other server" if pid is None else f"stop it with: kill {pid}",
                     ) from None
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -167,6 +180,11 @@ def _empty(descriptor: int) -> None:
     """Empty a file, if its file system still allows that: what it says has no use any more, but does no harm."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
+
+
+def check_access(path: Path) -> None:
+    """Check who may use a state directory; PermissionsError says what is wrong."""
+    permissions.check(path, secret=_SECRET, edited=_EDITED, written=_WRITTEN)
 
 
 def _store_url(directory: Path) -> str:
@@ -195,7 +213,7 @@ def _read_keys(directory: Path) -> KeyRing:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors begin a text with a byte order mark
     except UnicodeDecodeError:
         raise StateDirError(f"{path}: not UTF-8 text", hint="save it as UTF-8, or restore it from a backup") from None
 
@@ -227,16 +245,5 @@ def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path, flags: int, *, wait: bool = True) -> Iterator[int]:
-    """Hold an flock on a file or directory and give its descriptor; if it is held, wait or raise BlockingIOError."""
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield descriptor
     finally:
         os.close(descriptor)

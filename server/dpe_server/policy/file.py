@@ -1,5 +1,6 @@
 """The policy file (TOML), read strictly: every fault is found, with its line, its key and what was expected."""
 
+import codecs
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -93,7 +94,7 @@ class PolicyError(LocalError):
 def load(path: FilePath) -> Policy:
     """Read the policy file at ``path``; PolicyError when it cannot be read or used."""
     try:
-        text = path.read_bytes()
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors begin a text with this mark
         return parse(text.decode(), str(path))
     except OSError as error:
         fault = Fault(None, None, f"cannot be read: {error.strerror}")

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server import policy
 from dpe_server.keys.file import KeyFileError
-from dpe_server.operation import state_dir
+from dpe_server.operation import locking, state_dir
 from dpe_server.operation.config import ConfigError
 from dpe_server.operation.permissions import PermissionsError
 from dpe_server.operation.state_dir import KeyKind, StateDir, StateDirError
@@ -93,6 +94,12 @@ def test_nothing_is_ever_overwritten(path: Path, opened: StateDir) -> None:
     assert {file.name: file.read_bytes() for file in path.iterdir()} == before
 
 
+def test_a_fresh_volume_is_empty(path: Path) -> None:
+    path.mkdir()
+    (path / "lost+found").mkdir()
+    StateDir.open(StateDir.create(path, "r", "coap://h").path)
+
+
 def test_a_file_in_the_way_is_said(path: Path) -> None:
     path.write_text("mine")
     with pytest.raises(StateDirError, match="is not a directory"):
@@ -102,8 +109,9 @@ def test_a_file_in_the_way_is_said(path: Path) -> None:
 
 @pytest.mark.parametrize(("realm", "uri"), [("", "coap://h"), ("r", "http://h")])
 def test_a_bad_realm_or_uri_is_refused_before_anything_is_made(path: Path, realm: str, uri: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"^the (realm|URI): expected ") as caught:
         StateDir.create(path, realm, uri)
+    assert "config.toml" not in str(caught.value)  # there is none
     assert not path.exists()
 
 
@@ -158,6 +166,15 @@ def test_faults_in_the_files_name_the_file(path: Path, opened: StateDir) -> None
     (path / "keys.json").write_text("{}")
     with pytest.raises(KeyFileError, match=str(path / "keys.json")):
         StateDir.open(path)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "policy.toml", "keys.json"])
+def test_a_byte_order_mark_is_taken(path: Path, opened: StateDir, name: str) -> None:
+    file = path / name
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    again = StateDir.open(path)
+    assert again == opened
+    policy.load(again.policy_path)
 
 
 def test_the_repr_shows_no_key(opened: StateDir) -> None:
@@ -264,11 +281,51 @@ def test_a_lock_is_let_go_on_a_disk_that_has_failed(opened: StateDir, monkeypatc
         pass
 
 
-def test_a_lock_held_by_who_has_not_said_so_yet_is_a_lock(path: Path, opened: StateDir) -> None:
+def test_the_holder_of_a_lock_is_who_the_kernel_says(path: Path, opened: StateDir) -> None:
     with (path / "serve.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StateDirError, match="process unknown"):
+        file.write("1\n")  # as a server in a container writes
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        with pytest.raises(StateDirError, match=rf"\(process {os.getpid()}\)") as caught:
             opened.lock().__enter__()
+    assert caught.value.hint == f"stop it with: kill {os.getpid()}"
+
+
+LOCK = "1: FLOCK  ADVISORY  WRITE {} fe:00:{} 0 EOF\n"
+
+
+@pytest.mark.parametrize(
+    "locks",
+    ["", LOCK.format(0, "{0}"), LOCK.format(12, "1{0}"), LOCK.format(12, "{0}").replace("FLOCK", "POSIX"), None],
+)
+def test_a_lock_of_another_container_has_no_process_to_kill(
+    path: Path, opened: StateDir, locks: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_text = Path.read_text
+
+    def read(self: Path, **options: Any) -> str:
+        if str(self) != "/proc/locks":
+            return read_text(self, **options)
+        if locks is None:
+            raise FileNotFoundError(2, "No such file or directory", str(self))
+        return locks.format((path / "serve.lock").stat().st_ino)
+
+    with opened.lock():
+        monkeypatch.setattr(Path, "read_text", read)
+        with pytest.raises(StateDirError, match="in use by another server of another container or machine") as caught:
+            opened.lock().__enter__()
+    assert caught.value.hint == "stop the other server"
+
+
+def test_a_rotation_does_not_wait_for_ever(path: Path, opened: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locking, "PATIENCE", 0.0)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with pytest.raises(StateDirError, match="another program holds a lock on it"):
+            opened.rotate("master")
+    finally:
+        os.close(descriptor)
 
 
 def test_a_killed_server_leaves_no_lock(path: Path, opened: StateDir) -> None:

@@ -1,18 +1,39 @@
 """`dpe init`: a new server's state directory."""
 
+from collections.abc import Callable
+
 import click
 
+from dpe_server.files.uris import uri_fault
+from dpe_server.operation.config import realm_fault
 from dpe_server.operation.state_dir import StateDir
+
+
+def _checked(fault_of: Callable[[object], str | None]) -> Callable[[click.Context, click.Parameter, str], str]:
+    def check(_: click.Context, __: click.Parameter, value: str) -> str:
+        if fault := fault_of(value):
+            raise click.BadParameter(fault)
+        return value
+
+    return check
 
 
 @click.command()
 @click.argument("state")
-@click.option("--realm", default="dpe", show_default=True, metavar="NAME", help="The name of the server cluster.")
+@click.option(
+    "--realm",
+    default="dpe",
+    show_default=True,
+    metavar="NAME",
+    callback=_checked(realm_fault),
+    help="The name of the server cluster.",
+)
 @click.option(
     "--uri",
     default="coap://127.0.0.1:5683",
     show_default=True,
     metavar="URI",
+    callback=_checked(uri_fault),
     help="Where devices find the server. Every credential contains it.",
 )
 def init(state: str, realm: str, uri: str) -> None:

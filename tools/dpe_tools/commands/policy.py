@@ -9,7 +9,7 @@ import click
 
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
-from dpe_server.operation.state_dir import StateDir
+from dpe_server.operation.state_dir import StateDir, check_access
 from dpe_server.policy import PolicyError, Traits, describe, load
 from dpe_server.store.contract import Questions, Restriction
 from dpe_server.store.opening import open_store
@@ -27,9 +27,11 @@ def policy() -> None:
 def check(path: Path) -> int:
     """Check a policy as the server would read it.
 
-    Every fault is reported with its line and key.
+    Every fault is reported with its line and key. In a state directory, it is also checked who may use the files.
     """
     file = path / "policy.toml" if path.is_dir() else path
+    if path.is_dir() or (file.parent / "keys.json").exists():
+        check_access(file.parent)
     try:
         loaded = load(file)
     except PolicyError as error:
