@@ -1,5 +1,18 @@
-"""`python -m dpe_tools` is the `dpe` command."""
+"""The `dpe` command as a process: `dpe`, or `python -m dpe_tools`."""
 
-from dpe_tools.cli import main
+import sys
 
-main(prog_name="dpe")
+
+def run() -> None:
+    """Run the command line of this process, and end the process with an exit status."""
+    try:
+        from dpe_tools import cli, streams
+
+        streams.prepare()
+        cli.main(prog_name="dpe")
+    except KeyboardInterrupt:  # before the command line had begun
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

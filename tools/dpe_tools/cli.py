@@ -47,7 +47,10 @@ class Group(LazyGroup):
     ) -> Any:
         """Run the command line and end the process with its exit status."""
         with boundary() if standalone_mode else nullcontext():
-            result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            try:
+                result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            finally:
+                sys.stdout.flush()  # here an error of it has an exit status, and at the end of Python none
         if standalone_mode:
             sys.exit(result if isinstance(result, int) else 0)
         return result
@@ -65,9 +68,6 @@ def boundary() -> Iterator[None]:
         sys.exit(Exit.INTERRUPTED)
     except DpeError as error:
         fail(str(error), error.hint, status_of(error))
-    except BrokenPipeError:
-        sys.stdout = None  # nobody reads it, so there is nothing to flush
-        sys.exit(Exit.FAILED)
     except OSError as error:
         if error.strerror is None:
             raise

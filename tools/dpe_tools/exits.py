@@ -17,7 +17,7 @@ class Exit(IntEnum):
         member.meaning = meaning
         return member
 
-    DONE = 0, "the command did what was asked"
+    DONE = 0, "the command did what was asked; a reader that stops early (`| head`) is no fault"
     FAILED = 1, "it failed, a check found a fault, or a file or one entry of a list is at fault"
     USAGE = 2, "the command line is wrong"
     NO_ANSWER = 3, "no server answered"

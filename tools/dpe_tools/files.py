@@ -19,7 +19,8 @@ def read(path: str) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(LONGEST)
     except OSError as error:
-        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+        name = "standard input" if path == "-" else path
+        raise LocalError(f"cannot read {name}: {error.strerror}") from None
 
 
 def is_file(path: str) -> bool:
@@ -38,7 +39,7 @@ def unhex(data: bytes) -> bytes:
 
 def read_ephemeral(path: str) -> bytes:
     """Return an X25519 private key, from 32 bytes or their hex. Raises LocalError if it is none."""
-    key = unhex(read(path) if is_file(path) else path.encode())
+    key = unhex(read(path) if is_file(path) else os.fsencode(path))
     if len(key) != SIZE_X25519_KEY:
         hint = "name the file that dpe message request wrote"
         raise LocalError(f"--ephemeral is not an X25519 private key of {SIZE_X25519_KEY} bytes", hint=hint)

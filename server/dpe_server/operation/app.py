@@ -78,7 +78,10 @@ def _tidy(store_url: str) -> None:
 
 def _announce(uris: Sequence[str]) -> None:
     for uri in uris:
-        print(f"listening on {uri}", flush=True)
+        try:
+            print(f"listening on {uri}", flush=True)
+        except OSError as error:  # standard output is closed or full; who asks the server is answered all the same
+            _log.warning("cannot say where it listens", uri=uri, error=error.strerror)
 
 
 async def _run(server: Server, ready: Callable[[], None], orphaned: int | None = None) -> None:

@@ -46,4 +46,4 @@ def init(state: str, realm: str, uri: str) -> None:
     click.echo("  config.toml  where to listen, what devices are told")
     click.echo("  policy.toml  who is registered, with which Client IDs; it accepts every device of DPE 1.x now")
     click.echo("  keys.json    the secrets of all devices: back it up, show it to nobody")
-    click.echo(f"next: dpe serve {state}; dpe provision {state} IMEI --out DIR; dpe register DIR/device-….cbor")
+    click.echo(f"next: dpe serve {state}; dpe provision {state} IMEI --out DIR; dpe register DIR/device-*.cbor")

@@ -92,7 +92,7 @@ def _tell(result: Result, *, as_json: bool) -> None:
     for one in result.failures[:MOST_SHOWN]:
         click.echo(f"seed {one.seed} failed: {one.invariant}: {one.what}\n  again: {one.replay}")
     if len(result.failures) > MOST_SHOWN:
-        click.echo(f"… and {len(result.failures) - MOST_SHOWN} more")
+        click.echo(f"and {len(result.failures) - MOST_SHOWN} more")
     counts = result.counts
     click.echo(
         f"{result.seeds} seeds, {len(result.failures)} failed: {counts['datagrams']} datagrams, "
