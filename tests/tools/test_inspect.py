@@ -150,8 +150,9 @@ def test_json(credential: Any) -> None:
     assert "".join(field["hex"] for field in told["fields"]).replace(" ", "") == case["request"]
 
 
-def test_no_such_file() -> None:
-    result = inspect("/no/such/file")
+@pytest.mark.parametrize("name", ["/no/such/file", "\udcff"])
+def test_no_such_file(name: str) -> None:
+    result = inspect(name)
     assert result.exit_code == 1
     assert result.stderr.startswith("dpe: error: no such file, and not hex")
     assert "hint: " in result.stderr

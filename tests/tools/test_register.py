@@ -134,7 +134,9 @@ def test_no_server(dpe: Invoke, state: Path, tmp_path: Path) -> None:
         (["/no/such/file"], 1),
         (["{}", "--version", "1"], 2),
         (["{}", "--timeout", "0"], 2),
-        (["{}", "--firmware", "x" * 33], 1),
+        (["{}", "--firmware", "x" * 33], 2),
+        (["{}", "--firmware", ""], 2),
+        (["{}", "--firmware", "\udcff"], 2),
         (["{}", "--state", "/no/such/directory/state"], 1),
     ],
 )
@@ -169,6 +171,8 @@ def test_message_refusals(dpe: Invoke, credential: Path, tmp_path: Path) -> None
     assert len(dpe("message", "request", credential).stdout_bytes) == 61
     assert len(bytes.fromhex(dpe("message", "request", credential, "--hex").stdout)) == 61
     dpe("message", "request", credential, "--x25519", status=2)
+    not_text = dpe("message", "request", credential, "--firmware", "\udcff", status=2)
+    assert "the name of the firmware is not UTF-8" in not_text.stderr
     response.write_bytes(b"")
     empty = dpe("message", "success", credential, "--request", request, "--response", response, status=1)
     assert "is empty" in empty.stderr

@@ -1,5 +1,6 @@
 """`dpe inspect`: a message as annotated hex, with its security token verified on request."""
 
+import os
 import sys
 from typing import Any
 
@@ -17,8 +18,9 @@ def _input(source: str) -> bytes:
     """Return the message that the argument names: a file, standard input, or the message itself in hex."""
     if source == "-" or files.is_file(source):
         return files.unhex(files.read(source))
-    data = files.unhex(source.encode())
-    if data == source.encode():
+    given = os.fsencode(source)
+    data = files.unhex(given)
+    if data == given:
         raise LocalError(
             f"no such file, and not hex: {source[:40]!r}", hint="name a file, give the message in hex, or - for stdin"
         )

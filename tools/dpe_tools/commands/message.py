@@ -7,7 +7,7 @@ import click
 
 from dpe_coap.errors import LocalError
 from dpe_coap.messages import Request, Response, Version
-from dpe_coap.numbers import SIZE_X25519_KEY, Status
+from dpe_coap.numbers import MAX_FIRMWARE, SIZE_X25519_KEY, Status
 from dpe_device import messages as device
 from dpe_device import x25519
 from dpe_tools import credentials, files, refusals, terminal
@@ -43,6 +43,16 @@ def parse_version(_context: click.Context, _parameter: click.Parameter, value: s
         raise click.BadParameter(f"{error}; {error.hint}") from None
 
 
+def parse_firmware(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read the option --firmware. Raises BadParameter if a REQUEST cannot hold it."""
+    try:
+        if value is None or 1 <= len(value.encode()) <= MAX_FIRMWARE:
+            return value
+    except UnicodeEncodeError:
+        raise click.BadParameter("the name of the firmware is not UTF-8") from None
+    raise click.BadParameter(f"the name of the firmware has 1 to {MAX_FIRMWARE} bytes, not {len(value.encode())}")
+
+
 @click.group()
 def message() -> None:
     """Write a REQUEST or a SUCCESS for another CoAP client to send.
@@ -67,7 +77,12 @@ def message() -> None:
     metavar="V",
     help="The DPE version to ask for.",
 )
-@click.option("--firmware", metavar="TEXT", help="The name of the firmware, 1 to 32 bytes, sent in clear.")
+@click.option(
+    "--firmware",
+    callback=parse_firmware,
+    metavar="TEXT",
+    help="The name of the firmware, 1 to 32 bytes, sent in clear.",
+)
 @click.option("--x25519", "use_x25519", is_flag=True, help="Use the X25519 suite.")
 @click.option("--ephemeral", metavar="FILE", help="Where to keep the X25519 private key for `dpe message success`.")
 @output_options
@@ -91,12 +106,9 @@ def request(
     if ephemeral is not None:
         private = os.urandom(SIZE_X25519_KEY)
         public = x25519.public(private)
-    try:
-        payload = device.make_request(
-            known.device_key, known.realm, known.handle, version, os.urandom(NONCE_SIZE), public, firmware
-        )
-    except ValueError:
-        raise LocalError("the firmware's name is too long", hint="give 1 to 32 bytes of UTF-8") from None
+    payload = device.make_request(
+        known.device_key, known.realm, known.handle, version, os.urandom(NONCE_SIZE), public, firmware
+    )
     write(payload, out, as_hex)
     if ephemeral is not None:
         files.write_private(ephemeral, private)

@@ -15,7 +15,7 @@ from dpe_device import x25519
 from dpe_device.store import FileStore
 from dpe_device.udp import register as register_over_udp
 from dpe_tools import annotate, credentials, refusals, terminal
-from dpe_tools.commands.message import parse_version
+from dpe_tools.commands.message import parse_firmware, parse_version
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.exits import NoAnswer, Refused
 
@@ -84,7 +84,12 @@ def unauthorized() -> Refused:
     metavar="V",
     help="A DPE version that the device supports. May be given several times, the preferred one first.",
 )
-@click.option("--firmware", metavar="TEXT", help="The name of the firmware, 1 to 32 bytes, sent in clear.")
+@click.option(
+    "--firmware",
+    callback=parse_firmware,
+    metavar="TEXT",
+    help="The name of the firmware, 1 to 32 bytes, sent in clear.",
+)
 @click.option("--decline", is_flag=True, help="Decline the Client ID that is offered.")
 @click.option(
     "--timeout",
@@ -115,8 +120,6 @@ def register(
     """
     known = credentials.load(credential)
     state = writable(state or f"{credential}.state")
-    if firmware is not None and not 1 <= len(firmware.encode()) <= 32:
-        raise LocalError("the firmware's name is too long or empty", hint="give 1 to 32 bytes of UTF-8")
     watcher = Watcher(every=trace, again=terminal.is_terminal(stderr=True))
     done = register_over_udp(
         credentials.for_device(known),
