@@ -30,6 +30,12 @@ def is_terminal(*, stderr: bool = False) -> bool:
     return (sys.stderr if stderr else sys.stdout).isatty()
 
 
+def has_colour() -> bool:
+    """Return whether standard output is to be coloured."""
+    out = console()
+    return out.color_system is not None and not out.no_color
+
+
 def print_json(value: Any, *, line: bool = False) -> None:
     """Print a JSON value, indented, or on one line."""
     click.echo(json.dumps(value, indent=None if line else 2))

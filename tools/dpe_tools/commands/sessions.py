@@ -4,17 +4,35 @@ import json
 import time
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 import click
+from rich.cells import cell_len
 
 from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_server.store.opening import open_store
-from dpe_tools import diagnostic, terminal
+from dpe_tools import diagnostic, streams, terminal
 
 SUITES = {1: "plain", 2: "X25519"}
+COLUMNS = {
+    "Client ID": False,
+    "version": False,
+    "state": False,
+    "suite": False,
+    "age": True,
+    "ends in": True,
+    "rule": False,
+    "firmware": False,
+}
+"""The table's columns, and whether they are set to the right."""
+AGE = list(COLUMNS).index("age")
+UNKNOWN = "?"
+"""The age of a session that began later than it is now."""
+LOOK_AHEAD = 100
 
 
 @click.command()
@@ -35,7 +53,11 @@ def sessions(state: str, as_json: bool) -> None:
 
 
 def describe(session: Session, now: int) -> dict[str, Any]:
-    """Return what may be shown of a session, without anything that identifies the device. Times are in seconds."""
+    """Return what may be shown of a session, without anything that identifies the device. Times are in seconds.
+
+    The age is None for a session that began later than it is now: the clock has been set back.
+    """
+    age = now - session.established_at
     return {
         "client_id": client_id_text(session.client_id),
         "version": str(session.version),
@@ -45,43 +67,69 @@ def describe(session: Session, now: int) -> dict[str, Any]:
         "rule": session.rule,
         "established_at": session.established_at,
         "expires_at": session.expires_at,
-        "age": now - session.established_at,
+        "age": age if age >= 0 else None,
     }
 
 
 def print_array(items: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON array with one item per line, as the items come."""
+    """Print a JSON array with one item per line, as the items come, while somebody reads."""
     lead = "["
     for item in items:
         click.echo(f"{lead}{json.dumps(item)}", nl=False)
         lead = ",\n "
+        if not streams.is_read():
+            return
     click.echo("]" if lead != "[" else "[]")
 
 
 def print_table(found: Iterable[Session], now: int) -> None:
-    """Print a table for a person."""
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table for a person, as the sessions come, while somebody reads.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("Client ID", "version", "state", "suite", "age", "ends in", "rule", "firmware"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("age", "ends in") else "left")
-    for session in found:
-        ends = "never" if session.expires_at is None else span(session.expires_at - now)
-        table.add_row(
-            Text(client_id_text(session.client_id), style="cyan"),
-            str(session.version),
-            Text("ESTABLISHED", style="green"),
-            SUITES[session.suite],
-            span(now - session.established_at),
-            ends,
-            Text(session.rule),
-            "" if session.firmware is None else Text(diagnostic.text(session.firmware)),
-        )
-    if table.row_count:
-        terminal.console().print(table, soft_wrap=False)
-    else:
+    The first ``LOOK_AHEAD`` sessions decide how wide the columns are. A line that is longer than a terminal is wide is
+    not cut: a Client ID is there to be copied.
+    """
+    rows = (_row(session, now) for session in found)
+    first = list(islice(rows, LOOK_AHEAD))
+    if not first:
         click.echo("no live session")
+        return
+    lines = [tuple(COLUMNS), *first]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    colour = terminal.has_colour()
+    head = _line(lines[0], widths)
+    click.echo(click.style(head, bold=True) if colour else head, color=colour)
+    ahead = 0
+    for row in chain(first, rows):
+        ahead += row[AGE] == UNKNOWN
+        line = _line(row, widths)
+        click.echo(click.style(row[0], fg="cyan") + line[len(row[0]) :] if colour else line, color=colour)
+        if not streams.is_read():
+            return
+    if ahead:
+        why = "the clock was ahead then, or it is behind now"
+        click.echo(f"{ahead} of these began later than it is now, {moment(now)}: {why}", err=True)
+
+
+def _row(session: Session, now: int) -> tuple[str, ...]:
+    age = now - session.established_at
+    return (
+        client_id_text(session.client_id),
+        str(session.version),
+        "ESTABLISHED",
+        SUITES[session.suite],
+        span(age) if age >= 0 else UNKNOWN,
+        "never" if session.expires_at is None else span(session.expires_at - now),
+        session.rule,
+        "" if session.firmware is None else diagnostic.text(session.firmware),
+    )
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = []
+    for cell, width, to_the_right in zip(row, widths, COLUMNS.values(), strict=True):
+        space = " " * (width - cell_len(cell))
+        cells.append(space + cell if to_the_right else cell + space)
+    return "  ".join(cells).rstrip()
 
 
 def span(seconds: int) -> str:
@@ -90,3 +138,8 @@ def span(seconds: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def moment(seconds: int) -> str:
+    """Return a time for a person, in UTC. ``seconds`` are since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
