@@ -41,7 +41,7 @@ def test_a_server_that_does_not_run_is_a_warning(dpe: Invoke, state: Path) -> No
     told = json.loads(dpe("doctor", state, "--json").stdout)
     warnings = [finding for finding in told if finding["level"] == "warn"]
     assert len(warnings) == 1
-    assert "does not answer" in warnings[0]["what"]
+    assert "nobody listens there" in warnings[0]["what"]
     assert "dpe serve" in warnings[0]["hint"]
 
 

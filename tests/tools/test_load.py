@@ -143,7 +143,10 @@ def test_a_store_that_disagrees_is_a_failure(dpe: Invoke, server: Running, monke
 
 def test_no_server(dpe: Invoke, state: Path) -> None:
     result = dpe("load", state, status=3)
-    assert re.match(r"dpe: error: no CoAP server answers at coap://127\.0\.0\.1:\d+\nhint: .*dpe serve", result.stderr)
+    assert re.match(
+        r"dpe: error: no CoAP server answers at coap://127\.0\.0\.1:\d+ .*nobody listens there\)\nhint: .*dpe serve",
+        result.stderr,
+    )
 
 
 @pytest.mark.parametrize(

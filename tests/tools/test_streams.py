@@ -15,7 +15,7 @@ import pytest
 
 from dpe_tools.cli import COMMANDS
 from dpe_tools.load.network import Server
-from dpe_tools.server_process import START_SECONDS, STOP_SECONDS
+from dpe_tools.server_process import STOP_SECONDS
 from tests.tools.conftest import IMEI, IMEIS, Running
 
 DPE = [sys.executable, "-m", "dpe_tools"]
@@ -155,7 +155,7 @@ def test_a_server_serves_whatever_its_streams_are(state: Path, redirection: str)
         assert process.stdout is not None
         assert process.stderr is not None
         told = (process.stderr if redirection.startswith(">") else process.stdout).readline()
-        Server.at(re.findall(r"coap://127\.0\.0\.1:\d+", told)[0]).ping(START_SECONDS)
+        Server.reached(re.findall(r"coap://127\.0\.0\.1:\d+", told)[0])
         os.killpg(process.pid, signal.SIGTERM)
         rest, log = process.communicate(timeout=STOP_SECONDS)
     assert "Traceback" not in rest + log

@@ -17,6 +17,7 @@ from dpe_server.policy import load
 from dpe_server.store import opening
 from dpe_server.store.contract import NOBODY, Questions
 from dpe_tools import terminal
+from dpe_tools.exits import NoAnswer
 
 LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")
 OLDEST_PYTHON = (3, 11)
@@ -138,9 +139,10 @@ def _probe(opened: StateDir) -> Finding:
     from dpe_tools.probe import discover
 
     uri = opened.config.uri
-    links = discover(uri, PROBE_SECONDS)
-    if links is None:
-        return Finding("warn", f"{uri} does not answer", "is it running? dpe serve STATE; does UDP get through?")
-    if RESOURCE_TYPE not in links:
+    try:
+        links = discover(uri, PROBE_SECONDS)
+    except NoAnswer as error:
+        return Finding("warn", str(error), error.hint)
+    if RESOURCE_TYPE not in (links or ""):
         return Finding("fail", f"{uri} answers, but is no DPE Server", "another CoAP server has the port; change `uri`")
     return Finding("ok", f"{uri} answers and offers {RESOURCE_TYPE}")

@@ -139,8 +139,7 @@ def _check(state: str | None, directory: str | None, options: dict[str, Any]) ->
 
 def _run(make: Maker, known: int, uri: str, state: StateDir | None, options: dict[str, Any]) -> Report:
     """Carry the load out. ``make`` knows ``known`` devices. ``state`` is the server's, if it is available."""
-    where = Server.at(uri)
-    where.ping()
+    where = Server.reached(uri)
     plan = _plan(min(known, DEVICES) if options["devices"] is None else options["devices"], options)
     if len(plan.devices) > known:
         raise LocalError(f"there are credentials for {known} devices only", hint="make more, or give less --devices")

@@ -15,9 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
-from dpe_coap.errors import LocalError
-from dpe_device.udp import parse_uri
-from dpe_tools.exits import NoAnswer
+from dpe_tools import reach
 
 SOCKETS = 8
 """How many sockets the devices of a process share, so that the receive buffers hold a burst."""
@@ -198,36 +196,15 @@ class Server(NamedTuple):
 
     @classmethod
     def at(cls, uri: str) -> "Server":
-        """Resolve a URI, ``coap://HOST[:PORT]``. Raises LocalError."""
-        try:
-            host, port = parse_uri(uri)
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        except ValueError:
-            raise LocalError(f"not a server's URI: {uri}", hint="write coap://HOST or coap://HOST:PORT") from None
-        except OSError as error:
-            raise LocalError(f"cannot find {uri}: {error.strerror}", hint="is the host's name right?") from None
-        return cls(uri, family, address)
+        """Take the first address of ``coap://HOST[:PORT]``. Raises LocalError, or NoAnswer if no address is known."""
+        return cls(uri, *reach.look_up(uri)[0])
+
+    @classmethod
+    def reached(cls, uri: str) -> "Server":
+        """Take the address at which a CoAP server answers. Raises as ``at``, and NoAnswer if none answers."""
+        return cls(uri, *reach.knock(uri, reach.look_up(uri)))
 
     def network(self) -> Network:
         """Return sockets towards it."""
         on_loopback = self.family == socket.AF_INET and self.address[0].startswith("127.") and sys.platform == "linux"
         return Loopback(self.family, self.address) if on_loopback else Ports(self.family, self.address)
-
-    def ping(self, seconds: float = 5.0) -> None:
-        """Wait until the server answers a CoAP ping (RFC 7252 section 4.3). Raises NoAnswer if it does not."""
-        with socket.socket(self.family, socket.SOCK_DGRAM) as probe:
-            probe.connect(self.address)
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                probe.settimeout(min(1.0, seconds))
-                try:
-                    probe.send(b"\x40\0\0\1")
-                    if probe.recv(16) == b"\x70\0\0\1":
-                        return
-                except TimeoutError:
-                    continue
-                except OSError:
-                    break  # nobody listens there
-        raise NoAnswer(
-            f"no CoAP server answers at {self.uri}", hint="start it: dpe serve STATE; or name it: --server URI"
-        )
