@@ -27,7 +27,12 @@ from dpe_coap.numbers import LABEL_X25519_KEY, SIZE_CLEAR_IMEI, SIZE_MAC, SIZE_S
 KEY_SIZE = 32
 """The size of every long-term key in bytes: master, handle and device key."""
 
-HANDLE_RANDOM_SIZE = 8
+HANDLE_RANDOM_SIZE = 4
+
+MAX_ISSUED = (1 << 32) - 1
+"""When the last handle can be issued, in Unix time: in the year 2106."""
+
+_ISSUED_SIZE = 4
 
 _NOBODY = bytes(SIZE_CLEAR_IMEI)
 
@@ -88,23 +93,28 @@ class HandleKey:
 
     def __init__(self, hkid: int, key: bytes) -> None:
         self._hkid = bytes([hkid])
-        cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305  # one block, randomised by 8 bytes
+        cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305  # one block, randomised by 4 bytes
         self._encrypt = cipher.encryptor().update
         self._decrypt = cipher.decryptor().update
 
-    def seal(self, epoch: int, imei: Imei, random: bytes) -> bytes:
-        """Return a handle, 17 bytes: this key's ID, then epoch, IMEI and 8 random bytes under AES-256."""
-        return self._hkid + self._encrypt(bytes([epoch]) + imei.packed + random)
+    def seal(self, epoch: int, imei: Imei, issued: int, random: bytes) -> bytes:
+        """Return a handle, 17 bytes: this key's ID, then under AES-256 epoch, IMEI, ``issued`` and 4 random bytes.
 
-    def open(self, handle: bytes) -> tuple[int, Imei, bool]:
-        """Return the epoch and the IMEI in ``handle``, and whether this key can have sealed them.
+        ``issued`` is a number from 0 to ``MAX_ISSUED``. It rises from each handle of a device to the next.
+        """
+        return self._hkid + self._encrypt(bytes([epoch]) + imei.packed + issued.to_bytes(_ISSUED_SIZE, "big") + random)
 
-        If not, the IMEI is one that belongs to nobody. Both cases take the same time.
+    def open(self, handle: bytes) -> tuple[int, Imei, int, bool]:
+        """Return the epoch, the IMEI and ``issued`` in ``handle``, and whether this key can have sealed them.
+
+        If not, the IMEI is one that belongs to nobody. Both cases take the same time. A handle made before there was an
+        ``issued`` has random bytes in its place.
         """
         block = self._decrypt(handle[1:])
         packed = block[1 : 1 + SIZE_CLEAR_IMEI]
         opens = packed.hex().isdecimal()
-        return block[0], Imei(packed if opens else _NOBODY), opens
+        issued = int.from_bytes(block[-HANDLE_RANDOM_SIZE - _ISSUED_SIZE : -HANDLE_RANDOM_SIZE], "big")
+        return block[0], Imei(packed if opens else _NOBODY), issued, opens
 
 
 def ephemeral(private: bytes) -> bytes:

@@ -19,6 +19,7 @@ _REGISTRAR = (
     "tests/server/registration/test_refusals.py",
     "tests/server/registration/test_client_ids.py",
     "tests/server/registration/test_limits.py",
+    "tests/server/registration/test_recordings.py",
     "tests/server/registration/test_overload.py",
     "tests/server/registration/test_store_failure.py",
     "tests/server/registration/test_one_database.py",

@@ -3,6 +3,7 @@
 import hmac
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,8 +35,9 @@ def test_agreement() -> None:
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=17, max_size=17))
 def test_a_handle_of_another_key(key: bytes, handle: bytes) -> None:
-    epoch, imei, opens = keys.HandleKey(1, key).open(handle)
+    epoch, imei, issued, opens = keys.HandleKey(1, key).open(handle)
     assert 0 <= epoch <= 255
+    assert 0 <= issued <= keys.MAX_ISSUED
     assert imei.digits.isdecimal()
     assert opens or imei.digits == "0" * 14
 
@@ -53,10 +55,17 @@ def test_a_realm_has_its_own_key() -> None:
 
 def test_a_handle_is_one_block_behind_its_key_s_number() -> None:
     key, imei = keys.HandleKey(9, bytes(32)), Imei.parse("35209900176148")
-    for _ in range(2):  # nothing of one block is left for the next
-        handle = key.seal(1, imei, bytes(keys.HANDLE_RANDOM_SIZE))
+    for issued in (0, keys.MAX_ISSUED, 0x01020304):  # nothing of one block is left for the next
+        handle = key.seal(1, imei, issued, bytes(keys.HANDLE_RANDOM_SIZE))
         assert (len(handle), handle[0]) == (17, 9)
-        assert key.open(handle) == (1, imei, True)
+        assert key.open(handle) == (1, imei, issued, True)
+
+
+def test_a_handle_of_before_still_opens() -> None:
+    """It has 8 random bytes, of which 4 are read as the time of issue."""
+    block = bytes([1]) + Imei.parse("35209900176148").packed + bytes.fromhex("fffefdfcfbfaf9f8")
+    sealed = Cipher(algorithms.AES(bytes(32)), modes.ECB()).encryptor().update(block)
+    assert keys.HandleKey(9, bytes(32)).open(b"\x09" + sealed) == (1, Imei(block[1:8]), 0xFFFEFDFC, True)
 
 
 def test_without_x25519_nothing_takes_its_place() -> None:

@@ -53,9 +53,10 @@ def test_device_key_and_handles(vector: Vector) -> None:
     assert keys.MasterKey(vector["epoch"], unhex(vector, "k_master")).device_key(imei) == unhex(vector, "k_dev")
     handle_key = keys.HandleKey(vector["hkid"], unhex(vector, "k_handle"))
     for handle, random in (("handle", "handle_random"), ("next_handle", "next_handle_random")):
-        sealed = handle_key.seal(vector["epoch"], imei, unhex(vector, random))
+        issued, rest = int.from_bytes(unhex(vector, random)[:4], "big"), unhex(vector, random)[4:]
+        sealed = handle_key.seal(vector["epoch"], imei, issued, rest)
         assert sealed == unhex(vector, handle)
-        assert handle_key.open(sealed) == (vector["epoch"], imei, True)
+        assert handle_key.open(sealed) == (vector["epoch"], imei, issued, True)
 
 
 @pytest.mark.parametrize("vector", VALID, ids=name)

@@ -56,7 +56,7 @@ class _Device:
         imei = Imei.parse(f"35209900{number:06d}")
         key = keys.device_key(1, imei)
         assert key is not None
-        self._handle = keys.seal_handle(1, imei, source.randbytes)
+        self._handle = keys.seal_handle(1, imei, 0, source.randbytes)
         self._step = RequestStep.of(key, REALM)
         self._private = source.randbytes(32)
         self.request = b""

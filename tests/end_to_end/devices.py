@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from dataclasses import dataclass
 
 from dpe_coap import keys as schedule
@@ -43,7 +44,7 @@ class Device:
     def __init__(self, state: StateDir, *, keys: KeyRing | None = None, epoch: int = 1) -> None:
         keys = keys or state.keys
         self.imei = Imei.parse(f"35693803{next(_serial_numbers):06d}")
-        self.handle = keys.seal_handle(epoch, self.imei, os.urandom)
+        self.handle = keys.seal_handle(epoch, self.imei, int(time.time()), os.urandom)
         key = keys.device_key(epoch, self.imei)
         assert key is not None
         self.step = RequestStep.of(key, state.config.realm)

@@ -5,14 +5,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dpe_coap.imei import Imei
-from dpe_coap.keys import HANDLE_RANDOM_SIZE, KEY_SIZE, HandleKey, MasterKey
+from dpe_coap.keys import HANDLE_RANDOM_SIZE, KEY_SIZE, MAX_ISSUED, HandleKey, MasterKey
 
 FIRST_GENERATION = 1
 LAST_GENERATION = 255
 
+AHEAD = 10 * 365.25 * 86_400
+"""Seconds that a handle may be issued in the future. Clocks can be wrong; but see ``freshness``."""
 
-Claim = tuple[int, Imei, bytes, bool]
-"""What the sender of a REQUEST claims: epoch, IMEI and K_dev (32 bytes); and whether the ring knows such a device.
+
+Claim = tuple[int, Imei, int, bytes, bool]
+"""What the sender of a REQUEST claims: epoch, IMEI, when its handle was issued (0 without one) and K_dev (32 bytes);
+and whether the ring knows such a device.
 
 If not, the rest is made up.
 """
@@ -24,6 +28,20 @@ Nobodys = tuple[MasterKey, HandleKey]
 def nobodys(random: Callable[[int], bytes]) -> Nobodys:
     """Make keys that nobody has, for the same work where a ring has none. ``random`` gives strong bytes."""
     return MasterKey(0, random(KEY_SIZE)), HandleKey(0, random(KEY_SIZE))
+
+
+def freshness(issued: int, wall: float) -> int:
+    """Return what an ``issued`` is worth beside others of its device at Unix time ``wall``.
+
+    It is worth nothing if no clock can have said so. Then random bytes are in its place: the handle was made before
+    there was an ``issued``. If it were believed, it would stay fresher than all handles made from now on.
+    """
+    return issued if issued <= wall + AHEAD else 0
+
+
+def next_issued(fresh: int, wall: float) -> int:
+    """Return the ``issued`` of the handle that follows one of this freshness at Unix time ``wall``."""
+    return min(max(int(wall), fresh + 1), MAX_ISSUED)
 
 
 @dataclass(frozen=True)
@@ -64,9 +82,9 @@ class KeyRing:
         master = self._masters.get(epoch)
         return None if master is None else master.device_key(imei)
 
-    def seal_handle(self, epoch: int, imei: Imei, random: Callable[[int], bytes]) -> bytes:
-        """Return a new handle (17 bytes) under the current handle key."""
-        return self._sealing.seal(epoch, imei, random(HANDLE_RANDOM_SIZE))
+    def seal_handle(self, epoch: int, imei: Imei, issued: int, random: Callable[[int], bytes]) -> bytes:
+        """Return a new handle (17 bytes) under the current handle key; ``issued`` is from ``next_issued``."""
+        return self._sealing.seal(epoch, imei, issued, random(HANDLE_RANDOM_SIZE))
 
     def claim(self, handle: bytes, nobodys: Nobodys) -> Claim:
         """Return what a handle (17 bytes) claims.
@@ -74,11 +92,11 @@ class KeyRing:
         ``nobodys`` stand in for missing keys, so the work is the same whatever is wrong.
         """
         no_master, no_handle = nobodys
-        epoch, imei, opens = self._handles.get(handle[0], no_handle).open(handle)
+        epoch, imei, issued, opens = self._handles.get(handle[0], no_handle).open(handle)
         key = self._masters.get(epoch, no_master).device_key(imei)
-        return epoch, imei, key, opens & (handle[0] in self.handle) & (epoch in self.master)
+        return epoch, imei, issued, key, opens & (handle[0] in self.handle) & (epoch in self.master)
 
     def claims_of(self, imei: Imei) -> list[Claim]:
         """Return what an IMEI in clear may claim. It does not name its epoch: one claim for each, the newest first."""
         masters = sorted(self._masters.items(), reverse=True)
-        return [(epoch, imei, master.device_key(imei), True) for epoch, master in masters]
+        return [(epoch, imei, 0, master.device_key(imei), True) for epoch, master in masters]

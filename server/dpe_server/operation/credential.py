@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import time
 from binascii import unhexlify
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import KEY_SIZE
 from dpe_coap.numbers import SIZE_SEALED_IMEI
 from dpe_server.files.uris import uri_fault
-from dpe_server.keys.ring import KeyRing
+from dpe_server.keys.ring import KeyRing, next_issued
 from dpe_server.operation.config import Config, realm_fault
 
 _NAME = re.compile("[a-z_]{1,16}")
@@ -76,13 +77,21 @@ class Credential:
 
 
 def credential(
-    keys: KeyRing, config: Config, imei: Imei, random: Callable[[int], bytes] = secrets.token_bytes
+    keys: KeyRing,
+    config: Config,
+    imei: Imei,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+    clock: Callable[[], float] = time.time,
 ) -> Credential:
-    """Make the credential of the device with this IMEI, under the current master and handle keys."""
+    """Make the credential of the device with this IMEI, under the current master and handle keys.
+
+    ``clock`` gives Unix time, when the handle is issued.
+    """
     epoch = keys.current_epoch
     device_key = keys.device_key(epoch, imei)
     assert device_key is not None, "the current epoch has a master key"
-    return Credential(config.uri, config.realm, keys.seal_handle(epoch, imei, random), device_key, epoch)
+    handle = keys.seal_handle(epoch, imei, next_issued(0, clock()), random)
+    return Credential(config.uri, config.realm, handle, device_key, epoch)
 
 
 def _bytes_fault(size: int) -> Callable[[object], str | None]:

@@ -32,6 +32,8 @@ class Sender:
     step: RequestStep
     epoch: int
     imei: Imei
+    issued: int
+    """When its handle was issued, as the handle says (``keys.ring.freshness``); 0 if the IMEI came in clear."""
     device: bytes = field(repr=False)
     """Keyed hash of the IMEI (16 bytes), to be looked up in the store; ``NOBODY`` unless ``proved``."""
     refusal: str
@@ -53,14 +55,14 @@ class Authenticator:
     def prove(self, request: Request, payload: bytes, th1: bytes) -> Sender:
         """Verify the security token of a REQUEST, received as ``payload``."""
         claims, fault = self._claims(request.identity)
-        for epoch, imei, key, genuine in claims:  # noqa: B007  # the last one is used below
+        for epoch, imei, issued, key, genuine in claims:  # noqa: B007  # the last one is used below
             step = RequestStep.of(key, self._realm)
             proved = step.verify(payload) & genuine
             device = self._at_rest.device_id(imei)
             if proved:
                 break
         refusal = "revoked device" if proved else "bad security token" if genuine else fault
-        return Sender(proved, request, payload, th1, step, epoch, imei, device if proved else NOBODY, refusal)
+        return Sender(proved, request, payload, th1, step, epoch, imei, issued, device if proved else NOBODY, refusal)
 
     def _claims(self, identity: bytes) -> tuple[list[Claim], str]:
         """Return who the sender may be, and what is wrong if it is none of them."""

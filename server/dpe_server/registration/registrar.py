@@ -21,7 +21,7 @@ from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.keys.ring import KeyRing
+from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.authentication import Authenticator, Sender
@@ -139,7 +139,7 @@ class Registrar:
         if batch.applications is not None:
             verdicts = self._admission.decide(batch.applications, facts, now, further)
             if verdicts is not None:
-                self._answer_requests(batch, verdicts, now)
+                self._answer_requests(batch, verdicts, now, wall)
         return further or None
 
     def complete(self, batch: Registrations, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
@@ -171,7 +171,9 @@ class Registrar:
 
     # REQUEST
 
-    def _answer_requests(self, batch: Registrations, verdicts: Sequence[Verdict | None], now: float) -> None:
+    def _answer_requests(
+        self, batch: Registrations, verdicts: Sequence[Verdict | None], now: float, wall: float
+    ) -> None:
         assert batch.applications is not None
         replies: dict[bytes, Reply] = {}
         for sender, verdict in zip(batch.applications.senders, verdicts, strict=True):
@@ -180,23 +182,25 @@ class Registrar:
                 replies[sender.th1] = UNAUTHORIZED
             else:
                 try:
-                    replies[sender.th1] = self._respond(sender, verdict, batch, now)
+                    replies[sender.th1] = self._respond(sender, verdict, batch, now, wall)
                 except MalformedMessage as error:
                     replies[sender.th1] = _malformed(error, batch)
         for place, th1 in batch.requests:
             batch.slots[place] = replies[th1]
         batch.applications = None
 
-    def _respond(self, p: Sender, verdict: Verdict, batch: Registrations, now: float) -> Reply:
+    def _respond(self, p: Sender, verdict: Verdict, batch: Registrations, now: float, wall: float) -> Reply:
         """Answer one proved REQUEST and remember the transaction."""
         request = p.request
+        fresh = freshness(p.issued, wall)
         public, dh = self._agree(request)
         nonce = self._random(SIZE_NONCE)
         step = p.step.respond(p.payload, nonce, dh)
         client_id = sealed_handle = None
         if verdict.client_id is not None:
             client_id = client_id_bytes(verdict.client_id)
-            sealed_handle = step.mask(self._keys.seal_handle(p.epoch, p.imei, self._random))
+            handle = self._keys.seal_handle(p.epoch, p.imei, next_issued(fresh, wall), self._random)
+            sealed_handle = step.mask(handle)
         message = Response(
             version=verdict.version,
             status=verdict.status,
@@ -212,6 +216,7 @@ class Registrar:
         transaction = Transaction(
             th1=p.th1,
             device=p.device,
+            freshness=fresh,
             ordinal=self._ordinals.next(now),
             ends=now + LIFE,
             status=verdict.status,

@@ -1,7 +1,8 @@
 """The bounded table of transactions, in memory only.
 
-A transaction stays for its whole life of 300 s, so that resent messages get the same bytes. When a device has more than
-four, or all devices together more than the table holds, the oldest goes first.
+A transaction stays for its whole life of 300 s, so that resent messages get the same bytes. When a device has four and
+another one comes, the one with the oldest handle makes room: recordings of earlier REQUESTs push out no newer one. When
+all devices together have more than the table holds, the oldest goes first.
 
 A server remembers a million transactions. So each is kept as one byte string, in maps of nothing but byte strings and
 numbers: whatever their number, the garbage collector has nothing to visit. One takes some 600 bytes, its entries in the
@@ -36,9 +37,9 @@ class Transactions:
     time.
     """
 
-    _HEAD = Struct(">BBQd16s")
+    _HEAD = Struct(">BBQd16sI")
     _OFFER = Struct(">Q7sBBBI32s32sB")
-    _KEYS = Struct(">B17x16sQ")
+    _KEYS = Struct(">B17x16s4xQ")
     """From both: state, device and, if there is an offer, Client ID."""
 
     def __init__(self, random: Callable[[int], bytes], *, total: int = TOTAL, nobodys: int = NOBODYS) -> None:
@@ -91,9 +92,11 @@ class Transactions:
         return any(self._records.part(th1)[th1][0] == State.PENDING or th1 in self._committing for th1 in th1s)
 
     def add(self, transaction: Transaction) -> None:
-        """Take in a new transaction; the oldest of the device, or of all, makes room when a bound is reached.
+        """Take in a new transaction. If its device has ``PER_DEVICE``, one of them makes room.
 
-        A transaction of the device that awaits its commit stays.
+        This is the one with the oldest handle, and of several with the same handle the one that came first. One that
+        awaits its commit stays. The new one is always taken in: if its handle is older still, the device may have lost
+        what it had stored. If all devices together have too many, the oldest makes room.
         """
         th1 = transaction.th1
         part = self._records.part(th1)
@@ -108,7 +111,7 @@ class Transactions:
         if excess > 0:
             *mine, _ = self._by_device.get(transaction.device)
             idle = [one for one in mine if one not in self._committing]  # the others still need their Client ID
-            for one in idle[:excess]:
+            for one in sorted(idle, key=self._freshness)[:excess]:
                 self._remove(one)
         while self._count > self._total and (oldest := self._by_age.first()):
             self._end(*oldest)
@@ -157,6 +160,9 @@ class Transactions:
         record = self._records.part(th1).get(th1)
         return record is not None and self._HEAD.unpack_from(record)[3] == ends
 
+    def _freshness(self, th1: bytes) -> int:
+        return int(self._HEAD.unpack_from(self._records.part(th1)[th1])[5])
+
     def _remove(self, th1: bytes) -> None:
         record = self._records.part(th1).pop(th1)
         self._committing.pop(th1, None)
@@ -171,7 +177,12 @@ class Transactions:
 
     def _pack(self, transaction: Transaction) -> bytes:
         head = self._HEAD.pack(
-            transaction.state, transaction.status, transaction.ordinal, transaction.ends, transaction.device
+            transaction.state,
+            transaction.status,
+            transaction.ordinal,
+            transaction.ends,
+            transaction.device,
+            transaction.freshness,
         )
         offer = transaction.offer
         if offer is None:
@@ -188,17 +199,17 @@ class Transactions:
         return head + rest + firmware + transaction.response
 
     def _unpack(self, th1: bytes, record: bytes) -> Transaction:
-        state, code, ordinal, ends, device = self._HEAD.unpack_from(record)
+        state, code, ordinal, ends, device, fresh = self._HEAD.unpack_from(record)
         at = self._HEAD.size
         if state == State.ANSWERED:
-            return Transaction(th1, device, ordinal, ends, _STATUSES[code], record[at:])
+            return Transaction(th1, device, fresh, ordinal, ends, _STATUSES[code], record[at:])
         client_id, imei, major, minor, suite, terms, prk3, th3, size = self._OFFER.unpack_from(record, at)
         at += self._OFFER.size
         firmware = record[at : at + size].decode() or None
         # Arguments by position, in the order of the fields: by name they take a third longer.
         offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
         response = record[at + size :]
-        return Transaction(th1, device, ordinal, ends, _STATUSES[code], response, offer, _STATES[state], th3)
+        return Transaction(th1, device, fresh, ordinal, ends, _STATUSES[code], response, offer, _STATES[state], th3)
 
 
 def _nobodys(th1: bytes, random: Callable[[int], bytes]) -> Transaction:
@@ -215,6 +226,7 @@ def _nobodys(th1: bytes, random: Callable[[int], bytes]) -> Transaction:
     return Transaction(
         th1=th1,
         device=bytes(16),
+        freshness=0,
         ordinal=0,
         ends=inf,
         status=Status.OK,

@@ -84,6 +84,8 @@ class Transaction:
     th1: bytes = field(repr=False)
     device: bytes = field(repr=False)
     """Keyed hash of the IMEI (16 bytes)."""
+    freshness: int
+    """Of the handle in REQUEST, beside others of the device (``keys.ring.freshness``)."""
     ordinal: int
     """Order of the REQUEST among all that the server has answered."""
     ends: float

@@ -39,7 +39,7 @@ class Known:
         device_key = KEYS.device_key(1, IMEI)
         assert device_key is not None
         self._step = RequestStep.of(device_key, REALM)
-        self._handle = KEYS.seal_handle(1, IMEI, self._chance.randbytes)
+        self._handle = KEYS.seal_handle(1, IMEI, 0, self._chance.randbytes)
         self.request = self._request("1.2", "4.2")
         self.waiting, self.redirected = self._request("1.0"), self._request("4.0")
         self._others = [self._request("1.1"), self._request("1.3")]

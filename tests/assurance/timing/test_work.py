@@ -103,7 +103,7 @@ def test_a_refusal_without_its_work_is_seen(counting: Counting, monkeypatch: pyt
     def hasty(self: Authenticator, request: Request, payload: bytes, th1: bytes) -> Sender:
         if not self._claims(request.identity)[0][0][-1]:
             step = RequestStep.of(bytes(32), "realm")
-            return Sender(False, request, payload, th1, step, 0, Imei(bytes(7)), bytes(16), "bad handle")
+            return Sender(False, request, payload, th1, step, 0, Imei(bytes(7)), 0, bytes(16), "bad handle")
         return prove(self, request, payload, th1)
 
     monkeypatch.setattr(Authenticator, "prove", hasty)

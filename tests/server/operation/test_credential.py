@@ -1,8 +1,10 @@
 """A credential: made, written, read."""
 
 import json
+import time
 from os import urandom
 from typing import Any
+from unittest.mock import ANY
 
 import cbor2
 import pytest
@@ -38,13 +40,20 @@ def test_a_credential_is_of_the_newest_keys_and_the_server_can_read_it() -> None
     assert (one.server, one.realm, one.epoch) == (CONFIG.uri, CONFIG.realm, 3)
     assert one.device_key == KEYS.device_key(3, IMEI)
     assert one.handle[0] == 9
-    assert KEYS.claim(one.handle, nobodys(urandom)) == (3, IMEI, one.device_key, True)
+    assert KEYS.claim(one.handle, nobodys(urandom)) == (3, IMEI, ANY, one.device_key, True)
+
+
+def test_its_handle_is_issued_when_it_is_made() -> None:
+    one = credential(KEYS, CONFIG, IMEI, clock=lambda: 1_800_000_000.9)
+    assert KEYS.claim(one.handle, nobodys(urandom))[2] == 1_800_000_000
+    before = int(time.time())
+    assert before <= KEYS.claim(made().handle, nobodys(urandom))[2] <= time.time()
 
 
 def test_a_device_provisioned_twice_has_another_handle_and_the_same_key() -> None:
     assert made().handle != made().handle
     assert made().device_key == made().device_key
-    assert credential(KEYS, CONFIG, IMEI, bytes) == credential(KEYS, CONFIG, IMEI, bytes)
+    assert credential(KEYS, CONFIG, IMEI, bytes, lambda: 5.0) == credential(KEYS, CONFIG, IMEI, bytes, lambda: 5.9)
 
 
 def test_a_credential_holds_no_imei_and_its_repr_no_secret() -> None:

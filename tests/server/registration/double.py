@@ -94,7 +94,7 @@ class Device:
         key = server.keys.device_key(epoch, self.imei)
         assert key is not None
         self.key = key
-        self.handle = server.keys.seal_handle(epoch, self.imei, urandom)
+        self.handle = server.keys.seal_handle(epoch, self.imei, int(server.wall), urandom)
 
     def request(
         self,
@@ -175,7 +175,13 @@ class Server:
 
     def start(self) -> None:
         self.store = Store(self.path)
-        self.registrar = Registrar(
+        self.registrar = self.another()
+        self.records: list[AuditRecord] = []
+        """What the audit log was told."""
+
+    def another(self) -> Registrar:
+        """Return a registrar on the same store, as another worker has it."""
+        return Registrar(
             realm=REALM,
             keys=self.keys,
             policy=policy.parse(POLICY),
@@ -184,8 +190,6 @@ class Server:
             retry_after=30,
             transactions=Transactions(urandom, total=self.total),
         )
-        self.records: list[AuditRecord] = []
-        """What the audit log was told."""
 
     def restart(self) -> None:
         self.store.close()

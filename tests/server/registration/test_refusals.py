@@ -14,7 +14,7 @@ from dpe_server import policy
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.registration.authentication import Authenticator
-from tests.server.registration.double import POLICY, REALM, Device, Server, confirmation
+from tests.server.registration.double import POLICY, REALM, WALL, Device, Server, confirmation
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def unknown_handle_key(device: Device) -> bytes:
 
 
 def unknown_epoch(device: Device) -> bytes:
-    device.handle = device.server.keys.seal_handle(9, device.imei, urandom)
+    device.handle = device.server.keys.seal_handle(9, device.imei, 0, urandom)
     return device.request()
 
 
@@ -145,9 +145,9 @@ def test_made_up_keys_are_no_keys(server: Server, device: Device) -> None:
     device.key = master.device_key(device.imei)
     for hkid in (0, 99):
         for epoch in (0, 1, 9):
-            device.handle = bytes([hkid]) + handle.seal(epoch, device.imei, urandom(8))[1:]
+            device.handle = bytes([hkid]) + handle.seal(epoch, device.imei, 0, urandom(4))[1:]
             assert server.send(device.request()) == UNAUTHORIZED
-    device.handle = server.keys.seal_handle(9, device.imei, urandom)
+    device.handle = server.keys.seal_handle(9, device.imei, 0, urandom)
     assert server.send(device.request()) == UNAUTHORIZED
     assert set(server.events()) == {"unauthenticated"}
 
@@ -207,7 +207,7 @@ def test_imei_in_clear_where_the_policy_allows_it(server: Server, device: Device
 
 def test_handles_of_every_generation(server: Server, device: Device) -> None:
     old = device.request()
-    device.handle = schedule.HandleKey(1, server.keys.handle[1]).seal(1, device.imei, urandom(8))
+    device.handle = schedule.HandleKey(1, server.keys.handle[1]).seal(1, device.imei, 0, urandom(4))
     assert server.send(device.request()).code == server.send(old).code == Code.CHANGED
 
 
@@ -257,7 +257,8 @@ def test_no_secret_in_the_repr_of_a_proof(server: Server, device: Device) -> Non
     prover = Authenticator(REALM, server.keys, AtRest(server.keys.at_rest, urandom), urandom, allow_clear_imei=False)
     proof = prover.prove(message, request, sha256(request).digest())
     assert (proof.epoch, proof.imei, proof.device) == (1, device.imei, server.device_id(device.imei))
-    shown = f"request={message!r}, step=RequestStep(), epoch=1, imei=Imei(redacted), refusal={proof.refusal!r}"
+    claimed = f"epoch=1, imei=Imei(redacted), issued={int(WALL)}, refusal={proof.refusal!r}"
+    shown = f"request={message!r}, step=RequestStep(), {claimed}"
     assert repr(proof) == f"Sender(proved=True, {shown})"
     device.key = bytes(32)
     request = device.request()

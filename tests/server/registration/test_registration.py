@@ -30,7 +30,8 @@ def test_registration(server: Server, device: Device) -> None:
     assert response.client_id is not None
     assert FIRST <= int.from_bytes(response.client_id, "big") <= LAST
     assert response.sealed_handle is not None
-    assert server.keys.claim(step.mask(response.sealed_handle), nobodys(urandom)) == (1, device.imei, device.key, True)
+    claim = server.keys.claim(step.mask(response.sealed_handle), nobodys(urandom))
+    assert claim == (1, device.imei, WALL + 1, device.key, True), "its handle was issued this very second"
     assert not server.rows(), "nothing is written before SUCCESS"
 
     success, last = device.success(step, reply)

@@ -1,4 +1,4 @@
-"""The table of transactions: compact, bounded, the oldest first, and nothing in it for the garbage collector."""
+"""The table of transactions: compact, bounded, the oldest first to go, nothing in it for the garbage collector."""
 
 import gc
 import tracemalloc
@@ -36,9 +36,9 @@ def offer(client_id: int = 7, **fields: object) -> Offer:
     return Offer(**{**made, **fields})  # type: ignore[arg-type]
 
 
-def pending(device: bytes | None = None, client_id: int = 7, ends: float = LIFE) -> Transaction:
+def pending(device: bytes | None = None, client_id: int = 7, ends: float = LIFE, *, freshness: int = 9) -> Transaction:
     device = urandom(16) if device is None else device
-    return made(device, ends, Status.OK, urandom(72), offer=offer(client_id), state=State.PENDING)
+    return made(device, ends, Status.OK, urandom(72), freshness=freshness, offer=offer(client_id), state=State.PENDING)
 
 
 def refused(device: bytes | None = None, ends: float = LIFE) -> Transaction:
@@ -47,7 +47,8 @@ def refused(device: bytes | None = None, ends: float = LIFE) -> Transaction:
 
 
 def made(device: bytes, ends: float, status: Status, response: bytes, **fields: Any) -> Transaction:
-    return Transaction(th1=urandom(32), device=device, ordinal=5, ends=ends, status=status, response=response, **fields)
+    given: dict[str, Any] = {"th1": urandom(32), "device": device, "freshness": 9, "ordinal": 5, "ends": ends}
+    return Transaction(**given | fields, status=status, response=response)
 
 
 def same(one: Transaction | None, other: Transaction) -> bool:
@@ -63,6 +64,7 @@ firmwares = st.none() | st.text(min_size=1, max_size=8)
 
 
 @given(
+    freshness=st.integers(0, 2**32 - 1),
     ordinal=st.integers(0, 2**62),
     ends=st.floats(0, 1e9),
     status=st.sampled_from([s for s in Status if s < Status.DECLINED]),
@@ -80,12 +82,13 @@ firmwares = st.none() | st.text(min_size=1, max_size=8)
     ),
 )
 def test_a_transaction_comes_back_as_it_was(
-    ordinal: int, ends: float, status: Status, response: bytes, offered: Offer | None
+    freshness: int, ordinal: int, ends: float, status: Status, response: bytes, offered: Offer | None
 ) -> None:
     state = State.ANSWERED if offered is None else State.PENDING
     given = Transaction(
         th1=urandom(32),
         device=urandom(16),
+        freshness=freshness,
         ordinal=ordinal,
         ends=ends,
         status=status,
@@ -124,7 +127,7 @@ def test_what_only_success_needs_goes_with_it() -> None:
     assert not table.is_reserved(7)
 
 
-def test_a_device_keeps_its_newest() -> None:
+def test_a_device_that_has_one_handle_keeps_its_newest() -> None:
     table = Transactions(urandom)
     mine = [pending(b"d" * 16, client_id) for client_id in range(PER_DEVICE + 2)]
     for transaction in mine:
@@ -132,6 +135,65 @@ def test_a_device_keeps_its_newest() -> None:
     assert [t.th1 for t in table.of_device(b"d" * 16)] == [t.th1 for t in mine[2:]]
     assert not table.is_reserved(1)
     assert len(table) == PER_DEVICE
+
+
+def added(table: Transactions, *several: Transaction) -> list[int]:
+    """Add transactions of one device; return the freshness of those that it has then, in the order they came in."""
+    for transaction in several:
+        table.add(transaction)
+    return [t.freshness for t in table.of_device(several[0].device)]
+
+
+@pytest.mark.parametrize(
+    ("there", "comes", "stay"),
+    [
+        ([5, 3, 4, 6], 7, [5, 4, 6, 7]),  # the oldest handle makes room
+        ([5, 4, 6, 3], 7, [5, 4, 6, 7]),  # even if it came last
+        ([5, 3, 4, 6], 1, [5, 4, 6, 1]),  # for the new one, though that is older still
+        ([3, 3, 4, 6], 3, [3, 4, 6, 3]),  # between equals, the one that came first
+        ([3, 3, 3, 3], 3, [3, 3, 3, 3]),
+        ([2**32 - 1, 0, 2**31, 1], 0, [2**32 - 1, 2**31, 1, 0]),
+    ],
+)
+def test_the_oldest_handle_of_a_device_makes_room(there: list[int], comes: int, stay: list[int]) -> None:
+    several = [pending(b"d" * 16, number, freshness=fresh) for number, fresh in enumerate(there)]
+    newcomer = pending(b"d" * 16, 9, freshness=comes)
+    table = Transactions(urandom)
+    assert added(table, *several, newcomer) == stay
+    assert same(table.of_request(newcomer.th1), newcomer)
+    gone = [n for n in range(4) if not table.is_reserved(n)]
+    assert gone == [there.index(min(there))], "its Client ID is free again"
+
+
+def test_of_forty_recordings_with_older_handles_none_pushes_a_fresh_one_out() -> None:
+    fresh = pending(b"d" * 16, 7, freshness=1_000)
+    recordings = [pending(b"d" * 16, 100 + n, freshness=Random(n).randrange(1_000)) for n in range(40)]
+    table = Transactions(urandom)
+    assert added(table, fresh, *recordings)[0] == 1_000
+    assert same(table.of_request(fresh.th1), fresh)
+    assert same(table.of_request(recordings[-1].th1), recordings[-1]), "none was refused"
+    assert len(table) == PER_DEVICE
+
+
+def test_four_recordings_with_the_same_handle_push_it_out_and_the_next_handle_stays() -> None:
+    table = Transactions(urandom)
+    device = b"d" * 16
+    first = pending(device, 7, freshness=1_000)
+    recordings = [pending(device, 100 + n, freshness=1_000) for n in range(8)]
+    added(table, first, *recordings[:3])
+    assert table.of_request(first.th1) is not None
+    added(table, recordings[3])
+    assert table.of_request(first.th1) is None
+    assert added(table, pending(device, 8, freshness=1_001), *recordings[4:]) == [1_001, 1_000, 1_000, 1_000]
+
+
+def test_an_older_handle_that_awaits_its_commit_does_not_make_room() -> None:
+    table = Transactions(urandom)
+    oldest = pending(b"d" * 16, 0, freshness=1)
+    added(table, oldest, *(pending(b"d" * 16, n, freshness=n) for n in (4, 3, 5)))
+    table.move(oldest, Event.CONFIRMED)
+    assert added(table, pending(b"d" * 16, 6, freshness=6)) == [1, 4, 5, 6]
+    assert table.of_request(oldest.th1) is oldest
 
 
 def test_what_awaits_its_commit_does_not_make_room() -> None:
@@ -163,7 +225,7 @@ def test_the_bounds_of_the_protocol() -> None:
 def test_no_secret_in_a_repr() -> None:
     transaction = pending()
     offered = f"Offer(client_id=7, version={Version(1, 3)!r}, firmware=None, suite=1, terms={TERMS!r})"
-    shown = f"ordinal=5, ends=300.0, status={Status.OK!r}, offer={offered}, state={State.PENDING!r}"
+    shown = f"freshness=9, ordinal=5, ends=300.0, status={Status.OK!r}, offer={offered}, state={State.PENDING!r}"
     assert repr(transaction) == f"Transaction({shown})"
 
 
@@ -344,10 +406,11 @@ def test_it_is_what_a_plain_dict_would_be(seed: int) -> None:
         plain = {th1: t for th1, t in plain.items() if t.ends > now}
         what = chance.random()
         if what < 0.7 or not plain:
-            new = pending(bytes([chance.randrange(6)]) * 16, chance.randrange(5), now + LIFE)
+            device = bytes([chance.randrange(6)]) * 16
+            new = pending(device, chance.randrange(5), now + LIFE, freshness=chance.randrange(3))
             mine = [t for t in plain.values() if t.device == new.device]
             if len(mine) >= PER_DEVICE:
-                del plain[mine[0].th1]
+                del plain[min(mine, key=lambda t: t.freshness).th1]
             elif len(plain) >= 12:
                 del plain[next(iter(plain))]
             table.add(new)

@@ -12,6 +12,7 @@ from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board
 from dpe_tools.simulation.events import Address, DeviceKnown, ServerKnown
 from dpe_tools.simulation.host import Host
+from dpe_tools.simulation.machine import WALL
 from dpe_tools.simulation.trouble import AT_SECOND, RULES, Trouble
 from dpe_tools.simulation.world import World
 
@@ -62,7 +63,7 @@ class Scene:
 
     def _board(self, name: str, imei: Imei) -> Board:
         world, trouble, chance = self.world, self.trouble, self.world.random
-        handle = self.keys.seal_handle(1, imei, world.random_bytes)
+        handle = self.keys.seal_handle(1, imei, int(WALL), world.random_bytes)
         credential = asdict(Credential(f"coap://{HOME[0]}", REALM, handle, self._key(imei, handle), 1))
         firmware = chance.choice((None, None, None, "moved 1", "weak 1"))
         options: dict[str, Any] = {"firmware": firmware, "suite": chance.choice((1, 1, 1, 2))}
@@ -74,7 +75,7 @@ class Scene:
 
     def _insider(self) -> Insider:
         imei = Imei.parse("00101709000000")
-        handle = self.keys.seal_handle(1, imei, self.world.random_bytes)
+        handle = self.keys.seal_handle(1, imei, int(WALL), self.world.random_bytes)
         return Insider(self._device_id(imei), self._key(imei, handle), handle, REALM)
 
     def _key(self, imei: Imei, handle: bytes) -> bytes:

@@ -66,8 +66,9 @@ class Transactions:
         known = memory.answered.get(event.request)
         if known is not None:
             lives = event.now < known.at + LIFE
+            begun = memory.of_device[made.device]
             evicted = (
-                memory.of_device[made.device] - known.of_device >= PER_DEVICE
+                begun > max(known.of_device, PER_DEVICE)  # the one with the oldest handle has made room
                 or memory.of_all - known.of_all >= memory.total
             )
             if known.response == event.response:
