@@ -5,6 +5,8 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +15,7 @@ from dpe_coap.messages import Version
 from dpe_server.files.shown import shown_key, shown_value
 from dpe_server.files.toml_lines import Path, lines_of
 from dpe_server.policy import fields
+from dpe_server.policy.coverage import Coverage, Overlaps, members
 from dpe_server.policy.fields import BadValue
 from dpe_server.policy.policy import Policy
 from dpe_server.policy.rule_index import RuleIndex
@@ -249,30 +252,35 @@ class _Reader:
 
     def _together(self, rules: Sequence[Rule]) -> None:
         """Find what is wrong between rules that are right by themselves."""
-        index = RuleIndex(rules)
         accepts = [(i, rule.decision) for i, rule in enumerate(rules) if isinstance(rule.decision, Accept)]
+        self._ranges_apart(rules, accepts)
+        accepting = reduce(or_, (1 << i for i, _ in accepts), 0)
+        index, coverage = RuleIndex(rules), Coverage(rules)
+        for i, rule in enumerate(rules):
+            if isinstance(rule.decision, VersionNotSupported):
+                highest = rule.decision.highest
+                if not index.of_version(highest) & accepting:
+                    self._fault(("rule", i, "highest"), f"expected a version that a rule accepts, found {highest}")
+                elif coverage.leaves_plainly(i, highest):
+                    message = f"expected a version that this rule does not turn away itself, found {highest}"
+                    self._fault(("rule", i, "highest"), message)
+            if not coverage.leaves(i):
+                takers = _named([rules[j] for j in coverage.takers(i)])
+                self._fault(("rule", i), f'rule "{rule.name}" can never decide: {takers} decides all it asks for')
+            coverage.add(i)
+
+    def _ranges_apart(self, rules: Sequence[Rule], accepts: Sequence[tuple[int, Accept]]) -> None:
+        overlaps = Overlaps([(i, accept.first, accept.last) for i, accept in accepts])
+        same: dict[tuple[int, int], int] = {}
         for i, accept in accepts:
             mine = (accept.first, accept.last)
-            others = ((j, (other.first, other.last)) for j, other in accepts if j < i)
-            clash = next(
-                (j for j, other in others if other != mine and max(mine[0], other[0]) <= min(mine[1], other[1])), None
-            )
+            clash = next(members(overlaps.of(*mine) & (1 << i) - 1 & ~same.get(mine, 0)), None)
+            same[mine] = same.get(mine, 0) | 1 << i
             if clash is not None:
                 message = (
                     f"overlaps the range of {_named([rules[clash]])}: expected the very same, or one apart from it"
                 )
                 self._fault(("rule", i, "range"), message)
-        for i, rule in enumerate(rules):
-            if isinstance(rule.decision, VersionNotSupported):
-                highest = rule.decision.highest
-                if not any(rules[j].versions.first <= highest <= rules[j].versions.last for j, _ in accepts):
-                    self._fault(("rule", i, "highest"), f"expected a version that a rule accepts, found {highest}")
-                elif index.decides_plainly(i, highest):
-                    message = f"expected a version that this rule does not turn away itself, found {highest}"
-                    self._fault(("rule", i, "highest"), message)
-        for i, above in index.unreachable():
-            takers = _named([rules[j] for j in above])
-            self._fault(("rule", i), f'rule "{rules[i].name}" can never decide: {takers} decides all it asks for')
 
     def _unknown(self, path: Path, table: Mapping[str, Any], known: Sequence[str]) -> None:
         for key in (key for key in table if key not in known):
