@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from dpe_coap.binding import Code
 from dpe_tools.commands.register import Watcher
+from dpe_tools.exits import Refused
 from dpe_tools.server_process import START_SECONDS
 from tests.tools.conftest import IMEI, IMEIS, Invoke, Running
 
@@ -92,28 +98,41 @@ def test_wrong_key(dpe: Invoke, server: Running, credential: Path) -> None:
     wrong = content | {"device_key": "00" * 32}
     credential.write_text(json.dumps(wrong), encoding="utf-8")
     result = dpe("register", credential, "--timeout", "2", status=4)
-    assert result.stderr.startswith("dpe: error: the server refuses this credential: 4.01 Unauthorized\nhint: ")
+    assert "\ndpe: error: the server refuses this credential: 4.01 Unauthorized\nhint: " in result.stderr
     sessions = json.loads(dpe("sessions", server.state, "--json").stdout)
     assert [s["client_id"] for s in sessions] == [s["client_id"] for s in json.loads(before)]
 
 
-def test_a_second_refusal_of_the_key_is_told_at_once() -> None:
+REQUEST = bytes.fromhex("42020001abcdff") + bytes.fromhex("a40001")
+
+
+def _error(code: int) -> bytes:
+    return bytes([0x62, code, 0, 1, 0xAB, 0xCD])
+
+
+def test_a_second_refusal_of_the_key_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     watcher = Watcher(every=False, again=False)
-    request = bytes.fromhex("42020001abcdff") + bytes.fromhex("a40001")
-    refusal = bytes([0x62, Code.UNAUTHORIZED, 0, 1, 0xAB, 0xCD])
-    watcher("sent", request)
-    watcher("received", refusal)
-    watcher("sent", request)
-    with pytest.raises(Exception, match="refuses this credential"):
-        watcher("received", refusal)
+    watcher.sent(REQUEST, "here")
+    watcher.received(_error(Code.UNAUTHORIZED), "here")
+    assert capsys.readouterr().err == "dpe: here answers 4.01 Unauthorized; trying again\n"
+    watcher.sent(REQUEST, "here")
+    with pytest.raises(Refused, match="refuses this credential"):
+        watcher.received(_error(Code.UNAUTHORIZED), "here")
+
+
+def test_an_error_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = Watcher(every=False, again=False)
+    for _ in range(3):
+        watcher.sent(REQUEST, "here")
+        watcher.received(_error(Code.SERVICE_UNAVAILABLE), "here")
+    assert capsys.readouterr().err == "dpe: here answers 5.03 Service Unavailable; trying again\n"
 
 
 def test_what_is_sent_again_is_told_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     watcher = Watcher(every=False, again=True)
-    request = bytes.fromhex("42020001abcd")
-    watcher("sent", request)
+    watcher.sent(REQUEST, "here")
     assert capsys.readouterr().err == ""
-    watcher("sent", request)
+    watcher.sent(REQUEST, "here")
     told = capsys.readouterr().err
     assert "CON POST" in told
     assert told.endswith("again\n")
@@ -123,8 +142,90 @@ def test_no_server(dpe: Invoke, state: Path, tmp_path: Path) -> None:
     path = tmp_path / "device.json"
     path.write_text(dpe("provision", state, IMEI).stdout, encoding="utf-8")
     result = dpe("register", path, "--timeout", "0.3", status=3)
-    assert result.stderr.startswith("dpe: error: no answer from coap://127.0.0.1:")
-    assert "dpe serve" in result.stderr
+    told, error, hint = result.stderr.splitlines()
+    assert re.fullmatch(r"dpe: 127\.0\.0\.1:\d+: nobody listens there", told)
+    assert error.startswith("dpe: error: no answer from coap://127.0.0.1:")
+    assert error.endswith(": nobody listens there)")
+    assert hint == "hint: is it running (dpe serve STATE), and listening there?"
+
+
+class Stranger:
+    """Answers every datagram with ``answer(datagram)``, or not at all."""
+
+    def __init__(self, answer: Callable[[bytes], bytes | None]) -> None:
+        self._answer = answer
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.uri = f"coap://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self.socket.getsockname())
+        self._thread.join()
+        self.socket.close()
+
+    def _run(self) -> None:
+        while True:
+            datagram, sender = self.socket.recvfrom(2048)
+            if not datagram:
+                return
+            answer = self._answer(datagram)
+            if answer is not None:
+                self.socket.sendto(answer, sender)
+
+
+def _piggybacked(code: int, rest: bytes = b"") -> Callable[[bytes], bytes]:
+    """Answer a request with a code and what follows the CoAP token."""
+    return lambda datagram: bytes([0x60 | datagram[0] & 15, code]) + datagram[2 : 4 + (datagram[0] & 15)] + rest
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error", "hint"),
+    [
+        (lambda _: None, 3, r"no answer from \S+ in 0\.3 s \(\S+: no answer\)", "Does UDP get through?"),
+        (_piggybacked(0xA3), 4, r"the server did not register it in 0\.3 s: 5\.03 Service Unavailable", "its store"),
+        (_piggybacked(0x81), 4, r"the server refuses this credential: 4\.01 Unauthorized", "was the credential"),
+        (_piggybacked(0x84), 4, r"the server did not register it in 0\.3 s: 4\.04 Not Found", "no other CoAP server"),
+        (
+            _piggybacked(0x44, b"\xff\xa3"),
+            1,
+            r"not registered .* has a security token for this device",
+            "of this server?",
+        ),
+    ],
+    ids=["silence", "5.03", "4.01", "4.04", "2.04"],
+)
+def test_what_is_known_of_a_server_that_does_not_register(
+    dpe: Invoke,
+    credential: Path,
+    answer: Callable[[bytes], bytes | None],
+    status: int,
+    error: str,
+    hint: str,
+) -> None:
+    with Stranger(answer) as stranger:
+        content = json.loads(credential.read_text(encoding="utf-8")) | {"server": stranger.uri}
+        credential.write_text(json.dumps(content), encoding="utf-8")
+        told = dpe("register", credential, "--timeout", "0.3", status=status).stderr.splitlines()
+    assert re.fullmatch(f"dpe: error: {error}", told[-2]), told
+    assert hint.lower() in told[-1].lower()
+
+
+def test_a_name_without_an_address_is_told_at_once(dpe: Invoke, credential: Path) -> None:
+    name = "a" * 64  # no name can have it
+    content = json.loads(credential.read_text(encoding="utf-8")) | {"server": f"coap://{name}"}
+    credential.write_text(json.dumps(content), encoding="utf-8")
+    result = dpe("register", credential, "--timeout", "0.3", "--trace", status=3)
+    assert result.stderr.splitlines() == [
+        f"dpe: no address is known for the name {name}",
+        f"dpe: error: no address is known for the name {name} (tried for 0.3 s)",
+        "hint: is the name written right?",
+    ]  # and no datagram, for none was sent
 
 
 @pytest.mark.parametrize(

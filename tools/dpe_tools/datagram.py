@@ -48,8 +48,12 @@ class Datagram:
                 value.decode("ascii", "backslashreplace") for number, value in self.options if number == URI_PATH
             )
             return f"{self.type} {_METHODS.get(self.code, f'0.{self.code:02d}')} /{path}"
-        dotted = f"{self.code >> 5}.{self.code & 31:02d}"
-        return f"{self.type} {dotted} {_REASONS.get(self.code, '')}".rstrip()
+        return f"{self.type} {self.said}"
+
+    @property
+    def said(self) -> str:
+        """The code of a response in words: ``2.04 Changed``."""
+        return f"{self.code >> 5}.{self.code & 31:02d} {_REASONS.get(self.code, '')}".rstrip()
 
     def __bytes__(self) -> bytes:
         """Return the datagram. The options must be in ascending order."""

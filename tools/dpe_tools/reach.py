@@ -9,7 +9,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dpe_coap.errors import LocalError
@@ -22,6 +22,9 @@ AGAIN = 1.0
 """Seconds after which a ping is sent again."""
 PING, PONG = b"\x40\0\0\1", b"\x70\0\0\1"
 """An empty confirmable message, and the reset that answers it (RFC 7252 section 4.3)."""
+UNHEARD = "no answer"
+"""Why a place has not answered, if it is not known why."""
+REFUSED = "nobody listens there"
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
@@ -53,17 +56,19 @@ class Place(NamedTuple):
     def why(self, error: OSError) -> str:
         """Return what an error of its socket says about the way to it."""
         if isinstance(error, ConnectionRefusedError):
-            return "nobody listens there"
+            return REFUSED
         if error.errno == errno.EINVAL and self.family == socket.AF_INET6 and not self.address[3]:
             return "an address of one link needs its zone, as in fe80::1%eth0"
         return "there is no way to it from here" if error.errno in UNREACHABLE else str(error.strerror)
 
 
-def look_up(uri: str, seconds: float = SECONDS) -> list[Place]:
+def look_up(
+    uri: str, seconds: float = SECONDS, patience: float = SECONDS, tell: Callable[[str], None] | None = None
+) -> list[Place]:
     """Return every address of ``coap://HOST[:PORT]``, the preferred one first.
 
-    Raises LocalError if it is no such URI, and NoAnswer if the name service knows no address, or tells none within
-    ``seconds``.
+    If it takes longer than ``patience`` seconds, ``tell`` is told what is being waited for. Raises LocalError if it is
+    no such URI, and NoAnswer if the name service knows no address, or tells none within ``seconds``.
     """
     try:
         host, port = parse_uri(uri)
@@ -72,9 +77,14 @@ def look_up(uri: str, seconds: float = SECONDS) -> list[Place]:
     told: queue.SimpleQueue[list[Place] | OSError] = queue.SimpleQueue()
     threading.Thread(target=_ask, args=[host, port, told], name="names", daemon=True).start()
     try:
-        answer = told.get(timeout=max(0.0, seconds))
+        answer = told.get(timeout=max(0.0, min(seconds, patience)))
     except queue.Empty:
-        answer = OSError(socket.EAI_AGAIN, "")
+        if tell is not None and patience < seconds:
+            tell(f"the name service does not say yet where {host} is")
+        try:
+            answer = told.get(timeout=max(0.0, seconds - patience))
+        except queue.Empty:
+            answer = OSError(socket.EAI_AGAIN, "")
     if isinstance(answer, OSError):
         raise _no_address(host, answer)
     return answer
@@ -107,7 +117,7 @@ def knock(uri: str, places: Iterable[Place], seconds: float = SECONDS) -> Place:
     waiting: dict[socket.socket, Place] = {}
     try:
         for place in places:
-            failures[place] = f"no answer in {seconds:g} s"
+            failures[place] = f"{UNHEARD} in {seconds:g} s"
             try:
                 waiting[place.connect()] = place
             except OSError as error:
@@ -123,7 +133,7 @@ def knock(uri: str, places: Iterable[Place], seconds: float = SECONDS) -> Place:
                             return waiting[ready]
                     except OSError as error:
                         _give_up(waiting, failures, ready, error)
-        raise silence(uri, failures)
+        raise silence(f"no CoAP server answers at {uri}", failures)
     finally:
         for one in waiting:
             one.close()
@@ -145,11 +155,16 @@ def _give_up(
     one.close()
 
 
-def silence(uri: str, failures: Mapping[Place, str]) -> NoAnswer:
-    """Return the error for a server of which no address has answered, and why."""
-    why = "; ".join(f"{place}: {reason}" for place, reason in failures.items())
-    unheard = any(reason.startswith("no answer") for reason in failures.values())
-    return NoAnswer(
-        f"no CoAP server answers at {uri} ({why})",
-        hint="is it running (dpe serve STATE), and listening there?" + (" Does UDP get through?" if unheard else ""),
-    )
+def reasons(failures: Mapping[Place, str]) -> str:
+    """Return why each place has not answered."""
+    return "; ".join(f"{place}: {reason}" for place, reason in failures.items())
+
+
+def silence(what: str, failures: Mapping[Place, str]) -> NoAnswer:
+    """Return the error for a server of which no place has answered. ``what`` says what did not happen."""
+    hint = ""
+    if any(reason == REFUSED or reason.startswith(UNHEARD) for reason in failures.values()):
+        hint = "is it running (dpe serve STATE), and listening there?"
+    if any(reason.startswith(UNHEARD) for reason in failures.values()):
+        hint += " Does UDP get through?"
+    return NoAnswer(f"{what} ({reasons(failures)})", hint=hint)

@@ -104,7 +104,7 @@ def inspect(
         if not as_json:
             click.echo(f"CoAP {carrier.title}, message ID {carrier.message_id}, {len(payload)} bytes")
         if not carrier.payload:
-            raise LocalError("the datagram has no payload", hint=refusals.UNAUTHORIZED if carrier.code == 0x81 else "")
+            raise LocalError("the datagram has no payload", hint=refusals.CODES.get(carrier.code, ""))
         payload = carrier.payload
     try:
         decoded = messages.decode(payload)

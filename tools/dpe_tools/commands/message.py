@@ -136,7 +136,7 @@ def success(
     received = files.unhex(files.read(response_file))
     request = decode_as(Request, sent, request_file)
     if not received:
-        raise LocalError(f"{response_file} is empty: the server answered without a message", hint=refusals.UNAUTHORIZED)
+        raise LocalError(f"{response_file} is empty: the server answered without a message", hint=refusals.EMPTY)
     response = decode_as(Response, received, response_file)
     private = b""
     if request.x25519_key is not None:

@@ -7,65 +7,87 @@ from typing import Any
 
 import click
 
+from dpe_coap.binding import Code
 from dpe_coap.errors import DpeError, LocalError, RemoteError
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MessageType, Status
 from dpe_device import registration as client
 from dpe_device import x25519
+from dpe_device.registration import Registration
 from dpe_device.store import FileStore
-from dpe_device.udp import register as register_over_udp
-from dpe_tools import annotate, credentials, refusals, terminal
+from dpe_tools import annotate, credentials, reach, refusals, terminal
+from dpe_tools.client import Client
 from dpe_tools.commands.message import parse_firmware, parse_version
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.exits import NoAnswer, Refused
+
+ERROR = 0x80
+"""The least CoAP code of an error."""
 
 
 class Watcher:
     """Sees every datagram of the client. Shows them, and ends a registration that cannot succeed."""
 
     def __init__(self, *, every: bool, again: bool) -> None:
-        self.sent = 0
-        self.received = 0
+        self.datagrams = {"sent": 0, "received": 0}
+        self.refusal: Datagram | None = None
+        """The last error that came without a security token."""
         self._every = every
         self._again = again
         self._start = time.monotonic()
         self._last = b""
         self._asking = False
-        self.refusals = 0
+        self._refusals = 0
+        self._told: set[str] = set()
 
-    def __call__(self, direction: str, data: bytes) -> None:
-        """Take one datagram. Raises Refused when the server has refused the device's key twice.
+    def sent(self, datagram: bytes, place: str) -> None:
+        """Take a datagram that was sent."""
+        self.datagrams["sent"] += 1
+        seen = parse(datagram)
+        self._show("->", seen, datagram, "again" if datagram == self._last else "", place)
+        self._last = datagram
+        self._asking = seen.payload[2:3] == bytes([MessageType.REQUEST])
+
+    def received(self, datagram: bytes, place: str) -> None:
+        """Take a datagram that came. Raises Refused when the server has refused the device's key twice.
 
         A 4.01 has no security token, so a device must not believe it, but a person wants to know. A single one may come
         from a server that was restarted between REQUEST and SUCCESS.
         """
+        self.datagrams["received"] += 1
         try:
-            seen = parse(data)
+            seen = parse(datagram)
         except RemoteError:
             return
-        if direction == "sent":
-            self.sent += 1
-            self._tell("->", seen, data, "again" if data == self._last else "")
-            self._last = data
-            self._asking = seen.payload[2:3] == bytes([MessageType.REQUEST])
+        self._show("<-", seen, datagram, "", place)
+        if seen.code < ERROR or annotate.name_of(seen.payload):
             return
-        self.received += 1
-        self._tell("<-", seen, data, "")
-        if seen.code == 0x81 and self._asking:
-            self.refusals += 1
-            if self.refusals == 2:
-                raise unauthorized()
+        self.refusal = seen
+        if seen.code == Code.UNAUTHORIZED and self._asking:
+            self._refusals += 1
+            if self._refusals == 2:
+                raise unbelievable(seen, "")
+        self.told(f"{place} answers {seen.said}; trying again")
 
-    def _tell(self, arrow: str, seen: Datagram, data: bytes, note: str) -> None:
+    def told(self, news: str) -> None:
+        """Tell news, once."""
+        if news not in self._told:
+            self._told.add(news)
+            click.echo(f"dpe: {news}", err=True)
+
+    def _show(self, arrow: str, seen: Datagram, data: bytes, note: str, place: str) -> None:
         if self._every or (note and self._again):
             passed = time.monotonic() - self._start
             name = annotate.name_of(seen.payload)
-            click.echo(f"{passed:7.3f} s {arrow} {len(data):3d} bytes  {seen.title}  {name} {note}".rstrip(), err=True)
+            words = f"{passed:7.3f} s {arrow} {len(data):3d} bytes  {seen.title}  {name} {note}"
+            click.echo(words.rstrip(), err=True)
 
 
-def unauthorized() -> Refused:
-    """Return the error for a server that does not accept the device's key."""
-    return Refused("the server refuses this credential: 4.01 Unauthorized", hint=refusals.UNAUTHORIZED)
+def unbelievable(seen: Datagram, when: str) -> Refused:
+    """Return the error for a server that answered with an error that had no security token."""
+    if seen.code == Code.UNAUTHORIZED:
+        return Refused(f"the server refuses this credential: {seen.said}", hint=refusals.UNAUTHORIZED)
+    return Refused(f"the server did not register it{when}: {seen.said}", hint=refusals.hint_of(seen.code))
 
 
 @click.command()
@@ -121,27 +143,25 @@ def register(
     known = credentials.load(credential)
     state = writable(state or f"{credential}.state")
     watcher = Watcher(every=trace, again=terminal.is_terminal(stderr=True))
-    done = register_over_udp(
+    registration = Registration(
         credentials.for_device(known),
         FileStore(state),
+        os.urandom,
         versions=tuple(versions),
         firmware=firmware,
         x25519=x25519,
         suite=2 if use_x25519 else 1,
         accept=(lambda _client_id, _version: int(Status.DECLINED)) if decline else None,
-        deadline_ms=int(timeout * 1000),
-        trace=watcher,
     )
+    way = Client(registration, watcher, timeout)
+    done = way.run()
     if done.state == client.REFUSED:
         highest = f", the server supports up to {Version(*done.version)}"
         raise refusals.refused(done.status or 0, highest if done.status == Status.VERSION_NOT_SUPPORTED else "")
     if done.state == client.IDLE and not decline:
-        raise LocalError(
-            "not registered: the device could not save its state, or the server selected a version it does not speak",
-            hint=f"can {state} be written? Is the version that the policy selects one of --version?",
-        )
+        raise given_back(done, versions, state)
     if done.state not in (client.REGISTERED, client.IDLE):
-        raise no_answer(known.server, timeout, watcher, done.status)
+        raise not_in_time(done, way, watcher, timeout)
     told: dict[str, Any] = {"state": "REGISTERED" if done.state == client.REGISTERED else "DECLINED"}
     if done.client_id is not None and done.state == client.REGISTERED:
         told |= {
@@ -149,7 +169,7 @@ def register(
             "version": str(Version(*done.version)),
             "lifetime": done.lifetime,
         }
-    told |= {"server": done.server, "datagrams": {"sent": watcher.sent, "received": watcher.received}}
+    told |= {"server": done.server, "datagrams": watcher.datagrams}
     if as_json:
         terminal.print_json(told)
     elif done.state == client.REGISTERED:
@@ -170,18 +190,39 @@ def writable(state: str) -> str:
     return state
 
 
-def no_answer(server: str, timeout: float, watcher: Watcher, status: int | None) -> DpeError:
-    """Return the error for a registration that did not end in time."""
-    if watcher.refusals:
-        return unauthorized()
-    if status == Status.UNAVAILABLE:
-        return Refused(f"{server} could not register it in {timeout:g} s", hint=refusals.HINTS[Status.UNAVAILABLE])
-    if watcher.received:
+def given_back(done: Registration, versions: list[Version], state: str) -> LocalError:
+    """Return the error for a Client ID that the device has declined of itself."""
+    selected = Version(*done.version)
+    if selected not in versions:
         return LocalError(
-            f"not registered with {server} in {timeout:g} s, though {watcher.received} datagrams came back",
+            f"not registered: the server selected DPE version {selected}, which this device does not speak",
+            hint="see which rule selects it: dpe policy explain STATE --imei IMEI --version VERSION",
+        )
+    return LocalError(
+        "not registered: the device could not save its state", hint=f"can {state} be written, and is there room for it?"
+    )
+
+
+def not_in_time(done: Registration, way: Client, watcher: Watcher, timeout: float) -> DpeError:
+    """Return the error for a registration that did not end in time."""
+    when = f" in {timeout:g} s"
+    if done.status in (Status.UNAVAILABLE, Status.SUPERSEDED):
+        return Refused(
+            f"{done.server} did not register it{when}: {annotate.status_name(done.status)}",
+            hint=refusals.HINTS[done.status],
+        )
+    if watcher.refusal is not None:
+        return unbelievable(watcher.refusal, when)
+    if way.nowhere is not None:
+        return NoAnswer(f"{way.nowhere} (tried for {timeout:g} s)", hint=way.nowhere.hint)
+    if done.status == Status.OK:
+        return NoAnswer(
+            f"{done.server} did not confirm it{when}, though it had answered the REQUEST",
+            hint="the same command goes on where it stopped; see with --trace which datagrams do not get through",
+        )
+    if watcher.datagrams["received"]:
+        return LocalError(
+            f"not registered with {done.server}{when}: nothing that came back has a security token for this device",
             hint="see them with --trace; is the credential of this server?",
         )
-    return NoAnswer(
-        f"no answer from {server} in {timeout:g} s",
-        hint="is the server running and listening there (dpe serve STATE), and does UDP get through?",
-    )
+    return reach.silence(f"no answer from {done.server}{when}", way.failures)

@@ -1,0 +1,160 @@
+"""The device client on this machine, for a person who watches: what is known of the way to the server is told at once.
+
+The registration is the device's own; this is its way to the network. A board waits in silence, and tries the next
+address of a name with its next attempt. Here every address is tried within an attempt: at once where nobody listens,
+and else with each retransmission, until one answers.
+"""
+
+import select
+import socket
+import time
+from typing import Protocol
+
+from dpe_device.registration import Registration
+from dpe_tools import reach
+from dpe_tools.exits import NoAnswer
+from dpe_tools.reach import UNHEARD, Place
+
+LARGEST = 2048
+PATIENCE = 2.0
+"""Seconds of silence after which it is told what is being tried."""
+
+
+class Audience(Protocol):
+    """Is told what happens. May raise, which ends the registration."""
+
+    def sent(self, datagram: bytes, place: str) -> None: ...  # noqa: D102
+    def received(self, datagram: bytes, place: str) -> None: ...  # noqa: D102
+    def told(self, news: str) -> None: ...  # noqa: D102
+
+
+class Client:
+    """Carries one registration out over UDP. ``deadline`` and ``patience`` are in seconds from the beginning."""
+
+    def __init__(
+        self, registration: Registration, audience: Audience, deadline: float, *, patience: float = PATIENCE
+    ) -> None:
+        self._registration = registration
+        self._audience = audience
+        self._start = time.monotonic()
+        self._deadline = deadline
+        self._patience = patience
+        self._server = ""
+        self._places: list[Place] = []
+        self._sockets: dict[socket.socket, Place] = {}
+        self._turn = 0
+        """Which place is written to."""
+        self._last = b""
+        self._heard = False
+        """Whether the place that is written to has answered."""
+        self.failures: dict[Place, str] = {}
+        """The places from which nothing came, and why."""
+        self.nowhere: NoAnswer | None = None
+        """Why no place is known."""
+
+    def run(self) -> Registration:
+        """Return the registration, in its last state, when it is over or the deadline has come."""
+        registration = self._registration
+        registration.start()
+        datagram = None
+        try:
+            while True:
+                out, due, _ = registration.step(int(self._now() * 1000), datagram, registration.peer)
+                if out is not None:
+                    self._send(out)
+                if due is None or self._now() >= self._deadline:
+                    return registration
+                datagram = self._receive(min(due / 1000, self._deadline))
+        finally:
+            self._close()
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start
+
+    def _close(self) -> None:
+        for one in self._sockets:
+            one.close()
+        self._sockets.clear()
+
+    def _send(self, out: bytes) -> None:
+        if self._registration.peer is None or self._server != self._registration.server:
+            self._close()
+            self._places = []
+        if not self._places:
+            self._find()
+        elif out == self._last and not self._heard:
+            self._turn += 1
+        self._last = out
+        self._transmit()
+
+    def _transmit(self) -> None:
+        """Send to the place whose turn it is, or else to the next to which the network takes it."""
+        for _ in self._places:
+            place = self._places[self._turn % len(self._places)]
+            try:
+                self._socket_to(place).send(self._last)
+            except OSError as error:
+                self._fail(place, error)
+                self._turn += 1
+                continue
+            self._audience.sent(self._last, str(place))
+            return
+
+    def _find(self) -> None:
+        """Look the server's name up. Nothing is sent while it has no address."""
+        uri = self._server = self._registration.server
+        patience = self._patience or self._deadline
+        try:
+            self._places = reach.look_up(uri, self._deadline - self._now(), patience, self._audience.told)
+        except NoAnswer as error:
+            self.nowhere = error
+            self._audience.told(str(error))
+            return
+        self.nowhere = None
+        self._turn = 0
+        self._heard = False
+        self.failures = dict.fromkeys(self._places, UNHEARD)
+        self._registration.peer = uri  # any of the sockets, which are connected
+
+    def _socket_to(self, place: Place) -> socket.socket:
+        for one, end in self._sockets.items():
+            if end == place:
+                return one
+        made = place.connect()
+        self._sockets[made] = place
+        return made
+
+    def _fail(self, place: Place, error: OSError) -> None:
+        """Note why nothing comes from a place; tell it when there is none left from which something may come."""
+        self.failures[place] = place.why(error)
+        if UNHEARD not in self.failures.values():
+            self._audience.told(reach.reasons(self.failures))
+
+    def _receive(self, until: float) -> bytes | None:
+        """Return what comes next, or None at ``until``."""
+        while (left := until - self._now()) > 0:
+            quiet = self._patience - self._now()
+            for ready in select.select(list(self._sockets), [], [], left if quiet <= 0 else min(left, quiet))[0]:
+                place = self._sockets[ready]
+                try:
+                    datagram = ready.recv(LARGEST)
+                except OSError as error:
+                    self._fail(place, error)
+                    self._turn_from(place)
+                    break
+                self._heard = True
+                self._turn = self._places.index(place)
+                self._patience = 0
+                self._audience.received(datagram, str(place))
+                return datagram
+            if 0 < self._patience <= self._now():
+                self._patience = 0
+                self._audience.told(f"no answer from {self._registration.server} yet; trying for {self._deadline:g} s")
+        return None
+
+    def _turn_from(self, place: Place) -> None:
+        """Write at once to the next place if nobody listens at the one that was written to."""
+        if not self._heard and place == self._places[self._turn % len(self._places)]:
+            self._turn += 1
+            if self.failures[self._places[self._turn % len(self._places)]] == UNHEARD:
+                self._transmit()
