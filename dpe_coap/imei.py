@@ -41,7 +41,7 @@ class Imei:
         if len(digits) == 15 and digits[14] not in ("0", str(luhn(digits[:14]))):
             raise LocalError(
                 "not an IMEI: the check digit (the 15th) is wrong",
-                hint="look for a mistyped digit, or leave the check digit out",
+                hint="look for a mistyped digit",
             )
         return cls(bytes.fromhex(digits[:DIGITS]))
 

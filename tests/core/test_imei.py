@@ -26,7 +26,7 @@ COUNT = "give 14, 15 or 16 digits"
 OTHERS = ("not an IMEI: it has other characters than digits", COUNT)
 MISTYPED = (
     "not an IMEI: the check digit (the 15th) is wrong",
-    "look for a mistyped digit, or leave the check digit out",
+    "look for a mistyped digit",
 )
 
 

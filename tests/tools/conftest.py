@@ -12,7 +12,7 @@ from dpe_tools.server_process import ServerProcess, free_port
 
 Invoke = Callable[..., Result]
 IMEI = "490154203237518"
-IMEIS = [IMEI, "35000000000000", "35000000000001"]
+IMEIS = [IMEI, "350000000000006", "350000000000014"]
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ def test_without_a_server_it_starts_one_and_shows_a_report(dpe: Invoke, tmp_path
 
 def test_credentials_from_files(dpe: Invoke, server: Running, tmp_path: Path) -> None:
     imeis = "".join(f"00101700{number:06d}\n" for number in range(12))
-    dpe("provision", server.state, "--stdin", "--out", tmp_path / "devices", stdin=imeis)
+    dpe("provision", server.state, "--stdin", "--as-written", "--out", tmp_path / "devices", stdin=imeis)
     before = sessions(server.state)
     found = load(dpe, "--credentials", tmp_path / "devices")
     assert found["registrations"]["REGISTERED"] == 12

@@ -72,7 +72,7 @@ def test_provision_speaks_to_a_person(state: Path) -> None:
 
 def test_provision_shows_its_progress(state: Path, tmp_path: Path) -> None:
     imeis = "".join(f"35{n:012d}\n" for n in range(50)).encode()
-    shown = on_terminal("provision", state, "-", "--out", tmp_path / "out", stdin=imeis)
+    shown = on_terminal("provision", state, "-", "--as-written", "--out", tmp_path / "out", stdin=imeis)
     assert "provisioning" in shown
     assert "50 credentials" in shown
     assert "35000000" not in shown

@@ -46,6 +46,24 @@ def read_ephemeral(path: str) -> bytes:
     return key
 
 
+def write_new_private(path: str, data: bytes) -> None:
+    """Write a new file that only its owner can read (mode 0600). LocalError rather than touch one that is there."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise LocalError(f"{path} is there already", hint="give a file that is not there yet") from None
+    except OSError as error:
+        raise LocalError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # a descriptor, not a path
+            file.write(data)
+    except BaseException as error:
+        os.unlink(path)  # noqa: PTH108
+        if isinstance(error, OSError):
+            raise LocalError(f"cannot write {path}: {error.strerror}") from None
+        raise
+
+
 def write_private(path: str, data: bytes) -> None:
     """Write a file that only its owner can read (mode 0600). Its earlier content is replaced."""
     try:

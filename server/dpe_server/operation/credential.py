@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from binascii import unhexlify
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -19,6 +20,9 @@ from dpe_coap.numbers import SIZE_SEALED_IMEI
 from dpe_server.files.uris import uri_fault
 from dpe_server.keys.ring import KeyRing, next_issued
 from dpe_server.operation.config import Config, realm_fault
+
+ROW = "row"
+"""The key that says where in a list the IMEI was. It is no part of the credential."""
 
 _NAME = re.compile("[a-z_]{1,16}")
 
@@ -48,21 +52,29 @@ class Credential:
     epoch: int
     """The generation of the master key that ``device_key`` is derived from."""
 
-    def to_json(self) -> str:
-        """Return one line of JSON, byte strings in hex: for a person."""
-        return json.dumps({k: v.hex() if isinstance(v, bytes) else v for k, v in self._values()}, ensure_ascii=False)
+    def to_json(self, row: int | None = None) -> str:
+        """Return one line of JSON, byte strings in hex: for a person. ``row`` is where the IMEI was in its list."""
+        values = self._values(row)
+        return json.dumps({k: v.hex() if isinstance(v, bytes) else v for k, v in values.items()}, ensure_ascii=False)
 
-    def to_cbor(self) -> bytes:
+    def to_cbor(self, row: int | None = None) -> bytes:
         """Return a CBOR map with the same keys: for a board."""
-        return cbor2.dumps(dict(self._values()))
+        return cbor2.dumps(self._values(row))
 
-    def _values(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in _CHECKS]
+    def _values(self, row: int | None) -> dict[str, Any]:
+        numbered: dict[str, Any] = {} if row is None else {ROW: row}
+        return numbered | {name: getattr(self, name) for name in _CHECKS}
 
     @classmethod
     def read(cls, data: bytes) -> "Credential":
-        """Read a credential, JSON if it begins with ``{`` and else CBOR; CredentialError names the key at fault."""
+        """Read a credential, JSON if it begins with ``{`` and else CBOR; CredentialError names the key at fault.
+
+        JSON may begin with the byte order mark of UTF-8. The number of a row means nothing to a device.
+        """
+        data = data.removeprefix(BOM_UTF8)
         values = _read_json(data) if data.lstrip()[:1] == b"{" else _read_cbor(data)
+        if type(values.get(ROW)) is int:
+            del values[ROW]
         for key in values:
             if not isinstance(key, str) or not _NAME.fullmatch(key):  # it may be a secret, if a quote is missing
                 raise CredentialError(f"a key is not a name; known are {', '.join(_CHECKS)}")

@@ -95,6 +95,22 @@ def test_both_forms_come_back_as_they_were_written(one: Credential) -> None:
     assert Credential.read(one.to_cbor()) == one
 
 
+@given(CREDENTIALS, st.integers(1, 2**31))
+def test_a_row_is_written_and_means_nothing(one: Credential, row: int) -> None:
+    assert json.loads(one.to_json(row)) == {"row": row} | json.loads(one.to_json())
+    assert cbor2.loads(one.to_cbor(row)) == {"row": row} | cbor2.loads(one.to_cbor())
+    assert Credential.read(one.to_json(row).encode()) == one == Credential.read(one.to_cbor(row))
+    with pytest.raises(CredentialError, match="row: unknown key"):
+        Credential.read(one.to_json(row).replace(f'"row": {row}', '"row": "x"').encode())
+
+
+def test_json_may_begin_with_a_byte_order_mark() -> None:
+    one = made()
+    assert Credential.read(one.to_json().encode("utf-8-sig")) == one
+    with pytest.raises(CredentialError):
+        Credential.read(b"\xef\xbb\xbf" + one.to_json().encode("utf-8-sig"))
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_credential_or_one_error(data: bytes) -> None:
     for read in (data, b"{" + data, b"\xa5" + data):

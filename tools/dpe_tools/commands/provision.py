@@ -1,16 +1,22 @@
 """`dpe provision`: credentials for one device or for thousands."""
 
+import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from dpe_coap.imei import Imei
 from dpe_server.operation.credential import Credential, credential
-from dpe_server.operation.provisioning import write_credentials
+from dpe_server.operation.provisioning import Layout, Provisioning
 from dpe_server.operation.state_dir import StateDir
-from dpe_tools import imeis, terminal
+from dpe_tools import files, imeis, terminal
+
+Item = TypeVar("Item")
 
 
 @click.command()
@@ -18,58 +24,114 @@ from dpe_tools import imeis, terminal
 @imeis.sources
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each device.")
 @click.option(
+    "--file",
+    metavar="FILE",
+    help="Write the credential of one device into a new file, mode 0600: CBOR if its name ends in .cbor, else JSON.",
+)
+@click.option(
     "--out",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Write credentials as CBOR and JSON files, with an index, into DIR.",
+    help="Write the credentials of many devices into DIR, with an index.csv. Given again, it goes on.",
 )
-def provision(state: str, imei: tuple[str, ...], csv: str | None, stdin: bool, as_json: bool, out: Path | None) -> None:
+@click.option(
+    "--layout",
+    type=click.Choice([layout.value for layout in Layout]),
+    default=Layout.FILES.value,
+    show_default=True,
+    help="With --out: a CBOR and a JSON file for each device, in DIR or in folders; or one file for all.",
+)
+def provision(state: str, given: imeis.Source, as_json: bool, file: str | None, out: Path | None, layout: str) -> None:
     """Make a credential for each IMEI: the secret with which that device registers.
 
     Give IMEIs as arguments, with --csv FILE, or with --stdin (or -). Other users of this machine can see arguments in
     the list of processes, but not standard input.
+
+    Do not redirect the output into a file that others can read: --file and --out write files for their owner only.
     """
+    if file is not None and (out is not None or as_json):
+        raise click.UsageError("--file goes neither with --out nor with --json")
     opened = StateDir.open(state)
-    good = imeis.Good(imeis.rows(imei, csv, stdin))
+    found = given.read()
 
     def make(one: Imei) -> Credential:
-        made = credential(opened.keys, opened.config, one)
-        if out is not None and as_json:
-            show(made, as_json)
-        return made
+        return credential(opened.keys, opened.config, one)
 
-    hidden = out is None and terminal.is_terminal()
-    with progress(good, None if hidden else imeis.total(imei, csv), hidden=hidden) as devices:
-        if out is not None:
-            count = sum(1 for _ in write_credentials(out, devices, make, opened.at_rest.device_id))
-        else:
-            for _, one in devices:
-                show(make(one), as_json or not terminal.is_terminal())
-    if out is not None and count:
-        written = f"{count} credential{'s' if count > 1 else ''}"
-        click.echo(f"{written} in {out}; index.csv says which row is which file", err=as_json)
-    good.finish()
+    devices = found.devices
+    count = len(devices) + len(found.faults)
+    if file is not None:
+        if count != 1:
+            raise click.UsageError("--file is for one device; use --out DIR for several")
+        _write_one(file, make(devices[0][1]))
+    elif out is not None:
+        if devices:
+            _write_all(
+                out, Provisioning(out, devices, make, opened.at_rest.device_id, Layout(layout)), len(devices), as_json
+            )
+    else:
+        _warn_of_others()
+        with progress(devices, len(devices), hidden=terminal.is_terminal()) as shown:
+            for row, one in shown:
+                row_if_any = row if given.is_file or count > 1 else None
+                show(make(one), as_json or not terminal.is_terminal(), row_if_any)
+    if found.faults:
+        raise imeis.fault_of(found, len(devices))
 
 
-def show(made: Credential, as_json: bool) -> None:
-    """Print one credential, as a line of JSON or for a person."""
-    if as_json:
-        click.echo(made.to_json())
+def _write_one(file: str, made: Credential) -> None:
+    data = made.to_cbor() if file.endswith(".cbor") else f"{made.to_json()}\n".encode()
+    files.write_new_private(file, data)
+    click.echo(f"credential in {file}, which only you can read; it is all that is needed to be this device")
+
+
+def _write_all(out: Path, provisioning: Provisioning, count: int, as_json: bool) -> None:
+    try:
+        with progress(provisioning.write(), count, hidden=False) as written:
+            for row, made in written:
+                if as_json and made is not None:
+                    show(made, as_json, row)
+    except KeyboardInterrupt:
+        click.echo(f"dpe: error: interrupted; {provisioning.done}", err=True)
+        click.echo("hint: give the same command again: it goes on from there", err=True)
+        raise
+    before = f", {provisioning.before} of them from before" if provisioning.before else ""
+    what = "credential" if count == 1 else "credentials"
+    click.echo(f"{count} {what} in {out}{before}; index.csv says which row is which {provisioning.unit}", err=as_json)
+
+
+def _warn_of_others() -> None:
+    """Say so if the shell has opened standard output on a file that others can read."""
+    try:
+        status = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # it is no file, as in tests
         return
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        click.echo(
+            "hint: other users may read that file, and it has a secret; --file FILE makes one for you only", err=True
+        )
+
+
+def show(made: Credential, as_json: bool, row: int | None = None) -> None:
+    """Print one credential, as a line of JSON or for a person. ``row`` is where its IMEI was in a list."""
+    if as_json:
+        click.echo(made.to_json(row))
+        return
+    if row is not None:
+        click.echo(f"{'row':<11} {row}")
     for name in ("server", "realm", "handle", "device_key", "epoch"):
         value = getattr(made, name)
         click.echo(f"{name:<11} {value.hex() if isinstance(value, bytes) else value}")
-    click.echo("secret: it is all that is needed to be this device (--out DIR writes files)\n")
+    click.echo("secret: it is all that is needed to be this device (--file or --out write files)\n")
 
 
 @contextmanager
-def progress(good: imeis.Good, total: int | None, *, hidden: bool) -> Iterator[Iterable[tuple[int, Imei]]]:
-    """Return the IMEIs, and count them as they pass if standard error is a terminal."""
+def progress(items: Iterable[Item], total: int, *, hidden: bool) -> Iterator[Iterable[Item]]:
+    """Return the items, and count them as they pass if standard error is a terminal."""
     if hidden or not terminal.is_terminal(stderr=True):
-        yield good
+        yield items
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal.console(stderr=True), transient=True) as bar:
-        yield bar.track(good, total, description="provisioning")
+        yield bar.track(items, total, description="provisioning")
