@@ -18,7 +18,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def test_the_commands_print_what_is_shown(document: Path, require_tool: Callable[[str], str], tmp_path: Path) -> None:
     for program in re.findall(r"<!-- needs: (\S+) -->", document.read_text(encoding="utf-8")):
         require_tool(program)
-    (tmp_path / "tools").symlink_to(ROOT / "tools")  # so that ./tools/demo runs as from the checkout
+    # So that ./tools/demo runs as from the checkout, and leaves its environment there.
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
     with Shell(tmp_path, Path(sys.executable).parent, timeout=60) as shell:
         for command in commands(document):
             printed, status = shell.run(command)

@@ -30,7 +30,9 @@ SEED = 467
 SHORT_ACK_TIMEOUT = 500
 """Milliseconds, instead of CoAP's 2 s, so that watching a lossy link does not take a minute."""
 PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 23}
-DATAGRAMS = {"REQUEST": 83, "RESPONSE": 81, "SUCCESS": 54, "CONFIRM": 32}
+REQUEST_OVERHEAD, RESPONSE_OVERHEAD = 20, 7
+"""Bytes that CoAP adds to a payload, besides its token: header, options and payload marker."""
+ACTIVATE = ". .venv/bin/activate"
 UNAUTHORIZED = 0x81
 EXAMPLE_IMEI = "490154203237518"
 """The IMEI that specifications use as an example."""
@@ -41,8 +43,9 @@ TEST_TAC = "00101700"
 class Demo:
     """The scenes, in order. Each claim is checked; a wrong one ends the demo."""
 
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, prepare: str) -> None:
         self._stage = stage
+        self._prepare = prepare
         self._seed = seed
         self._out = terminal.console()
         self._checks: list[str] = []
@@ -61,7 +64,9 @@ class Demo:
         self._what_the_server_holds({first, second})
         took = time.monotonic() - start
         self._out.print(f"\nEverything shown was checked: {self._claims} checks, {took:.1f} s.", style="bold green")
-        self._print("Go on with: dpe demo --keep, which leaves the server running; or for good: dpe init STATE")
+        self._print(
+            f"Go on with: {self._prepare}dpe demo --keep, which leaves the server running; or for good: dpe init STATE"
+        )
 
     def _registration(self) -> str:
         self._scene("1. A device registers: two round trips, both sides authenticated")
@@ -72,9 +77,10 @@ class Demo:
             self._message(datagram)
         names = [annotate.name_of(datagram.coap.payload) for datagram in seen]
         self._check(f"four datagrams: {', '.join(PAYLOADS)}", names == list(PAYLOADS))
-        payload_sizes, sizes = list(PAYLOADS.values()), list(DATAGRAMS.values())
+        payload_sizes = list(PAYLOADS.values())
+        sizes = [len(datagram.datagram) for datagram in seen]
         self._check(f"payloads of {_and(payload_sizes)} bytes", [len(d.coap.payload) for d in seen] == payload_sizes)
-        self._check(f"datagrams of {_and(sizes)} bytes", [len(d.datagram) for d in seen] == sizes)
+        self._check(f"datagrams of {_and(sizes)} bytes", sizes == [_size(datagram) for datagram in seen])
         payloads = [datagram.coap.payload for datagram in seen]
         start = RequestStep.of(device.device_key, device.realm)
         packed = Imei.parse(_imei(1)).packed
@@ -83,8 +89,7 @@ class Demo:
         valid = [verify(start, messages.decode(payload), payload, chain).valid for payload in payloads]
         self._check("the four security tokens are valid, by code that is not the device's", valid == [True] * 4)
         assert done is not None
-        total = sum(len(datagram.datagram) for datagram in seen)
-        client_id = self._registered(done.client_id, f"{total} bytes above UDP in {seen[-1].at * 1000:.0f} ms")
+        client_id = self._registered(done.client_id, f"{sum(sizes)} bytes above UDP in {seen[-1].at * 1000:.0f} ms")
         self._tell_checks()
         return client_id
 
@@ -207,7 +212,8 @@ class Demo:
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the server running until Ctrl-C, and show how to talk to it.")
 @click.option("--seed", default=SEED, show_default=True, metavar="N", help="Which datagrams the lossy link loses.")
-def demo(keep: bool, seed: int) -> None:
+@click.option("--checkout", is_flag=True, hidden=True, help="It was ./tools/demo, so `dpe` may not be on the PATH yet.")
+def demo(keep: bool, seed: int, checkout: bool) -> None:
     """Register devices against a throw-away server: the four messages, a lossy link, an impostor.
 
     It needs only this machine's loopback interface and leaves nothing behind.
@@ -218,26 +224,28 @@ def demo(keep: bool, seed: int) -> None:
     directory = Path(tempfile.mkdtemp(prefix="dpe-demo-"))
     try:
         with Stage(directory) as stage:
-            Demo(stage, seed).run()
+            Demo(stage, seed, f"{ACTIVATE}; " if checkout else "").run()
             if keep:
-                _keep(stage, directory)
+                _keep(stage, directory, checkout)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _keep(stage: Stage, directory: Path) -> None:
+def _keep(stage: Stage, directory: Path, checkout: bool) -> None:
     """Say how to talk to the server, and wait for it to end."""
     path = directory / "device.json"
     path.touch(0o600)
     path.write_text(stage.provision(EXAMPLE_IMEI).to_json() + "\n", encoding="utf-8")
     click.echo(f"\nThe server stays at {stage.uri} until Ctrl-C. In another terminal:")
+    if checkout:
+        click.echo(f"  cd {Path(sys.prefix).parent}; {ACTIVATE}")
     for command in (
         f"dpe register {path} --trace",
         f"dpe sessions {stage.state}",
         f"dpe provision {stage.state} {EXAMPLE_IMEI}",
         f"dpe policy explain {stage.state} --imei {EXAMPLE_IMEI} --version 2.0",
         f"dpe doctor {stage.state}",
-        f"coap-client -m get {stage.uri}/.well-known/core",
+        f"aiocoap-client {stage.uri}/.well-known/core",
     ):
         click.echo(f"  {command}")
     with suppress(KeyboardInterrupt):
@@ -246,6 +254,12 @@ def _keep(stage: Stage, directory: Path) -> None:
 
 def _imei(number: int) -> str:
     return f"{TEST_TAC}{number:06d}"
+
+
+def _size(seen: Seen) -> int:
+    """Return how long a datagram must be for its payload and its CoAP token."""
+    overhead = REQUEST_OVERHEAD if seen.from_client else RESPONSE_OVERHEAD
+    return overhead + len(seen.coap.coap_token) + len(seen.coap.payload)
 
 
 def _and(numbers: list[int]) -> str:
