@@ -1,6 +1,7 @@
 """`dpe inspect` against the vectors: every message, every check of a token, every malformed message."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def test_no_such_file(name: str) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("dpe: error: no such file, and not hex")
     assert "hint: " in result.stderr
+
+
+def test_a_message_in_a_pipe() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, bytes.fromhex(CASES[0]["confirm"]))
+    os.close(writer)
+    try:
+        result = inspect(f"/dev/fd/{reader}")
+    finally:
+        os.close(reader)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("CONFIRM, ")
 
 
 def test_bad_credential(tmp_path: Path) -> None:

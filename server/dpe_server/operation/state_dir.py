@@ -97,13 +97,13 @@ class StateDir:
         with _reported(path):
             if not path.is_dir():
                 raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
-            check_access(path)
             for file in (path / name for name in _FILES):
-                if not file.exists():
+                if not file.exists():  # before its mode is judged: another folder, such as /tmp, may be as it is
                     raise StateDirError(
                         f"{path} is not a state directory: it has no {file.name}",
                         hint="give the path of one made with dpe init, or restore the file from a backup",
                     )
+            check_access(path)
             source = path / "config.toml"
             config = config_file.parse(_text(source), str(source))
             return cls(path, config, _read_keys(path))

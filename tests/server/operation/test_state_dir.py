@@ -153,6 +153,13 @@ def test_a_missing_file_is_said_and_not_made_anew(path: Path, opened: StateDir, 
     assert not (path / name).exists()
 
 
+def test_the_modes_of_another_folder_are_not_judged(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(StateDirError, match="is not a state directory") as caught:
+        StateDir.open(tmp_path)
+    assert "chmod" not in caught.value.hint
+
+
 def test_faults_in_the_files_name_the_file(path: Path, opened: StateDir) -> None:
     config = (path / "config.toml").read_text()
     (path / "config.toml").write_text(config + "colour = 1\n")
