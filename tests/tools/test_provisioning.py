@@ -31,8 +31,8 @@ def test_init_makes_a_private_directory_once(dpe: Invoke, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("bad", [["--uri", "http://x"], ["--realm", ""]])
 def test_init_refuses_a_bad_configuration(dpe: Invoke, tmp_path: Path, bad: list[str]) -> None:
-    result = dpe("init", tmp_path / "state", *bad, status=1)
-    assert result.stderr.startswith("dpe: error: ")
+    result = dpe("init", tmp_path / "state", *bad, status=2)
+    assert f"Error: Invalid value for '{bad[0]}': expected " in result.stderr
     assert not (tmp_path / "state").exists()
 
 
