@@ -2,14 +2,21 @@
 
 import json
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from dpe_coap.binding import RESOURCE_TYPE
+from dpe_server.operation import loaded
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import SetMinimumEpoch
 from dpe_server.store.opening import examine, open_store
+from dpe_tools.commands import doctor
+from dpe_tools.server_process import ServerProcess
+from tests.audit import lines, until
 from tests.tools.conftest import IMEI, Invoke
 
 RULES = """\
@@ -43,6 +50,78 @@ def test_a_server_that_does_not_run_is_a_warning(dpe: Invoke, state: Path) -> No
     assert len(warnings) == 1
     assert "nobody listens there" in warnings[0]["what"]
     assert "dpe serve" in warnings[0]["hint"]
+
+
+# -- a server that runs --
+
+
+def _levels(told: str) -> list[tuple[str, str]]:
+    return [(one["level"], one["what"]) for one in json.loads(told) if one["level"] != "ok"]
+
+
+@pytest.fixture
+def serving(state: Path, tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(state, tmp_path / "log") as server:
+        yield server
+
+
+def test_a_probe_for_health_checks(dpe: Invoke, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.1)
+    (state / "config.toml").write_text('realm = "r"\nuri = "coap://127.0.0.1:9"\n')
+    assert "does not answer" in dpe("doctor", "--probe", state, status=3).stdout
+    monkeypatch.undo()
+    with ServerProcess(state, tmp_path / "log", host="0.0.0.0") as server:
+        (line,) = dpe("doctor", "--probe", state).stdout.splitlines()
+        assert line == f"ok   coap://127.0.0.1:{server.address[1]} answers and offers {RESOURCE_TYPE}"
+    assert "--probe needs STATE" in dpe("doctor", "--probe", status=2).stderr
+
+
+def test_doctor_sees_what_a_running_server_has_not_loaded(dpe: Invoke, state: Path, serving: ServerProcess) -> None:
+    assert _levels(dpe("doctor", state, "--json").stdout) == []
+    pid = serving.process.pid
+    for kind, generation in (("master", 2), ("handle", 2)):
+        shown = dpe("keys", "rotate", kind, state).stdout.splitlines()
+        assert shown[0].startswith(f"{kind} key {generation} added")
+        refused = ", and refuses new credentials until it does" if kind == "master" else ""
+        assert shown[1] == f"the running server does not have it yet{refused}: kill -HUP {pid}"
+    for name in ("policy.toml", "config.toml"):
+        with (state / name).open("a") as file:
+            file.write("# changed\n")
+    told = dpe("doctor", state, "--json", status=1).stdout
+    assert _levels(told) == [
+        ("fail", "the running server has not loaded handle key 2: it refuses devices that need it"),
+        ("fail", "the running server has not loaded master key 2: it refuses devices that need it"),
+        ("warn", "policy.toml has changed since the running server read it"),
+        ("warn", "config.toml has changed since the running server read it"),
+    ]
+    hints = [one["hint"] for one in json.loads(told) if one["level"] != "ok"]
+    assert hints == [f"kill -HUP {pid}"] * 3 + ["restart the server"]
+    subprocess.run(hints[0].split(), check=True)
+    until(lambda: not loaded.lacking(StateDir.open(state)))
+    assert _levels(dpe("doctor", state, "--json").stdout) == [
+        ("warn", "config.toml has changed since the running server read it")
+    ]
+
+
+def test_without_a_server_a_rotation_has_nothing_to_reload(dpe: Invoke, state: Path) -> None:
+    assert "no server is running here" in dpe("keys", "rotate", "master", state).stdout
+    assert [line["event"] for line in lines(state / "audit.jsonl")] == ["key-added"]
+
+
+@pytest.mark.parametrize(("uri", "said"), [("coap://dpe.example", True), ("coap://127.0.0.1", False)])
+def test_init_says_when_nobody_else_can_reach_the_server(dpe: Invoke, tmp_path: Path, uri: str, said: bool) -> None:
+    shown = dpe("init", tmp_path / "new", "--uri", uri).stdout
+    assert ("only this machine can reach it" in shown) is said
+
+
+@pytest.mark.parametrize("wrong", [["--uri", "http://h"], ["--realm", ""]])
+def test_init_names_the_option_at_fault(dpe: Invoke, tmp_path: Path, wrong: list[str]) -> None:
+    shown = dpe("init", tmp_path / "new", *wrong, status=2).stderr
+    assert f"Invalid value for '{wrong[0]}': expected " in shown
+    assert not (tmp_path / "new").exists()
+
+
+# -- what does not work --
 
 
 def test_what_does_not_work_is_told_with_what_to_do(dpe: Invoke, state: Path) -> None:

@@ -1,7 +1,7 @@
 """What the URI of a DPE Server may be: in config.toml, in a policy's redirect, in a credential."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 from dpe_coap.numbers import MAX_SERVER_URI
 
@@ -14,6 +14,16 @@ def uri_fault(value: object, *, path: bool = False) -> str | None:
     if parts is None or not _is_host(parts) or not 0 < int(parts["port"] or 5683) <= 65535:
         return f"expected coap://HOST or coap://HOST:PORT, at most {MAX_SERVER_URI} bytes"
     return "expected no path after the host and the port" if parts["path"] and not path else None
+
+
+def is_loopback(uri: str) -> bool:
+    """Say whether only the machine itself can reach a server at ``uri``, in which ``uri_fault`` finds no fault."""
+    host = uri.removeprefix("coap://").partition("/")[0].rpartition("]")[0].removeprefix("[")
+    host = host or uri.removeprefix("coap://").partition("/")[0].partition(":")[0]
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _is_host(parts: re.Match[str]) -> bool:

@@ -15,7 +15,10 @@ import structlog
 
 from dpe_server import policy
 from dpe_server.files import logs
-from dpe_server.operation import process_memory
+from dpe_server.files.line_writer import LineWriter
+from dpe_server.files.uris import is_loopback
+from dpe_server.operation import loaded, process_memory, signals
+from dpe_server.operation.notify import notify
 from dpe_server.operation.server import Server, Worker, sockets_of
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
@@ -32,25 +35,48 @@ _log = structlog.get_logger(__name__)
 def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_log: bool = False) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
-    Prints ``listening on coap://HOST:PORT`` for each address once it answers there. The log goes to standard error, as
-    JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the addresses and the store. Raises
-    a DpeError when the server cannot start, or when its workers die.
+    Prints ``listening on coap://HOST:PORT`` for each address once it answers there, or logs it if ``json_log``. The log
+    goes to standard error, as JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the
+    addresses and the store. Raises a DpeError when the server cannot start, or when its workers die.
     """
+    signals.hold()
+    signals.open_standard_streams()
     logs.configure(as_json=json_log)
     process_memory.keep_private()
     # sqlite3 releases the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)
-    if workers > 1:
-        _serve_with(workers, path, addresses)
-        return
-    server = Server(path, addresses)
-    asyncio.run(_run(server, lambda: _announce(server.uris)))
+    announcement = LineWriter(None if json_log else sys.stdout)
+
+    def ready(uri: str, uris: Sequence[str]) -> None:
+        for one in uris:
+            announcement.put(f"listening on {one}")
+            if json_log:
+                _log.info("listening", uri=one)
+        if all(map(is_loopback, uris)) and not is_loopback(uri):
+            hint = "name addresses as listen in config.toml, or with --listen"
+            _log.warning("only this machine can reach the server", devices_come_to=uri, hint=hint)
+        notify("READY=1")
+
+    try:
+        if workers > 1:
+            _serve_with(workers, path, addresses, ready)
+        else:
+            server = Server(path, addresses)
+            asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris)))
+    finally:
+        announcement.finish()
+        logs.finish()
+        signals.release()
 
 
-def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
+def _serve_with(
+    workers: int, path: Path, addresses: Sequence[str], ready: Callable[[str, Sequence[str]], None]
+) -> None:
     state_dir = StateDir.open(path)
     with ExitStack() as stack:
         stack.enter_context(state_dir.lock())
+        loaded.forget(path)
+        stack.callback(loaded.forget, path)
         policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
         with closing(open_store(state_dir.store_url)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
@@ -64,7 +90,7 @@ def _serve_with(workers: int, path: Path, addresses: Sequence[str]) -> None:
             server = Server(path, worker=Worker(number, sets[number], ordinals))
             asyncio.run(_run(server, ties.ready, ties.orphaned))
 
-        supervise(workers, run, lambda: _announce([socket.uri for socket in sockets]))
+        supervise(workers, run, lambda: ready(state_dir.config.uri, [socket.uri for socket in sockets]))
 
 
 def _tidy(store_url: str) -> None:
@@ -76,14 +102,6 @@ def _tidy(store_url: str) -> None:
         open_store(store_url).close()
 
 
-def _announce(uris: Sequence[str]) -> None:
-    for uri in uris:
-        try:
-            print(f"listening on {uri}", flush=True)
-        except OSError as error:  # standard output is closed or full; who asks the server is answered all the same
-            _log.warning("cannot say where it listens", uri=uri, error=error.strerror)
-
-
 async def _run(server: Server, ready: Callable[[], None], orphaned: int | None = None) -> None:
     """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable."""
     loop = asyncio.get_running_loop()
@@ -93,6 +111,7 @@ async def _run(server: Server, ready: Callable[[], None], orphaned: int | None =
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+    signals.release()
     if orphaned is not None:
         loop.add_reader(orphaned, stopping.set)
     async with server:
@@ -104,6 +123,7 @@ async def _run(server: Server, ready: Callable[[], None], orphaned: int | None =
         reloading.cancel()
         if orphaned is None:
             _log.info("stopping")
+            notify("STOPPING=1")
 
 
 async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:

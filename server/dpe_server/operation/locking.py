@@ -53,3 +53,21 @@ def holder(path: Path) -> int | None:
     locks = [fields for line in lines if (fields := line.split())[1:2] == ["FLOCK"]]
     pids = {int(fields[4]) for fields in locks if fields[5].rpartition(":")[2] == inode}
     return pids.pop() if len(pids) == 1 and min(pids) > 0 else None
+
+
+def is_held(path: Path) -> bool:
+    """Say whether any process, of this machine or another container, holds an flock on a file.
+
+    It takes a shared lock itself for a moment, so others must not take theirs for granted at the first try.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -17,9 +17,13 @@ from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
+from dpe_server.operation import loaded
 from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.config import Config
+from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.resources import lane, router, scheduler
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.policy import Policy
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
@@ -58,6 +62,11 @@ class Server:
         self.uris: list[str] = []
         """Where it listens."""
 
+    @property
+    def public_uri(self) -> str:
+        """Where devices find it; not before it has started."""
+        return self._config.uri
+
     async def __aenter__(self) -> Self:
         """Start; what was begun is undone when that fails."""
         async with AsyncExitStack() as stack:
@@ -73,7 +82,10 @@ class Server:
         state_dir = StateDir.open(self._path)
         if self._worker is None:
             stack.enter_context(state_dir.lock())
+            loaded.forget(state_dir.path)
+            stack.callback(loaded.forget, state_dir.path)
         self._config = state_dir.config
+        has_loaded = Loaded.of(state_dir, [])
         self._store = open_store(state_dir.store_url)
         stack.callback(self._store.close)
         self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
@@ -106,6 +118,7 @@ class Server:
         stack.callback(housekeeping.cancel)
         self._coap.start()
         self.uris = [socket.uri for socket in sockets]
+        self._say(replace(has_loaded, uris=self.uris))
 
     async def reload(self) -> None:
         """Read the policy and the keys again, and go on in a new audit log if the old one was moved away.
@@ -114,13 +127,37 @@ class Server:
         """
         self._audit.reopen()
         try:
-            state_dir = StateDir.open(self._path)
-            new_policy = policy.load(state_dir.policy_path)
+            # In a thread: a policy of thousands of rules takes a while.
+            state_dir, new_policy, has_loaded = await asyncio.to_thread(self._read)
         except DpeError as error:
             _log.error("not reloaded, the old policy and keys stay", reason=str(error))
             return
         await self._batcher.exclusively(lambda: self._registrar.reload(keys=state_dir.keys, policy=new_policy))
+        await asyncio.to_thread(self._say, has_loaded)
         _log.info("policy and keys reloaded")
+        changed = [
+            key.name for key in fields(Config) if getattr(state_dir.config, key.name) != getattr(self._config, key.name)
+        ]
+        if changed:
+            _log.warning("config.toml not reloaded, restart the server", changed=", ".join(changed))
+
+    def _read(self) -> tuple[StateDir, Policy, Loaded]:
+        state_dir = StateDir.open(self._path)
+        has_loaded = Loaded.of(state_dir, self.uris)
+        config = {"config.toml": self._loaded.files["config.toml"]}  # a reload does not take it
+        return (
+            state_dir,
+            policy.load(state_dir.policy_path),
+            replace(has_loaded, files={**has_loaded.files, **config}),
+        )
+
+    def _say(self, has_loaded: Loaded) -> None:
+        """Write down what this process has loaded, for those who must know what it has not."""
+        self._loaded = has_loaded
+        try:
+            loaded.write(self._path, 0 if self._worker is None else self._worker.number, has_loaded)
+        except OSError as error:
+            _log.warning("what is loaded is not written down", reason=error.strerror or str(error))
 
     async def _keep_house(self) -> None:
         while True:

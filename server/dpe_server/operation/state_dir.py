@@ -34,6 +34,8 @@ _EDITED = ("config.toml", "policy.toml")
 _SECRET = ("keys.json", "dpe.sqlite", "dpe.sqlite-wal", "dpe.sqlite-shm")
 _WRITTEN = ("audit.jsonl", "serve.lock")
 """What the server writes, without secrets."""
+_LOOK = 0.5
+"""Seconds that a command may hold the lock while it looks whether a server does."""
 _ON_EVERY_VOLUME = "lost+found"
 """What a new file system has in it."""
 
@@ -162,7 +164,7 @@ class StateDir:
         with ExitStack() as held:
             with _reported(path):
                 try:
-                    descriptor = held.enter_context(locked(path, os.O_RDWR | os.O_CREAT))
+                    descriptor = held.enter_context(locked(path, os.O_RDWR | os.O_CREAT, patience=_LOOK))
                 except BlockingIOError:
                     pid = locking.holder(path)
                     raise StateDirError(
@@ -184,7 +186,8 @@ def _empty(descriptor: int) -> None:
 
 def check_access(path: Path) -> None:
     """Check who may use a state directory; PermissionsError says what is wrong."""
-    permissions.check(path, secret=_SECRET, edited=_EDITED, written=_WRITTEN)
+    written = [*_WRITTEN, *(file.name for file in path.glob("loaded-*.json"))]
+    permissions.check(path, secret=_SECRET, edited=_EDITED, written=written)
 
 
 def _store_url(directory: Path) -> str:

@@ -15,7 +15,8 @@ from typing import NoReturn
 import structlog
 
 from dpe_coap.errors import DpeError
-from dpe_server.files.logs import log_defect
+from dpe_server.files import logs
+from dpe_server.operation.notify import notify
 
 STEADY = 10.0
 """Seconds. A worker that dies sooner after its start is not started again: the server ends."""
@@ -59,8 +60,10 @@ class _Workers:
     def start(self, number: int) -> int:
         """Start a worker; return a descriptor that gives a byte when it is ready, and only its end if it died."""
         reader, writer = os.pipe()
+        logs.finish()
         pid = os.fork()
         if pid == 0:
+            logs.begin_in_child()
             os.close(reader)
             os.close(self._alive)
             self._work(number, writer)
@@ -79,8 +82,9 @@ class _Workers:
         except DpeError as error:
             _log.error("worker cannot start", reason=str(error))
         except BaseException as error:
-            log_defect("worker failed", error)
+            logs.log_defect("worker failed", error)
         finally:
+            logs.finish()
             os._exit(status)
 
     def tell(self, number: signal.Signals) -> None:
@@ -138,6 +142,7 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
                     )
                 os.close(workers.start(process.number))
         _log.info("stopping")
+        notify("STOPPING=1")
     finally:
         workers.end()
 

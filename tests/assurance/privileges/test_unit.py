@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,13 +76,13 @@ class Confined:
             "families": settings(root)["RestrictAddressFamilies"][0].split(),
         }
         self._command = [unshare, *confine.UNSHARE, sys.executable, confine.__file__, json.dumps(plan)]
-        self._environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
+        self.environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Python with these arguments."""
         return subprocess.Popen(
             [*self._command, sys.executable, *arguments],
-            env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def run(self, program: str) -> str:
@@ -141,7 +142,7 @@ def test_the_confinement_confines(confined: Confined) -> None:
     assert [line for line in shown if line not in elsewhere] == [
         "state done",
         "internet done",
-        "unix EPERM",
+        "unix done",
         "packet EPERM",
         "code EPERM",
         "trace EPERM",
@@ -152,16 +153,25 @@ def test_the_confinement_confines(confined: Confined) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_server_needs_no_more(confined: Confined, workers: str) -> None:
-    """It starts, registers a device, reloads, and stops."""
+def test_the_server_needs_no_more(
+    confined: Confined, workers: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts, tells the service manager, registers a device, reloads, and stops."""
     state = confined.state
     command = ("-m", "dpe_tools", "serve", str(confined.path), "--workers", workers)
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(30)
+    monkeypatch.setitem(confined.environment, "NOTIFY_SOCKET", str(tmp_path / "notify"))
     server = confined.start(*command, "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--json-log")
     try:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        assert line.startswith("listening on coap://127.0.0.1:"), server.communicate(timeout=5)
-        with Client(line.removeprefix("listening on ").strip()) as client:
+        assert settings(root)["Type"] == ["notify"]
+        assert manager.recv(100) == b"READY=1"
+        assert server.stderr is not None
+        first, second = (json.loads(server.stderr.readline()) for _ in range(2))
+        assert first["uri"].startswith("coap://127.0.0.1:")
+        assert second["uri"].startswith("coap://[::1]:")
+        with Client(first["uri"]) as client:
             for _ in range(2):
                 device = Device(state)
                 request = device.request(x25519=True)
@@ -169,11 +179,13 @@ def test_the_server_needs_no_more(confined: Confined, workers: str) -> None:
                 success = offer.success()
                 offer.confirm(success, client.post(success).payload)
                 server.send_signal(signal.SIGHUP)
-        assert server.stderr is not None
         for _ in range(int(workers)):
             assert "policy and keys reloaded" in server.stderr.readline()
     finally:
         server.send_signal(signal.SIGTERM)
-        _, errors = server.communicate(timeout=30)
+        shown, errors = server.communicate(timeout=30)
+    with manager:
+        assert manager.recv(100) == b"STOPPING=1"
+    assert shown == ""
     assert server.returncode == 0, errors
     assert (confined.path / "audit.jsonl").read_text(encoding="utf-8").count("established") == 2

@@ -17,7 +17,12 @@ def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     """What was written to standard error; the logging of this process is as before in the end."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    yield lambda: capsys.readouterr().err
+
+    def written() -> str:
+        logs.finish()
+        return capsys.readouterr().err
+
+    yield written
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dpe_server.files.uris import uri_fault
+from dpe_server.files.uris import is_loopback, uri_fault
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,24 @@ def test_uris_of_a_server(uri: str) -> None:
 def test_what_is_no_uri_of_a_server(uri: object) -> None:
     assert uri_fault(uri) is not None
     assert uri_fault(uri, path=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("uri", "loopback"),
+    [
+        ("coap://127.0.0.1", True),
+        ("coap://127.8.9.10:5683", True),
+        ("coap://[::1]:5683", True),
+        ("coap://localhost", True),
+        ("coap://Localhost:5683", True),
+        ("coap://192.0.2.1", False),
+        ("coap://0.0.0.0:5683", False),
+        ("coap://[::]:5683", False),
+        ("coap://[2001:db8::1]", False),
+        ("coap://dpe.example/path", False),
+        ("coap://127.example", False),
+    ],
+)
+def test_what_only_the_machine_itself_reaches(uri: str, loopback: bool) -> None:
+    assert uri_fault(uri, path=True) is None
+    assert is_loopback(uri) is loopback

@@ -1,6 +1,8 @@
 """The server around the registrar: start and stop, reload, housekeeping."""
 
 import asyncio
+import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,11 @@ from structlog.testing import capture_logs
 
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
+from dpe_server import policy
 from dpe_server.net.udp import ListenError, listen
+from dpe_server.operation import loaded
 from dpe_server.operation import server as server_file
+from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.server import Server, Worker
 from dpe_server.operation.state_dir import StateDir, StateDirError
 from dpe_server.policy import PolicyError
@@ -185,3 +190,93 @@ def test_a_reload_that_fails_keeps_everything_as_it_was(state_dir: StateDir) -> 
     events = [log["event"] for log in running.logs]
     assert events == ["not reloaded, the old policy and keys stay"] * 2 + ["policy and keys reloaded"]
     assert "keys.json" in running.logs[0]["reason"]
+
+
+def test_a_reload_reads_in_a_thread(state_dir: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy of thousands of rules takes a while."""
+    threads: list[int] = []
+    load = policy.load
+
+    def note(path: Path) -> policy.Policy:
+        threads.append(threading.get_ident())
+        return load(path)
+
+    with running_on(state_dir) as running:
+        monkeypatch.setattr(policy, "load", note)
+        running.loop.run(running.server.reload())
+        assert len(threads) == 1
+        assert threads[0] != running.loop.call(threading.get_ident)
+
+
+def test_a_reload_says_which_keys_of_the_configuration_it_does_not_take(state_dir: StateDir) -> None:
+    config = state_dir.path / "config.toml"
+    before = config.read_text()
+    with running_on(state_dir) as running:
+        for text in (
+            before.replace("retry_after = 60", "retry_after = 61").replace("# listen", "listen"),
+            before + "# a remark\n",
+        ):
+            config.write_text(text)
+            running.loop.run(running.server.reload())
+        running.loop.run(running.server.reload())
+    assert [(log["event"], log.get("changed")) for log in running.logs] == [
+        ("policy and keys reloaded", None),
+        ("config.toml not reloaded, restart the server", "listen, retry_after"),
+        ("policy and keys reloaded", None),
+        ("policy and keys reloaded", None),
+    ]
+
+
+# -- what a running server has loaded --
+
+
+def test_it_writes_down_what_it_has_loaded_and_no_key(state_dir: StateDir) -> None:
+    file = state_dir.path / "loaded-0.json"
+    (state_dir.path / "loaded-7.json").write_text("of a server that was killed")
+    assert loaded.read(state_dir) == []
+    with running_on(state_dir) as running:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert loaded.read(state_dir) == [Loaded.of(state_dir, [running.uri])]
+        assert not (state_dir.path / "loaded-7.json").exists()
+        keys = [*state_dir.keys.master.values(), *state_dir.keys.handle.values(), state_dir.keys.at_rest]
+        assert not any(key.hex() in file.read_text() for key in keys)
+        StateDir.open(state_dir.path)
+    assert not file.exists()
+
+
+def test_what_it_lacks_until_it_reloads(state_dir: StateDir) -> None:
+    with running_on(state_dir) as running:
+        assert loaded.lacking(state_dir) == []
+        state_dir.rotate("master")
+        state_dir.rotate("handle")
+        now = StateDir.open(state_dir.path)
+        assert loaded.lacking(now) == ["handle key 2", "master key 2"]
+        state_dir.policy_path.write_text(state_dir.policy_path.read_text() + "# changed\n")
+        (config := now.path / "config.toml").write_text(config.read_text() + "# changed\n")
+        running.loop.run(running.server.reload())
+        assert loaded.lacking(now) == []
+        (had,), current = loaded.read(now), Loaded.of(now, [])
+        assert had.files["policy.toml"] == current.files["policy.toml"]
+        assert had.files["config.toml"] != current.files["config.toml"]
+    state_dir.rotate("master")
+    assert loaded.lacking(StateDir.open(state_dir.path)) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"keys": 1, "files": {}, "uris": []}'])
+def test_what_is_not_readable_says_nothing(state_dir: StateDir, text: str) -> None:
+    with state_dir.lock():
+        (state_dir.path / "loaded-0.json").write_text(text)
+        assert loaded.read(state_dir) == []
+
+
+def test_it_serves_where_it_cannot_write_down_what_it_has_loaded(
+    state_dir: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loaded, "write", fail)
+    with running_on(state_dir) as running, Client(running.uri) as client:
+        assert client.discover().dotted == "2.05"
+    (log,) = running.logs
+    assert (log["event"], log["reason"]) == ("what is loaded is not written down", "No space left on device")

@@ -324,6 +324,29 @@ def test_a_lock_of_another_container_has_no_process_to_kill(
     assert caught.value.hint == "stop the other server"
 
 
+def test_whether_a_lock_is_held(path: Path, opened: StateDir) -> None:
+    assert not locking.is_held(path / "serve.lock")
+    with opened.lock():
+        assert locking.is_held(path / "serve.lock")
+    assert not locking.is_held(path / "serve.lock")
+
+
+def test_a_server_starts_though_somebody_looks_whether_one_runs(path: Path, opened: StateDir) -> None:
+    tries: list[int] = []
+    flock = fcntl.flock
+
+    def look(descriptor: int, operation: int) -> None:
+        tries.append(operation)
+        if len(tries) < 3:
+            raise BlockingIOError
+        flock(descriptor, operation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", look)
+        with opened.lock():
+            assert len(tries) == 3
+
+
 def test_a_rotation_does_not_wait_for_ever(path: Path, opened: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locking, "PATIENCE", 0.0)
     descriptor = os.open(path, os.O_RDONLY)

@@ -12,12 +12,13 @@ import click
 
 from dpe_coap.binding import RESOURCE_TYPE
 from dpe_coap.errors import DpeError
+from dpe_server.operation import loaded
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load
 from dpe_server.store import opening
 from dpe_server.store.contract import NOBODY, Questions
 from dpe_tools import terminal
-from dpe_tools.exits import NoAnswer
+from dpe_tools.exits import Exit, NoAnswer
 
 LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")
 OLDEST_PYTHON = (3, 11)
@@ -37,14 +38,18 @@ class Finding:
 @click.command()
 @click.argument("state", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def doctor(state: str | None, as_json: bool) -> int:
+@click.option("--probe", is_flag=True, help="Only ask the server of STATE whether it answers, for a health check.")
+def doctor(state: str | None, as_json: bool, probe: bool) -> int:
     """Check this installation and, if STATE is given, that server's state directory. It changes nothing.
 
-    Exit status 1: something does not work. Warnings alone leave it at 0.
+    Exit status 1: something does not work. Warnings alone leave it at 0, and so does a server that does not run; but
+    with `--probe`, the exit status is 3 if the server does not answer.
     """
+    if probe and state is None:
+        raise click.UsageError("--probe needs STATE")
     found: list[Finding] = []
     out = terminal.console()
-    for finding in examine(state):
+    for finding in _probed(state) if probe and state is not None else examine(state):
         found.append(finding)
         if not as_json:
             style = {"ok": "green", "warn": "yellow", "fail": "bold red"}[finding.level]
@@ -54,7 +59,13 @@ def doctor(state: str | None, as_json: bool) -> int:
                 out.print(f"      {finding.hint}", style="dim")
     if as_json:
         terminal.print_json([asdict(finding) for finding in found])
-    return 1 if any(finding.level == "fail" for finding in found) else 0
+    if probe and found[-1].level == "warn":
+        return Exit.NO_ANSWER
+    return Exit.FAILED if any(finding.level == "fail" for finding in found) else Exit.DONE
+
+
+def _probed(state: str) -> Iterator[Finding]:
+    yield _probe(StateDir.open(state))
 
 
 def examine(state: str | None) -> Iterator[Finding]:
@@ -74,6 +85,7 @@ def examine(state: str | None) -> Iterator[Finding]:
     yield from _keys(opened)
     yield from _policy(opened)
     yield from _store(opened)
+    yield from _loaded(opened)
     yield _probe(opened)
 
 
@@ -135,10 +147,22 @@ def _store(opened: StateDir) -> Iterator[Finding]:
         yield Finding("fail", f"store: the minimum epoch {minimum} shuts every device out", hint)
 
 
+def _loaded(opened: StateDir) -> Iterator[Finding]:
+    hint = loaded.reload_hint(opened)
+    for name in loaded.lacking(opened):
+        yield Finding("fail", f"the running server has not loaded {name}: it refuses devices that need it", hint)
+    now = loaded.Loaded.of(opened, []).files
+    processes = loaded.read(opened)
+    for name, what in (("policy.toml", hint), ("config.toml", "restart the server")):
+        if any(process.files.get(name) != now[name] for process in processes):
+            yield Finding("warn", f"{name} has changed since the running server read it", what)
+
+
 def _probe(opened: StateDir) -> Finding:
+    """Ask the server for its resources, where it says that it listens or, if it says nothing, where devices come to."""
     from dpe_tools.probe import discover
 
-    uri = opened.config.uri
+    uri = next((_reachable(uri) for process in loaded.read(opened) for uri in process.uris), opened.config.uri)
     try:
         links = discover(uri, PROBE_SECONDS)
     except NoAnswer as error:
@@ -146,3 +170,8 @@ def _probe(opened: StateDir) -> Finding:
     if RESOURCE_TYPE not in (links or ""):
         return Finding("fail", f"{uri} answers, but is no DPE Server", "another CoAP server has the port; change `uri`")
     return Finding("ok", f"{uri} answers and offers {RESOURCE_TYPE}")
+
+
+def _reachable(uri: str) -> str:
+    """Return where a server that listens on all addresses can be asked."""
+    return uri.replace("coap://0.0.0.0", "coap://127.0.0.1").replace("coap://[::]", "coap://[::1]")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from dpe_server.files.uris import uri_fault
+from dpe_server.files.uris import is_loopback, uri_fault
 from dpe_server.operation.config import realm_fault
 from dpe_server.operation.state_dir import StateDir
 
@@ -46,4 +46,6 @@ def init(state: str, realm: str, uri: str) -> None:
     click.echo("  config.toml  where to listen, what devices are told")
     click.echo("  policy.toml  who is registered, with which Client IDs; it accepts every device of DPE 1.x now")
     click.echo("  keys.json    the secrets of all devices: back it up, show it to nobody")
+    if not is_loopback(uri):
+        click.echo("to do: name the addresses to listen on in config.toml; until then, only this machine can reach it")
     click.echo(f"next: dpe serve {state}; dpe provision {state} IMEI --out DIR; dpe register DIR/device-*.cbor")

@@ -7,13 +7,12 @@ import click
 
 from dpe_coap.errors import LocalError
 from dpe_server.keys.ring import LAST_GENERATION
+from dpe_server.operation import loaded
 from dpe_server.operation.acts import note
 from dpe_server.operation.state_dir import KeyKind, StateDir
 from dpe_server.store.contract import NOBODY, OPERATOR_PATIENCE, Questions, SetMinimumEpoch
 from dpe_server.store.opening import open_store
 from dpe_tools import terminal
-
-RELOAD = "a running server takes it up on: kill -HUP $(cat {state}/serve.lock)"
 
 
 @click.group()
@@ -59,7 +58,11 @@ def rotate(kind: str, state: str) -> None:
     note(opened, "key-added", kind=kind, generation=generation)
     what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
     click.echo(f"{kind} key {generation} added: {what} {generation}")
-    click.echo(RELOAD.format(state=state))
+    if loaded.is_running(opened):
+        refused = ", and refuses new credentials until it does" if kind == "master" else ""
+        click.echo(f"the running server does not have it yet{refused}: {loaded.reload_hint(opened)}")
+    else:
+        click.echo("no server is running here; it loads all keys when it starts")
 
 
 @keys.command("minimum-epoch")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from dpe_server.operation import signals
+
 
 @click.command()
 @click.argument("state")
@@ -25,8 +27,10 @@ import click
 def serve(state: str, listen: tuple[str, ...], workers: int, json_log: bool) -> None:
     """Run the server of STATE until SIGTERM or Ctrl-C. On SIGHUP it reads its policy and its keys again.
 
-    It prints `listening on coap://HOST:PORT` for each address once it answers there. The log goes to standard error.
+    It prints `listening on coap://HOST:PORT` for each address once it answers there; with `--json-log`, that is a line
+    of the log. The log goes to standard error.
     """
+    signals.hold()
     from dpe_server.operation import app
 
     app.serve(Path(state), listen, workers=workers, json_log=json_log)

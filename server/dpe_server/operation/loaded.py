@@ -1,0 +1,103 @@
+"""What a running server has loaded: each of its processes writes it to ``loaded-N.json`` in the state directory.
+
+So others can see what it does not have yet. The files hold fingerprints and no key.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dpe_server.keys.ring import KeyRing
+from dpe_server.operation import locking
+from dpe_server.operation.state_dir import StateDir
+
+PATTERN = "loaded-*.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What one process of a server has loaded, or what it would load now."""
+
+    keys: dict[str, str]
+    """Fingerprints by name, such as ``master key 2``."""
+    files: dict[str, str]
+    """Fingerprints of config.toml, which is read at the start only, and of policy.toml."""
+    uris: list[str]
+    """Where it listens."""
+
+    @classmethod
+    def of(cls, opened: StateDir, uris: list[str]) -> "Loaded":
+        """Return what the state directory holds now. To be called before the policy is read, rather than after it."""
+        return cls(_fingerprints(opened.keys), {name: _of_file(opened.path / name) for name in FILES}, uris)
+
+
+FILES = ("config.toml", "policy.toml")
+
+
+def write(directory: Path, number: int, loaded: Loaded) -> None:
+    """Say what the server's process ``number`` has loaded; OSError."""
+    path = directory / f"loaded-{number}.json"
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  # a descriptor
+        json.dump({"keys": loaded.keys, "files": loaded.files, "uris": loaded.uris}, file)
+    new.replace(path)
+
+
+def forget(directory: Path) -> None:
+    """Delete what a server has said, as it does when it starts and when it has ended."""
+    for path in directory.glob(PATTERN):
+        with suppress(OSError):
+            path.unlink()
+
+
+def is_running(opened: StateDir) -> bool:
+    """Say whether a server runs on the state directory, be it in another container."""
+    return locking.is_held(opened.path / "serve.lock")
+
+
+def read(opened: StateDir) -> list[Loaded]:
+    """Return what each process of a running server has loaded; nothing when none runs."""
+    return list(_read(opened.path)) if is_running(opened) else []
+
+
+def lacking(opened: StateDir) -> list[str]:
+    """Return the names of the keys in keys.json that a running server has not loaded, such as ``master key 2``."""
+    now = _fingerprints(opened.keys)
+    return sorted({name for process in read(opened) for name in now if process.keys.get(name) != now[name]})
+
+
+def reload_hint(opened: StateDir) -> str:
+    """Return the command that makes a running server load its keys and its policy again."""
+    pid = locking.holder(opened.path / "serve.lock")
+    return f"kill -HUP {pid}" if pid else "send SIGHUP to the server, in its container or on its machine"
+
+
+def _read(directory: Path) -> Iterator[Loaded]:
+    for path in sorted(directory.glob(PATTERN)):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # just replaced, or of another version
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            yield Loaded(dict(values["keys"]), dict(values["files"]), list(values["uris"]))
+
+
+def _fingerprints(keys: KeyRing) -> dict[str, str]:
+    rings: tuple[tuple[str, Mapping[int, bytes]], ...] = (("master", keys.master), ("handle", keys.handle))
+    named = {f"{kind} key {generation}": key for kind, ring in rings for generation, key in sorted(ring.items())}
+    return {name: _fingerprint(key) for name, key in {**named, "at-rest key": keys.at_rest}.items()}
+
+
+def _of_file(path: Path) -> str:
+    try:
+        return _fingerprint(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def _fingerprint(value: bytes) -> str:
+    """Return 64 bits of a hash. A key has 256 random bits, so its fingerprint tells nothing of it."""
+    return sha256(b"DPE loaded: " + value).hexdigest()[:16]
