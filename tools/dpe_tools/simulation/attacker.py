@@ -12,7 +12,7 @@ from dpe_coap.numbers import SIZE_MAC
 from dpe_device import messages
 from dpe_tools import datagram as coap
 from dpe_tools.datagram import Datagram
-from dpe_tools.simulation.client_state import HEADER
+from dpe_tools.simulation.client_state import payload_of
 from dpe_tools.simulation.events import Address, RequestSent
 from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import World
@@ -86,21 +86,22 @@ class Attacker:
         size = chance.randint(1, FLOOD)
         genuine = world.chance(0.5)
         world.note(f"a flood of {size} {'genuine' if genuine else 'forged'} REQUESTs to {server[0]}")
-        handles = [payload[5:22] for _, _, heard in world.overheard if (payload := heard[HEADER:])[1:3] == b"\x00\x01"]
+        payloads = [payload_of(heard) for _, _, heard in world.overheard]
+        handles = [payload[5:22] for payload in payloads if payload[1:3] == b"\x00\x01"]
         for number in range(size):
             key, handle = self.insider.key, self.insider.handle
             if not genuine:
                 key, handle = chance.randbytes(32), chance.choice(handles) if handles else chance.randbytes(17)
             nonce, realm = chance.randbytes(16), self.insider.realm
             payload = messages.make_request(key, realm, handle, (1, 0), nonce, None, None)
-            message = Datagram("CON", POST, chance.randrange(0x10000), chance.randbytes(2), REGISTER, payload)
+            message = Datagram("CON", POST, chance.randrange(0x10000), chance.randbytes(4), REGISTER, payload)
             if genuine:
                 world.emit(RequestSent(self.insider.device, payload, bytes(message), again=False))
             world.inject(self._stranger(), server, bytes(message), number // 8)
 
     def _withhold(self, source: Address, destination: Address, datagram: bytes) -> bool:
         """Withhold a SUCCESS and answer in the server's place; deliver it later, perhaps after the client gave up."""
-        world, payload = self.world, datagram[HEADER:]
+        world, payload = self.world, payload_of(datagram)
         if not self.trouble.withholds or payload[1:3] != b"\x00\x03" or payload in self._let_through:
             return False
         if payload not in self._withheld:
@@ -110,7 +111,8 @@ class Attacker:
             self._withheld.add(payload)
             world.inject(source, destination, datagram, world.random.randint(10_000, 250_000))
         world.note(f"a SUCCESS of {source[0]} is withheld")
-        world.inject(destination, source, bytes([0x62, 0x81]) + datagram[2:6], 20)
+        size = datagram[0] & 15  # of its CoAP token
+        world.inject(destination, source, bytes([0x60 | size, 0x81]) + datagram[2 : 4 + size], 20)
         return True
 
     def _stranger(self) -> Address:

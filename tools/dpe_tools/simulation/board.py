@@ -211,7 +211,7 @@ class Board:
 
     def _tell_sent(self, registration: Registration, datagram: bytes) -> None:
         """Tell of a datagram that is about to be sent, if there is a message in it."""
-        payload, device = datagram[client_state.HEADER :], self.device
+        payload, device = client_state.payload_of(datagram), self.device
         if payload:
             again = client_state.sent_before(registration)
             if payload[2] == MessageType.REQUEST:

@@ -6,10 +6,15 @@ from dpe_device import udp
 from dpe_device.registration import Registration
 from dpe_tools.simulation.events import Registered
 
-HEADER = 22
-"""Bytes of a client's request before its payload."""
+_HEADER = 20
+"""Bytes of a client's request before its payload, without its CoAP token."""
 _SENDS = 5
 """MAX_RETRANSMIT + 1."""
+
+
+def payload_of(request: bytes) -> bytes:
+    """Return the payload of a client's request, empty if there is none."""
+    return request[_HEADER + (request[0] & 15) :]
 
 
 def open_request(registration: Registration) -> bytes:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from dpe_server.coap.piggyback import piggybacked
+from dpe_server.coap.piggyback import refusal
 from dpe_server.handling.reply import Reply
 from dpe_tools.simulation.events import Address
 from dpe_tools.simulation.host import Host
@@ -51,7 +51,8 @@ def _acknowledge(world: World, address: Address, datagram: bytes, sender: Addres
 
 
 def _refuse(world: World, address: Address, datagram: bytes, sender: Address) -> None:
-    if len(datagram) >= 6:
-        code = world.random.choice(REFUSALS)
-        reply = Reply(code, max_age=world.random.choice((None, 0xFFFFFFFF)))  # type: ignore[arg-type]
-        world.send(address, sender, piggybacked(datagram[2:6], reply))
+    code = world.random.choice(REFUSALS)
+    max_age = world.random.choice((None, 0xFFFFFFFF))
+    answer = refusal(datagram, Reply(code, max_age=max_age))  # type: ignore[arg-type]
+    if answer is not None:
+        world.send(address, sender, answer)

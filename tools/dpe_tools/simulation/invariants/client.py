@@ -89,7 +89,8 @@ def _belongs(event: BoardHeeded) -> bool:
     if event.sender != event.peer or len(datagram) < 4 or datagram[0] >> 6 != 1 or not request:
         return False
     same_message = datagram[2:4] == request[2:4]
-    same_token = datagram[0] & 15 == 2 and datagram[4:6] == request[4:6]
+    size = request[0] & 15
+    same_token = datagram[0] & 15 == size and datagram[4 : 4 + size] == request[4 : 4 + size]
     kind = datagram[0] >> 4 & 3
     if kind == 3 or (kind == 2 and datagram[1] == 0):
         return same_message
