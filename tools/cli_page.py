@@ -75,7 +75,7 @@ def section(name: str, command: click.Command, context: click.Context) -> str:
     usage = " ".join(command.collect_usage_pieces(context))
     lines = [f"## {name}", "", "```text", f"{name} {usage}", "```", "", *prose(command), ""]
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
-    options = [one for one in command.params if isinstance(one, click.Option)]
+    options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     if arguments:
         lines += ["| argument | |", "|---|---|", *(argument(one, context) for one in arguments), ""]
     if options:

@@ -23,7 +23,7 @@ UNAUTHORIZED = (
 )
 CODES: Final[dict[int, str]] = {
     Code.UNAUTHORIZED: UNAUTHORIZED,
-    Code.SERVICE_UNAVAILABLE: "it is overloaded, or its store cannot be written; its log says which",
+    Code.SERVICE_UNAVAILABLE: "it is overloaded, or cannot write to its store: then its log says `store not writable`",
 }
 """Answers without a security token, which the server of this project gives to a sound REQUEST or SUCCESS."""
 EMPTY = (

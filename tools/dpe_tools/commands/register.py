@@ -136,7 +136,9 @@ def register(
 ) -> None:
     """Register the device that holds CREDENTIAL with its server, and print its Client ID.
 
-    It runs the code of a real device: retransmission, back-off, a state file that survives power cuts.
+    It runs the code of a real device: retransmission, back-off, a state file that survives power cuts. What is known of
+    the way to the server (no such name, nobody listens there) is told at once on standard error; after two seconds
+    without an answer, what is being tried. Every address of the server's name is tried.
 
     Exit status 3: the server did not answer. Exit status 4: the server refused the device.
     """

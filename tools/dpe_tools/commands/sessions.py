@@ -41,7 +41,8 @@ LOOK_AHEAD = 100
 def sessions(state: str, as_json: bool) -> None:
     """List the live sessions of STATE by Client ID.
 
-    No IMEI is shown; see `dpe device show`.
+    No IMEI is shown; see `dpe device show`. A session that began later than it is now has the age `?` (null in JSON):
+    the clock was ahead then, or it is behind now.
     """
     opened = StateDir.open(state)
     now = int(time.time())
