@@ -193,11 +193,7 @@ def decode(data: bytes, kind: int) -> "Fields":
 def hmac(key: bytes, prefix: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA-256 (RFC 2104) of `prefix` and `data`, 32 bytes; the key has 32, too."""
     number = int.from_bytes(key, "big")  # in a loop each octet costs MicroPython 1,000 instructions
-    pads = (
-        b"66666666666666666666666666666666",  # the inner, for half a block: the key, or the zeros after it
-        b"\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\\",  # the outer
-    )
-    for pad in pads:
+    for pad in (b"6" * 32, b"\\" * 32):  # inner and outer, for half a block: of the key, or the zeros after it
         hashed = sha256((number ^ int.from_bytes(pad, "big")).to_bytes(32, "big"))
         hashed.update(pad)
         hashed.update(prefix)  # takes less memory and time than to join them
@@ -212,16 +208,15 @@ def derive(key: bytes, data: bytes) -> bytes:
     return hmac(key, b"DPE-1/1 ", data)
 
 
-def sign(key: bytes, label: bytes, data: bytes) -> bytes:
-    """Return `data` with its MAC (16 bytes), by the key that is derived with `label`."""
-    return data + hmac(derive(key, label), b"", data)[:_SIZE_MAC]
+def sign(key: bytes, label: bytes, data: bytes, prefix: bytes = b"") -> bytes:
+    """Return `data` with its MAC (16 bytes), by the key that is derived with `label`; it covers `prefix`, too."""
+    return data + hmac(derive(key, label), prefix, data)[:_SIZE_MAC]
 
 
 def verify(key: bytes, label: bytes, data: bytes, prefix: bytes = b"") -> None:
-    """Raise ValueError unless the MAC of `data` is right; it covers `prefix`, too."""
-    mac = hmac(derive(key, label), prefix, data[:-_SIZE_MAC])[:_SIZE_MAC]
+    """Raise ValueError unless `data` ends with its MAC, as by `sign`."""
     # As numbers: the comparison does not end at the first octet that is wrong.
-    if int.from_bytes(data[-_SIZE_MAC:], "big") ^ int.from_bytes(mac, "big"):
+    if int.from_bytes(data, "big") ^ int.from_bytes(sign(key, label, data[:-_SIZE_MAC], prefix), "big"):
         raise ValueError
 
 
@@ -241,7 +236,7 @@ def make_request(
     """Return REQUEST; `key` is the device key, `identity` the handle, `nonce` 16 bytes. ValueError if one is bad."""
     text = (firmware or "").encode()
     if len(text) > _MAX_FIRMWARE:
-        raise ValueError("firmware: more than 32 bytes")
+        raise ValueError("firmware: over 32 bytes")
     request = bytes((0xA4 + bool(public) + bool(text), 0, 1, 1, 0x40 | len(identity))) + identity
     request += b"\2\x82" + _head(0, version[0]) + _head(0, version[1])
     if public:
