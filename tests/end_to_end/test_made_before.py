@@ -19,7 +19,7 @@ from dpe_server.store.opening import examine, open_store
 from dpe_server.store.sqlite import schema
 from tests.end_to_end.running import running_on
 
-NEWEST = 2
+NEWEST = 3
 
 
 @dataclass
@@ -108,7 +108,7 @@ def test_the_schema_is_migrated_once(earlier: Earlier) -> None:
 def test_an_older_program_refuses_what_was_migrated(earlier: Earlier) -> None:
     open_store(earlier.state.store_url).close()
     before = earlier.database.read_bytes()
-    refused = pytest.raises(StoreError, match="schema version 2; this program knows up to 1")
+    refused = pytest.raises(StoreError, match="schema version 3; this program knows up to 1")
     with closing(sqlite3.connect(earlier.database)) as connection, refused:
         schema.migrate(connection, schema.STEPS[:1])
     assert earlier.database.read_bytes() == before

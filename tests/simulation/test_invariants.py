@@ -258,6 +258,15 @@ def test_an_older_registration_that_replaces_a_newer_one_is_noticed(run: Run) ->
     assert noticed not in failed(run, newer, pruned, older, unsaid=with_rows)
 
 
+def test_a_session_that_comes_back_after_its_end_is_noticed(run: Run) -> None:
+    stored = run.last(ev.Stored)
+    gone, pruned = replace(stored, rows=stored.rows[1:]), ev.Pruned(stored.server, stored.rows[:1])
+    noticed = names.STAYS_ENDED, "its keys are back"
+    assert noticed in failed(run, gone, stored)
+    assert noticed not in failed(run, stored, gone, stored.__class__(stored.server, (), stored.latest_wall))
+    assert noticed not in failed(run, gone, pruned, stored)
+
+
 def test_a_session_that_is_over_or_revoked_may_go(run: Run) -> None:
     stored = run.last(ev.Stored)
     gone = replace(stored, rows=())
@@ -273,5 +282,5 @@ def test_a_session_that_is_over_or_revoked_may_go(run: Run) -> None:
 
 
 def test_every_invariant_is_tried() -> None:
-    tried = {name for name, _, _ in CASES} | {names.AFTER_COMMIT}
+    tried = {name for name, _, _ in CASES} | {names.AFTER_COMMIT, names.STAYS_ENDED}
     assert tried == {name for place, name in vars(names).items() if place.isupper()}

@@ -71,7 +71,7 @@ class Sample:
     start: float
     """From `dpe serve` to ready."""
     prune: float
-    """Of a session that has ended."""
+    """Of a session that is over: to end it, and to delete its trace."""
     prune_wait: float
     """The longest commit of one session while others were pruned."""
     database: int
@@ -129,7 +129,9 @@ def prune_beside_commits(store: Store, rows: Rows, count: int) -> tuple[float, f
     store.commit(rows.make_ended(count))
 
     def prune_all() -> None:
-        while store.prune(ENDED + 1):
+        while store.expire(ENDED + 1):
+            pass
+        while store.prune(ENDED + 2):
             pass
 
     with ThreadPoolExecutor(1) as pool:

@@ -29,9 +29,9 @@ uri = {uri}
 # Seconds after which a device tries again when the server cannot register it now.
 retry_after = 60
 
-# Seconds that a session is kept in the store after its end, at least 300; until then its Client ID goes to no other
-# device.
-retention = 2592000
+# Seconds after which nothing is left in the store of a session that has ended, at least 3600. Its keys, its Client ID
+# and its profile go at once; the hash of its device refuses what comes late.
+retention = 3600
 
 # The most megabytes that the audit log takes, and in how many files. 0 megabytes: another program rotates it.
 audit_megabytes = 256
@@ -64,8 +64,8 @@ class Config:
     """Where the server listens, ``HOST:PORT`` each; empty: on the loopback addresses."""
     retry_after: int = 60
     """Seconds a device is told to wait when the server cannot register it now."""
-    retention: int = 30 * 24 * 3600
-    """Seconds that a session is kept after its end; the life of a transaction, if that is longer."""
+    retention: int = 3600
+    """Seconds that the trace of a session is kept after its end; ``contract.TRACE``, if that is longer."""
     audit_megabytes: int = 256
     """MiB that the audit log takes at most, all its files together; 0: the server does not rotate it."""
     audit_files: int = 4

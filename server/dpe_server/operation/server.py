@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -26,8 +26,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.registration.transactions import LIFE
-from dpe_server.store.contract import PRUNE_CHUNK, StoreError
+from dpe_server.store.contract import PRUNE_CHUNK, TRACE, StoreError
 from dpe_server.store.opening import open_store
 
 HOUSEKEEPING = 60.0
@@ -167,17 +166,22 @@ class Server:
             await asyncio.sleep(HOUSEKEEPING)
 
     async def _prune(self) -> None:
-        # A SUCCESS that is older than the session may still come; the row is what refuses it.
-        before = int(time.time()) - max(self._config.retention, int(LIFE))
-        pruned, more = 0, True
+        """End the sessions that are over, and delete the traces of those that ended long enough ago."""
+        now = int(time.time())
+        before = now - max(self._config.retention, TRACE)
+        await self._in_chunks("sessions expired", lambda: self._store.expire(now))
+        await self._in_chunks("traces of sessions pruned", lambda: self._store.prune(before))
+
+    async def _in_chunks(self, done: str, act: Callable[[], int]) -> None:
+        total, more = 0, True
         try:
             while more:  # batches have their turn in between
-                count = await self._batcher.exclusively(lambda: self._store.prune(before))
-                pruned, more = pruned + count, count == PRUNE_CHUNK
+                count = await self._batcher.exclusively(act)
+                total, more = total + count, count == PRUNE_CHUNK
         except StoreError as error:
-            _log.warning("sessions not pruned", reason=str(error))
-        if pruned:
-            _log.info("sessions pruned", count=pruned)
+            _log.warning("housekeeping failed", reason=str(error))
+        if total:
+            _log.info(done, count=total)
 
 
 def sockets_of(state_dir: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dpe_coap.errors import LocalError
-from dpe_server.store.contract import Change, Outcome, RestrictEpoch, Revoke, Session, SetMinimumEpoch
-
-Measure = Revoke | RestrictEpoch | SetMinimumEpoch
-"""What an operator changes."""
+from dpe_server.store.contract import Change, Measure, Outcome, RestrictEpoch, Session, SetMinimumEpoch
 
 
 def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
@@ -22,7 +19,7 @@ def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
         if sessions:
             yield sessions
             sessions = []
-        if not isinstance(change, Revoke) and not 0 <= change.minimum_epoch <= 255:
+        if isinstance(change, (RestrictEpoch, SetMinimumEpoch)) and not 0 <= change.minimum_epoch <= 255:
             raise LocalError(f"not a key epoch: {change.minimum_epoch}", hint="an epoch is 0 to 255")
         yield change
     if sessions:
@@ -30,10 +27,10 @@ def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
 
 
 class Stored(Protocol):
-    """What must be known of a stored session; a ``Session`` will do."""
+    """What must be known of a device's row; a ``Session`` will do. The trace of an ended session has no Client ID."""
 
     @property
-    def client_id(self) -> int: ...  # noqa: D102
+    def client_id(self) -> int | None: ...  # noqa: D102
     @property
     def device(self) -> bytes: ...  # noqa: D102
     @property
@@ -56,36 +53,36 @@ class Effect:
 def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: AbstractSet[bytes]) -> Effect:
     """Judge ``sessions`` in order, each against those before it and against what the store has.
 
-    ``stored`` has the store's sessions with a Client ID or a device of ``sessions``; ``revoked`` has the revoked
-    devices.
+    ``stored`` has the store's rows with a Client ID or a device of ``sessions``; ``revoked`` has the revoked devices.
     """
-    holders: dict[int, Stored] = {row.client_id: row for row in stored}
-    client_ids = {row.device: row.client_id for row in holders.values()}
+    latest: dict[bytes, Stored] = {row.device: row for row in stored}
+    holders: dict[int, Stored] = {row.client_id: row for row in latest.values() if row.client_id is not None}
     started: dict[int, Session] = {}
-    ended: list[Stored] = []
+    ended: dict[int, bytes] = {}
 
     def judge(session: Session) -> Outcome:
         if session.device in revoked:
             return Outcome.REVOKED
-        mine = holders[client_ids[session.device]] if session.device in client_ids else None
-        if mine and mine.success_hash == session.success_hash:
+        mine = latest.get(session.device)
+        if mine and mine.client_id is not None and mine.success_hash == session.success_hash:
             return Outcome.COMMITTED
         if mine and mine.ordinal >= session.ordinal:
-            return Outcome.SUPERSEDED
+            return Outcome.ENDED if mine.client_id is None else Outcome.SUPERSEDED
         holder = holders.get(session.client_id)
-        # Even if that session is over: its row is what refuses an older SUCCESS of its device.
+        # Even if that session is over: its device may have nothing else that refuses an older SUCCESS.
         if holder and holder.device != session.device:
             return Outcome.CLIENT_ID_TAKEN
-        if mine:
+        if mine and mine.client_id is not None:
             del holders[mine.client_id]
             if started.pop(mine.client_id, None) is None:
-                ended.append(mine)
-        holders[session.client_id] = started[session.client_id] = session
-        client_ids[session.device] = session.client_id
+                ended[mine.client_id] = mine.device
+        holders[session.client_id] = latest[session.device] = started[session.client_id] = session
         return Outcome.COMMITTED
 
     outcomes = [judge(session) for session in sessions]
     # A device's new session replaces its row. Only where another device has its old Client ID by then must the row go
     # first.
-    gone = [one.client_id for one in ended if started.get(one.client_id, one).device != one.device]
+    gone = [
+        client_id for client_id, device in ended.items() if client_id in started and started[client_id].device != device
+    ]
     return Effect(outcomes, gone, list(started.values()))

@@ -6,7 +6,10 @@ Commits of different processes take effect one after the other. A look sees ever
 before the look began.
 
 A device is named by the keyed hash of its IMEI (16 bytes, ``AtRest.device_id``), a Client ID is an integer of 56 bits.
-Times are whole Unix seconds.
+Times are whole Unix seconds, by the clock of the machine that has the database.
+
+A device has one row. When its session ends, everything goes but the device's name and the session's ordinal: this trace
+refuses a SUCCESS that comes late, which would bring the same keys back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -116,7 +119,7 @@ class Confirmed(NamedTuple):
 
 @dataclass(slots=True)
 class Facts:
-    """The answers to ``Questions``, by what was asked. Sessions past their end count too, until they are pruned.
+    """The answers to ``Questions``, by what was asked. Sessions past their end count too, until ``expire`` ends them.
 
     The facts of one look need not be of one moment, but none shows half a commit.
     """
@@ -146,6 +149,19 @@ class Revoke(NamedTuple):
     at: int
 
 
+class Unrevoke(NamedTuple):
+    """Take ``device`` from the revocation list. Its minimum epoch stays, and it gets no session back."""
+
+    device: bytes
+
+
+class End(NamedTuple):
+    """End the session of ``device`` as of ``at``."""
+
+    device: bytes
+    at: int
+
+
 class RestrictEpoch(NamedTuple):
     """Set the lowest key epoch (0 to 255) accepted from ``device``."""
 
@@ -159,7 +175,17 @@ class SetMinimumEpoch(NamedTuple):
     minimum_epoch: int
 
 
-Change = Session | Revoke | RestrictEpoch | SetMinimumEpoch
+class Forget(NamedTuple):
+    """End the session of ``device``, date its trace to ``at``, and drop its minimum epoch. A revocation stays."""
+
+    device: bytes
+    at: int
+
+
+Measure = Revoke | Unrevoke | End | Forget | RestrictEpoch | SetMinimumEpoch
+"""What an operator changes."""
+
+Change = Session | Measure
 
 
 class Outcome(Enum):
@@ -169,8 +195,12 @@ class Outcome(Enum):
     """It is durable, now or since an earlier commit of the same SUCCESS."""
     SESSION_ENDED = "session-ended"
     """It is durable, and has ended the device's session."""
+    UNCHANGED = "unchanged"
+    """There was nothing to lift, to end or to forget."""
     SUPERSEDED = "superseded"
     """A registration of the same device that is at least as new is durable already."""
+    ENDED = "ended"
+    """A registration of the same device that is at least as new was durable, and its session has ended."""
     CLIENT_ID_TAKEN = "client-id-taken"
     """Another device's session has the Client ID."""
     REVOKED = "revoked"
@@ -186,7 +216,7 @@ class Stats(NamedTuple):
     live: int
     """Sessions that are live."""
     ended: int
-    """Sessions past their end that are not pruned yet."""
+    """Sessions past their end, and traces of sessions that have ended."""
     revoked: int
     """Devices on the revocation list."""
 
@@ -208,7 +238,10 @@ OPERATOR_PATIENCE = 5.0
 """Seconds that an operator's commit waits for other writers."""
 
 PRUNE_CHUNK = 500
-"""The most sessions that are deleted at once, so that registrations need not wait long."""
+"""The most sessions that are ended or deleted at once, so that registrations need not wait long."""
+TRACE = 3_600
+"""Seconds that the trace of an ended session is kept at least. No transaction lives longer than 300 s, and no commit is
+tried again for longer than 600 s."""
 
 
 class Store(Protocol):
@@ -225,16 +258,20 @@ class Store(Protocol):
 
         They take effect in the order given. For a session, the first of these that applies: REVOKED if its device is
         revoked; COMMITTED, again, if it has the SUCCESS of its device's session; SUPERSEDED if it is not newer than its
-        device's session; CLIENT_ID_TAKEN if another device's session, live or over, has its Client ID. Otherwise it
-        replaces its device's session, profile and all, and is COMMITTED. ``patience`` is how many seconds to wait for
-        other writers. Raises StoreError, or LocalError if a minimum epoch is not 0 to 255: then nothing has happened.
+        device's session, ENDED if it is not newer than the trace of one; CLIENT_ID_TAKEN if another device's session,
+        live or over, has its Client ID. Otherwise it replaces its device's session, profile and all, and is COMMITTED.
+        ``patience`` is how many seconds to wait for other writers. Raises StoreError, or LocalError if a minimum epoch
+        is not 0 to 255: then nothing has happened.
         """
 
     def last_ordinal(self) -> int:
         """Return the highest ordinal ever committed, even by a session that is gone; 0 if there was none."""
 
+    def expire(self, now: int) -> int:
+        """End sessions that are over at ``now``, PRUNE_CHUNK of them at most; return how many."""
+
     def prune(self, before: int) -> int:
-        """Delete sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""
+        """Delete traces of sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""
 
     def close(self) -> None:
         """Release the database."""
@@ -242,10 +279,10 @@ class Store(Protocol):
     # For operators
 
     def session(self, client_id: int) -> Session | None:
-        """Return the session with this Client ID, even past its end, until it is pruned."""
+        """Return the session with this Client ID, even past its end, until ``expire`` ends it."""
 
     def session_of(self, device: bytes) -> Session | None:
-        """Return the session of a device, even past its end, until it is pruned."""
+        """Return the session of a device, even past its end, until ``expire`` ends it."""
 
     def live(self, now: int) -> Iterator[Session]:
         """Yield the sessions that are live at ``now``, all as of one moment, by ascending Client ID."""

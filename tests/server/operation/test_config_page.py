@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from dpe_server.net.udp import LOOPBACK
 from dpe_server.operation.config import _CHECKS, Config, ConfigError, parse, template
-from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import TRACE
 
 KEYS = {key.name: key.default for key in fields(Config)}
 """With the default of each."""
@@ -73,8 +73,8 @@ def test_the_limits_are_those_of_the_code(rows: dict[str, dict[str, str]], name:
     assert check(sized(name, most + 1)) is not None
 
 
-def test_the_shortest_time_for_which_a_session_is_kept(rows: dict[str, dict[str, str]]) -> None:
-    assert f"less than {LIFE:.0f} counts as {LIFE:.0f}" in rows["retention"]["limits"]
+def test_the_shortest_time_for_which_a_trace_is_kept(rows: dict[str, dict[str, str]]) -> None:
+    assert f"less than {TRACE} counts as {TRACE}" in rows["retention"]["limits"]
 
 
 def test_the_limits_of_a_list_of_addresses(rows: dict[str, dict[str, str]]) -> None:

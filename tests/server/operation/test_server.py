@@ -5,6 +5,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from dpe_server.operation.server import Server, Worker
 from dpe_server.operation.state_dir import StateDir, StateDirError
 from dpe_server.policy import PolicyError
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.store.contract import Questions, Session, Store, StoreError
+from dpe_server.store.contract import End, Outcome, Questions, Session, Store, StoreError
 from dpe_server.store.opening import open_store
 from dpe_server.store.sqlite import store as sqlite
 from dpe_server.store.sqlite.store import SqliteStore
@@ -106,24 +107,39 @@ def test_a_port_in_use_leaves_nothing_behind(state_dir: StateDir, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("retention", "kept"),
-    [(1000, 500), (0, 200)],  # never less than the 300 s in which a SUCCESS may come that is older than the session
+    [(10_000, 9_000), (0, 3_500)],  # never less than the hour in which a SUCCESS may come late
 )
-def test_sessions_past_their_retention_are_pruned(state_dir: StateDir, retention: int, kept: int) -> None:
+def test_sessions_that_are_over_end_and_their_traces_go_after_the_retention(
+    state_dir: StateDir, retention: int, kept: int
+) -> None:
     (state_dir.path / "config.toml").write_text(f'realm = "realm"\nuri = "coap://127.0.0.1"\nretention = {retention}\n')
     now = int(time.time())
-    store = open_store(state_dir.store_url)
-    store.commit([session(1, now - 2_000), session(2, now - kept), session(3, now + 2_000), session(4, None)])
-    with running_on(state_dir) as running:
-        running.loop.run(running.server._batcher.exclusively(lambda: None))  # behind the first look
-        running.loop.run(asyncio.sleep(0))
-    assert running.logs == [{"event": "sessions pruned", "count": 1, "log_level": "info"}]
-    assert client_ids(store) == {2, 3, 4}
-    store.close()
+    with closing(open_store(state_dir.store_url)) as store:
+        sessions = [
+            session(1, now - 2_000),
+            session(2, now + 2_000),
+            session(3, None),
+            session(4, None),
+            session(5, None),
+        ]
+        store.commit([*sessions, End(sessions[3].device, now - kept), End(sessions[4].device, now - 20_000)])
+        with running_on(state_dir) as running:
+            for _ in range(2):
+                running.loop.run(running.server._batcher.exclusively(lambda: None))  # behind the first look
+                running.loop.run(asyncio.sleep(0))
+        assert [(log["event"], log["count"]) for log in running.logs] == [
+            ("sessions expired", 1),
+            ("traces of sessions pruned", 1),
+        ]
+        assert client_ids(store) == {2, 3}
+        assert store.commit([sessions[0], sessions[3], sessions[4]]) == [
+            Outcome.ENDED,
+            Outcome.ENDED,
+            Outcome.COMMITTED,
+        ]
 
 
-def test_very_many_sessions_are_pruned_with_batches_in_between(
-    state_dir: StateDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_very_many_sessions_end_with_batches_in_between(state_dir: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "PRUNE_CHUNK", 2)
     monkeypatch.setattr(server_file, "PRUNE_CHUNK", 2)
     store = open_store(state_dir.store_url)
@@ -134,7 +150,7 @@ def test_very_many_sessions_are_pruned_with_batches_in_between(
             running.loop.run(running.server._batcher.exclusively(lambda: left.append(len(client_ids(store)))))
         running.loop.run(asyncio.sleep(0))
     assert left == [3, 1, 0]
-    assert running.logs == [{"event": "sessions pruned", "count": 5, "log_level": "info"}]
+    assert running.logs == [{"event": "sessions expired", "count": 5, "log_level": "info"}]
     store.close()
 
 
@@ -154,7 +170,7 @@ def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state_
         assert client_ids(store) == {1}
         asyncio.run(run(0))
         assert client_ids(store) == set()
-    assert [log["event"] for log in logs] == ["sessions pruned"]
+    assert [log["event"] for log in logs] == ["sessions expired"]
     store.close()
 
 
@@ -172,7 +188,7 @@ def test_housekeeping_goes_on_when_the_store_fails(state_dir: StateDir, monkeypa
     with running_on(state_dir) as running:
         while len(calls) < 3:
             running.loop.run(asyncio.sleep(0))
-    assert [log["event"] for log in running.logs] == ["sessions not pruned", "sessions pruned"]
+    assert [log["event"] for log in running.logs] == ["housekeeping failed", "traces of sessions pruned"]
 
 
 def test_a_reload_that_fails_keeps_everything_as_it_was(state_dir: StateDir) -> None:

@@ -16,7 +16,7 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import nobodys
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
-from dpe_server.store.contract import Facts
+from dpe_server.store.contract import End, Facts, Revoke, Unrevoke
 from tests.server.registration.double import FIRST, LAST, WALL, Device, Server, confirmation
 
 
@@ -177,9 +177,29 @@ def test_an_older_success_does_not_supersede_a_newer_one_whose_session_is_over_a
     newer, newer_step, _ = device.offered()
     assert confirmation(server.send(newer), newer_step).status == Status.OK
     server.wall += 10 * 365 * 86400
-    assert server.store.prune(int(server.wall)) == 1
+    assert server.store.expire(int(server.wall)) == 1
+    assert server.store.prune(int(server.wall) + 1) == 1
     assert confirmation(server.send(older), older_step).status == Status.OK
     assert server.send(newer) == UNAUTHORIZED
+
+
+@pytest.mark.parametrize("end", ["by an operator", "by revocation, lifted", "by its time"])
+def test_what_is_not_newer_than_an_ended_session_is_refused_alike(server: Server, device: Device, end: str) -> None:
+    """Nobody is told that a newer registration won: there is none any more."""
+    older, _, _ = device.offered()
+    newer, step, _ = device.offered()
+    assert confirmation(server.send(newer), step).status == Status.OK
+    name = server.rows()[0].device
+    if end == "by an operator":
+        server.store.commit([End(name, int(server.wall))])
+    elif end == "by revocation, lifted":
+        server.store.commit([Revoke(name, int(server.wall)), Unrevoke(name)])
+    else:
+        server.store.expire(2**60)
+    assert [server.send(success) for success in (newer, older)] == [UNAUTHORIZED] * 2
+    assert server.rows() == []
+    device.register()
+    assert len(server.client_ids()) == 1
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -112,17 +112,17 @@ def test_no_look_shows_half_a_commit_of_several_kinds(store: SqliteStore, make: 
     assert store.look(Questions(restrictions={device})).minimum_epoch == 255
 
 
-def test_threads_may_commit_and_prune_at_once(store: SqliteStore, make: Make, now: int) -> None:
+def test_threads_may_commit_and_end_sessions_at_once(store: SqliteStore, make: Make, now: int) -> None:
     batches = [[make(expires_at=now - 1) for _ in range(BATCH)] for _ in range(20)]
-    pruned = []
+    ended: list[int] = []
     threads = [threading.Thread(target=store.commit, args=(batch,)) for batch in batches]
-    threads += [threading.Thread(target=lambda: pruned.append(store.prune(now))) for _ in range(5)]
+    threads += [threading.Thread(target=lambda: ended.append(store.expire(now))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    pruned += [store.prune(now), store.prune(now)]
-    assert sum(pruned) == 20 * BATCH
+    ended += [store.expire(now), store.expire(now)]
+    assert sum(ended) == 20 * BATCH
 
 
 def test_writers_on_one_file_wait_for_each_other(make: Make, now: int, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dpe_server.store.contract import NOBODY, Questions, RestrictEpoch, Revoke, Session
+from dpe_server.store.contract import NOBODY, Questions, RestrictEpoch, Revoke, Session, Unrevoke
 from dpe_server.store.sqlite import statements
 from dpe_server.store.sqlite.store import SqliteStore
 
@@ -20,9 +20,14 @@ LOOKUPS: dict[str, tuple[str, Any]] = {
     "in use": (statements.IN_USE, {"ranges": "[[1, 2]]"}),
     "confirmed": (statements.CONFIRMED, {"client_ids": "[1]"}),
     "stored of a batch": (statements.STORED, {"client_ids": "[1]", "devices": bytes(16)}),
-    "end": (statements.END, ("[1]",)),
-    "end of a device": (statements.END_OF_DEVICE, (bytes(16),)),
+    "make room": (statements.MAKE_ROOM, ("[1]",)),
+    "end of a device": (statements.END_OF_DEVICE, (1, bytes(16))),
+    "date a trace": (statements.DATE_TRACE, (1, bytes(16))),
+    "unrevoke": (statements.UNREVOKE, (bytes(16),)),
+    "tidy": (statements.TIDY, (bytes(16),)),
+    "expire": (statements.EXPIRE, {"now": 1, "most": 1}),
     "prune": (statements.PRUNE, (1, 1)),
+    "live": (statements.LIVE, (1, 1, 1)),
     "session": (statements.SESSION, (1,)),
     "session of a device": (statements.SESSION_OF, (bytes(16),)),
 }
@@ -112,7 +117,9 @@ def test_the_work_does_not_grow_with_the_size(store: SqliteStore, make: Make, no
             "session": operations(store, lambda: store.session(newer[0].client_id)),
             "session of a device": operations(store, lambda: store.session_of(newer[1].device)),
             "revoke": operations(store, lambda: store.commit([Revoke(one.device, now) for one in newer])),
-            "prune": operations(store, lambda: store.prune(now)),
+            "lift": operations(store, lambda: store.commit([Unrevoke(one.device) for one in newer])),
+            "prune": operations(store, lambda: store.prune(now + 1)),
+            "expire": operations(store, lambda: store.expire(now)),
         }
 
     # A range with one row in it and others behind it: looking at the end of the table costs less.

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dpe_server.store.contract import Change, Facts, Outcome, Questions, Revoke, Session, Store, StoreError
@@ -36,8 +36,19 @@ class Database:
         """See ``Store.last_ordinal``."""
         return self._store.last_ordinal()
 
+    def devices(self) -> set[bytes]:
+        """Return the devices that have a session or the trace of one."""
+        if self._path is None:
+            return {session.device for session in self._disk.sessions} | self._disk.traces.keys()
+        with closing(sqlite3.connect(self._path)) as connection:
+            return {device for (device,) in connection.execute("SELECT device FROM session")}
+
+    def expire(self, now: int) -> int:
+        """End sessions that are over at ``now`` (Unix seconds); return how many."""
+        return self._store.expire(now)
+
     def prune(self, before: int) -> int:
-        """Delete sessions that ended before ``before`` (Unix seconds); return how many."""
+        """Delete traces of sessions that ended before ``before`` (Unix seconds); return how many."""
         return self._store.prune(before)
 
     def revoke(self, device: bytes, at: int) -> None:

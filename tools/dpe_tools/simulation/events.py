@@ -135,14 +135,14 @@ class Stored:
 
     server: str
     rows: tuple[Session, ...]
-    """All sessions that are durable, those past their end too, until they are pruned."""
+    """All sessions that are durable, those past their end too, until they are ended."""
     latest_wall: float
     """The latest Unix time that this server's clock has shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """Sessions that are over have been forgotten."""
+    """Nothing is left of sessions that were over, not even their traces."""
 
     server: str
     rows: tuple[Session, ...]

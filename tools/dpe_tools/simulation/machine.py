@@ -9,6 +9,7 @@ from dpe_server import policy
 from dpe_server.handling.records import AuditRecord
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.ordinals import Ordinals
+from dpe_server.store.contract import TRACE, Session
 from dpe_tools.simulation.database import Database
 from dpe_tools.simulation.events import Address, Pruned, Revoked, Stored
 from dpe_tools.simulation.trouble import Trouble
@@ -68,6 +69,8 @@ class Machine:
         self.revoked: set[bytes] = set()
         """The devices on the revocation list."""
         self.database = Database(path)
+        self._ended: dict[bytes, Session] = {}
+        """By device, the last session that has ended by its time."""
         self._latest_wall = WALL
         self._wall_offset = 0.0
         self._booted_at = -world.random.randrange(10_000_000)
@@ -96,15 +99,19 @@ class Machine:
         """Tell what is durable now."""
         self.world.emit(Stored(self.name, self.database.rows(), self._latest_wall))
 
-    def prune(self, before: int) -> int:
-        """Delete sessions that ended before ``before`` (Unix seconds); return how many."""
+    def prune(self, now: int) -> int:
+        """End sessions that are over at ``now`` (Unix seconds), and delete the traces of old ones; return how many."""
         if self.condition.disk:
             return 0
         self.wall()
         rows = self.database.rows()
-        count = self.database.prune(before)
+        self.database.expire(now)
         left = {row.success_hash for row in self.database.rows()}
-        self.world.emit(Pruned(self.name, tuple(row for row in rows if row.success_hash not in left)))
+        self._ended |= {row.device: row for row in rows if row.success_hash not in left}
+        count = self.database.prune(now - TRACE)
+        known = self.database.devices()
+        gone = [device for device in self._ended if device not in known]
+        self.world.emit(Pruned(self.name, tuple(self._ended.pop(device) for device in gone)))
         self.tell()
         return count
 

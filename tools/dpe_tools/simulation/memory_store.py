@@ -7,15 +7,19 @@ write, and may raise.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from dpe_server.store.commit_rules import Measure, decide, steps
+from dpe_server.store.commit_rules import decide, steps
 from dpe_server.store.contract import (
     COMMIT_PATIENCE,
     NOBODY,
     PRUNE_CHUNK,
     Change,
     Confirmed,
+    End,
     Facts,
+    Forget,
+    Measure,
     Outcome,
     Questions,
     RestrictEpoch,
@@ -24,9 +28,20 @@ from dpe_server.store.contract import (
     Session,
     SetMinimumEpoch,
     Stats,
+    Unrevoke,
 )
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
+
+
+class Trace(NamedTuple):
+    """What is left of an ended session."""
+
+    device: bytes
+    ordinal: int
+    ended_at: int
+    client_id: int | None = None
+    success_hash: bytes = b""
 
 
 @dataclass
@@ -34,6 +49,8 @@ class Disk:
     """What is durable. Nothing here prevents two sessions with one Client ID: the invariants must see that."""
 
     sessions: tuple[Session, ...] = ()
+    traces: dict[bytes, Trace] = field(default_factory=dict)
+    """By device."""
     restrictions: dict[bytes, Restriction] = field(default_factory=lambda: {NOBODY: Restriction()})
     minimum_epoch: int = 0
     last_ordinal: int = 0
@@ -69,7 +86,7 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
         """See ``Store.commit``; there is nobody to wait for."""
         self._point("before the commit")
-        disk = replace(self._disk, restrictions=dict(self._disk.restrictions))
+        disk = replace(self._disk, restrictions=dict(self._disk.restrictions), traces=dict(self._disk.traces))
         outcomes: list[Outcome] = []
         for step in steps(changes):
             if isinstance(step, list):
@@ -84,12 +101,18 @@ class MemoryStore:
         """See ``Store.last_ordinal``."""
         return self._disk.last_ordinal
 
+    def expire(self, now: int) -> int:
+        """See ``Store.expire``."""
+        over = [s for s in self._disk.sessions if s.expires_at is not None and s.expires_at <= now][:PRUNE_CHUNK]
+        for session in over:
+            _end(self._disk, session, now)
+        return len(over)
+
     def prune(self, before: int) -> int:
         """See ``Store.prune``."""
-        sessions = self._disk.sessions
-        over = [session for session in sessions if session.expires_at is not None and session.expires_at < before]
-        gone = {id(session) for session in over[:PRUNE_CHUNK]}
-        self._disk.sessions = tuple(session for session in sessions if id(session) not in gone)
+        gone = [trace.device for trace in self._disk.traces.values() if trace.ended_at < before][:PRUNE_CHUNK]
+        for device in gone:
+            del self._disk.traces[device]
         return len(gone)
 
     def close(self) -> None:
@@ -112,11 +135,11 @@ class MemoryStore:
         """See ``Store.stats``."""
         live = sum(1 for _ in self.live(now))
         revoked = sum(restriction.revoked for restriction in self._disk.restrictions.values())
-        return Stats(live, len(self._disk.sessions) - live, revoked)
+        return Stats(live, len(self._disk.sessions) + len(self._disk.traces) - live, revoked)
 
     def _establish(self, disk: Disk, sessions: Sequence[Session]) -> list[Outcome]:
         revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
-        effect = decide(sessions, disk.sessions, revoked)
+        effect = decide(sessions, (*disk.sessions, *disk.traces.values()), revoked)
         for _ in effect.ended:
             self._point("write")
         ended = set(effect.ended)
@@ -124,21 +147,51 @@ class MemoryStore:
         for started in effect.started:
             self._point("write")
             kept[started.device] = started
+            disk.traces.pop(started.device, None)
         disk.sessions = tuple(kept.values())
         disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in effect.started)])
         return effect.outcomes
 
 
 def _apply(disk: Disk, measure: Measure) -> Outcome:
+    def lay(device: bytes, **changed: bool | int) -> None:
+        laid = disk.restrictions.get(device, Restriction())._replace(**changed)  # type: ignore[arg-type]
+        disk.restrictions[device] = laid
+        if laid == Restriction() and device != NOBODY:
+            del disk.restrictions[device]
+
+    laid = disk.restrictions.get(measure.device, Restriction()) if not isinstance(measure, SetMinimumEpoch) else None
     match measure:
-        case Revoke(device, _):  # the date is for operators to read
-            before = disk.sessions
-            disk.restrictions[device] = disk.restrictions.get(device, Restriction())._replace(revoked=True)
-            disk.sessions = tuple(session for session in before if session.device != device)
-            if len(disk.sessions) < len(before):
+        case Revoke(device, at):  # the date of a revocation is for operators to read
+            lay(device, revoked=True)
+            return Outcome.SESSION_ENDED if _end_of(disk, device, at) else Outcome.COMMITTED
+        case Unrevoke(device):
+            lay(device, revoked=False)
+            return Outcome.COMMITTED if laid and laid.revoked else Outcome.UNCHANGED
+        case End(device, at):
+            return Outcome.SESSION_ENDED if _end_of(disk, device, at) else Outcome.UNCHANGED
+        case Forget(device, at):
+            lay(device, minimum_epoch=0)
+            if _end_of(disk, device, at):
                 return Outcome.SESSION_ENDED
+            if (trace := disk.traces.get(device)) is not None:
+                disk.traces[device] = trace._replace(ended_at=min(trace.ended_at, at))
+            return Outcome.COMMITTED if trace or (laid and laid.minimum_epoch) else Outcome.UNCHANGED
         case RestrictEpoch(device, epoch):
-            disk.restrictions[device] = disk.restrictions.get(device, Restriction())._replace(minimum_epoch=epoch)
-        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these three
+            lay(device, minimum_epoch=epoch)
+        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these six
             disk.minimum_epoch = epoch
     return Outcome.COMMITTED
+
+
+def _end_of(disk: Disk, device: bytes, at: int) -> bool:
+    """End the session of a device; say whether it had one."""
+    found = [session for session in disk.sessions if session.device == device]
+    for session in found:
+        _end(disk, session, at)
+    return bool(found)
+
+
+def _end(disk: Disk, session: Session, at: int) -> None:
+    disk.sessions = tuple(other for other in disk.sessions if other is not session)
+    disk.traces[session.device] = Trace(session.device, session.ordinal, at)

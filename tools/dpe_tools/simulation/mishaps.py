@@ -112,7 +112,7 @@ def revoke(scene: Scene) -> None:
 
 
 def prune(scene: Scene) -> None:
-    """Let a server forget the sessions that are over."""
+    """Let a server end the sessions that are over, and forget those that ended long ago."""
     host = _one(scene)
     for process in host.processes[:1]:
         if process.is_alive:

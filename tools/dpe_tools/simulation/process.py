@@ -78,9 +78,9 @@ class Process:
         action = partial(self._registrar.reload, keys=self.machine.keys, policy=self.machine.policy)
         self.loop.enter(lambda: self.loop.create_task(self._batcher.exclusively(action)))
 
-    def prune(self, before: int) -> None:
-        """Prune the store as housekeeping does."""
-        action = partial(self.machine.prune, before)
+    def prune(self, now: int) -> None:
+        """End and prune as housekeeping does."""
+        action = partial(self.machine.prune, now)
         self.loop.enter(lambda: self.loop.create_task(self._batcher.exclusively(action)))
 
     def stop(self, then: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -85,12 +85,6 @@ class Database:
                 yield self._reader
             except sqlite3.Error as error:
                 raise self._said(error) from None
-
-    @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Give a separate connection, for a statement that takes long and must not keep others waiting."""
-        with self._answering(), closing(self._connect()) as connection:
-            yield connection
 
     @contextmanager
     def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:

@@ -60,6 +60,52 @@ STEPS: Sequence[Step] = (
         # For NOBODY, without a restriction: looking up an unproved sender takes as long as a revoked device.
         "INSERT INTO restriction (device) VALUES (zeroblob(16))",
     ),
+    (
+        # The row of a session that ended keeps the device and the ordinal. SQLite cannot take NOT NULL from a column.
+        "ALTER TABLE session RENAME TO session_2",
+        "DROP INDEX session_by_end",
+        """
+        CREATE TABLE session (
+            client_id INTEGER UNIQUE CHECK (client_id BETWEEN 0 AND 0xffffffffffffff),
+            device BLOB NOT NULL UNIQUE CHECK (length(device) = 16),
+            sealed_imei BLOB,
+            version_major INTEGER,
+            version_minor INTEGER,
+            firmware TEXT,
+            suite INTEGER,
+            rule TEXT,
+            ordinal INTEGER NOT NULL,
+            established_at INTEGER,
+            expires_at INTEGER,
+            th3 BLOB,
+            success_hash BLOB CHECK (length(success_hash) = 32),
+            confirm BLOB,
+            sealed_keys BLOB,
+            properties TEXT CHECK (properties IS NULL OR json_valid(properties)),
+            policies TEXT CHECK (policies IS NULL OR json_valid(policies)),
+            ended_at INTEGER,
+            CHECK (iif(ended_at IS NULL,
+                client_id IS NOT NULL AND sealed_imei IS NOT NULL AND version_major IS NOT NULL
+                    AND version_minor IS NOT NULL AND suite IS NOT NULL AND rule IS NOT NULL
+                    AND established_at IS NOT NULL AND th3 IS NOT NULL AND success_hash IS NOT NULL
+                    AND confirm IS NOT NULL AND sealed_keys IS NOT NULL AND properties IS NOT NULL
+                    AND policies IS NOT NULL,
+                coalesce(client_id, sealed_imei, version_major, version_minor, firmware, suite, rule, established_at,
+                    expires_at, th3, success_hash, confirm, sealed_keys, properties, policies) IS NULL))
+        ) STRICT
+        """,
+        "INSERT INTO session SELECT *, NULL FROM session_2 ORDER BY rowid",
+        "DROP TABLE session_2",
+        "CREATE INDEX session_by_end ON session (expires_at) WHERE expires_at IS NOT NULL",
+        "CREATE INDEX session_ended ON session (ended_at) WHERE ended_at IS NOT NULL",
+        # Proof that the database is the one that this server wrote last: see beats.py.
+        """
+        CREATE TABLE beat (
+            number INTEGER PRIMARY KEY CHECK (number > 0),
+            random BLOB NOT NULL CHECK (length(random) = 8)
+        ) STRICT
+        """,
+    ),
 )
 
 # One statement, so that what it reads is of one moment: another process may be making the store.

@@ -19,7 +19,8 @@ COLUMNS = (
 )
 _NAMES = COLUMNS.split(", ")
 _ROW = f"({', '.join('?' for _ in _NAMES)})"
-_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device")
+_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device") + ", ended_at = NULL"
+_NOTHING = ", ".join(f"{name} = NULL" for name in _NAMES if name not in ("device", "ordinal"))
 _EACH_CLIENT_ID = "json_each(:client_ids) CROSS JOIN session ON client_id = value"
 _DEVICES = (
     "WITH RECURSIVE each(at) AS (SELECT 1 WHERE length(:devices)"
@@ -36,7 +37,7 @@ RESTRICTIONS = (
     f" UNION ALL SELECT device, revoked_at IS NOT NULL, minimum_epoch FROM {_RESTRICTIONS_OF_EACH}"
 )
 """The minimum epoch of all devices is read too: one statement costs less than two."""
-CLIENT_IDS_OF = f"{_DEVICES}SELECT device, client_id FROM {_SESSIONS_OF_EACH}"
+CLIENT_IDS_OF = f"{_DEVICES}SELECT device, client_id FROM {_SESSIONS_OF_EACH} WHERE client_id IS NOT NULL"
 HOLDERS = f"SELECT client_id, device FROM {_EACH_CLIENT_ID}"
 IN_USE = (
     "SELECT key, (SELECT json_group_array(client_id) FROM session"
@@ -58,29 +59,44 @@ STORED = (
     f"{_DEVICES}SELECT ({_SESSIONS} {_EACH_CLIENT_ID}), ({_SESSIONS} {_SESSIONS_OF_EACH}),"
     f" ({_REVOKED} {_RESTRICTIONS_OF_EACH} WHERE revoked_at IS NOT NULL)"
 )
-"""All that a commit must know, as one row: sessions with its Client IDs, sessions of its devices, its revoked devices.
-"""
-END = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
+"""All that a commit must know, as one row: sessions with its Client IDs, rows of its devices, its revoked devices."""
+MAKE_ROOM = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
 REVOKE = (
     "INSERT INTO restriction (device, revoked_at) VALUES (?, ?)"
     " ON CONFLICT (device) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)"
 )
-END_OF_DEVICE = "DELETE FROM session WHERE device = ?"
+UNREVOKE = "UPDATE restriction SET revoked_at = NULL WHERE device = ? AND revoked_at IS NOT NULL"
+TIDY = (
+    "DELETE FROM restriction WHERE device = ? AND revoked_at IS NULL AND minimum_epoch = 0 AND device != zeroblob(16)"
+)
+"""Drops the row of a device on which nothing is imposed any more; the row of NOBODY stays."""
+END_OF_DEVICE = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE device = ? AND client_id IS NOT NULL"
+DATE_TRACE = "UPDATE session SET ended_at = min(ended_at, ?) WHERE device = ? AND ended_at IS NOT NULL"
 RESTRICT = (
     "INSERT INTO restriction (device, minimum_epoch) VALUES (?, ?)"
     " ON CONFLICT (device) DO UPDATE SET minimum_epoch = excluded.minimum_epoch"
 )
+LAY_NO_EPOCH = "UPDATE restriction SET minimum_epoch = 0 WHERE device = ? AND minimum_epoch != 0"
 SET_MINIMUM_EPOCH = "UPDATE server SET minimum_epoch = ?"
-PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE expires_at < ? LIMIT ?)"
+EXPIRE = (
+    f"UPDATE session SET {_NOTHING}, ended_at = :now WHERE rowid IN"
+    " (SELECT rowid FROM session WHERE expires_at <= :now LIMIT :most)"
+)
+PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at < ? LIMIT ?)"
 
 # For operators
 
 SESSION = f"SELECT {COLUMNS} FROM session WHERE client_id = ?"
-SESSION_OF = f"SELECT {COLUMNS} FROM session WHERE device = ?"
-LIVE = f"SELECT {COLUMNS} FROM session WHERE expires_at IS NULL OR expires_at > ? ORDER BY client_id"
+SESSION_OF = f"SELECT {COLUMNS} FROM session WHERE device = ? AND client_id IS NOT NULL"
+LIVE = (
+    f"SELECT {COLUMNS} FROM session WHERE client_id > ? AND (expires_at IS NULL OR expires_at > ?)"
+    " ORDER BY client_id LIMIT ?"
+)
 COUNT = (
-    "SELECT (SELECT count(*) FROM session), (SELECT count(*) FROM session WHERE expires_at <= ?),"
+    "SELECT (SELECT count(*) FROM session),"
+    " (SELECT count(*) FROM session WHERE expires_at <= ?)"
+    " + (SELECT count(*) FROM session WHERE ended_at IS NOT NULL),"
     " (SELECT count(*) FROM restriction WHERE revoked_at IS NOT NULL)"
 )
 

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpe_coap.messages import Version
-from dpe_server.store.commit_rules import Measure, decide, steps
+from dpe_server.store.commit_rules import decide, steps
 from dpe_server.store.contract import (
     COMMIT_PATIENCE,
     PRUNE_CHUNK,
     Change,
     Confirmed,
+    End,
     Facts,
+    Forget,
+    Measure,
     Outcome,
     Questions,
     RestrictEpoch,
@@ -29,15 +32,19 @@ from dpe_server.store.contract import (
     Session,
     SetMinimumEpoch,
     Stats,
+    Unrevoke,
 )
 from dpe_server.store.sqlite import statements
 from dpe_server.store.sqlite.database import Database
 
+PAGE = 1_000
+"""Sessions that are read at once for a list of all."""
+
 
 class _Stored(NamedTuple):
-    """What ``decide`` must know of a stored session."""
+    """What ``decide`` must know of a device's row."""
 
-    client_id: int
+    client_id: int | None
     device: bytes
     ordinal: int
     success_hash: bytes
@@ -95,6 +102,11 @@ class SqliteStore:
         with self._database.reading() as reader:
             return int(reader.execute("SELECT last_ordinal FROM server").fetchone()[0])
 
+    def expire(self, now: int) -> int:
+        """See ``Store.expire``."""
+        with self._database.transaction(COMMIT_PATIENCE) as writer:
+            return writer.execute(statements.EXPIRE, {"now": now, "most": PRUNE_CHUNK}).rowcount
+
     def prune(self, before: int) -> int:
         """See ``Store.prune``."""
         with self._database.transaction(COMMIT_PATIENCE) as writer:
@@ -119,8 +131,13 @@ class SqliteStore:
 
     def live(self, now: int) -> Iterator[Session]:
         """See ``Store.live``."""
-        with self._database.snapshot() as connection:
-            yield from map(_session, connection.execute(statements.LIVE, (now,)))
+        last, more = -1, True
+        while more:  # nothing is open between two pages, however long the caller takes for one
+            with self._database.reading() as reader:
+                rows = reader.execute(statements.LIVE, (last, now, PAGE)).fetchall()
+            yield from map(_session, rows)
+            more = len(rows) == PAGE
+            last = rows[-1][0] if more else last
 
     def stats(self, now: int) -> Stats:
         """See ``Store.stats``."""
@@ -143,7 +160,7 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
     stored = starmap(_stored, (*by_client_id, *by_device))
     effect = decide(sessions, stored, set(map(bytes.fromhex, revoked)))
     if effect.ended:
-        writer.execute(statements.END, (_json(effect.ended),))
+        writer.execute(statements.MAKE_ROOM, (_json(effect.ended),))
     if effect.started:
         _put(writer, effect.started)
         newest = max(session.ordinal for session in effect.started)
@@ -152,16 +169,36 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
 
 
 def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
+    def changed(sql: str, *values: int | bytes) -> bool:
+        return writer.execute(sql, values).rowcount > 0
+
     match measure:
         case Revoke(device, at):
             writer.execute(statements.REVOKE, (device, at))
-            if writer.execute(statements.END_OF_DEVICE, (device,)).rowcount:
-                return Outcome.SESSION_ENDED
+            return Outcome.SESSION_ENDED if changed(statements.END_OF_DEVICE, at, device) else Outcome.COMMITTED
+        case Unrevoke(device):
+            lifted = changed(statements.UNREVOKE, device)
+            writer.execute(statements.TIDY, (device,))
+            return Outcome.COMMITTED if lifted else Outcome.UNCHANGED
+        case End(device, at):
+            return Outcome.SESSION_ENDED if changed(statements.END_OF_DEVICE, at, device) else Outcome.UNCHANGED
+        case Forget(device, at):
+            return _forget(writer, device, at)
         case RestrictEpoch(device, epoch):
             writer.execute(statements.RESTRICT, (device, epoch))
-        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these three
+        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these six
             writer.execute(statements.SET_MINIMUM_EPOCH, (epoch,))
     return Outcome.COMMITTED
+
+
+def _forget(writer: sqlite3.Connection, device: bytes, at: int) -> Outcome:
+    ended = writer.execute(statements.END_OF_DEVICE, (at, device)).rowcount
+    traces = writer.execute(statements.DATE_TRACE, (at, device)).rowcount
+    laid = writer.execute(statements.LAY_NO_EPOCH, (device,)).rowcount
+    writer.execute(statements.TIDY, (device,))
+    if ended:
+        return Outcome.SESSION_ENDED
+    return Outcome.COMMITTED if traces or laid else Outcome.UNCHANGED
 
 
 def _put(writer: sqlite3.Connection, sessions: Sequence[Session]) -> None:
@@ -178,7 +215,7 @@ def _json(integers: Iterable[int]) -> str:
     return str(list(integers))  # for one integer, a tenth of the time of json.dumps
 
 
-def _stored(client_id: int, device: str, ordinal: int, success_hash: str) -> _Stored:
+def _stored(client_id: int | None, device: str, ordinal: int, success_hash: str) -> _Stored:
     return _Stored(client_id, bytes.fromhex(device), ordinal, bytes.fromhex(success_hash))
 
 

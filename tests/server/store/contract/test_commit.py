@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from dpe_coap.errors import LocalError
 from dpe_server.store.commit_rules import decide
 from dpe_server.store.contract import (
+    NOBODY,
     OPERATOR_PATIENCE,
     Change,
+    End,
+    Forget,
     Outcome,
     Questions,
     RestrictEpoch,
@@ -24,6 +27,7 @@ from dpe_server.store.contract import (
     Session,
     SetMinimumEpoch,
     Store,
+    Unrevoke,
 )
 from dpe_server.store.opening import open_store
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
@@ -142,7 +146,7 @@ def test_a_client_id_is_never_of_two_devices(store: Store, make: Make) -> None:
 def test_a_session_that_is_over_keeps_its_client_id_and_older_ones_of_its_device_away(
     store: Store, make: Make, now: int, life: int | None
 ) -> None:
-    """Two workers may offer one Client ID. What the other one's device had is the witness that it registered last."""
+    """Two workers may offer one Client ID. What the other device had is the witness that it registered last."""
     older = make()
     over = make(device=older.device, expires_at=None if life is None else now + life)
     heir = make(client_id=over.client_id, established_at=now + 100)
@@ -201,6 +205,85 @@ def test_batches_of_any_size_are_whole(store: Store, make: Make, count: int) -> 
     assert all_of(store) == set(replacements)
 
 
+# Sessions that have ended
+
+ENDINGS: dict[str, Callable[[Store, Session], object]] = {
+    "revoked, and lifted": lambda store, s: store.commit([Revoke(s.device, 9), Unrevoke(s.device)]),
+    "ended": lambda store, s: store.commit([End(s.device, 9)]),
+    "forgotten": lambda store, s: store.commit([Forget(s.device, 9)]),
+    "expired": lambda store, s: store.expire(s.expires_at or 0),
+    "twice": lambda store, s: store.commit([End(s.device, 9), End(s.device, 10), Forget(s.device, 11)]),
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS.keys())
+def test_no_registration_that_is_not_newer_than_an_ended_session_is_committed(
+    store: Store, make: Make, opening: Open, end: Callable[[Store, Session], object]
+) -> None:
+    session = make()
+    older = make(device=session.device, ordinal=session.ordinal - 1)
+    newer = make(device=session.device)
+    store.commit([session])
+    end(store, session)
+    assert all_of(store) == set()
+    for reader in (store, opening()):
+        assert reader.commit([session, older, replace(session, ordinal=session.ordinal - 1)]) == [Outcome.ENDED] * 3
+        assert all_of(reader) == set()
+    assert store.commit([newer, session]) == [Outcome.COMMITTED, Outcome.SUPERSEDED]
+    assert all_of(store) == {newer}
+
+
+def test_what_has_ended_refuses_in_the_same_commit_too(store: Store, make: Make, now: int) -> None:
+    session = make()
+    newer = make(device=session.device)
+    assert store.commit([session, End(session.device, now), session, newer, session]) == [
+        Outcome.COMMITTED,
+        Outcome.SESSION_ENDED,
+        Outcome.ENDED,
+        Outcome.COMMITTED,
+        Outcome.SUPERSEDED,
+    ]
+    assert all_of(store) == {newer}
+
+
+def test_an_ended_session_leaves_its_client_id(store: Store, make: Make, now: int) -> None:
+    session = make()
+    heir = make(client_id=session.client_id)
+    store.commit([session, End(session.device, now)])
+    assert store.commit([heir]) == [Outcome.COMMITTED]
+    assert store.commit([make(device=session.device, client_id=session.client_id)]) == [Outcome.CLIENT_ID_TAKEN]
+    assert store.commit([session]) == [Outcome.ENDED]
+    assert all_of(store) == {heir}
+
+
+def test_who_has_no_session_has_none_to_end(store: Store, make: Make, now: int) -> None:
+    session = make()
+    store.commit([session])
+    assert store.commit([End(os.urandom(16), now), End(session.device, now), End(session.device, now)]) == [
+        Outcome.UNCHANGED,
+        Outcome.SESSION_ENDED,
+        Outcome.UNCHANGED,
+    ]
+
+
+def test_a_trace_goes_when_it_is_pruned_and_its_ordinal_with_it(store: Store, make: Make, now: int) -> None:
+    session = make()
+    store.commit([session, End(session.device, now)])
+    assert store.prune(now) == 0
+    assert store.commit([session]) == [Outcome.ENDED]
+    assert store.prune(now + 1) == 1
+    assert store.commit([session]) == [Outcome.COMMITTED]
+
+
+def test_a_session_that_is_over_is_not_pruned_before_it_is_ended(store: Store, make: Make, now: int) -> None:
+    over = make(expires_at=now - 10_000)
+    store.commit([over])
+    assert store.prune(now) == 0
+    assert (store.expire(now - 10_001), store.expire(now), store.expire(now)) == (0, 1, 0)
+    assert store.prune(now) == 0, "it ended when that was noticed"
+    assert store.prune(now + 1) == 1
+
+
 # The ordinal
 
 
@@ -213,7 +296,8 @@ def test_the_last_ordinal_only_rises_and_outlives_every_session(
     store.commit([low])
     assert store.last_ordinal() == 2**40
     assert store.commit([Revoke(high.device, now)]) == [Outcome.SESSION_ENDED]
-    assert store.prune(now + 1) == 1
+    assert store.expire(now) == 1
+    assert store.prune(now + 1) == 2
     assert all_of(store) == set()
     assert store.last_ordinal() == opening().last_ordinal() == 2**40
 
@@ -235,6 +319,51 @@ def test_the_ordinal_of_a_session_that_is_not_committed_does_not_count(store: St
 
 
 # What operators change
+
+
+def test_a_lifted_revocation_lets_the_device_register_again(store: Store, make: Make, now: int) -> None:
+    session = make()
+    newer = make(device=session.device)
+    store.commit([session, Revoke(session.device, now)])
+    assert store.commit([Unrevoke(session.device), newer]) == [Outcome.COMMITTED] * 2
+    assert restrictions(store, session.device) == {}
+    assert all_of(store) == {newer}
+
+
+def test_lifting_says_whether_there_was_a_revocation_and_keeps_the_minimum_epoch(store: Store, now: int) -> None:
+    device = os.urandom(16)
+    changes: list[Change] = [Unrevoke(device), RestrictEpoch(device, 4), Unrevoke(device)]
+    changes += [Revoke(device, now), Unrevoke(device), Unrevoke(device)]
+    assert store.commit(changes) == [
+        Outcome.UNCHANGED,
+        Outcome.COMMITTED,
+        Outcome.UNCHANGED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.UNCHANGED,
+    ]
+    assert restrictions(store, device) == {device: Restriction(minimum_epoch=4)}
+
+
+def test_the_name_of_nobody_stays(store: Store, now: int) -> None:
+    store.commit([Unrevoke(NOBODY), Revoke(NOBODY, now), Unrevoke(NOBODY), Forget(NOBODY, now)])
+    assert restrictions(store, NOBODY) == {NOBODY: Restriction()}
+
+
+def test_a_device_that_is_forgotten_stays_revoked_and_nothing_else(store: Store, make: Make, now: int) -> None:
+    session, revoked, trace, unknown = make(), make(), make(), make()
+    store.commit([session, RestrictEpoch(session.device, 3)])
+    store.commit([RestrictEpoch(revoked.device, 3), Revoke(revoked.device, now), trace, End(trace.device, now)])
+    assert store.commit([Forget(s.device, now - 50) for s in (session, revoked, trace, unknown)]) == [
+        Outcome.SESSION_ENDED,
+        Outcome.COMMITTED,
+        Outcome.COMMITTED,
+        Outcome.UNCHANGED,
+    ]
+    devices = [s.device for s in (session, revoked, trace)]
+    assert restrictions(store, *devices) == {revoked.device: Restriction(revoked=True)}
+    assert all_of(store) == set()
+    assert store.prune(now - 49) == 2, "their traces are dated as was said"
 
 
 def test_a_revoked_device_loses_its_session_and_gets_none(store: Store, make: Make, now: int) -> None:
@@ -358,9 +487,13 @@ DEVICES, CLIENT_IDS = st.integers(1, 4), st.integers(0, 3)
 SESSIONS = st.tuples(
     DEVICES, CLIENT_IDS, st.integers(1, 4), st.integers(0, 3), st.integers(0, 20), st.none() | st.integers(0, 10)
 )
+NAMES = DEVICES.map(lambda number: bytes([number]) * 16)
 MEASURES = st.one_of(
-    st.builds(Revoke, DEVICES.map(lambda number: bytes([number]) * 16), st.integers(0, 9)),
-    st.builds(RestrictEpoch, DEVICES.map(lambda number: bytes([number]) * 16), st.integers(0, 3)),
+    st.builds(Revoke, NAMES, st.integers(0, 9)),
+    st.builds(Unrevoke, NAMES),
+    st.builds(End, NAMES, st.integers(0, 9)),
+    st.builds(Forget, NAMES, st.integers(0, 9)),
+    st.builds(RestrictEpoch, NAMES, st.integers(0, 3)),
     st.builds(SetMinimumEpoch, st.integers(0, 3)),
 )
 
@@ -386,7 +519,7 @@ def test_a_commit_is_the_same_as_its_changes_one_by_one(
             expires_at=None if life is None else start + life,
         )
 
-    measures = (Revoke, RestrictEpoch, SetMinimumEpoch)
+    measures = (Revoke, Unrevoke, End, Forget, RestrictEpoch, SetMinimumEpoch)
     changes: list[Change] = [
         one if isinstance(one, measures) else session(one)  # type: ignore[arg-type]
         for one in given_
@@ -408,7 +541,8 @@ def test_a_commit_is_the_same_as_its_changes_one_by_one(
                 rows = [(s.device, s.client_id, s.ordinal, s.success_hash, s.expires_at) for s in store.live(EVER)]
                 facts = store.look(Questions(restrictions=devices))
                 laid = {device: facts.restrictions.get(device, Restriction()) for device in devices}
-                ends.append((outcomes, rows, laid, facts.minimum_epoch, store.last_ordinal()))
+                pruned = [store.prune(day) for day in range(11)]
+                ends.append((outcomes, rows, laid, facts.minimum_epoch, store.last_ordinal(), pruned))
         assert all(end == ends[0] for end in ends)
-        _, rows, laid, _, _ = ends[0]
+        _, rows, laid, _, _, _ = ends[0]
         assert not {device for device, *_ in rows} & {device for device in devices if laid[device].revoked}

@@ -126,7 +126,7 @@ def test_how_sessions_were_confirmed_and_that_nobodys_fits_no_success(store: Sto
     )
 
 
-def test_sessions_past_their_end_count_until_they_are_pruned(store: Store, make: Make, now: int) -> None:
+def test_sessions_past_their_end_count_until_they_are_ended(store: Store, make: Make, now: int) -> None:
     over = make(expires_at=now - 1000)
     store.commit([over])
     asked = Questions(
@@ -140,7 +140,7 @@ def test_sessions_past_their_end_count_until_they_are_pruned(store: Store, make:
     assert facts.holders == {over.client_id: over.device}
     assert facts.in_use == {(over.client_id, over.client_id): {over.client_id}}
     assert facts.confirmed == {over.client_id: Confirmed(over.success_hash, over.expires_at, over.confirm)}
-    store.prune(now)
+    store.expire(now)
     facts = store.look(asked)
     assert (facts.client_ids_of, facts.holders) == ({}, {})
     assert facts.in_use == {(over.client_id, over.client_id): set()}

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable
 
-from dpe_server.store.contract import PRUNE_CHUNK, RestrictEpoch, Revoke, Session, Stats, Store
+from dpe_server.store.contract import PRUNE_CHUNK, End, RestrictEpoch, Revoke, Session, Stats, Store
 
 Make = Callable[..., Session]
 
 
-def test_a_session_is_found_by_client_id_and_by_device_until_it_is_pruned(store: Store, make: Make, now: int) -> None:
+def test_a_session_is_found_by_client_id_and_by_device_until_it_is_ended(store: Store, make: Make, now: int) -> None:
     lasting, over = make(expires_at=None), make(expires_at=now - 1000)
     store.commit([lasting, over])
     for session in (lasting, over):
@@ -16,7 +16,7 @@ def test_a_session_is_found_by_client_id_and_by_device_until_it_is_pruned(store:
         assert store.session_of(session.device) == session
     assert store.session(lasting.client_id ^ 1) is None
     assert store.session_of(os.urandom(16)) is None
-    store.prune(now)
+    store.expire(now)
     assert store.session(over.client_id) is store.session_of(over.device) is None
     assert store.session(lasting.client_id) == store.session_of(lasting.device) == lasting
 
@@ -30,15 +30,19 @@ def test_live_sessions_are_those_not_over_by_ascending_client_id(store: Store, m
     assert len(list(store.live(now - 1))) == 3
 
 
-def test_live_is_one_moment_whatever_is_committed_meanwhile(store: Store, make: Make, now: int) -> None:
-    sessions = [make() for _ in range(500)]
+def test_live_has_every_session_that_lasts_once_whatever_is_committed_meanwhile(
+    store: Store, make: Make, now: int
+) -> None:
+    sessions = [make() for _ in range(2_500)]
     store.commit(sessions)
     live = store.live(now)
-    found = {next(live)}
-    store.commit([make(device=session.device) for session in sessions])
-    store.commit([make(), Revoke(sessions[0].device, now)])
-    found.update(live)
-    assert found == set(sessions)
+    found = [next(live)]
+    leaving, lasting = sessions[::3], [session for n, session in enumerate(sessions) if n % 3]
+    store.commit([make(device=session.device) for session in leaving[::2]])
+    store.commit([End(session.device, now) for session in leaving[1::2]])
+    found += live
+    assert [session for session in found if session in lasting] == sorted(lasting, key=lambda s: s.client_id)
+    assert len({session.client_id for session in found}) == len(found)
 
 
 def test_stats_count_what_is_live_ended_and_revoked(store: Store, make: Make, now: int) -> None:
@@ -46,23 +50,28 @@ def test_stats_count_what_is_live_ended_and_revoked(store: Store, make: Make, no
     over, last_second, lasting, revoked = make(expires_at=now), make(expires_at=now + 1), make(expires_at=None), make()
     store.commit([over, last_second, lasting, revoked, Revoke(revoked.device, now), Revoke(os.urandom(16), now)])
     store.commit([RestrictEpoch(over.device, 1)])
-    assert store.stats(now) == Stats(live=2, ended=1, revoked=2)
-    assert store.stats(now + 1) == Stats(live=1, ended=2, revoked=2)
-    assert store.stats(now - 1) == Stats(live=3, ended=0, revoked=2)
+    assert store.stats(now) == Stats(live=2, ended=2, revoked=2)
+    assert store.stats(now + 1) == Stats(live=1, ended=3, revoked=2)
+    assert store.stats(now - 1) == Stats(live=3, ended=1, revoked=2)
 
 
-def test_pruning_takes_a_chunk_and_keeps_what_has_not_ended_long_enough(store: Store, make: Make, now: int) -> None:
-    ended = [make(expires_at=now - 1) for _ in range(2 * PRUNE_CHUNK + 1)]
+def test_housekeeping_takes_a_chunk_and_keeps_what_has_not_ended_long_enough(
+    store: Store, make: Make, now: int
+) -> None:
+    over = [make(expires_at=now - 1) for _ in range(2 * PRUNE_CHUNK + 1)]
     kept = {make(expires_at=now), make(expires_at=None)}
-    store.commit([*ended, *kept])
-    assert [store.prune(now) for _ in range(4)] == [PRUNE_CHUNK, PRUNE_CHUNK, 1, 0]
+    store.commit([*over, *kept])
+    chunks = [PRUNE_CHUNK, PRUNE_CHUNK, 1, 0]
+    assert [store.expire(now - 1) for _ in range(4)] == chunks
+    assert store.prune(now - 1) == 0
+    assert [store.prune(now) for _ in range(4)] == chunks
     assert set(store.live(-1)) == kept
 
 
-def test_what_was_pruned_makes_room_for_another_device(store: Store, make: Make, now: int) -> None:
+def test_what_has_ended_makes_room_for_another_device(store: Store, make: Make, now: int) -> None:
     over = make(expires_at=now - 1)
     heir = make(client_id=over.client_id)
     store.commit([over])
-    store.prune(now)
+    store.expire(now)
     store.commit([heir])
     assert set(store.live(-1)) == {heir}

@@ -24,6 +24,11 @@ class Durable:
         """The same, by device."""
         self.pruned: set[bytes] = set()
         """The SHA-256 of SUCCESSes."""
+        self.back: list[Session] = []
+        """The rows of the last ``Stored`` that were there before, but not last time, and whose traces are not pruned.
+        """
+        self._seen: defaultdict[str, set[bytes]] = defaultdict(set)
+        """By server, the SHA-256 of the SUCCESS of every row that there has been."""
         self.revoked: set[tuple[str, bytes]] = set()
         """Server and device."""
         self.latest_wall: dict[str, float] = {}
@@ -48,7 +53,12 @@ class Durable:
         self.server_of[event.process] = event.server
 
     def _stored(self, event: Stored) -> None:
+        before = {row.success_hash for row in self.rows.get(event.server, ())}
         self.rows[event.server] = event.rows
+        come = [row for row in event.rows if row.success_hash not in before]
+        seen = self._seen[event.server]
+        self.back = [row for row in come if row.success_hash in seen - self.pruned]
+        seen.update(row.success_hash for row in come)
         self.latest_wall[event.server] = event.latest_wall
         self.new = [row for row in event.rows if row.success_hash not in self.ever]
         for row in self.new:

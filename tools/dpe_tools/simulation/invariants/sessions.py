@@ -8,7 +8,13 @@ from dpe_server.store.contract import Session
 from dpe_tools.simulation.events import BoardChanged, BoardOff, Registered, SessionMade, Stored
 from dpe_tools.simulation.invariants.durable import Durable
 from dpe_tools.simulation.invariants.made import Messages
-from dpe_tools.simulation.invariants.names import CLIENT_IDS_DIFFER, ONE_SESSION, REGISTERED_IS_DURABLE, REVOKED
+from dpe_tools.simulation.invariants.names import (
+    CLIENT_IDS_DIFFER,
+    ONE_SESSION,
+    REGISTERED_IS_DURABLE,
+    REVOKED,
+    STAYS_ENDED,
+)
 from dpe_tools.simulation.world import World
 
 
@@ -33,6 +39,8 @@ class Sessions:
             self._fail(CLIENT_IDS_DIFFER, "two rows have one")
         if len({row.device for row in rows}) != len(rows):
             self._fail(ONE_SESSION, "two rows have one device")
+        if self._durable.back:
+            self._fail(STAYS_ENDED, "its keys are back")
         for row in self._durable.new:
             self._same_th3(row)
             if (event.server, row.device) in self._durable.revoked:
