@@ -15,7 +15,7 @@ from dpe_device.store import FileStore, load_credential
 from dpe_device.udp import register
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import NOBODY, Questions, Restriction, Session, StoreError
-from dpe_server.store.opening import examine, open_store
+from dpe_server.store.opening import examine, make_store
 from dpe_server.store.sqlite import schema
 from tests.end_to_end.running import running_on
 
@@ -48,7 +48,7 @@ class Earlier:
         return Registration(self.credential(name), self.storage(name), lambda size: bytes(size))
 
     def sessions(self) -> dict[int, Session]:
-        with closing(open_store(self.state.store_url)) as store:
+        with closing(make_store(self.state.store_url)) as store:
             return {session.client_id: session for session in store.live(1)}
 
 
@@ -97,16 +97,16 @@ def test_a_device_registers_again_and_the_other_keeps_its_session(earlier: Earli
 def test_the_schema_is_migrated_once(earlier: Earlier) -> None:
     url = earlier.state.store_url
     assert examine(url)[:2] == (earlier.schema, NEWEST)
-    open_store(url).close()
+    make_store(url).close()
     assert examine(url, thorough=True) == (NEWEST, NEWEST, [])
     migrated = earlier.database.read_bytes()
-    with closing(open_store(url)) as store:
+    with closing(make_store(url)) as store:
         assert store.look(Questions(restrictions={NOBODY})).restrictions == {NOBODY: Restriction()}
     assert earlier.database.read_bytes() == migrated, "opening it again writes nothing"
 
 
 def test_an_older_program_refuses_what_was_migrated(earlier: Earlier) -> None:
-    open_store(earlier.state.store_url).close()
+    make_store(earlier.state.store_url).close()
     before = earlier.database.read_bytes()
     refused = pytest.raises(StoreError, match="schema version 3; this program knows up to 1")
     with closing(sqlite3.connect(earlier.database)) as connection, refused:

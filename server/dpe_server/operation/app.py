@@ -24,7 +24,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, supervise
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.contract import StoreError
-from dpe_server.store.opening import open_store
+from dpe_server.store.opening import make_store, open_store
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which the event loop's thread gives way to the one that commits."""
@@ -78,7 +78,7 @@ def _serve_with(
         loaded.forget(path)
         stack.callback(loaded.forget, path)
         policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
-        with closing(open_store(state_dir.store_url)) as store:
+        with closing(make_store(state_dir.store_url)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
         stack.callback(_tidy, state_dir.store_url)
         sockets = sockets_of(state_dir, addresses)

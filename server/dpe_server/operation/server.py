@@ -27,7 +27,7 @@ from dpe_server.policy import Policy
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import PRUNE_CHUNK, TRACE, StoreError
-from dpe_server.store.opening import open_store
+from dpe_server.store.opening import make_store, open_store
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
@@ -85,7 +85,7 @@ class Server:
             stack.callback(loaded.forget, state_dir.path)
         self._config = state_dir.config
         has_loaded = Loaded.of(state_dir, [])
-        self._store = open_store(state_dir.store_url)
+        self._store = (make_store if self._worker is None else open_store)(state_dir.store_url)
         stack.callback(self._store.close)
         self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
         stack.callback(lambda: self._audit.close(time.time()))

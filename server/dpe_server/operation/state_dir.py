@@ -24,7 +24,7 @@ from dpe_server.operation.audit_file import Limits
 from dpe_server.operation.config import Config, ConfigError, realm_fault
 from dpe_server.operation.locking import locked
 from dpe_server.policy import DEFAULT_POLICY
-from dpe_server.store.opening import open_store
+from dpe_server.store.opening import make_store
 
 KeyKind = Literal["master", "handle"]
 
@@ -83,7 +83,7 @@ class StateDir:
                 _write_new(path / name, text)
                 undo.callback((path / name).unlink)
             undo.callback((path / "dpe.sqlite").unlink, missing_ok=True)
-            open_store(_store_url(path)).close()
+            make_store(_store_url(path)).close()
             _sync_directory(path)
             undo.pop_all()
         return cls.open(path)

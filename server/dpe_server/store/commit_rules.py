@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dpe_coap.errors import LocalError
-from dpe_server.store.contract import Change, Measure, Outcome, RestrictEpoch, Session, SetMinimumEpoch
+from dpe_server.store.contract import (
+    Beat,
+    Change,
+    ForgottenError,
+    Measure,
+    Outcome,
+    ReplacedError,
+    RestrictEpoch,
+    Session,
+    SetMinimumEpoch,
+)
 
 
 def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
@@ -86,3 +96,19 @@ def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: Abstr
         client_id for client_id, device in ended.items() if client_id in started and started[client_id].device != device
     ]
     return Effect(outcomes, gone, list(started.values()))
+
+
+def check_beat(remembered: Beat | None, found: bytes | None, oldest: int | None) -> None:
+    """Raise ReplacedError or ForgottenError unless the beat that is remembered is in the store.
+
+    ``found`` is what the store has under its number; ``oldest`` is the number of the oldest beat that the store has.
+    """
+    if remembered is None and oldest is not None:
+        raise ForgottenError("it has beats of a server, and this state directory remembers none")
+    if remembered is None or found == remembered.random:
+        return
+    if found is None and oldest is not None and remembered.number < oldest:
+        raise ForgottenError(f"this state directory remembers beat {remembered.number}, and the oldest is {oldest}")
+    raise ReplacedError(
+        f"it is not as this server left it: beat {remembered.number} is " + ("missing" if found is None else "another")
+    )

@@ -12,7 +12,7 @@ A device has one row. When its session ends, everything goes but the device's na
 refuses a SUCCESS that comes late, which would bring the same keys back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -29,6 +29,14 @@ A store has a row for it, as for a restricted device, but without a restriction.
 
 class StoreError(DpeError):
     """The store cannot be read, or the changes are not durable. Holds no data of any device."""
+
+
+class ReplacedError(StoreError):
+    """The store is not the one whose last beat is remembered: it was put back, or has lost what it had acknowledged."""
+
+
+class ForgottenError(ReplacedError):
+    """What is remembered says nothing: the store has beats, and all are newer, or no beat is remembered."""
 
 
 # What is stored
@@ -232,6 +240,19 @@ class Examination(NamedTuple):
     """What is damaged, one line for each fault."""
 
 
+class Beat(NamedTuple):
+    """A sign of life in the store, which whoever wrote it remembers elsewhere too: so he knows the store again."""
+
+    number: int
+    random: bytes
+    """8 bytes."""
+
+
+BEATS = 20_000
+"""How many beats a store keeps: two weeks of one each minute."""
+RECOVERY_GAP = 1 << 20
+"""By how much a recovery moves the last ordinal on: what was committed after the backup is not known."""
+
 COMMIT_PATIENCE = 1.5
 """Seconds that a registration's commit waits for other writers: a device asks again after 2 s at the soonest."""
 OPERATOR_PATIENCE = 5.0
@@ -273,6 +294,15 @@ class Store(Protocol):
     def prune(self, before: int) -> int:
         """Delete traces of sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""
 
+    def purge(self) -> bool:
+        """Remove from the disk what is left there of what was ended or deleted; False if readers prevent that now."""
+
+    def beat(self, remembered: Beat | None, random: bytes) -> Beat:
+        """Append a beat with these 8 bytes, if ``remembered`` is in the store unchanged; keep the last BEATS.
+
+        With none remembered, there must be none. Otherwise ReplacedError or ForgottenError, and nothing has happened.
+        """
+
     def close(self) -> None:
         """Release the database."""
 
@@ -289,3 +319,15 @@ class Store(Protocol):
 
     def stats(self, now: int) -> Stats:
         """Count what is there."""
+
+    def measures(self) -> Iterator[Measure]:
+        """Yield what operators have imposed and not lifted, as the measures that impose it: by device, then of all."""
+
+    def recover(self, measures: Iterable[Measure], at: int) -> int:
+        """End all sessions as of ``at``, move the last ordinal on by RECOVERY_GAP, and apply measures, in one commit.
+
+        Returns how many sessions have ended.
+        """
+
+    def beat_anew(self, after: int, random: bytes) -> Beat:
+        """Append a beat after number ``after`` and after all that there are. An operator vouches for the store."""

@@ -7,16 +7,31 @@ from pathlib import Path
 
 from dpe_coap.errors import LocalError
 from dpe_server.store.contract import Examination, Store
+from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import examine_file
 from dpe_server.store.sqlite.store import SqliteStore
 
 
 def open_store(url: str) -> Store:
+    """Open a store as it is.
+
+    Raises LocalError if the URL names no store, StoreError if it cannot be opened: it is not there, has not the schema
+    of this program, or is a copy that was made as a backup.
+    """
+    return SqliteStore(_path(url), make=False)
+
+
+def make_store(url: str) -> Store:
     """Open a store. It is made, for its owner only, or brought to the newest schema if need be.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be opened.
     """
     return SqliteStore(_path(url))
+
+
+def file_names(name: str) -> tuple[str, ...]:
+    """Return the names of all files that the store in the file ``name`` may have; that one is the first."""
+    return (name, *(f"{name}{suffix}" for suffix in BESIDE))
 
 
 def examine(url: str, *, thorough: bool = False) -> Examination:

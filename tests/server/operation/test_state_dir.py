@@ -129,7 +129,7 @@ def test_what_was_begun_is_undone_when_it_fails(path: Path, existed: bool, monke
 
     if existed:
         path.mkdir()
-    monkeypatch.setattr(state_dir, "open_store", fail)
+    monkeypatch.setattr(state_dir, "make_store", fail)
     with pytest.raises(StoreError):
         StateDir.create(path, "r", "coap://h")
     assert path.exists() == existed

@@ -5,15 +5,18 @@ prepared write by write, and takes effect at once in the end; ``point`` is calle
 write, and may raise.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from dpe_server.store.commit_rules import decide, steps
+from dpe_server.store.commit_rules import check_beat, decide, steps
 from dpe_server.store.contract import (
+    BEATS,
     COMMIT_PATIENCE,
     NOBODY,
     PRUNE_CHUNK,
+    RECOVERY_GAP,
+    Beat,
     Change,
     Confirmed,
     End,
@@ -52,8 +55,10 @@ class Disk:
     traces: dict[bytes, Trace] = field(default_factory=dict)
     """By device."""
     restrictions: dict[bytes, Restriction] = field(default_factory=lambda: {NOBODY: Restriction()})
+    revoked_at: dict[bytes, int] = field(default_factory=dict)
     minimum_epoch: int = 0
     last_ordinal: int = 0
+    beats: tuple[Beat, ...] = ()
 
 
 class MemoryStore:
@@ -86,7 +91,7 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
         """See ``Store.commit``; there is nobody to wait for."""
         self._point("before the commit")
-        disk = replace(self._disk, restrictions=dict(self._disk.restrictions), traces=dict(self._disk.traces))
+        disk = self._copy()
         outcomes: list[Outcome] = []
         for step in steps(changes):
             if isinstance(step, list):
@@ -115,6 +120,17 @@ class MemoryStore:
             del self._disk.traces[device]
         return len(gone)
 
+    def purge(self) -> bool:
+        """See ``Store.purge``; nothing is left anywhere."""
+        return True
+
+    def beat(self, remembered: Beat | None, random: bytes) -> Beat:
+        """See ``Store.beat``."""
+        beats = self._disk.beats
+        found = next((beat.random for beat in beats if remembered and beat.number == remembered.number), None)
+        check_beat(remembered, found, beats[0].number if beats else None)
+        return self.beat_anew(0, random)
+
     def close(self) -> None:
         """See ``Store.close``."""
 
@@ -136,6 +152,38 @@ class MemoryStore:
         live = sum(1 for _ in self.live(now))
         revoked = sum(restriction.revoked for restriction in self._disk.restrictions.values())
         return Stats(live, len(self._disk.sessions) + len(self._disk.traces) - live, revoked)
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Store.measures``."""
+        for device, laid in sorted(self._disk.restrictions.items()):
+            if laid.revoked:
+                yield Revoke(device, self._disk.revoked_at[device])
+            if laid.minimum_epoch:
+                yield RestrictEpoch(device, laid.minimum_epoch)
+        if self._disk.minimum_epoch:
+            yield SetMinimumEpoch(self._disk.minimum_epoch)
+
+    def recover(self, measures: Iterable[Measure], at: int) -> int:
+        """See ``Store.recover``."""
+        disk = self._copy()
+        for session in disk.sessions:
+            _end(disk, session, at)
+        disk.last_ordinal += RECOVERY_GAP
+        for measure in measures:
+            _apply(disk, measure)
+        ended = len(self._disk.sessions)
+        vars(self._disk).update(vars(disk))
+        return ended
+
+    def beat_anew(self, after: int, random: bytes) -> Beat:
+        """See ``Store.beat_anew``."""
+        beats = self._disk.beats
+        beat = Beat(max(after, beats[-1].number if beats else 0) + 1, random)
+        self._disk.beats = tuple(old for old in (*beats, beat) if old.number > beat.number - BEATS)
+        return beat
+
+    def _copy(self) -> Disk:
+        return replace(self._disk, restrictions=dict(self._disk.restrictions), traces=dict(self._disk.traces))
 
     def _establish(self, disk: Disk, sessions: Sequence[Session]) -> list[Outcome]:
         revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
@@ -162,7 +210,9 @@ def _apply(disk: Disk, measure: Measure) -> Outcome:
 
     laid = disk.restrictions.get(measure.device, Restriction()) if not isinstance(measure, SetMinimumEpoch) else None
     match measure:
-        case Revoke(device, at):  # the date of a revocation is for operators to read
+        case Revoke(device, at):
+            if not (laid and laid.revoked):
+                disk.revoked_at = {**disk.revoked_at, device: at}
             lay(device, revoked=True)
             return Outcome.SESSION_ENDED if _end_of(disk, device, at) else Outcome.COMMITTED
         case Unrevoke(device):

@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from dpe_server.store.contract import OPERATOR_PATIENCE, StoreError
+from dpe_server.store.contract import OPERATOR_PATIENCE, ReplacedError, StoreError
 from dpe_server.store.sqlite import schema
+
+BESIDE = ("-wal", "-shm")
+"""What SQLite adds to the file's name for the files beside it: the write-ahead log and its index."""
 
 POLL = 0.001
 """Seconds between two attempts to write. SQLite's own pauses grow to 100 ms; others write ten batches in that time."""
@@ -22,6 +25,9 @@ POLL = 0.001
 CHECKPOINT = 8_192
 """Pages in the WAL (32 MB) at which they are copied into the database. SQLite's default of 1,000 is reached after five
 batches; a page that many batches change would be copied again and again."""
+
+PURGE_PATIENCE = 0.5
+"""Seconds that a purge waits for those who read."""
 
 _FAULTS = {
     sqlite3.SQLITE_FULL: ("the disk is full", "free space on the file system of the state directory"),
@@ -48,19 +54,24 @@ _FAULTS = {
 
 
 class Database:
-    """The SQLite file ``path``, which is made (mode 0600) or brought to the newest schema if need be."""
+    """The SQLite file ``path``. If ``make``, it is made (mode 0600) or brought to the newest schema if need be."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, make: bool = True) -> None:
         """Open; StoreError says why not."""
         self.path = path
         self._writing = Lock()
         self._reading = Lock()
         with self._answering():
-            if not path.exists():
+            if make and not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the WAL gets the same mode
+            if not path.exists():
+                raise StoreError("there is no such file", hint="give the path of a store that is there")
+            self._identity = _identity(path)
             self._writer = self._connect()
             try:
                 schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
+                if not make:
+                    schema.check_is_newest(self._writer)
                 # SQLite gives up at once where two processes make the store: it takes their waiting for a deadlock.
                 self._when_free("PRAGMA journal_mode = WAL", OPERATOR_PATIENCE)
                 schema.migrate(self._writer)
@@ -86,6 +97,29 @@ class Database:
             except sqlite3.Error as error:
                 raise self._said(error) from None
 
+    def purge(self) -> bool:
+        """Copy the WAL into the file and cut it to nothing; False while somebody still reads from it.
+
+        The WAL would keep what was deleted long after ``secure_delete`` has overwritten it in the file.
+        """
+        with self._writing, self._answering():
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")  # most of the work, while others read and write
+            end = time.monotonic() + PURGE_PATIENCE
+            while self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(POLL)
+        return True
+
+    def check_place(self) -> None:
+        """Raise ReplacedError if another file is in the place of this one, or none: what is written here is lost."""
+        try:
+            now = _identity(self.path)
+        except OSError:
+            now = None
+        if now != self._identity:
+            raise ReplacedError(f"{self.path}: the file was exchanged while it was open")
+
     @contextmanager
     def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
         """Give the connection that writes: it commits in the end, or rolls back when anything is raised.
@@ -104,6 +138,8 @@ class Database:
         try:
             connection.execute("PRAGMA synchronous = FULL")  # the first statement that reads the file
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+            connection.execute("PRAGMA secure_delete = ON")  # whatever this build of SQLite does by itself
+            connection.execute("PRAGMA temp_store = MEMORY")  # else pages of a large statement go into a file elsewhere
         except sqlite3.Error:
             connection.close()
             raise
@@ -128,7 +164,7 @@ class Database:
         try:
             yield
         except StoreError as error:
-            raise StoreError(f"{self.path}: {error}", hint=error.hint) from None
+            raise type(error)(f"{self.path}: {error}", hint=error.hint) from None
         except sqlite3.Error as error:
             raise self._said(error) from None
         except OSError as error:
@@ -140,3 +176,8 @@ class Database:
         )
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         return StoreError(f"{self.path}: {what} ({name})", hint=hint)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino

@@ -134,6 +134,15 @@ def check(connection: sqlite3.Connection, newest: int = len(STEPS)) -> None:
         )
 
 
+def check_is_newest(connection: sqlite3.Connection) -> None:
+    """Refuse, with StoreError, a store whose schema is older than this program's."""
+    if (version := version_of(connection)) < len(STEPS):
+        raise StoreError(
+            f"the store has schema version {version}, and this program works with {len(STEPS)}",
+            hint="make a backup with dpe backup, then start this version's server once: it brings the store up to date",
+        )
+
+
 def migrate(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> None:
     """Bring the database, empty or of any older version, to the newest in one transaction."""
     check(connection, len(steps))

@@ -85,6 +85,14 @@ EXPIRE = (
 )
 PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at < ? LIMIT ?)"
 
+# Beats
+
+BEATS = (
+    "SELECT (SELECT random FROM beat WHERE number = ?), (SELECT min(number) FROM beat), (SELECT max(number) FROM beat)"
+)
+BEAT = "INSERT INTO beat VALUES (?, ?)"
+FORGET_BEATS = "DELETE FROM beat WHERE number <= ?"
+
 # For operators
 
 SESSION = f"SELECT {COLUMNS} FROM session WHERE client_id = ?"
@@ -99,6 +107,14 @@ COUNT = (
     " + (SELECT count(*) FROM session WHERE ended_at IS NOT NULL),"
     " (SELECT count(*) FROM restriction WHERE revoked_at IS NOT NULL)"
 )
+
+MEASURES = (
+    "SELECT device, revoked_at, minimum_epoch FROM restriction"
+    " WHERE device > ? AND (revoked_at IS NOT NULL OR minimum_epoch > 0) ORDER BY device LIMIT ?"
+)
+MINIMUM_EPOCH = "SELECT minimum_epoch FROM server"
+END_ALL = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE client_id IS NOT NULL"
+MOVE_ORDINAL = "UPDATE server SET last_ordinal = last_ordinal + ?"
 
 
 @cache

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpe_coap.messages import Version
-from dpe_server.store.commit_rules import decide, steps
+from dpe_server.store.commit_rules import check_beat, decide, steps
 from dpe_server.store.contract import (
+    BEATS,
     COMMIT_PATIENCE,
+    OPERATOR_PATIENCE,
     PRUNE_CHUNK,
+    RECOVERY_GAP,
+    Beat,
     Change,
     Confirmed,
     End,
@@ -51,11 +55,14 @@ class _Stored(NamedTuple):
 
 
 class SqliteStore:
-    """A ``Store`` in the SQLite file ``path``, which is made (mode 0600) or brought to the newest schema if need be."""
+    """A ``Store`` in the SQLite file ``path``.
 
-    def __init__(self, path: Path | str) -> None:
+    If ``make``, it is made (mode 0600) or brought to the newest schema if need be.
+    """
+
+    def __init__(self, path: Path | str, *, make: bool = True) -> None:
         """Open; StoreError says why not."""
-        self._database = Database(Path(path))
+        self._database = Database(Path(path), make=make)
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
@@ -112,6 +119,16 @@ class SqliteStore:
         with self._database.transaction(COMMIT_PATIENCE) as writer:
             return writer.execute(statements.PRUNE, (before, PRUNE_CHUNK)).rowcount
 
+    def purge(self) -> bool:
+        """See ``Store.purge``."""
+        return self._database.purge()
+
+    def beat(self, remembered: Beat | None, random: bytes) -> Beat:
+        """See ``Store.beat``; ReplacedError also if another file is in the place of the one that is open."""
+        self._database.check_place()
+        with self._database.transaction(OPERATOR_PATIENCE) as writer:
+            return _beat(writer, remembered, random)
+
     def close(self) -> None:
         """See ``Store.close``."""
         self._database.close()
@@ -144,6 +161,52 @@ class SqliteStore:
         with self._database.reading() as reader:
             sessions, ended, revoked = reader.execute(statements.COUNT, (now,)).fetchone()
         return Stats(live=sessions - ended, ended=ended, revoked=revoked)
+
+    def measures(self) -> Iterator[Measure]:
+        """See ``Store.measures``."""
+        last, more = b"", True
+        while more:
+            with self._database.reading() as reader:
+                rows = reader.execute(statements.MEASURES, (last, PAGE)).fetchall()
+            for device, revoked_at, epoch in rows:
+                if revoked_at is not None:
+                    yield Revoke(device, revoked_at)
+                if epoch:
+                    yield RestrictEpoch(device, epoch)
+            more = len(rows) == PAGE
+            last = rows[-1][0] if more else last
+        with self._database.reading() as reader:
+            (epoch,) = reader.execute(statements.MINIMUM_EPOCH).fetchone()
+        if epoch:
+            yield SetMinimumEpoch(epoch)
+
+    def recover(self, measures: Iterable[Measure], at: int) -> int:
+        """See ``Store.recover``."""
+        with self._database.transaction(OPERATOR_PATIENCE) as writer:
+            ended = writer.execute(statements.END_ALL, (at,)).rowcount
+            writer.execute(statements.MOVE_ORDINAL, (RECOVERY_GAP,))
+            for measure in measures:
+                _apply(writer, measure)
+        return ended
+
+    def beat_anew(self, after: int, random: bytes) -> Beat:
+        """See ``Store.beat_anew``."""
+        with self._database.transaction(OPERATOR_PATIENCE) as writer:
+            return _append_beat(writer, after, random)
+
+
+def _beat(writer: sqlite3.Connection, remembered: Beat | None, random: bytes) -> Beat:
+    found, oldest, _ = writer.execute(statements.BEATS, (remembered.number if remembered else 0,)).fetchone()
+    check_beat(remembered, found, oldest)
+    return _append_beat(writer, 0, random)
+
+
+def _append_beat(writer: sqlite3.Connection, after: int, random: bytes) -> Beat:
+    _, _, newest = writer.execute(statements.BEATS, (0,)).fetchone()
+    beat = Beat(max(after, newest or 0) + 1, random)
+    writer.execute(statements.BEAT, beat)
+    writer.execute(statements.FORGET_BEATS, (beat.number - BEATS,))
+    return beat
 
 
 def _in_use(reader: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> dict[tuple[int, int], set[int]]:

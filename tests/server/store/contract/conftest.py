@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpe_server.store.contract import Store
-from dpe_server.store.opening import open_store
+from dpe_server.store.opening import make_store
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 Open = Callable[[], Store]
@@ -20,7 +20,7 @@ def opening(request: pytest.FixtureRequest, path: Path) -> Iterator[Open]:
     with ExitStack() as opened:
 
         def open_it() -> Store:
-            store = open_store(f"sqlite:{path}") if request.param == "sqlite" else MemoryStore(disk)
+            store = make_store(f"sqlite:{path}") if request.param == "sqlite" else MemoryStore(disk)
             opened.callback(store.close)
             return store
 

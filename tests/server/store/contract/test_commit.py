@@ -29,7 +29,7 @@ from dpe_server.store.contract import (
     Store,
     Unrevoke,
 )
-from dpe_server.store.opening import open_store
+from dpe_server.store.opening import make_store
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 Make = Callable[..., Session]
@@ -528,8 +528,8 @@ def test_a_commit_is_the_same_as_its_changes_one_by_one(
     with tempfile.TemporaryDirectory() as directory:
         ends = []
         stores: list[tuple[str, Store]] = [
-            ("whole", open_store(f"sqlite:{Path(directory) / 'whole'}")),
-            ("one by one", open_store(f"sqlite:{Path(directory) / 'one by one'}")),
+            ("whole", make_store(f"sqlite:{Path(directory) / 'whole'}")),
+            ("one by one", make_store(f"sqlite:{Path(directory) / 'one by one'}")),
             ("whole", MemoryStore(Disk())),
             ("one by one", MemoryStore(Disk())),
         ]

@@ -1,9 +1,24 @@
 """What operators and housekeeping ask of a store."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from dpe_server.store.contract import PRUNE_CHUNK, End, RestrictEpoch, Revoke, Session, Stats, Store
+import pytest
+
+from dpe_server.store.contract import (
+    PRUNE_CHUNK,
+    End,
+    Measure,
+    Outcome,
+    RestrictEpoch,
+    Revoke,
+    Session,
+    SetMinimumEpoch,
+    Stats,
+    Store,
+    Unrevoke,
+)
+from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 Make = Callable[..., Session]
 
@@ -75,3 +90,65 @@ def test_what_has_ended_makes_room_for_another_device(store: Store, make: Make, 
     store.expire(now)
     store.commit([heir])
     assert set(store.live(-1)) == {heir}
+
+
+def test_the_measures_that_hold_are_told_and_impose_the_same_on_another_store(
+    store: Store, make: Make, now: int
+) -> None:
+    devices = sorted(os.urandom(16) for _ in range(2_300))
+    store.commit([Revoke(device, now + n) for n, device in enumerate(devices)])
+    store.commit([RestrictEpoch(devices[0], 3), RestrictEpoch(devices[1], 2), Unrevoke(devices[1]), SetMinimumEpoch(4)])
+    store.commit([Revoke(devices[2], now + 99), Unrevoke(devices[3])])
+    told = list(store.measures())
+    assert told == [
+        Revoke(devices[0], now),
+        RestrictEpoch(devices[0], 3),
+        RestrictEpoch(devices[1], 2),
+        Revoke(devices[2], now + 2),
+        *(Revoke(device, now + 4 + n) for n, device in enumerate(devices[4:])),
+        SetMinimumEpoch(4),
+    ]
+    other = MemoryStore(Disk())
+    other.recover(told, now)
+    assert list(other.measures()) == told
+
+
+def test_on_whom_nothing_is_imposed_there_are_no_measures(store: Store, make: Make) -> None:
+    store.commit([make(), RestrictEpoch(os.urandom(16), 0)])
+    assert list(store.measures()) == []
+
+
+def test_a_recovery_ends_every_session_keeps_the_ordinals_and_repeats_what_operators_did(
+    store: Store, make: Make, now: int
+) -> None:
+    sessions = [make() for _ in range(5)]
+    trace = make()
+    store.commit([*sessions, trace, End(trace.device, now - 50), Revoke(sessions[0].device, now - 40)])
+    last = store.last_ordinal()
+    lifted, stolen = sessions[0], sessions[1]
+    measures: list[Measure] = [Unrevoke(lifted.device), Revoke(stolen.device, now - 9), SetMinimumEpoch(2)]
+    assert store.recover(iter(measures), now) == 4
+    assert list(store.live(-1)) == []
+    assert store.last_ordinal() == last + 2**20
+    assert list(store.measures()) == [Revoke(stolen.device, now - 9), SetMinimumEpoch(2)]
+    assert store.commit([*sessions, trace]) == [
+        Outcome.ENDED,
+        Outcome.REVOKED,
+        *[Outcome.ENDED] * 4,
+    ]
+    assert store.commit([make(device=lifted.device)]) == [Outcome.COMMITTED]
+
+
+def test_a_recovery_that_fails_changes_nothing(store: Store, make: Make, now: int) -> None:
+    session = make()
+    store.commit([session])
+
+    def measures() -> Iterator[Measure]:
+        yield Revoke(session.device, now)
+        raise ValueError("a line that cannot be read")
+
+    with pytest.raises(ValueError, match="a line"):
+        store.recover(measures(), now)
+    assert list(store.live(-1)) == [session]
+    assert list(store.measures()) == []
+    assert store.last_ordinal() == session.ordinal
