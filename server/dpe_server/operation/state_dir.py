@@ -1,11 +1,10 @@
 """The state directory: everything of one server that outlives it. Made with mode 0700, its files with 0600.
 
-config.toml and policy.toml are an operator's to edit; keys.json, dpe.sqlite, serve.lock and audit.jsonl the server's.
+config.toml and policy.toml are an operator's to edit; all others are the server's.
 """
 
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,25 +13,26 @@ from typing import Literal
 
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
+from dpe_server.files import durable
 from dpe_server.files.uris import uri_fault
 from dpe_server.keys import file as key_file
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
 from dpe_server.operation import config as config_file
-from dpe_server.operation import locking, permissions
+from dpe_server.operation import journal, locking, permissions
 from dpe_server.operation.audit_file import Limits
 from dpe_server.operation.config import Config, ConfigError, realm_fault
 from dpe_server.operation.locking import locked
 from dpe_server.policy import DEFAULT_POLICY
-from dpe_server.store.opening import make_store
+from dpe_server.store.opening import file_names, make_store
 
 KeyKind = Literal["master", "handle"]
 
 _FILES = ("config.toml", "policy.toml", "keys.json", "dpe.sqlite")
 _EDITED = ("config.toml", "policy.toml")
 """What operators write, and the server only reads."""
-_SECRET = ("keys.json", "dpe.sqlite", "dpe.sqlite-wal", "dpe.sqlite-shm")
-_WRITTEN = ("audit.jsonl", "serve.lock")
+_SECRET = ("keys.json", *file_names("dpe.sqlite"))
+_WRITTEN = ("audit.jsonl", "serve.lock", journal.NAME, "beat.json")
 """What the server writes, without secrets."""
 _LOOK = 0.5
 """Seconds that a command may hold the lock while it looks whether a server does."""
@@ -80,17 +80,19 @@ class StateDir:
                 ("policy.toml", DEFAULT_POLICY),
                 ("keys.json", key_file.text_of(keys)),
             ):
-                _write_new(path / name, text)
+                durable.write_new(path / name, text)
                 undo.callback((path / name).unlink)
+            journal.begin(path / journal.NAME)
+            undo.callback((path / journal.NAME).unlink)
             undo.callback((path / "dpe.sqlite").unlink, missing_ok=True)
             make_store(_store_url(path)).close()
-            _sync_directory(path)
+            durable.sync_directory(path)
             undo.pop_all()
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path | str) -> "StateDir":
-        """Read the configuration and the keys.
+    def open(cls, path: Path | str, *, without_store: bool = False) -> "StateDir":
+        """Read the configuration and the keys. The store's file may be missing if ``without_store``.
 
         Raises StateDirError, PermissionsError, ConfigError among others, when a file is missing, is open to others or
         is not as it must be. The policy and the store are not opened here.
@@ -100,11 +102,13 @@ class StateDir:
             if not path.is_dir():
                 raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
             for file in (path / name for name in _FILES):
-                if not file.exists():  # before its mode is judged: another folder, such as /tmp, may be as it is
-                    raise StateDirError(
-                        f"{path} is not a state directory: it has no {file.name}",
-                        hint="give the path of one made with dpe init, or restore the file from a backup",
-                    )
+                if file.exists() or (without_store and file.name == "dpe.sqlite"):
+                    continue
+                # Before its mode is judged: another folder, such as /tmp, may be as it is.
+                raise StateDirError(
+                    f"{path} is not a state directory: it has no {file.name}",
+                    hint="give the path of one made with dpe init, or restore the file from a backup",
+                )
             check_access(path)
             source = path / "config.toml"
             config = config_file.parse(_text(source), str(source))
@@ -124,6 +128,16 @@ class StateDir:
     def store_url(self) -> str:
         """The store, for ``open_store``."""
         return _store_url(self.path)
+
+    @property
+    def journal_path(self) -> Path:
+        """The operators' journal (JSON lines), for ``journal.enact``."""
+        return self.path / journal.NAME
+
+    @property
+    def beat_path(self) -> Path:
+        """The last beat that this server remembers (JSON)."""
+        return self.path / "beat.json"
 
     @property
     def audit_path(self) -> Path:
@@ -154,7 +168,7 @@ class StateDir:
                 )
             added = {**ring, generation: _new_key()}
             keys = replace(keys, master=added) if kind == "master" else replace(keys, handle=added)
-            _replace(path, key_file.text_of(keys))
+            durable.replace(path, key_file.text_of(keys))
         return generation
 
     @contextmanager
@@ -219,34 +233,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")  # some editors begin a text with a byte order mark
     except UnicodeDecodeError:
         raise StateDirError(f"{path}: not UTF-8 text", hint="save it as UTF-8, or restore it from a backup") from None
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Make a file (mode 0600) that is on the disk when this returns; FileExistsError."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a whole new file in the place of ``path``: after a crash there is the old one or the new one."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -58,6 +58,7 @@ def test_a_new_state_directory_is_whole_and_for_its_owner_only(path: Path) -> No
         "policy.toml": 0o600,
         "keys.json": 0o600,
         "dpe.sqlite": 0o600,
+        "operators.jsonl": 0o600,
     }
     assert (made.config.realm, made.config.uri) == ("my realm", "coap://dpe.example")
     assert (set(made.keys.master), set(made.keys.handle)) == ({1}, {1})
@@ -151,6 +152,11 @@ def test_a_missing_file_is_said_and_not_made_anew(path: Path, opened: StateDir, 
     with pytest.raises(StateDirError, match=f"it has no {name}"):
         StateDir.open(path)
     assert not (path / name).exists()
+    if name == "dpe.sqlite":
+        assert StateDir.open(path, without_store=True) == opened
+    else:
+        with pytest.raises(StateDirError, match=f"it has no {name}"):
+            StateDir.open(path, without_store=True)
 
 
 def test_the_modes_of_another_folder_are_not_judged(tmp_path: Path) -> None:

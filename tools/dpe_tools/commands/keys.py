@@ -9,8 +9,9 @@ from dpe_coap.errors import LocalError
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation import loaded
 from dpe_server.operation.acts import note
+from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import KeyKind, StateDir
-from dpe_server.store.contract import NOBODY, OPERATOR_PATIENCE, Questions, SetMinimumEpoch
+from dpe_server.store.contract import NOBODY, Questions, SetMinimumEpoch
 from dpe_server.store.opening import open_store
 from dpe_tools import terminal
 
@@ -80,7 +81,7 @@ def minimum_epoch(state: str, epoch: int) -> None:
             hint=f"add one first: dpe keys rotate master {state}",
         )
     with closing(open_store(opened.store_url)) as store:
-        store.commit([SetMinimumEpoch(epoch)], patience=OPERATOR_PATIENCE)
+        enact(opened.journal_path, store, [SetMinimumEpoch(epoch)])
     note(opened, "minimum-epoch-set", epoch=epoch)
     click.echo(f"credentials below epoch {epoch} are refused with the status reprovision")
 

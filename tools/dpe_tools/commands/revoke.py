@@ -7,8 +7,9 @@ from contextlib import closing
 import click
 
 from dpe_server.keys.ring import LAST_GENERATION
+from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import OPERATOR_PATIENCE, Outcome, Questions, RestrictEpoch, Revoke, Store
+from dpe_server.store.contract import Measure, Outcome, Questions, RestrictEpoch, Revoke, Store
 from dpe_server.store.opening import open_store
 from dpe_tools import imeis
 
@@ -39,11 +40,11 @@ def revoke(state: str, given: imeis.Source, below_epoch: int | None, dry_run: bo
             sessions = 0
             now = int(time.time())
             for part in parts(devices):
-                changes = [
+                changes: list[Measure] = [
                     Revoke(device, now) if below_epoch is None else RestrictEpoch(device, below_epoch)
                     for device in part
                 ]
-                sessions += store.commit(changes, patience=OPERATOR_PATIENCE).count(Outcome.SESSION_ENDED)
+                sessions += enact(opened.journal_path, store, changes).count(Outcome.SESSION_ENDED)
     done = "would be revoked" if dry_run else "revoked"
     if below_epoch is None:
         click.echo(f"{done}: {imeis.count(devices)}, {sessions} session{'' if sessions == 1 else 's'} ended")
