@@ -211,7 +211,6 @@ class Admission:
         for limits, places in wanting.items():
             drawing = applications.drawings[limits]
             drawn = drawing.take(len(places), facts, is_free)
-            given.update(drawn)
             applications.client_ids.update(zip(places, drawn, strict=False))
             if len(drawn) < len(places) and not drawing.exhausted:
                 applications.wanting[limits] = places[len(drawn) :]
