@@ -123,12 +123,16 @@ def _look(undecided: Sequence[tuple[Part, Questions]], look: Callable[[Questions
 def handle(handler: Handler[Any], store: Store, payloads: Sequence[bytes], now: float, wall: float) -> Completed:
     """Read, decide, commit and complete a batch in one call, for callers without an event loop to keep free."""
     part = Part(handler, handler.read(payloads, now))
-    for error in decide([part], store.look, now, wall).values():
-        raise error
-    outcomes: Sequence[Outcome] | None = []
-    if part.batch.changes:
-        try:
-            outcomes = store.commit(part.batch.changes)
-        except StoreError:
-            outcomes = None
-    return handler.complete(part.batch, outcomes, now)
+    try:
+        for error in decide([part], store.look, now, wall).values():
+            raise error
+        outcomes: Sequence[Outcome] | None = []
+        if part.batch.changes:
+            try:
+                outcomes = store.commit(part.batch.changes)
+            except StoreError:
+                outcomes = None
+        return handler.complete(part.batch, outcomes, now)
+    except Exception:
+        handler.abandon(part.batch)
+        raise

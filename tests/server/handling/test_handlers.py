@@ -355,3 +355,18 @@ def test_who_asks_nothing_causes_no_look() -> None:
 
     decide([Part(none, none.read([], 0.0))], look, 0.0, 0.0)
     assert none.told == [set()]
+
+
+def test_a_batch_that_raises_is_let_go_in_one_call_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a SUCCESS would wait for ever for the commit of the first."""
+    device = Device(server)
+    success, last, _ = device.offered()
+
+    def fail(*_: object, **__: object) -> list[Outcome]:
+        raise ValueError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "commit", fail)
+        with pytest.raises(ValueError, match="a defect"):
+            server.send(success)
+    assert confirmation(server.send(success), last).status == Status.OK
