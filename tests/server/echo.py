@@ -49,7 +49,7 @@ class Echoes(Batch):
 class Echo:
     """Stands for a handler and the store: echoes payloads, and commits the ones that begin with ``!``.
 
-    A payload that begins with ``?`` waits for the commit of an earlier one.
+    A payload that begins with ``?`` waits for the commit of an earlier one. One that begins with ``*`` is one of many.
     """
 
     batches: list[list[bytes]] = field(default_factory=list)
@@ -77,6 +77,7 @@ class Echo:
         self.times.append((now, wall))
         batch.changes += [session(payload) for payload in batch.payloads if payload.startswith(b"!")]
         batch.waits = any(payload.startswith(b"?") for payload in batch.payloads)
+        batch.crowds += [(payload, b"common") for payload in batch.payloads if payload.startswith(b"*")]
         batch.records += [AuditRecord("echo", {"payloads": len(batch.payloads)})]
         return None
 

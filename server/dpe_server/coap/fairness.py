@@ -10,7 +10,7 @@ else wants. Nothing is remembered of any source.
 from collections import deque
 from collections.abc import Sequence
 
-from dpe_server.coap.subjects import Subjects, SubjectSizes
+from dpe_server.coap.subjects import Crowds, Subjects, SubjectSizes
 
 SHARE = 1
 """Datagrams of one source in a full batch that are decided now: a device has one under way."""
@@ -23,13 +23,14 @@ LONGEST = 1_280
 class Fairness:
     """The scheduler of one socket. A full batch has ``full`` datagrams.
 
-    ``source`` is the part of an endpoint that names the source. ``subjects`` says how messages name their subjects.
+    ``source`` is the part of an endpoint that names the source. ``subjects`` says how messages name their subjects,
+    and ``crowds`` which of these names count as one.
     """
 
-    def __init__(self, full: int, source: slice, *, subjects: SubjectSizes) -> None:
+    def __init__(self, full: int, source: slice, *, subjects: SubjectSizes, crowds: Crowds) -> None:
         self._full = full
         self._source = source
-        self._subjects = Subjects(subjects)
+        self._subjects = Subjects(subjects, crowds)
         self._datagrams: deque[bytes] = deque()  # two queues: the garbage collector would visit pairs
         self._endpoints: deque[bytes] = deque()
 

@@ -16,6 +16,9 @@ TICK = 1.0
 PLACES = 1 << 20
 """Bytes of memory, one for all names with the same hash. Of 50,000 names a second, one in twenty passes for another."""
 
+MOST_CROWDED = 1 << 16
+"""The most names that count as one with others, in some 15 MB."""
+
 SubjectSizes = Mapping[bytes, int]
 """The length of a name, by its first ``HEAD`` bytes. A message that begins otherwise names nobody."""
 
@@ -30,11 +33,26 @@ def subject_of(datagram: bytes, sizes: SubjectSizes) -> bytes:
     return b"" if size is None else datagram[at : at + size]
 
 
+class Crowds:
+    """Names that count as one, because somebody uses too many of them. A server's sockets share it."""
+
+    def __init__(self) -> None:
+        self.common: dict[bytes, bytes] = {}
+        """The name that they count as."""
+
+    def add(self, name: bytes, common: bytes) -> None:
+        """Let ``name`` count as ``common`` from now on, until there are too many to remember."""
+        if len(self.common) >= MOST_CROWDED:
+            self.common.clear()
+        self.common[name] = common
+
+
 class Subjects:
     """Which names have come in this tick, in ``PLACES`` bytes. Made-up names can fill it for a tick."""
 
-    def __init__(self, sizes: SubjectSizes) -> None:
+    def __init__(self, sizes: SubjectSizes, crowds: Crowds) -> None:
         self._sizes = sizes
+        self._crowds = crowds.common
         self._places = bytearray(PLACES)
         self._tick = 0
 
@@ -47,6 +65,7 @@ class Subjects:
         name = subject_of(datagram, self._sizes)
         if not name:
             return True
+        name = self._crowds.get(name, name)
         place = hash(name) & PLACES - 1  # ``hash`` is keyed: without the key nobody can aim at another's place
         if self._places[place] == self._tick:
             return False

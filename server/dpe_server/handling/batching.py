@@ -67,7 +67,8 @@ class Batcher:
     """Takes requests, has them decided and committed, and answers them.
 
     ``store`` is read in the event loop's thread and written in the commit thread. A request that is not taken is told
-    to come back after ``retry_after`` seconds. ``audit`` gets the records of each batch before its replies go out.
+    to come back after ``retry_after`` seconds. ``audit`` gets the records of each batch before its replies go out,
+    and ``crowd`` each subject of its ``crowds`` with the name that it has in common with others.
     """
 
     def __init__(
@@ -78,12 +79,14 @@ class Batcher:
         audit: Callable[[Sequence[AuditRecord]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        crowd: Callable[[bytes, bytes], None] = lambda _, __: None,
     ) -> None:
         self._store = store
         self._busy = busy(retry_after)
         self._audit = audit
         self._clock = clock
         self._wall = wall
+        self._crowd = crowd
         self._count = 0  # requests without a reply; they move through the next three, in this order
         self._waiting: deque[_Group] = deque()
         self._decided: deque[_Decided] = deque()
@@ -266,6 +269,8 @@ class Batcher:
         try:
             replies, records = handler.complete(batch, outcomes, self._clock())
             self._audit(records)
+            for subject, common in batch.crowds:
+                self._crowd(subject, common)
         except Exception as error:
             self._abandon(decided, error)
         else:

@@ -32,6 +32,8 @@ class Batch:
     waits: bool = False
     """Whether a reply waits for the commit of an earlier batch."""
     records: list[AuditRecord] = field(default_factory=list)
+    crowds: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Subjects, as messages name them, that fairness must take for one, each with the name that they have in common."""
 
 
 class Completed(NamedTuple):

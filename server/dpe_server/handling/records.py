@@ -10,3 +10,7 @@ class AuditRecord(NamedTuple):
     details: dict[str, str | int]
     unproved: bool = False
     """Whether anybody can cause it at will: without a key, or with overheard bytes."""
+
+
+SUPPRESSED = AuditRecord("suppressed", {})
+"""Stands for a record beyond what one device may cause: it is counted and gets no line."""

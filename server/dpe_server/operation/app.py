@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from dpe_server import policy
+from dpe_server.coap.subjects import Crowds
 from dpe_server.files import logs
 from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
@@ -81,13 +82,14 @@ def _serve_with(
         with closing(make_store(state_dir.store_url)) as store:
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
         stack.callback(_tidy, state_dir.store_url)
-        sockets = sockets_of(state_dir, addresses)
+        crowds = Crowds()
+        sockets = sockets_of(state_dir, addresses, crowds)
         sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]
         for socket in chain.from_iterable(sets):
             stack.callback(socket.close)
 
         def run(number: int, ties: Ties) -> None:
-            server = Server(path, worker=Worker(number, sets[number], ordinals))
+            server = Server(path, worker=Worker(number, sets[number], ordinals, crowds))
             asyncio.run(_run(server, ties.ready, ties.orphaned))
 
         supervise(workers, run, lambda: ready(state_dir.config.uri, [socket.uri for socket in sockets]))

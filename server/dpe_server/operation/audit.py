@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from dpe_server.files.logs import log_defect
-from dpe_server.handling.records import AuditRecord
+from dpe_server.handling.records import SUPPRESSED, AuditRecord
 from dpe_server.operation.audit_file import AuditFile, Limits, time_text
 
 UNPROVED_PER_SECOND = 10
@@ -79,7 +79,7 @@ class AuditLog:
                 self._second, self._unproved = now, 0
                 if not self._waiting or (records and self._records < WAITING):
                     reported, self._suppressed = self._suppressed, 0
-            kept = [record for record in records if not record.unproved or self._may_come()]
+            kept = [one for one in records if one is not SUPPRESSED and (not one.unproved or self._may_come())]
             del kept[max(0, WAITING - self._records) :]
             self._suppressed += len(records) - len(kept)
             if kept or reported:

@@ -7,6 +7,7 @@ from dpe_server.coap.lane import Entrance, Lane, Take
 from dpe_server.coap.options import uri_path
 from dpe_server.coap.posts import Decide, PostResource, Uploads
 from dpe_server.coap.router import Router
+from dpe_server.coap.subjects import Crowds
 from dpe_server.net.link import Link
 from dpe_server.registration.recognition import KINDS, SUBJECTS
 
@@ -26,6 +27,6 @@ def lane(link: Link, take: Take) -> Lane:
     return Lane(link, [Entrance(uri_path(PATH), CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, take)])
 
 
-def scheduler(full: int, source: slice) -> Fairness:
-    """Return the scheduler of a socket; see ``dpe_server.net.link.Scheduling``."""
-    return Fairness(full, source, subjects=SUBJECTS)
+def scheduler(crowds: Crowds, full: int, source: slice) -> Fairness:
+    """Return the scheduler of a socket; see ``dpe_server.net.link.Scheduling``. A server has one ``crowds``."""
+    return Fairness(full, source, subjects=SUBJECTS, crowds=crowds)

@@ -15,6 +15,7 @@ import structlog
 from dpe_coap.errors import DpeError
 from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
+from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import loaded
@@ -43,6 +44,8 @@ class Worker:
     """From 0; worker 0 does the housekeeping."""
     sockets: Sequence[UdpSocket]
     ordinals: Ordinals
+    crowds: Crowds
+    """What the sockets' schedulers know; each process has a copy."""
 
 
 class Server:
@@ -101,11 +104,13 @@ class Server:
                 else self._worker.ordinals
             ),
         )
-        sockets = sockets_of(state_dir, self._addresses) if self._worker is None else self._worker.sockets
+        crowds = Crowds() if self._worker is None else self._worker.crowds
+        sockets = sockets_of(state_dir, self._addresses, crowds) if self._worker is None else self._worker.sockets
         self._batcher = Batcher(
             self._store,
             retry_after=state_dir.config.retry_after,
             audit=lambda records: self._audit.write(records, time.monotonic(), time.time()),
+            crowd=crowds.add,
         )
         lanes = [lane(socket, partial(self._batcher.take, self._registrar)) for socket in sockets]
         resources = router(partial(self._batcher.submit, self._registrar))
@@ -184,9 +189,9 @@ class Server:
             _log.info(done, count=total)
 
 
-def sockets_of(state_dir: StateDir, addresses: Sequence[str]) -> list[UdpSocket]:
+def sockets_of(state_dir: StateDir, addresses: Sequence[str], crowds: Crowds) -> list[UdpSocket]:
     """Open a server's sockets at ``addresses``, or else where its configuration says; ListenError."""
-    sockets, left_out = listen(addresses or state_dir.config.listen, scheduling=scheduler)
+    sockets, left_out = listen(addresses or state_dir.config.listen, scheduling=partial(scheduler, crowds))
     for note in left_out:
         _log.info(note)
     return sockets

@@ -24,6 +24,36 @@ class Map(Generic[Key]):
         return self._parts[hash(key) >> 32 & 0xFF]  # the lowest bits are for the dict itself
 
 
+class Recent:
+    """A map from byte strings to byte strings that remembers ``total`` keys at most; those set last are among them.
+
+    Each of 256 parts has two generations. When the young one is full, the old one is forgotten at once.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._full = max(1, total // 512)
+        self._young: list[dict[bytes, bytes]] = [{} for _ in range(256)]
+        self._old: list[dict[bytes, bytes]] = [{} for _ in range(256)]
+
+    def __len__(self) -> int:
+        """How many keys it remembers; one of both generations counts twice."""
+        return sum(map(len, self._young)) + sum(map(len, self._old))
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return what was set last for ``key``, or None."""
+        part = hash(key) >> 32 & 0xFF
+        found = self._young[part].get(key)
+        return self._old[part].get(key) if found is None else found
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """Remember ``value`` for ``key``."""
+        part = hash(key) >> 32 & 0xFF
+        young = self._young[part]
+        young[key] = value
+        if len(young) >= self._full:
+            self._old[part], self._young[part] = young, {}
+
+
 class MultiMap(Map[Key]):
     """A map from keys to one TH1 or a few, in the order in which they came."""
 

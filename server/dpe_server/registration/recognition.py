@@ -28,3 +28,8 @@ SUBJECTS = {
     )
 }
 """The length of what names the device, from a payload's second byte on, by its first four bytes."""
+
+
+def subject(payload: bytes) -> bytes:
+    """Return what names the device in a payload, as fairness sees it; empty if nothing does."""
+    return payload[1 : 1 + SUBJECTS.get(payload[1:5], 0)]

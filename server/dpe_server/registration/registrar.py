@@ -18,14 +18,16 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, decode, encode
 from dpe_coap.numbers import SIZE_MAC, Status
 from dpe_server.handling.handler import Batch, Completed
-from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
+from dpe_server.registration.allowances import Allowances
+from dpe_server.registration.audit_records import STATUS_NAMES, log
 from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.recognition import subject
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
 from dpe_server.store.contract import Facts, Outcome, Questions, Session
@@ -58,11 +60,6 @@ class Registrations(Batch):
     """One for each change, in the same order."""
 
 
-_NAMES = {status: status.name.lower() for status in Status}
-_UNPROVED = frozenset(("malformed", "unauthenticated", "confirm-repeated"))
-"""Events that anybody can cause at will, without a key or with overheard bytes."""
-
-
 class Registrar:
     """The ID Manager's front: decides every REQUEST and SUCCESS.
 
@@ -87,6 +84,7 @@ class Registrar:
         self._retry_after = retry_after
         self._transactions = Transactions(random) if transactions is None else transactions
         self._admission = Admission(self._transactions, policy, random)
+        self._allowances = Allowances()
         self._ordinals = ordinals
         self._confirmations: dict[bytes, Confirmation] = {}
         """By TH3, each SUCCESS whose commit is not over."""
@@ -103,6 +101,7 @@ class Registrar:
     def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
         """See ``Handler.read``."""
         self._transactions.expire(now)
+        self._allowances.begin(now)
         batch = Registrations()
         senders: dict[bytes, Sender] = {}
         for place, payload in enumerate(payloads):
@@ -148,7 +147,7 @@ class Registrar:
             self._admission.store_failed(now)
             for confirmation in batch.confirmations:
                 self._transactions.move(confirmation.transaction, Event.STORE_FAILED)
-                _log(batch, "store-failed")
+                log(batch, "store-failed")
         elif batch.confirmations:
             self._admission.store_works()
             for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
@@ -178,7 +177,7 @@ class Registrar:
         replies: dict[bytes, Reply] = {}
         for sender, verdict in zip(batch.applications.senders, verdicts, strict=True):
             if verdict is None:
-                _log(batch, "unauthenticated", reason=sender.refusal)
+                log(batch, "unauthenticated", reason=sender.refusal)
                 replies[sender.th1] = UNAUTHORIZED
             else:
                 try:
@@ -190,9 +189,14 @@ class Registrar:
         batch.applications = None
 
     def _respond(self, p: Sender, verdict: Verdict, batch: Registrations, now: float, wall: float) -> Reply:
-        """Answer one proved REQUEST and remember the transaction."""
+        """Answer one proved REQUEST and remember the transaction, unless its device has had enough of them."""
         request = p.request
         fresh = freshness(p.issued, wall)
+        refusal = self._allowances.refuse(p.device, fresh, p.th1)
+        if refusal is not None:
+            batch.records.append(refusal)
+            batch.crowds.append((subject(p.payload), p.device))
+            return busy(self._retry_after)
         public, dh = self._agree(request)
         nonce = self._random(SIZE_NONCE)
         step = p.step.respond(p.payload, nonce, dh)
@@ -235,7 +239,7 @@ class Registrar:
             )
         self._transactions.add(transaction)
         version = str(request.version)
-        _log(batch, "response", status=_NAMES[verdict.status], rule=verdict.rule, version=version, suite=suite)
+        log(batch, "response", status=STATUS_NAMES[verdict.status], rule=verdict.rule, version=version, suite=suite)
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
@@ -303,10 +307,10 @@ class Registrar:
             session = facts.confirmed[client_id]
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
-                _log(batch, "confirm-repeated", client_id=client_id_text(client_id))
+                log(batch, "confirm-repeated", client_id=client_id_text(client_id))
                 batch.slots[place] = Reply.cbor(Code.CHANGED, session.confirm)
             else:
-                _log(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
+                log(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
         batch.unknown.clear()
 
     def _take(
@@ -323,7 +327,8 @@ class Registrar:
         assert offer is not None  # without an offer there is no Client ID for SUCCESS to name
         if message.status != Status.OK:
             self._transactions.move(transaction, Event.DECLINED, th3=step.th3)
-            _log(batch, "declined", client_id=client_id_text(offer.client_id), status=message.status)
+            client_id = client_id_text(offer.client_id)
+            self._allowances.log(batch, transaction.device, "declined", client_id=client_id, status=message.status)
             return _confirm(step, Status.RELEASED)
         self._transactions.move(transaction, Event.CONFIRMED, th3=step.th3)
         terms = offer.terms
@@ -359,7 +364,8 @@ class Registrar:
         if outcome is Outcome.COMMITTED:
             self._transactions.move(transaction, Event.COMMITTED)
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
-            _log(batch, "established", client_id=client_id, rule=session.rule, suite=session.suite)
+            suite, rule = session.suite, session.rule
+            self._allowances.log(batch, session.device, "established", client_id=client_id, rule=rule, suite=suite)
             for other in self._transactions.others_of_device(transaction):
                 # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
                 # clock jumped.
@@ -367,11 +373,11 @@ class Registrar:
                     self._supersede(other)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
-            _log(batch, "superseded", client_id=client_id)
+            self._allowances.log(batch, session.device, "superseded", client_id=client_id)
         else:
             self._transactions.remove(transaction)
             confirmation.reply = UNAUTHORIZED
-            _log(batch, "unauthenticated", reason=f"not committed: {outcome.name.lower()}")
+            log(batch, "unauthenticated", reason=f"not committed: {outcome.name.lower()}")
 
     def _supersede(self, transaction: Transaction) -> None:
         self._transactions.move(transaction, Event.NEWER_WON)
@@ -380,13 +386,9 @@ class Registrar:
             waiting.reply = _confirm(transaction.confirm_step, Status.SUPERSEDED)
 
 
-def _log(batch: Registrations, event: str, **details: str | int) -> None:
-    batch.records.append(AuditRecord(event, details, event in _UNPROVED))
-
-
 def _malformed(error: MalformedMessage, batch: Registrations) -> Reply:
     """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
-    _log(batch, "malformed", fault=error.fault, place=error.place)
+    log(batch, "malformed", fault=error.fault, place=error.place)
     return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
 
 

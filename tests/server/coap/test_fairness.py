@@ -7,6 +7,7 @@ import pytest
 from dpe_coap.messages import Request, Version, encode
 from dpe_server.coap import fairness
 from dpe_server.coap.fairness import Fairness
+from dpe_server.coap.subjects import Crowds
 from dpe_server.registration.recognition import SUBJECTS
 from tests.coap import CON, POST, REGISTER, Message
 
@@ -30,7 +31,7 @@ def request(device: int) -> bytes:
 
 @pytest.fixture
 def fair() -> Fairness:
-    return Fairness(FULL, slice(2, 3), subjects=SUBJECTS)
+    return Fairness(FULL, slice(2, 3), subjects=SUBJECTS, crowds=Crowds())
 
 
 def numbers(taken: tuple[object, ...]) -> list[int]:
@@ -105,7 +106,7 @@ def test_what_waits_is_bounded_in_number_and_size(fair: Fairness, monkeypatch: p
     for _ in range(2):
         fair.take(*batch("abaaaaaa"), NOW)
     assert len(fair) == 7
-    other = Fairness(FULL, slice(2, 3), subjects=SUBJECTS)
+    other = Fairness(FULL, slice(2, 3), subjects=SUBJECTS, crowds=Crowds())
     _, endpoints = batch("abaaaaaa")
     other.take([bytes(fairness.LONGEST)] * 3 + [bytes(fairness.LONGEST + 1)] * 5, endpoints, NOW)
     assert len(other) == 1

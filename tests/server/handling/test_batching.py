@@ -76,6 +76,19 @@ def test_the_audit_log_is_told_before_the_replies_go_out(echo: Echo) -> None:
     assert told == [AuditRecord("echo", {"payloads": 1}), AuditRecord("echo", {"payloads": 2})]
 
 
+def test_subjects_that_are_one_are_told(echo: Echo) -> None:
+    told: list[tuple[bytes, bytes]] = []
+
+    async def test(batcher: Batcher) -> None:
+        await batcher.submit(echo, b"*one")
+        assert told == [(b"*one", b"common")]
+        await batcher.submit(echo, b"*two")
+        await batcher.submit(echo, b"three")
+
+    run(echo, test, crowd=lambda *names: told.append(names))
+    assert told == [(b"*one", b"common"), (b"*two", b"common")]
+
+
 def test_a_store_that_fails_is_told_to_the_registrar_and_logged_once(echo: Echo) -> None:
     async def test(batcher: Batcher) -> None:
         echo.store_fault = StoreError("the disk is full")

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from dpe_server.handling.records import AuditRecord
+from dpe_server.handling.records import SUPPRESSED, AuditRecord
 from dpe_server.operation import audit as audit_file
 from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.audit_file import Limits
@@ -103,6 +103,15 @@ def test_a_count_is_written_without_a_further_decision(path: Path) -> None:
         assert first_lines(path, 11)[-1]["count"] == 2
         audit.write([UNPROVED] * 13, 61.0, WALL)
     assert lines(path)[-1]["count"] == 3
+
+
+def test_what_is_beyond_a_device_s_share_is_counted_and_gets_no_line(path: Path) -> None:
+    with log_at(path) as audit:
+        audit.write([SUPPRESSED, ESTABLISHED, SUPPRESSED], 100.0, WALL)
+        audit.write([UNPROVED] * 11, 100.5, WALL)
+    found = lines(path)
+    assert [line["event"] for line in found] == ["established"] + ["unauthenticated"] * 10 + ["suppressed"]
+    assert found[-1]["count"] == 3
 
 
 def test_decisions_about_proved_devices_are_never_suppressed(path: Path) -> None:

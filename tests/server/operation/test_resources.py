@@ -3,7 +3,9 @@
 import os
 
 from dpe_coap.messages import Request, Success, Version, encode
+from dpe_server.coap.subjects import Crowds
 from dpe_server.operation import resources
+from dpe_server.registration.recognition import subject
 from tests.coap import CON, DISCOVERY, GET, POST, REGISTER, Message
 from tests.server.coap.asking import ask, dotted, reverse
 
@@ -28,8 +30,22 @@ def test_in_a_flood_a_device_has_one_request_and_one_success_decided_now_from_wh
     payloads = [request(bytes(17)), request(bytes(17)), success(bytes(7)), success(bytes(7))]
     datagrams = [bytes(Message(CON, POST, number, b"", REGISTER, payload)) for number, payload in enumerate(payloads)]
     endpoints = [bytes([number]) for number in range(FULL)]
-    scheduler = resources.scheduler(FULL, SOURCE)
+    scheduler = resources.scheduler(Crowds(), FULL, SOURCE)
     now, _ = scheduler.take(datagrams, endpoints, 1000.0)
     assert now == [datagrams[0], datagrams[2]]
     later, _ = scheduler.take([], [], 1000.0)
     assert later == [datagrams[1], datagrams[3]]
+
+
+def test_in_a_flood_the_handles_of_one_device_are_one_name_once_it_has_used_too_many() -> None:
+    payloads = [encode(Request(bytes([number] * 17), Version(1, 0), os.urandom(32))) for number in range(FULL)]
+    datagrams = [bytes(Message(CON, POST, number, b"", REGISTER, payload)) for number, payload in enumerate(payloads)]
+    endpoints = [bytes([number]) for number in range(FULL)]
+    crowds = Crowds()
+    schedulers = [resources.scheduler(crowds, FULL, SOURCE) for _ in range(2)]
+    assert schedulers[0].take(datagrams, endpoints, 1000.0)[0] == datagrams
+    for payload in payloads[1:]:
+        crowds.add(subject(payload), b"device")
+    for scheduler in schedulers:
+        now, _ = scheduler.take(datagrams, endpoints, 1001.0)
+        assert now == datagrams[:2], "one of the device, and one that has another name"

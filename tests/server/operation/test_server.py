@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 from dpe_server import policy
+from dpe_server.coap.subjects import Crowds
 from dpe_server.net.udp import ListenError, listen
 from dpe_server.operation import loaded
 from dpe_server.operation import server as server_file
@@ -160,7 +161,7 @@ def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state_
 
     async def run(number: int) -> None:
         sockets, _ = listen(["127.0.0.1:0"])
-        async with Server(state_dir.path, worker=Worker(number, sockets, Ordinals(0))) as server:
+        async with Server(state_dir.path, worker=Worker(number, sockets, Ordinals(0), Crowds())) as server:
             assert server.uris == [socket.uri for socket in sockets]
             await asyncio.sleep(0)  # housekeeping begins
             await server._batcher.exclusively(lambda: None)

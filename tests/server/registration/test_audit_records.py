@@ -157,6 +157,11 @@ def test_a_malformed_message(server: Server, device: Device) -> None:
 
 def test_what_anybody_can_cause_is_marked(server: Server, device: Device) -> None:
     """Without a key, or with overheard bytes."""
+    lost, _, _ = device.offered()
+    server.store.broken = True
+    server.send(lost)
+    server.store.broken = False
+    server.now += STORE_PAUSE
     success, _, _ = device.offered()
     for payload in (b"", device.request()[:-1] + b"x", success, success, device.offered(status=Status.DECLINED)[0]):
         server.send(payload)
@@ -164,6 +169,7 @@ def test_what_anybody_can_cause_is_marked(server: Server, device: Device) -> Non
         ("malformed", True),
         ("unauthenticated", True),
         ("confirm-repeated", True),
+        ("store-failed", True),
         ("response", False),
         ("established", False),
         ("declined", False),

@@ -10,6 +10,7 @@ from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.registration import id_manager
 from dpe_server.registration.admission import ALL
+from dpe_server.registration.allowances import MINUTE
 from dpe_server.store.contract import Facts, Questions
 from tests.server.registration.double import Device, Server, confirmation
 
@@ -195,6 +196,7 @@ def test_a_repeated_success_is_answered_once_when_the_requests_of_its_batch_take
 def test_a_stable_client_id_that_a_further_look_finds_is_one_for_all_requests_of_a_batch(server: Server) -> None:
     one, other = many(server, 2)
     for first in range(0x40000000000000, 0x40000000000100, 16):
+        server.now += MINUTE  # a device has so many requests in each
         under(server, FRESH % (first, first + 1))
         (taken,) = offers(server, [other], [other.request()])
         assert taken is not None

@@ -7,7 +7,7 @@ import pytest
 
 from dpe_coap.messages import Confirm, Request, Response, Success, Version, encode
 from dpe_server.coap.subjects import HEAD, subject_of
-from dpe_server.registration.recognition import KINDS, SUBJECTS
+from dpe_server.registration.recognition import KINDS, SUBJECTS, subject
 from tests.coap import CON, POST, REGISTER, Message
 
 HANDLE, IMEI, CLIENT_ID = bytes(range(17)), bytes(range(7)), bytes(range(7))
@@ -24,7 +24,9 @@ def success(client_id: bytes = CLIENT_ID, status: int = 0) -> bytes:
 
 
 def name(payload: bytes) -> bytes:
-    return subject_of(bytes(Message(CON, POST, 7, b"tt", REGISTER, payload)), SUBJECTS)
+    found = subject_of(bytes(Message(CON, POST, 7, b"tt", REGISTER, payload)), SUBJECTS)
+    assert subject(payload) == found, "the registrar says it as fairness sees it"
+    return found
 
 
 OF_SERVERS = [

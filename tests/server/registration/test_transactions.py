@@ -46,9 +46,8 @@ def refused(device: bytes | None = None, ends: float = LIFE) -> Transaction:
     return made(device, ends, Status.REFUSED, urandom(45))
 
 
-def made(device: bytes, ends: float, status: Status, response: bytes, **fields: Any) -> Transaction:
-    given: dict[str, Any] = {"th1": urandom(32), "device": device, "freshness": 9, "ordinal": 5, "ends": ends}
-    return Transaction(**given | fields, status=status, response=response)
+def made(device: bytes, ends: float, status: Status, response: bytes, freshness: int = 9, **more: Any) -> Transaction:
+    return Transaction(urandom(32), device, freshness, 5, ends, status, response, **more)
 
 
 def same(one: Transaction | None, other: Transaction) -> bool:

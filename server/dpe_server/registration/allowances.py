@@ -1,0 +1,91 @@
+"""What one device may cause in a minute once its key has been proved, by itself or by replays of what it has sent.
+
+A REQUEST that proves a key costs a transaction and a line of the audit log. Who holds the key can make one after the
+other, and who has recorded some can send them again and again. So each device has two shares. A handle that is fresher
+than all that the device has used shows the holder of the key: RESPONSE brings the next handle, under that key. Other
+REQUESTs may be replays. They have a share of their own, so that the device goes on however many there are.
+
+The server forgets in the end what a device has used, and at a restart. The first handle that comes then counts as
+fresh: what is not known is not held against a device.
+"""
+
+from struct import Struct
+
+from dpe_server.handling.handler import Batch
+from dpe_server.handling.records import SUPPRESSED, AuditRecord
+from dpe_server.registration.containers import Recent
+
+MINUTE = 60.0
+"""Seconds. A device's minute begins with the first event that is counted."""
+FRESH = 20
+"""New transactions in a minute, with a handle fresher than all that the device has used."""
+OTHERS = 20
+"""New transactions in a minute, with other handles."""
+REPLAYS = 10
+"""How many of ``OTHERS`` may be used when a REQUEST comes that has had a transaction before: it is no new one. The
+rest is kept for a device that has lost its storage and begins with an old handle, but with a new REQUEST."""
+LINES = 60
+"""Lines of the audit log in a minute, with one for each new transaction and one for each share that is used up."""
+DEVICES = 1 << 18
+"""The most devices that are remembered, in some 40 MB; and the most REQUESTs with other handles."""
+
+_LINES_LEFT = LINES - FRESH - OTHERS - 2
+
+
+class Allowances:
+    """What each device has used of its shares."""
+
+    _USED = Struct(">qdBBBB")
+    """The freshest handle (-1: none yet), when the minute began, and of this minute: transactions with a fresh handle
+    and with others, lines, and which shares were reported as used up."""
+
+    def __init__(self, devices: int = DEVICES) -> None:
+        self._used = Recent(devices)
+        self._requests = Recent(devices)
+        self._now = 0.0
+
+    def begin(self, now: float) -> None:
+        """Go on at ``now`` (monotonic seconds)."""
+        self._now = now
+
+    def refuse(self, device: bytes, freshness: int, th1: bytes) -> AuditRecord | None:
+        """Count a new transaction of a device. Return None if it may begin, else what the audit log is told.
+
+        ``freshness`` is that of the handle, ``th1`` the hash of the REQUEST (32 bytes).
+        """
+        freshest, began, fresh, others, lines, told = self._of_this_minute(device)
+        if freshness > freshest:
+            share, name, allowed = 1, "fresh", fresh < FRESH
+            if allowed:
+                freshest, fresh = freshness, fresh + 1
+        else:
+            came_before = self._requests.get(th1) is not None
+            share, name, allowed = 2, "other", others < (REPLAYS if came_before else OTHERS)
+            if allowed:
+                others += 1
+                self._requests.set(th1, b"")
+        reported = told & share
+        if not allowed:
+            told |= share
+        self._used.set(device, self._USED.pack(freshest, began, fresh, others, lines, told))
+        if allowed:
+            return None
+        return SUPPRESSED if reported else AuditRecord("limited", {"handles": name})
+
+    def log(self, batch: Batch, device: bytes, event: str, **details: str | int) -> None:
+        """Tell the audit log of what a device has done, if it is not a new transaction and not too much."""
+        freshest, began, fresh, others, lines, told = self._of_this_minute(device)
+        if lines >= _LINES_LEFT:
+            batch.records.append(SUPPRESSED)
+        else:
+            self._used.set(device, self._USED.pack(freshest, began, fresh, others, lines + 1, told))
+            batch.records.append(AuditRecord(event, details))
+
+    def _of_this_minute(self, device: bytes) -> tuple[int, float, int, int, int, int]:
+        used = self._used.get(device)
+        if used is None:
+            return -1, self._now, 0, 0, 0, 0
+        freshest, began, fresh, others, lines, told = self._USED.unpack(used)
+        if self._now >= began + MINUTE:
+            return freshest, self._now, 0, 0, 0, 0
+        return freshest, began, fresh, others, lines, told
