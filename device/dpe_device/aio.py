@@ -31,11 +31,11 @@ async def register(
     try:
         while True:
             uri = driver.step(received)
-            try:
-                if uri:
-                    driver.open(await _resolve(uri))
-            except (OSError, ValueError):
-                pass
+            if uri:
+                try:
+                    driver.open(await _resolve(uri, driver.left()))
+                except (OSError, ValueError):  # TimeoutError is an OSError
+                    driver.open([])
             wait = driver.send()
             if wait is None:
                 return driver.registration
@@ -46,7 +46,7 @@ async def register(
 
 if sys.implementation.name == "micropython":
 
-    async def _resolve(uri: str) -> "Any":
+    async def _resolve(uri: str, wait: "float | None") -> "list[Any]":
         return resolve(uri)  # the name service blocks on every port
 
     async def _receive(sock: "Any", wait: float) -> "tuple[bytes, Address] | None":
@@ -63,11 +63,12 @@ if sys.implementation.name == "micropython":
 
 else:
 
-    async def _resolve(uri: str) -> "Any":
+    async def _resolve(uri: str, wait: "float | None") -> "list[Any]":
         import socket
 
         host, port = parse_uri(uri)
-        return (await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+        async with asyncio.timeout(wait):
+            return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
 
     async def _receive(sock: "Any", wait: float) -> "tuple[bytes, Address] | None":
         if sock is None:

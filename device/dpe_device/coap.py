@@ -7,45 +7,53 @@ whoever calls has compared the sender.
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Any, Entropy, Options, Response
+    from ._types import Address, Any, Entropy, Options, Response
 
-_MAX_TRANSMISSIONS = const(5)  # MAX_RETRANSMIT + 1
 _PATIENCE = const(32)  # so many ACK_TIMEOUTs more for a separate response
 
-# The first byte: version 1, type, and the length of the CoAP token, which is always 2 in a message for us.
-_ACK = const(0x62)  # 0x42 is CON, 0x52 NON
+# What is left of an exchange: one of these, or a number of transmissions more than the last of them.
+_FAILED = const(0)  # set by whoever calls, as the next; or there was none. The next exchange is with another address
+_ANSWERED = const(1)
+_ACKNOWLEDGED = const(2)  # nothing is sent again
+_BEGUN = const(8)  # at _ACKNOWLEDGED none of MAX_RETRANSMIT + 1 transmissions is left, nor the wait after the last
+
+# The first byte: version 1, type, and the length of the CoAP token, which is always 4 in a message for us.
+_ACK = const(0x64)  # 0x44 is CON, 0x54 NON
 
 _BAD_REQUEST = const(0x80)
 
 
 class Endpoint:
-    """Message IDs, and the exchange that is open, if there is one."""
+    """Message IDs, and the last exchange: open, even if it has failed, until it is answered or another one begins."""
 
     entropy: "Entropy"  # gives n random bytes
     ack_timeout: int  # ACK_TIMEOUT in ms
-    mid: int  # the last message ID, at first a random one
+    peer: "Address" = None  # None when a datagram is to be sent: to the server's next address, from another socket
+    mid = 0  # the last message ID
     due: "Any" = 0  # when there is something to do next, in ms; None: nothing
     _request = b""  # the datagram of the open exchange
+    _left = _FAILED
     _acked = b""  # our last ACK of a separate response
 
     def post(self, payload: bytes) -> None:
         """Open an exchange: a new message ID and CoAP token."""
+        if self._left == _FAILED:
+            self.peer = None
+            self.mid += int.from_bytes(self.entropy(2), "big")
         self.mid = self.mid + 1 & 0xFFFF
-        self._left = _MAX_TRANSMISSIONS
-        coap_token = self.entropy(2)
+        coap_token = self.entropy(4)
         # ACK_RANDOM_FACTOR is 1.5. Nobody can tell the wait from the CoAP token who has not seen the datagram.
-        self._wait = self.ack_timeout + (int.from_bytes(coap_token, "big") * self.ack_timeout >> 17)
-        header = b"\x42\2" + self.mid.to_bytes(2, "big") + coap_token
-        self._request = header + b"\xb3dpe\x08register\x11\x3c\xff" + payload  # last: memory may run out before
+        self._wait = self.ack_timeout + (int.from_bytes(coap_token, "big") * self.ack_timeout >> 33)
+        header = b"\x44\2" + self.mid.to_bytes(2, "big") + coap_token + b"\xb3dpe\x08register\x11\x3c\xff"
+        self._request = header + payload
+        self._left = _BEGUN  # last: memory may run out before
 
-    def transmit(self, now: int) -> bytes:
-        """Return the open exchange's datagram, for the first time or again; nothing: it has failed and is closed."""
+    def transmit(self, now: int) -> "bytes | None":
+        """Return the exchange's datagram, for the first time or again; None: it has failed."""
         self.due = now + self._wait
         self._wait *= 2
         self._left -= 1
-        if self._left < 0:
-            self._request = b""
-        return self._request
+        return self._request if self._left > _ACKNOWLEDGED else None
 
     def receive(self, datagram: bytes) -> "tuple[bytes | None, Response | None]":
         """Take a datagram; return one to answer it with, and the response that it is, each may be None.
@@ -61,22 +69,24 @@ class Endpoint:
         if ours and kind == b"\x70\0":
             response = _BAD_REQUEST, {}, b""
         elif ours and kind == b"\x60\0":
-            if self._left >= 0:
-                self._left = -1  # nothing is sent again
+            if self._left > _ACKNOWLEDGED:
+                self._left = _ACKNOWLEDGED
                 self.due += self.ack_timeout * _PATIENCE
-        elif kind[0] in b"\x42\x52\x62" and datagram[4:6] == self._request[4:6] and (ours or kind[0] != _ACK):
+        elif kind[0] in b"\x44\x54\x64" and datagram[4:8] == self._request[4:8] and (ours or kind[0] != _ACK):
             response = _parse(datagram)
         if kind[0] >> 4 == 4:
-            reply = (b"\x60\0" if response else b"\x70\0") + mid
-            if not response and mid == self._acked[2:]:
-                reply = self._acked
+            reply = b"\x60\0" + mid
+            if response:
+                self._acked = reply
+            elif reply != self._acked:
+                reply = b"\x70\0" + mid
         return reply, response
 
 
 def _parse(datagram: bytes) -> "Response | None":
     # None if it is malformed or has a critical option: none is known here.
     options: "Options" = {}
-    at = 6
+    at = 8
     number = delta = length = 0
     while at < len(datagram) and datagram[at] < 0xFF:
         octet = datagram[at]
@@ -86,7 +96,7 @@ def _parse(datagram: bytes) -> "Response | None":
                 more = part - 12
                 if more > 2:
                     return None
-                part = int.from_bytes(datagram[at : at + more], "big") + (13 if more == 1 else 269)
+                part = int.from_bytes(datagram[at : at + more], "big") + 256 * more - 243  # 13 or 269
                 at += more
             delta = length
             length = part

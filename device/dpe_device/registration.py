@@ -1,14 +1,18 @@
 """The DPE Client's state machine: it registers a device, and is REGISTERED once the server has proved that it knows.
 
 Sans-I/O: time, entropy, storage and datagrams are passed in. What is under a valid security token is believed; anything
-else is a hint to back off and try again.
+else is a hint to back off and try again. Until that attempt begins, the answer to the one before still counts: whoever
+forges a hint, but cannot keep the answer from coming, delays nothing.
 
 Every transition; `step` and `start` are calls:
 
     state       event        next
     IDLE        step         REQUESTING
+    IDLE        exhausted    REFUSED      the boot counter is at its end
     BACKOFF     step         REQUESTING
+    BACKOFF     exhausted    REFUSED      the boot counter is at its end
     REQUESTING  retried      REQUESTING   another version, X25519, or a server that this one named
+    REQUESTING  exhausted    REFUSED      the boot counter is at its end
     REQUESTING  failed       BACKOFF      unavailable, no answer, a reset, an error without a security token
     REQUESTING  refused      REFUSED
     REQUESTING  accepted     CONFIRMING   it is saved
@@ -17,6 +21,13 @@ Every transition; `step` and `start` are calls:
     CONFIRMING  failed       BACKOFF      the third time, or superseded
     CONFIRMING  released     IDLE         declined
     CONFIRMING  confirmed    REGISTERED
+    BACKOFF     retried      REQUESTING   these six as above, by an answer that comes after a hint or late
+    BACKOFF     failed       BACKOFF
+    BACKOFF     refused      REFUSED
+    BACKOFF     accepted     CONFIRMING
+    BACKOFF     declined     CONFIRMING
+    BACKOFF     released     IDLE
+    BACKOFF     confirmed    REGISTERED
     BACKOFF     start        IDLE
     REFUSED     start        IDLE
     REGISTERED  start        IDLE
@@ -27,7 +38,7 @@ from . import coap, messages
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import X25519, Accept, Address, Any, Credential, Entropy, Response, Storage, Version
+    from ._types import X25519, Accept, Address, Any, Credential, Entropy, Storage, Version
 
 IDLE = "IDLE"
 REQUESTING = "REQUESTING"
@@ -40,6 +51,13 @@ _OPTION_CONTENT_FORMAT = const(12)
 _OPTION_MAX_AGE = const(14)
 _CONTENT_FORMAT_CBOR = const(60)
 _BAD_REQUEST = const(0x80)  # the least code of an error
+
+# As in `coap`.
+_FAILED = const(0)
+_ANSWERED = const(1)
+
+_AT_TYPE = const(2)  # where a message has its type
+_TYPE_SUCCESS = const(3)
 
 _LABEL_VERSION = const(2)
 _LABEL_CLIENT_ID = const(3)
@@ -59,6 +77,8 @@ _STATUS_STORAGE_FAILURE = const(18)
 
 _EXCHANGES = const(3)  # with the same SUCCESS
 _HOUR = const(3600)  # the longest back-off, and the most that an unauthenticated Max-Age is worth
+
+_BLOCK = const(256)  # boot counters; there are 2^32 - 1 blocks, and the one after the last is never begun
 
 # What is saved: the next block of boot counters (4 bytes), mark (5), session, check (16). The mark is 0 without a
 # session, one of these or, when confirmed with a lifetime, that and the last of these. The session: next handle (17),
@@ -86,18 +106,19 @@ class Registration(coap.Endpoint):
     or from the start when `suite` is 2. `accept(client_id, version)` declines with a status other than 0. `ack_timeout`
     is CoAP's ACK_TIMEOUT and `backoff` the first back-off, in ms.
 
-    `state` is one of this module's; `server` is the URI to send to. `peer` is its address, set by the caller: what
-    comes from elsewhere is dropped. `status` is the last that came under a valid security token, `version` the one that
-    the server selected, or the highest it supports. `client_id` (7 bytes), `lifetime` (s, None is without end) and
-    `oscore` (master secret and salt) are those of the last confirmed session.
+    `state` is one of this module's; `server` is the URI to send to. `peer` is its address, set by the caller when a
+    datagram is to be sent and it is None; what comes from elsewhere is dropped. `status` is the last that came under a
+    valid security token, or None in REFUSED when the boot counter is at its end; `version` is the one that the server
+    selected, or the highest it supports. `client_id` (7 bytes), `lifetime` (s, None is without end) and `oscore`
+    (master secret and salt) are those of the last confirmed session.
 
-    No two REQUESTs have the same nonce, even when `entropy` repeats itself: each has a boot counter of its own. These
-    are taken from storage in blocks of 256, so that attempts do not wear it: it is written before the first REQUEST of
-    a boot, and of every 256 after that. A boot goes on with another block than the one before, if that was saved.
+    No two REQUESTs have the same nonce, even when `entropy` repeats itself: each has a boot counter of its own, which
+    never wraps. These are taken from storage in blocks of 256, so that attempts do not wear it: it is written before
+    the first REQUEST of a boot, and of every 256 after that. A boot goes on with another block than the one before, if
+    that was saved.
     """
 
     state = IDLE
-    peer: "Address" = None
     status: "int | None" = None
     client_id: "bytes | None" = None
     lifetime: "int | None" = None
@@ -121,7 +142,6 @@ class Registration(coap.Endpoint):
     ) -> None:
         self.entropy = entropy
         self.ack_timeout = ack_timeout
-        self.mid = int.from_bytes(entropy(2), "big")
         self.credential = credential
         self.storage = storage
         self.versions = versions
@@ -152,7 +172,8 @@ class Registration(coap.Endpoint):
         """Register, or register anew, from the next step on; without effect while that is under way."""
         if self.state not in (REQUESTING, CONFIRMING):
             self.state = IDLE
-            self.due = self._failures = 0
+            self._request = b""
+            self.due = self._failures = self._left = 0
 
     def step(
         self, now: int, datagram: "bytes | None" = None, sender: "Address" = None
@@ -165,22 +186,30 @@ class Registration(coap.Endpoint):
         if datagram and len(datagram) > 3 and sender == self.peer:
             out, response = self.receive(datagram)
             if response:
-                if not self._believe(now, response):
-                    out = None
-                else:
+                code, options, payload = response
+                if options.get(_OPTION_CONTENT_FORMAT) != _CONTENT_FORMAT_CBOR:
+                    if code < _BAD_REQUEST:
+                        out = None
+                    elif self._left:  # one hint is enough: with more, whoever forges them would lengthen the back-off
+                        self._fail(now, min(options.get(_OPTION_MAX_AGE, 0), _HOUR))
+                elif self._believe(now, payload):
                     self._request = b""
-                    if out:
-                        self._acked = out
+                else:
+                    out = None
         if out is None and self.due is not None and now >= self.due:
-            if not self._request:
+            if self._left <= _ANSWERED:
                 if self.state != CONFIRMING:
+                    if self._boot + _BLOCK >> 40:
+                        self.state = REFUSED
+                        self.status = self.due = None
+                        return None, None, REFUSED
                     self._ask()
                 self.server = self._redirect or self.credential["server"]
                 self.post(self._message)
             out = self.transmit(now)
             if not out:
                 self._fail(now, 0)
-        return out or None, self.due, self.state
+        return out, self.due, self.state
 
     def _ask(self) -> None:
         # The next REQUEST. An attempt begins afresh, as the server's policy may have changed.
@@ -189,25 +218,25 @@ class Registration(coap.Endpoint):
             self._redirect = ""
             self._private: "Any" = self.suite > 1 and self.entropy(32)
             self.state = REQUESTING  # last: memory may run out before
-        if not self._boot & 0xFF:
-            self._save(self._mark, self._session)
+        if not self._boot % _BLOCK:
+            self._save(self._mark, self._session, _BLOCK)
         self._boot += 1
-        nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(4, "big") + self.entropy(16))[:16]
-        public = self.x25519.public(self._private) if self._private else None
-        realm = self.credential["realm"]
-        handle = self._session[:_CLIENT_ID]
-        self._message = messages.make_request(self._key, realm, handle, self._asked, nonce, public, self.firmware)
+        nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(5, "big") + self.entropy(16))[:16]
+        self._message = messages.make_request(
+            self._key,
+            self.credential["realm"],
+            self._session[:_CLIENT_ID],
+            self._asked,
+            nonce,
+            self.x25519.public(self._private) if self._private else None,
+            self.firmware,
+        )
 
-    def _believe(self, now: int, response: "Response") -> bool:
-        # Act on a response; or not, and it is as if it had never come.
-        code, options, payload = response
-        if options.get(_OPTION_CONTENT_FORMAT) != _CONTENT_FORMAT_CBOR:
-            if code < _BAD_REQUEST:
-                return False
-            self._fail(now, min(options.get(_OPTION_MAX_AGE, 0), _HOUR))
-            return True
+    def _believe(self, now: int, payload: bytes) -> bool:
+        # Act on a message; or not, and it is as if it had never come.
+        confirming = self._message[_AT_TYPE] == _TYPE_SUCCESS
         try:
-            if self.state == CONFIRMING:
+            if confirming:
                 fields = messages.open_confirm(self._prk3, self._th, payload)
             else:
                 fields, self._prk3, self._th = messages.open_response(
@@ -216,7 +245,7 @@ class Registration(coap.Endpoint):
         except ValueError:
             return False
         self.status = status = fields[_LABEL_STATUS]
-        if self.state == CONFIRMING:
+        if confirming:
             if self._declining:
                 self.state = IDLE
                 self.due = None
@@ -230,7 +259,9 @@ class Registration(coap.Endpoint):
                 self._registered()
             return True
         self.version = version = fields[_LABEL_VERSION]
+        self.state = REQUESTING
         self.due = 0
+        self._left = _ANSWERED
         if status == _STATUS_OK:
             client_id = fields[_LABEL_CLIENT_ID]
             if version not in self.versions:
@@ -246,6 +277,7 @@ class Registration(coap.Endpoint):
             self._fail(now, fields.get(_LABEL_RETRY_AFTER, 0))
         elif status == _STATUS_REDIRECT and not self._redirect:
             self._redirect = fields[_LABEL_SERVER_URI]
+            self._left = _FAILED
         elif status == _STATUS_SUITE_TOO_WEAK and self.x25519 and not self._private:
             self._private = self.entropy(32)
         elif status == _STATUS_VERSION_NOT_SUPPORTED and self._asked == self.versions[0] != version in self.versions:
@@ -270,8 +302,9 @@ class Registration(coap.Endpoint):
         self.state = REGISTERED
         self.due = None
 
-    def _save(self, mark: int, session: bytes) -> bool:
-        record = ((self._boot >> 8) + 1).to_bytes(4, "big") + mark.to_bytes(5, "big") + session
+    def _save(self, mark: int, session: bytes, count: int = _BLOCK - 1) -> bool:
+        # The next block is the one after that of the last boot counter, or of the one `count` later.
+        record = (self._boot + count >> 8).to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
             self.storage.save(record + self._check(record))
         except OSError:
@@ -283,16 +316,15 @@ class Registration(coap.Endpoint):
     def _check(self, record: bytes) -> bytes:
         # Tells a record from one that is damaged, or that another credential or another layout of the firmware has
         # left. It need not keep out a forger: who can write to the storage can read the credential.
-        hashed = messages.sha256(b"state 2" + self._key + self.credential["handle"])
-        hashed.update(record)
-        return hashed.digest()[:16]
+        return messages.sha256(b"state 2" + self._key + self.credential["handle"] + record).digest()[:16]
 
     def _fail(self, now: int, least: int) -> None:
         # Back off, by 0.5 to 1.5 of the time and 1 to 1.5 of `least` seconds; while CONFIRMING, SUCCESS is sent again.
         wait = min(_HOUR * 1000, self.backoff << self._failures)
         self._failures += wait < _HOUR * 1000
         chance = int.from_bytes(self.entropy(2), "big")
-        self.due = now + max(wait * (chance + 0x8000) >> 16, least * 1000 * (chance + 0x20000) >> 17)
+        self.due = now + (max(wait * (chance + 0x8000), least * 500 * (chance + 0x20000)) >> 16)
+        self._left = _FAILED
         if self.state == CONFIRMING:
             self._tries -= 1
             if self._tries > 0:

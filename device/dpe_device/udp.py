@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from .registration import BACKOFF, IDLE, Registration
+from .registration import Registration
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
@@ -52,14 +52,25 @@ class Clock:
         return self._now
 
 
-def resolve(uri: str) -> "Any":
-    """Return what the name service gives for a server's URI, of `getaddrinfo`; OSError or ValueError."""
+def resolve(uri: str) -> "list[Any]":
+    """Return what the name service gives for each address of a server's URI, of `getaddrinfo`; OSError or ValueError.
+
+    The order is the name service's, which has the preferred one first.
+    """
     host, port = parse_uri(uri)
-    return socket.getaddrinfo(host, port)[0]  # with more arguments lwIP's boards print a warning
+    found: "list[Any]" = []
+    for entry in socket.getaddrinfo(host, port):  # with more arguments lwIP's boards print a warning
+        if entry[-1] not in [known[-1] for known in found]:  # CPython has each once for every type of socket
+            found.append(entry)
+    return found
 
 
 class Driver:
-    """A registration on a socket: all but the waiting, which blocks here, and lets others run in `aio`."""
+    """A registration on a socket: all but the waiting, which blocks here, and lets others run in `aio`.
+
+    Each attempt has a socket of its own, to the next address of the server. An address to which there is no way is
+    passed over.
+    """
 
     def __init__(self, registration: Registration, deadline_ms: "int | None", trace: "Trace | None") -> None:
         registration.start()
@@ -69,6 +80,8 @@ class Driver:
         self._trace = trace
         self._clock = Clock()
         self._server = ""
+        self._found: "list[Any]" = []
+        self._turn = 0  # which of them an attempt begins with
 
     def step(self, received: "tuple[bytes, Address] | None") -> str:
         """Step the registration with what was received; return a URI to resolve for `open`, or "" if there is none."""
@@ -76,37 +89,57 @@ class Driver:
         if self._trace and datagram is not None:
             self._trace("received", datagram)
         registration = self.registration
-        state = registration.state
         self._out, self._wake, _ = registration.step(self._clock.now(), datagram, sender)
         if self._out is None:
             return ""
-        if state in (IDLE, BACKOFF) or self._server != registration.server:
-            self._server = registration.server
+        if self.socket and registration.peer is None:
             self.close()
+            self._turn += 1
+        if self._server != registration.server:
+            self._server = registration.server
+            self._turn = 0
         return "" if self.socket else self._server
 
-    def open(self, found: "Any") -> None:
-        """Make a socket to the address that was found; OSError."""
-        self.socket = socket.socket(found[0], socket.SOCK_DGRAM)
-        self.registration.peer = found[-1]  # as the socket takes and gives addresses
+    def open(self, found: "list[Any]") -> None:
+        """Take the addresses that were found: `send` makes a socket to one of them."""
+        self._found = found
+
+    def left(self) -> "float | None":
+        """Return the time to the deadline, in s; None if there is none."""
+        return None if self._deadline is None else max(self._deadline - self._clock.now(), 0) / 1000
 
     def send(self) -> "float | None":
         """Send what the step left to send; return for how long to receive, in s, or None when it is over."""
-        if self._out is not None:
-            try:
-                if self.socket:
-                    self.socket.sendto(self._out, self.registration.peer)
-            except OSError:
-                pass
-            if self._trace:
-                self._trace("sent", self._out)
-        now = self._clock.now()
-        if self._wake is None or (self._deadline is not None and now >= self._deadline):
+        left = self.left()
+        if left == 0:  # before anything is sent: the name service may have taken all the time
             return None
-        until = min(self._wake, now + _PATIENCE)
-        if self._deadline is not None:
-            until = min(until, self._deadline)
-        return max(until - now, 0) / 1000
+        if self._out is not None and self._send(self._out) and self._trace:
+            self._trace("sent", self._out)
+        if self._wake is None:
+            return None
+        wait = max(min(self._wake - self._clock.now(), _PATIENCE), 0) / 1000
+        return wait if left is None else min(wait, left)
+
+    def _send(self, out: bytes) -> bool:
+        # Whether the network took it.
+        if self.socket:
+            try:
+                self.socket.sendto(out, self.registration.peer)
+            except OSError:
+                return False
+            return True
+        for passed in range(len(self._found)):
+            found = self._found[(self._turn + passed) % len(self._found)]
+            try:
+                self.socket = socket.socket(found[0], socket.SOCK_DGRAM)
+                self.socket.sendto(out, found[-1])
+            except OSError:  # this machine does not have such addresses, or knows no way there
+                self.close()
+                continue
+            self.registration.peer = found[-1]  # as the socket takes and gives addresses
+            self._turn += passed
+            return True
+        return False
 
     def close(self) -> None:
         """Close the socket."""
@@ -126,8 +159,9 @@ def register(
     """Register over UDP, anew if the device is registered, and return the registration in its last state.
 
     That is REGISTERED, REFUSED, IDLE when the device has declined, or any after `deadline_ms`. `settings` are the
-    keywords of `Registration`. `trace("sent" or "received", datagram)` sees every datagram; what the network or the
-    name service does not take counts as lost.
+    keywords of `Registration`. `trace("sent" or "received", datagram)` sees every datagram that the network took or
+    gave. What it does not take counts as lost, and so does what is for a name that the name service does not know. The
+    name service blocks, so that it can delay the deadline.
     """
     driver = Driver(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
     received = None
@@ -135,11 +169,11 @@ def register(
         while True:
             uri = driver.step(received)
             received = None
-            try:
-                if uri:
+            if uri:
+                try:
                     driver.open(resolve(uri))
-            except (OSError, ValueError):
-                pass
+                except (OSError, ValueError):
+                    driver.open([])
             wait = driver.send()
             if wait is None:
                 return driver.registration

@@ -186,7 +186,7 @@ class Bench:
     def boot(self) -> None:
         """Power on."""
         self.registration = Registration(dict(CREDENTIAL), self.storage, self.chance, **self.options)
-        self.registration.peer = PEER
+        self.connections = 0  # how often it had to be told the server's address
         self.wake: int | None = self.now
         self.entered: list[str] = []
 
@@ -198,6 +198,9 @@ class Bench:
         """Let the device take a datagram; what it sent."""
         before = self.state
         out, self.wake, state = self.registration.step(self.now, datagram, sender)
+        if out is not None and self.registration.peer is None:
+            self.registration.peer = PEER
+            self.connections += 1
         assert state == self.state
         if state != before:
             self.entered.append(state)

@@ -99,7 +99,7 @@ def test_a_piggybacked_response_needs_the_message_id_and_the_coap_token() -> Non
         answer(request, response, mid=mid),
         answer(request, response, token=token),
         answer(request, response, token=b""),
-        answer(request, response, token=request.token[:1]),
+        answer(request, response, token=request.token[:3]),
         answer(request, response, token=request.token + b"\0"),
         answer(request, response, code=0x02),
     ):
@@ -114,7 +114,7 @@ def test_a_separate_response_needs_the_coap_token() -> None:
         bench = Bench()
         request = bench.wait_sent()
         response = bench.server.response(request.payload)
-        bench.step(answer(request, response, kind=kind, mid=b"\1\2", token=b"\1\2"))
+        bench.step(answer(request, response, kind=kind, mid=b"\1\2", token=b"\1\2\3\4"))
         assert bench.state == "REQUESTING"
         bench.step(answer(request, response, kind=kind, mid=b"\1\2"))
         assert bench.state == "CONFIRMING"
@@ -127,17 +127,37 @@ def test_a_reset_needs_the_message_id() -> None:
     assert bench.state == "REQUESTING"
 
 
-def test_a_response_after_the_exchange_was_given_up_is_no_response() -> None:
+def test_a_response_to_an_exchange_that_has_failed_counts_until_the_next_one_begins() -> None:
+    for kind in (ACK, CON, NON):
+        bench = Bench()
+        request = bench.wait_sent()
+        bench.exhausted()
+        response = answer(request, bench.server.response(request.payload), kind=kind)
+        wake = bench.wake
+        for hint in (empty(RST, request.mid), empty(ACK, request.mid), answer(request, code=UNAUTHORIZED)):
+            assert bench.step(hint) is None
+            assert (bench.state, bench.wake) == ("BACKOFF", wake)
+        success = bench.send(response)
+        if kind == CON:
+            assert success.bytes == b"\x60\0" + request.mid
+            success = bench.wait_sent()
+        assert success.payload[2] == 3
+        assert bench.entered == ["REQUESTING", "BACKOFF", "CONFIRMING"]
+
+
+def test_a_response_to_the_exchange_before_is_no_response() -> None:
     bench = Bench()
     request = bench.wait_sent()
     bench.exhausted()
+    again = bench.wait_sent()
     response = bench.server.response(request.payload)
     assert bench.step(answer(request, response)) is None
     assert bench.step(answer(request, response, kind=NON)) is None
     assert bench.send(answer(request, response, kind=CON, mid=b"\1\2")).bytes == b"\x70\0\1\2"
     assert bench.step(empty(RST, request.mid)) is None
-    assert bench.step(empty(ACK, request.mid)) is None
-    assert bench.state == "BACKOFF"
+    assert bench.state == "REQUESTING"
+    assert bench.step(answer(again, response)) is None  # made for another REQUEST
+    assert bench.state == "REQUESTING"
 
 
 # separate responses
@@ -247,7 +267,7 @@ def test_a_confirmable_message_that_is_not_expected_is_reset() -> None:
     for datagram in (
         empty(CON, b"\5\6"),  # a ping
         b"\x40\x01\5\6\xb1x",  # a request
-        answer(request, b"x", kind=CON, mid=b"\5\6", token=b"\0\0"),
+        answer(request, b"x", kind=CON, mid=b"\5\6", token=bytes(4)),
     ):
         assert bench.send(datagram).bytes == b"\x70\0\5\6"
         assert bench.state == "REQUESTING"
@@ -269,9 +289,9 @@ def test_a_response_has_a_type_and_a_length_of_the_coap_token_that_go_with_the_r
     request = bench.wait_sent()
     good = answer(request, bench.server.response(request.payload))
     for octet in range(256):
-        if octet not in (0x42, 0x52, 0x62):
+        if octet not in (0x44, 0x54, 0x64):
             bench.step(bytes((octet,)) + good[1:])
-            bench.step(bytes((octet,)) + good[1:6] + bytes(6) + good[6:])
+            bench.step(bytes((octet,)) + good[1:8] + bytes(6) + good[8:])
             assert bench.state == "REQUESTING"
     bench.step(good)
     assert bench.state == "CONFIRMING"
@@ -304,24 +324,22 @@ def test_malformed_datagrams_are_no_responses() -> None:
     request = bench.wait_sent()
     good = answer(request, bench.server.response(request.payload))
     bad = [good[:size] for size in range(len(good))]
-    head = good[:6]
+    head = good[:8]
     bad += [
         head + b"\xff",  # a marker without a payload
-        head + b"\xf0\xff" + good[9:],  # reserved option delta
-        head + b"\x0f\xff" + good[9:],  # reserved option length
-        head + b"\xc1\x3c\xf0\0\0\1" + good[8:],
+        head + b"\xf0\xff" + good[11:],  # reserved option delta
+        head + b"\x0f\xff" + good[11:],  # reserved option length
+        head + b"\xc1\x3c\xf0\0\0\1" + good[10:],
         head + b"\xc1",  # an option without its value
         head + b"\xd1",
         head + b"\xe1\0",
         head + b"\xcd",
         head + b"\xce\0",
-        b"\x82" + good[1:],  # version 2
-        b"\x22" + good[1:],  # version 0
+        b"\xa4" + good[1:],  # version 2
+        b"\x24" + good[1:],  # version 0
         b"",
     ]
     for datagram in bad:
-        if datagram[:6] == head[:1] + b"\x44" + head[2:] and len(datagram) == 6:
-            continue
         assert bench.step(datagram) is None
         assert bench.state == "REQUESTING"
     for end in (b"\xff", b"\xc1", b"\xd1\0", b"\xf0\0\0\1"):
@@ -346,7 +364,7 @@ def test_no_datagram_makes_it_fail() -> None:
             mutated = mutated[: cut % len(good)]
         if mutated != good:
             bench.step(mutated)
-        assert bench.state in ("REQUESTING", "BACKOFF") or at < 9  # the code, or an option
+        assert bench.state in ("REQUESTING", "BACKOFF") or at < 11  # the code, or an option
 
 
 def test_the_exchange_is_one_at_a_time() -> None:
@@ -355,7 +373,7 @@ def test_the_exchange_is_one_at_a_time() -> None:
     endpoint.ack_timeout = 2000
     endpoint.mid = 7
     endpoint.post(b"x")
-    request = Sent(endpoint.transmit(0))
+    request = Sent(endpoint.transmit(0) or b"")
     assert endpoint.receive(answer(request, b"y", CHANGED)) == (None, (CHANGED, {12: 60}, b"y"))
     assert endpoint.receive(empty(RST, request.mid)) == (None, (0x80, {}, b""))
     endpoint.post(b"z")

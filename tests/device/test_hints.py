@@ -1,16 +1,19 @@
 """What a server says without a security token is a hint to the DPE Client, and a forgery is nothing."""
 
+from dpe_device import x25519
 from tests.device.scripted import (
     ACK,
     CLIENT_ID,
     CON,
     FORBIDDEN,
+    HOME,
     NON,
     RST,
     UNAUTHORIZED,
     UNAVAILABLE,
     Bench,
     Chance,
+    Sent,
     answer,
     empty,
 )
@@ -97,6 +100,108 @@ def test_a_reset_backs_off() -> None:
     request = bench.wait_sent()
     assert bench.step(empty(RST, request.mid)) is None
     assert bench.entered == ["REQUESTING", "BACKOFF"]
+
+
+def hints(request: Sent) -> "list[bytes]":
+    """A reset, and errors without a security token: piggybacked, and separate."""
+    return [
+        empty(RST, request.mid),
+        answer(request, code=UNAUTHORIZED),
+        answer(request, code=UNAVAILABLE, options=((14, b"\x3c"),)),
+        answer(request, code=UNAUTHORIZED, kind=CON, mid=b"\1\2"),
+        answer(request, code=UNAUTHORIZED, kind=NON, mid=b"\1\2"),
+        answer(request, b"\xa1\x20\x61x", 0x80, options=((12, b"\x01\x01"),)),
+    ]
+
+
+def test_after_a_hint_nothing_is_sent_again_and_an_authenticated_response_still_counts() -> None:
+    for acknowledged in (False, True):
+        for number in range(6):
+            for kind in (ACK, CON, NON):
+                bench = Bench()
+                request = bench.wait_sent()
+                if acknowledged:
+                    bench.step(empty(ACK, request.mid))
+                bench.step(hints(request)[number])
+                assert bench.state == "BACKOFF"
+                assert bench.wake is not None
+                bench.now = bench.wake - 1
+                assert bench.step() is None
+                response = bench.server.response(request.payload)
+                success = bench.send(answer(request, response, kind=kind))
+                if kind == CON:
+                    success = bench.wait_sent()
+                assert success.payload[2] == 3
+                assert bench.connections == 1  # it goes on where it was answered
+                assert bench.entered == ["REQUESTING", "BACKOFF", "CONFIRMING"]
+
+
+def test_after_a_hint_an_authenticated_confirm_still_counts() -> None:
+    for exchanges in (1, 2, 3):
+        for number in range(6):
+            bench = Bench()
+            success = bench.offered()
+            for _ in range(exchanges - 1):
+                bench.step(empty(RST, success.mid))
+                success = bench.wait_sent()
+            bench.step(hints(success)[number])
+            assert bench.state == ("BACKOFF" if exchanges == 3 else "CONFIRMING")
+            assert bench.step(answer(success, bench.server.confirm(success.payload))) is None
+            assert bench.state == "REGISTERED"
+            assert bench.wake is None
+
+
+def test_after_a_hint_a_decline_can_still_be_released_and_a_registration_superseded() -> None:
+    for exchanges in (1, 3):
+        bench = Bench(accept=lambda client_id, version: 16)
+        other = Bench()
+        for device, status, end in ((bench, 32, "IDLE"), (other, 33, "BACKOFF")):
+            success = device.offered()
+            for _ in range(exchanges - 1):
+                device.step(empty(RST, success.mid))
+                success = device.wait_sent()
+            device.step(empty(RST, success.mid))
+            assert device.step(answer(success, device.server.confirm(success.payload, status))) is None
+            assert device.state == end
+            assert device.registration.status == status
+
+
+def test_after_a_hint_every_authenticated_response_is_heeded_as_without_it() -> None:
+    for status, state in ((1, "REQUESTING"), (2, "REFUSED"), (3, "BACKOFF"), (4, "REQUESTING"), (6, "REQUESTING")):
+        bench = Bench(versions=((2, 0), (1, 0)), x25519=x25519)
+        request = bench.wait_sent()
+        bench.step(answer(request, code=UNAUTHORIZED))
+        uri = "coap://192.0.2.2" if status == 6 else None
+        bench.step(answer(request, bench.server.response(request.payload, status=status, server_uri=uri), FORBIDDEN))
+        assert (bench.state, bench.registration.status) == (state, status)
+        assert bench.connections == (2 if status == 6 else 1)
+        if state == "REQUESTING":  # the same attempt goes on
+            bench.wait_sent()
+            assert bench.registration.server == (uri or HOME)
+
+
+def test_one_hint_counts_for_an_exchange_and_a_separate_one_is_acknowledged_each_time() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    separate = answer(request, code=UNAVAILABLE, kind=CON, mid=b"\1\2", options=((14, b"\x3c"),))
+    assert bench.send(separate).bytes == b"\x60\0\1\2"
+    wake = bench.wake
+    for hint in hints(request):
+        bench.now += 1
+        bench.step(hint)
+        assert bench.send(separate).bytes == b"\x60\0\1\2"
+        assert (bench.state, bench.wake) == ("BACKOFF", wake)
+
+
+def test_start_ends_the_exchange_that_a_hint_left_open() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    bench.step(answer(request, code=UNAUTHORIZED))
+    bench.start()
+    again = bench.send(answer(request, bench.server.response(request.payload)))
+    assert again.payload[2] == 1
+    assert again.mid != request.mid
+    assert bench.state == "REQUESTING"
 
 
 def test_max_age_is_a_hint_up_to_an_hour() -> None:

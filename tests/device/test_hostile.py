@@ -1,6 +1,21 @@
 """A server that means no good, or is not well: the DPE Client is never REGISTERED by it, and never hurries."""
 
-from tests.device.scripted import ACK, CHANGED, CON, FORBIDDEN, HOME, UNAUTHORIZED, Bench, Chance, answer, empty
+from tests.device.scripted import (
+    ACK,
+    CHANGED,
+    CON,
+    FORBIDDEN,
+    HOME,
+    NON,
+    RST,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Bench,
+    Chance,
+    Sent,
+    answer,
+    empty,
+)
 
 DAY = 86400000
 ELSEWHERE = "coap://elsewhere.example"
@@ -34,22 +49,90 @@ def test_one_that_only_acknowledges_gets_fewer() -> None:
     assert bench.registration.client_id is None
 
 
-def test_one_that_answers_when_nobody_asks_any_more_is_not_believed() -> None:
+def test_one_that_answers_what_is_asked_no_more_is_not_believed() -> None:
     bench = Bench()
     late: list[bytes] = []
     for _ in range(5):
         request = bench.wait_sent()
-        late.append(answer(request, bench.server.response(request.payload)))
-        late.append(answer(request, bench.server.response(request.payload), CHANGED, CON))
+        for datagram in late:
+            reply = bench.step(datagram)
+            assert reply is None or reply.bytes[0] == 0x70
+            assert bench.state == "REQUESTING"
         bench.exhausted()
         for datagram in late:
             reply = bench.step(datagram)
             assert reply is None or reply.bytes[0] == 0x70
             assert bench.state == "BACKOFF"
+        late.append(answer(request, bench.server.response(request.payload)))
+        late.append(answer(request, bench.server.response(request.payload), CHANGED, CON))
+
+
+def test_one_that_answers_late_is_believed_until_the_next_attempt() -> None:
+    bench = Bench()
     request = bench.wait_sent()
-    for datagram in late:
-        bench.step(datagram)
-        assert bench.state == "REQUESTING"
+    bench.exhausted()
+    assert bench.wake is not None
+    bench.now = bench.wake - 1
+    success = bench.send(answer(request, bench.server.response(request.payload)))
+    bench.exhausted()
+    assert bench.wake is not None
+    bench.now = bench.wake - 1
+    assert bench.step(answer(success, bench.server.confirm(success.payload))) is None
+    assert bench.state == "REGISTERED"
+
+
+def injected(sent: Sent) -> "list[bytes]":
+    """What one forges who sees a datagram of the device and holds no key."""
+    forged = [empty(ACK, sent.mid), empty(RST, sent.mid), answer(sent, bytes(72)), answer(sent)]
+    for code in (UNAUTHORIZED, FORBIDDEN, UNAVAILABLE, 0x80):
+        forged += [answer(sent, code=code, kind=kind, options=((14, b"\x0e\x10"),)) for kind in (ACK, CON, NON)]
+    return forged
+
+
+def test_one_who_listens_and_injects_but_cannot_block_delays_nothing() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    for forged in injected(request):
+        bench.step(forged)
+    success = bench.send(answer(request, bench.server.response(request.payload)))
+    for forged in injected(success):
+        bench.step(forged)
+    assert bench.step(answer(success, bench.server.confirm(success.payload))) is None
+    assert bench.state == "REGISTERED"
+    assert bench.now == 1000
+
+
+def test_one_who_injects_without_rest_sets_the_back_off_once_an_exchange() -> None:
+    """The back-off becomes neither shorter nor longer, and begins no later: forgeries go on until it is over."""
+    bench = Bench(Chance(octet=0))
+    waited = []
+    for _ in range(12):
+        request = bench.wait_sent()
+        forged = injected(request)
+        bench.step(forged[4])  # a 4.01, whose Max-Age is an hour
+        due = bench.wake
+        assert due is not None
+        waited.append(due - bench.now)
+        while bench.now + 1000 < due:
+            bench.now += 1000 if due - bench.now <= 100000 else 100000
+            for datagram in forged:
+                bench.step(datagram)
+                assert (bench.state, bench.wake) == ("BACKOFF", due)
+        bench.now = due
+    assert waited == [3600000] * 12
+    assert bench.registration._failures == 10
+
+
+def test_hints_of_no_max_age_leave_the_back_off_doubling_from_attempt_to_attempt() -> None:
+    bench = Bench(Chance(octet=0))
+    waited = []
+    for _ in range(3):
+        request = bench.wait_sent()
+        for datagram in (empty(RST, request.mid), answer(request, code=UNAUTHORIZED), empty(RST, request.mid)):
+            bench.step(datagram)
+        assert bench.wake is not None
+        waited.append(bench.wake - bench.now)
+    assert waited == [2500, 5000, 10000]
 
 
 def test_one_that_is_slow_but_in_time_registers() -> None:

@@ -1,7 +1,19 @@
 """What survives a reboot of the device, and what does not."""
 
+from dpe_device import messages
 from dpe_device.registration import Registration
-from tests.device.scripted import CLIENT_ID, CREDENTIAL, HANDLE, NEXT_HANDLE, Bench, Chance, answer, sealed
+from tests.device.scripted import (
+    CLIENT_ID,
+    CREDENTIAL,
+    DEVICE_KEY,
+    HANDLE,
+    NEXT_HANDLE,
+    UNAUTHORIZED,
+    Bench,
+    Chance,
+    answer,
+    sealed,
+)
 
 
 def nonce(payload: bytes) -> bytes:
@@ -181,6 +193,114 @@ def test_the_boot_counter_is_saved_once_a_boot_and_once_in_256_attempts() -> Non
     assert bench.storage.saves == 3
     assert len(seen) == 259
     assert (bench.storage.record or b"")[:4] == b"\0\0\0\3"
+
+
+def counted(block: int) -> bytes:
+    """The record of a device without a session whose next block of boot counters is this."""
+    return sealed(block.to_bytes(4, "big") + bytes(5) + HANDLE)
+
+
+def numbered(number: int) -> bytes:
+    """The nonce of a REQUEST with this boot counter, when the entropy is all zeros."""
+    return messages.derive(DEVICE_KEY, b"nonce" + number.to_bytes(5, "big") + bytes(16))[:16]
+
+
+def test_the_nonce_is_made_of_a_boot_counter_of_40_bits() -> None:
+    for block in (0, 1, 0xFFFFFF, 0x1000000, 0xFFFFFFFE):
+        bench = Bench(Chance(octet=0))
+        bench.storage.record = counted(block)
+        bench.boot()
+        for number in range(block * 256 + 1, block * 256 + 4):
+            assert nonce(bench.wait_sent().payload) == numbered(number)
+            bench.exhausted()
+        assert bench.storage.record == counted(block + 1)
+    vector = "8e0e953586c05068f89e5ddd58148538"  # by hmac and hashlib
+    assert numbered(0x0102030405).hex() == vector
+
+
+def test_past_24_bits_of_blocks_it_boots_registers_and_goes_on() -> None:
+    bench = Bench()
+    bench.storage.record = counted(0x1000000)
+    bench.boot()
+    bench.registered(60)
+    assert (bench.storage.record or b"")[:4] == b"\1\0\0\1"
+    bench.boot()
+    assert bench.state == "REGISTERED"
+    bench.start()
+    bench.registered()
+    assert (bench.storage.record or b"")[:4] == b"\1\0\0\2"
+
+
+def test_at_the_end_of_the_boot_counter_it_says_so_and_stops() -> None:
+    bench = Bench(Chance(octet=0))
+    bench.storage.record = counted(0xFFFFFFFE)
+    bench.boot()
+    seen = set()
+    for _ in range(256):
+        request = bench.wait_sent()
+        seen.add(nonce(request.payload))
+        bench.step(answer(request, code=UNAUTHORIZED))
+        bench.entered.clear()
+    assert nonce(request.payload) == numbered(0xFFFFFFFF00)
+    assert len(seen) == 256
+    assert bench.storage.saves == 1
+    for _ in range(3):
+        assert bench.wait() is None
+        assert (bench.state, bench.registration.status, bench.wake) == ("REFUSED", None, None)
+        assert bench.step() is None
+        bench.start()
+    assert bench.storage.record == counted(0xFFFFFFFF)
+    bench.boot()
+    assert bench.step() is None
+    assert (bench.state, bench.registration.status, bench.wake) == ("REFUSED", None, None)
+    assert bench.storage.saves == 1
+
+
+def test_the_last_boot_counter_of_all_can_still_register_and_its_session_stays() -> None:
+    bench = Bench(Chance(octet=0))
+    bench.storage.record = counted(0xFFFFFFFE)
+    bench.boot()
+    for _ in range(255):
+        bench.step(answer(bench.wait_sent(), code=UNAUTHORIZED))
+        bench.entered.clear()
+    success = bench.offered()
+    bench.boot()
+    assert bench.wait_sent().payload == success.payload
+    bench.step(answer(success, bench.server.confirm(success.payload)))
+    bench.exhausted()
+    assert bench.state == "CONFIRMING"
+    again = bench.wait_sent()
+    bench.step(answer(again, bench.server.confirm(again.payload)))
+    assert bench.state == "REGISTERED"
+    assert (bench.storage.record or b"")[:4] == b"\xff\xff\xff\xff"
+    bench.boot()
+    assert (bench.state, bench.registration.client_id) == ("REGISTERED", CLIENT_ID)
+    bench.start()
+    assert bench.step() is None
+    assert bench.state == "REFUSED"
+
+
+def test_a_retry_within_an_attempt_stops_at_the_end_of_the_boot_counter_too() -> None:
+    bench = Bench(Chance(octet=0), versions=((2, 0), (1, 0)))
+    bench.storage.record = counted(0xFFFFFFFE)
+    bench.boot()
+    for _ in range(255):
+        bench.step(answer(bench.wait_sent(), code=UNAUTHORIZED))
+        bench.entered.clear()
+    request = bench.wait_sent()
+    assert bench.step(answer(request, bench.server.response(request.payload, status=1))) is None
+    assert (bench.state, bench.registration.status, bench.wake) == ("REFUSED", None, None)
+
+
+def test_a_boot_that_asks_for_nothing_uses_no_block() -> None:
+    bench = Bench()
+    success = bench.offered()
+    before = (bench.storage.record or b"")[:4]
+    bench.boot()
+    success = bench.wait_sent()
+    bench.step(answer(success, bench.server.confirm(success.payload)))
+    assert bench.state == "REGISTERED"
+    assert (bench.storage.record or b"")[:4] == before == b"\0\0\0\1"
 
 
 def test_weak_entropy_makes_other_nonces_within_an_attempt() -> None:

@@ -16,7 +16,7 @@ from tests.device.scripted import (
 )
 
 
-def test_registers_in_two_round_trips_of_250_bytes() -> None:
+def test_registers_in_two_round_trips_of_258_bytes() -> None:
     bench = Bench()
     request = bench.wait_sent()
     assert bench.state == "REQUESTING"
@@ -34,7 +34,8 @@ def test_registers_in_two_round_trips_of_250_bytes() -> None:
     assert bench.registration.lifetime is None
     assert bench.registration.status == 0
     sizes = [len(datagram) for datagram in (request.bytes, response, success.bytes, confirm)]
-    assert sizes == [83, 81, 54, 32]
+    assert sizes == [85, 83, 56, 34]
+    assert sum(sizes) == 258
 
 
 def test_a_clock_that_begins_at_nought_is_late_enough() -> None:
@@ -46,22 +47,57 @@ def test_a_clock_that_begins_at_nought_is_late_enough() -> None:
 
 def test_the_request_is_a_confirmable_post_of_cbor_to_the_path() -> None:
     request = Bench().wait_sent()
-    assert request.bytes[:2] == b"\x42\x02"
-    assert request.bytes[6:22] == b"\xb3dpe\x08register\x11\x3c\xff"
+    assert request.bytes[:2] == b"\x44\x02"
+    assert request.bytes[8:24] == b"\xb3dpe\x08register\x11\x3c\xff"
     assert request.payload[:23] == b"\xa4\0\1\1\x51" + HANDLE + b"\2"
 
 
-def test_message_ids_count_and_coap_tokens_are_fresh() -> None:
+def test_message_ids_count_within_an_attempt_and_coap_tokens_are_fresh() -> None:
     bench = Bench()
     request = bench.wait_sent()
     success = bench.send(answer(request, bench.server.response(request.payload)))
     assert int.from_bytes(success.mid, "big") == int.from_bytes(request.mid, "big") + 1 & 0xFFFF
+    assert len(request.token) == len(success.token) == 4
     assert success.token != request.token
+    assert bench.connections == 1
 
 
 def test_message_ids_begin_anywhere_and_wrap() -> None:
     assert Bench(Chance(1)).wait_sent().mid != Bench(Chance(2)).wait_sent().mid
     assert Bench(Chance(octet=255)).wait_sent().mid == b"\0\0"
+
+
+def test_message_ids_begin_anew_with_each_attempt_which_has_a_socket_of_its_own() -> None:
+    bench = Bench()
+    mids = []
+    for attempt in range(4):
+        request = bench.wait_sent()
+        assert bench.connections == attempt + 1
+        mids.append(int.from_bytes(request.mid, "big"))
+        assert bench.wait_sent().mid == request.mid  # again, from the same one
+        bench.step(answer(request, code=UNAUTHORIZED))
+        assert bench.registration.peer is not None  # the answer may still come
+    distances = [mids[at + 1] - mids[at] & 0xFFFF for at in range(3)]
+    assert len(set(distances)) == 3
+    assert min(distances) > 100
+    assert max(distances) < 0x10000 - 100
+    success = bench.offered()
+    for attempt in range(5, 7):
+        bench.step(empty(RST, success.mid))
+        again = bench.wait_sent()
+        assert bench.connections == attempt + 1
+        assert 100 < (int.from_bytes(again.mid, "big") - int.from_bytes(success.mid, "big") & 0xFFFF) < 0x10000 - 100
+        success = again
+
+
+def test_message_ids_do_not_repeat_though_entropy_does() -> None:
+    bench = Bench(Chance(octet=7))
+    mids = set()
+    for _ in range(50):
+        request = bench.wait_sent()
+        mids.add(request.mid)
+        bench.step(empty(RST, request.mid))
+    assert len(mids) == 50
 
 
 def test_success_is_sent_only_after_it_was_saved() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ELSEWHERE = ("2001:db8::2", 5684)
+FIRST, SECOND, THIRD = ("2001:db8::7", 5683), ("192.0.2.7", 5683), ("192.0.2.8", 5683)
 
 
 class World:
@@ -26,12 +27,15 @@ class World:
 
     SOCK_DGRAM = 2
 
-    def __init__(self, reply: "Callable[[World, bytes], bytes | None]") -> None:
+    def __init__(self, reply: "Callable[[World, bytes], bytes | None]", addresses: "tuple[Any, ...]" = (PEER,)) -> None:
         self.reply = reply
         self.server = Server()
         self.now = 0.0
-        self.names = {"192.0.2.1": PEER, "2001:db8::2": ELSEWHERE}
+        self.names: dict[str, tuple[Any, ...]] = {"192.0.2.1": addresses, "2001:db8::2": (ELSEWHERE,)}
         self.lookups: list[str] = []
+        self.lookup_takes = 0.0
+        self.unreachable: set[object] = set()
+        self.no_family: set[int] = set()
         self.sent: list[tuple[object, bytes]] = []
         self.waiting: list[tuple[bytes, object]] = []
         self.open = 0
@@ -44,12 +48,19 @@ class World:
 
     def getaddrinfo(self, host: str, port: int) -> "list[tuple[int, int, int, str, Any]]":
         self.lookups.append(host)
+        self.now += self.lookup_takes
         if host not in self.names:
             raise OSError(-2)
-        assert port == self.names[host][1]
-        return [(2, 2, 17, "", self.names[host])]
+        found = []
+        for address in self.names[host]:
+            assert port == address[1]
+            family = 10 if ":" in address[0] else 2
+            found += [(family, kind, protocol, "", address) for kind, protocol in ((1, 6), (2, 17), (3, 0))]
+        return found
 
     def socket(self, family: int, kind: int) -> "World":
+        if family in self.no_family:
+            raise OSError(97)
         self.open += 1
         return self
 
@@ -58,6 +69,8 @@ class World:
         self.waiting = []
 
     def sendto(self, datagram: bytes, address: object) -> None:
+        if address in self.unreachable:
+            raise OSError(101)
         self.sent.append((address, datagram))
         reply = self.reply(self, datagram)
         if reply is not None:
@@ -118,11 +131,11 @@ def test_registers_anew_unless_a_success_waits() -> None:
     assert len(again.sent) == 1
 
 
-def test_the_trace_sees_every_datagram_even_a_lost_one() -> None:
+def test_the_trace_sees_every_datagram() -> None:
     seen: list[tuple[str, int]] = []
     world = World(good)
     world.run(trace=lambda direction, datagram: seen.append((direction, len(datagram))))
-    assert seen == [("sent", 83), ("received", 81), ("sent", 54), ("received", 32)]
+    assert seen == [("sent", 85), ("received", 83), ("sent", 56), ("received", 34)]
 
 
 def test_gives_up_at_the_deadline_in_whatever_state_it_is() -> None:
@@ -187,11 +200,116 @@ def test_a_redirect_that_leads_nowhere_ends_at_home() -> None:
 def test_an_unknown_name_counts_as_a_lost_datagram() -> None:
     world = World(good)
     world.names = {}
-    lost: list[str] = []
-    done = world.run(deadline_ms=20000, trace=lambda direction, datagram: lost.append(direction))
+    seen: list[str] = []
+    done = world.run(deadline_ms=20000, trace=lambda direction, datagram: seen.append(direction))
     assert done.state == "REQUESTING"
     assert world.sent == []
-    assert len(world.lookups) == len(lost) > 2
+    assert len(world.lookups) > 2
+    assert seen == []  # nothing was sent, though it tried
+
+
+def answered_at(*addresses: object) -> "Callable[[World, bytes], bytes | None]":
+    """A server that listens at some of its addresses only."""
+    return lambda world, datagram: good(world, datagram) if world.sent[-1][0] in addresses else None
+
+
+def test_each_attempt_is_with_the_next_address_of_the_name() -> None:
+    for addresses, listening, tried in (
+        ((FIRST, SECOND), (SECOND,), [FIRST, SECOND]),
+        ((FIRST, SECOND), (FIRST, SECOND), [FIRST]),
+        ((FIRST, SECOND, THIRD), (THIRD,), [FIRST, SECOND, THIRD]),
+    ):
+        world = World(answered_at(*listening), addresses)
+        assert world.run().state == "REGISTERED"
+        seen: list[object] = []
+        for address, _ in world.sent:
+            if address not in seen:
+                seen.append(address)
+        assert seen == tried
+        assert [address for address, _ in world.sent] == [at for at in tried[:-1] for _ in range(5)] + 2 * [tried[-1]]
+        assert len(world.lookups) == len(tried)
+
+
+def test_after_the_last_address_the_first_comes_again() -> None:
+    world = World(lambda world, datagram: None, (FIRST, SECOND))
+    world.run(deadline_ms=500000)
+    assert [address for address, _ in world.sent][:20] == 5 * [FIRST] + 5 * [SECOND] + 5 * [FIRST] + 5 * [SECOND]
+
+
+def test_an_address_to_which_there_is_no_way_is_passed_over_at_once() -> None:
+    cases: "tuple[tuple[set[int], set[object]], ...]" = (({10}, set()), (set(), {FIRST}))
+    for families, unreachable in cases:
+        world = World(good, (FIRST, SECOND))
+        world.no_family = families
+        world.unreachable = unreachable
+        assert world.run().state == "REGISTERED"
+        assert [address for address, _ in world.sent] == [SECOND, SECOND]
+        assert world.now < 1
+
+
+def test_without_a_way_to_any_address_it_looks_the_name_up_again_until_there_is_one() -> None:
+    class Joining(World):
+        """A network that the device joins after some time."""
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+            if self.now > 7:
+                self.unreachable.clear()
+
+    world = Joining(good, (FIRST, SECOND))
+    world.unreachable = {FIRST, SECOND}
+    assert world.run(deadline_ms=5000).state == "REQUESTING"
+    assert world.sent == []
+    assert len(world.lookups) > 1
+    assert world.run().state == "REGISTERED"
+    assert [address for address, _ in world.sent] == [FIRST, FIRST]
+
+
+def test_a_success_that_is_not_answered_goes_to_the_next_address() -> None:
+    def reply(world: World, datagram: bytes) -> "bytes | None":
+        asked = Sent(datagram).payload[2] == 1
+        return good(world, datagram) if asked or world.sent[-1][0] == SECOND else None
+
+    world = World(reply, (FIRST, SECOND))
+    assert world.run().state == "REGISTERED"
+    assert [address for address, _ in world.sent] == 6 * [FIRST] + [SECOND]
+
+
+def test_a_redirect_begins_with_the_first_address_of_the_other_name() -> None:
+    def reply(world: World, datagram: bytes) -> "bytes | None":
+        sent = Sent(datagram)
+        if world.sent[-1][0] == SECOND:
+            away = world.server.response(sent.payload, status=6, server_uri="coap://[2001:db8::2]:5684")
+            return answer(sent, away, FORBIDDEN)
+        return good(world, datagram) if world.sent[-1][0] == ELSEWHERE else None
+
+    world = World(reply, (FIRST, SECOND))
+    world.names["2001:db8::2"] = (ELSEWHERE, ("192.0.2.9", 5684))
+    assert world.run().state == "REGISTERED"
+    assert [address for address, _ in world.sent] == 5 * [FIRST] + [SECOND] + 2 * [ELSEWHERE]
+
+
+def test_a_late_answer_after_a_hint_is_taken_on_the_same_socket() -> None:
+    def reply(world: World, datagram: bytes) -> "bytes | None":
+        late = good(world, datagram)
+        world.waiting.append((answer(Sent(datagram), code=UNAUTHORIZED), world.sent[-1][0]))
+        return late
+
+    world = World(reply, (FIRST, SECOND))
+    assert world.run().state == "REGISTERED"
+    assert [address for address, _ in world.sent] == [FIRST, FIRST]
+    assert len(world.lookups) == 1
+    assert world.now < 1
+
+
+def test_a_slow_name_service_counts_towards_the_deadline_and_nothing_is_sent_after_it() -> None:
+    world = World(good)
+    world.lookup_takes = 6
+    assert world.run(deadline_ms=5000).state == "REQUESTING"
+    assert world.sent == []
+    assert len(world.lookups) == 1
+    assert world.now == 6
+    assert world.run(deadline_ms=7000).state == "REGISTERED"
 
 
 def test_each_attempt_looks_the_name_up_again() -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.imei import Imei
-from dpe_device import aio, x25519
+from dpe_device import aio, udp, x25519
 from dpe_device.registration import BACKOFF, IDLE, REFUSED, REGISTERED, REQUESTING, Registration
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
@@ -102,7 +103,59 @@ def test_others_run_while_nobody_answers(state: StateDir) -> None:
         silent.bind(("127.0.0.1", 0))
         assert asyncio.run(both(f"coap://127.0.0.1:{silent.getsockname()[1]}")).state == REQUESTING
     assert asyncio.run(both("not a URI")).state == REQUESTING
-    assert seen == ["sent"] * 2
+    assert seen == ["sent"]  # to the first; where there is no address, nothing is sent
+
+
+def names(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Let every name have these addresses."""
+    found = [
+        (socket.AF_INET6 if ":" in address[0] else socket.AF_INET, kind, 0, "", address)
+        for address in addresses
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+    ]
+
+    def getaddrinfo(_host: str, _port: int, *_: object, **options: int) -> list[Any]:
+        return [one for one in found if options.get("type", one[1]) == one[1]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def test_a_server_that_listens_at_the_second_address_of_its_name(
+    state: StateDir, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with AAAA and A, and a server on IPv4: whether IPv6 leads nowhere, or is not there at all."""
+    address = "127.0.0.1", int(running.uri.rpartition(":")[2])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        for elsewhere in (silent.getsockname(), ("2001:db8::1", address[1])):
+            names(monkeypatch, elsewhere, address)
+            made = device(state, f"coap://server.example:{address[1]}")
+            blocking = udp.register(made, Flash(), ack_timeout=5, backoff=10)
+            assert blocking.state == REGISTERED
+            waiting = asyncio.run(aio.register(made, Flash(), ack_timeout=5, backoff=10))
+            assert waiting.state == REGISTERED
+            assert client_ids(state) == {waiting.client_id}
+
+
+def test_a_name_service_that_does_not_answer_delays_no_deadline(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        answered.wait()
+        return []
+
+    async def register() -> Registration:
+        try:
+            made = device(state, "coap://server.example")
+            return await aio.register(made, Flash(), deadline_ms=50, trace=lambda *_: answered.set())
+        finally:
+            assert not answered.is_set()  # it was over before the name service, and nothing was sent
+            answered.set()  # its thread may end
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert asyncio.run(register()).state == REQUESTING
 
 
 def test_a_server_that_comes_up_later(state: StateDir, running: Running) -> None:

@@ -62,7 +62,6 @@ class Board:
     def run(self, uri: str, registration: Registration, lose: Lose = none_lost, steps: int = 100) -> Registration:
         """Drive a registration until it has nothing more to do."""
         host, port = uri.removeprefix("coap://").rsplit(":", 1)
-        registration.peer = (host, int(port))
         now = 0
         datagram = sender = None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
@@ -73,6 +72,7 @@ class Board:
                 if out is None and wake is None:
                     return registration
                 if out is not None:
+                    registration.peer = (host, int(port))
                     self.sent.append(Message.parse(out).payload)
                     if not lose(True, out):
                         link.sendto(out, registration.peer)

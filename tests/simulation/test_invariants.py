@@ -222,7 +222,7 @@ CASES: tuple[tuple[str, str, More], ...] = (
     (names.HEEDED, "board", again(ev.BoardHeeded, datagram=flipped(3))),  # its message ID
     (names.HEEDED, "board", again(ev.BoardHeeded, datagram=flipped(5))),  # its CoAP token
     (names.CLIENT_RAISES, "ValueError in IDLE", lambda _: (ev.ClientRaised("board 0", "IDLE", "ValueError"),)),
-    (names.ACCEPTABLE, "version (2, 0)", again(ev.AcceptanceAsked, version=(2, 0))),
+    (names.ACCEPTABLE, "version (9, 9)", again(ev.AcceptanceAsked, version=(9, 9))),
     (names.NO_DEFECT, "batch failed", lambda _: (ev.DefectSeen("batch failed"),)),
     (names.LAST_WORD, "BACKOFF", lambda _: (ev.PatienceOver((("board 0", "BACKOFF"),)),)),
     (names.RETRANSMISSION, "a REQUEST in another exchange", again(ev.RequestSent, again=False)),

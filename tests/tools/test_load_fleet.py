@@ -36,7 +36,7 @@ from dpe_tools.load.tally import Tally
 MS = 1_000_000
 S = 1_000 * MS
 URI = "coap://192.0.2.1"
-HEADER = 22
+HEADER = 24
 """Bytes of a device's request before its payload."""
 
 REFUSE = """
@@ -94,7 +94,7 @@ class World:
         if not self.loses(datagram):
             now = self.now / S
             (reply,) = handle(self.registrar, self.store, [datagram[HEADER:]], now, WALL + now).replies
-            header = bytes([0x62, reply.code]) + datagram[2:6]
+            header = bytes([0x64, reply.code]) + datagram[2:8]
             option = b"" if reply.content_format is None else b"\xc1" + bytes([reply.content_format])
             answer = header + option + (b"\xff" + reply.payload if reply.payload else b"")
             at = self.now + 2 * MS

@@ -20,9 +20,9 @@ from dpe_server.store.contract import Session, Store
 from dpe_tools.load.fleet import Device
 from dpe_tools.load.plan import imei
 
-_HEADER = 22
+_HEADER = 24
 """Bytes of a device's CoAP request before its payload."""
-_ACK = 0x62  # the first byte of a piggybacked response to such a request
+_ACK = 0x64  # the first byte of a piggybacked response to such a request
 _PAYLOAD = b"\xff"
 
 
@@ -91,7 +91,7 @@ class Devices:
         answers = []
         for datagram, reply in zip(sent, replies, strict=True):
             option = b"" if reply.content_format is None else bytes([0xC1, reply.content_format])
-            answers.append(bytes([_ACK, reply.code]) + datagram[2:6] + option + _PAYLOAD + reply.payload)
+            answers.append(bytes([_ACK, reply.code]) + datagram[2:8] + option + _PAYLOAD + reply.payload)
         return answers, took
 
 

@@ -39,7 +39,7 @@ class _Memory:
 
 def measure(credential: "Credential", suite: int, heap: int) -> str:
     """Register with about `heap` bytes of the heap free; return what it took, or why it could not."""
-    found = resolve(credential["server"])
+    found = resolve(credential["server"])[0]
     sock, peer = socket.socket(found[0], socket.SOCK_DGRAM), found[-1]
     sock.settimeout(0)
     gc.collect()
@@ -65,7 +65,6 @@ def _register(credential: "Credential", suite: int, sock: "Any", peer: "Any") ->
     began = time.ticks_ms()
     start = time.ticks_us()
     registration = Registration(credential, _Memory(), urandom, x25519=x25519, suite=suite)
-    registration.peer = peer
     client = _since(start)
     while True:
         start = time.ticks_us()
@@ -76,6 +75,7 @@ def _register(credential: "Credential", suite: int, sock: "Any", peer: "Any") ->
         if wake is None or now > _PATIENCE:
             raise OSError
         if out is not None:
+            registration.peer = peer
             start = time.ticks_us()
             sock.sendto(out, peer)
             network += _since(start)

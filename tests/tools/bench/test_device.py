@@ -31,7 +31,7 @@ class Coap:
     def post(self, host, port, path, payload, query, content_format, token):
         parts = [bytes((len(part),)) + part.encode() for part in path.split("/")]
         parts[0] = bytes((0xB0 | parts[0][0],)) + parts[0][1:]
-        header = b"\\x42\\2" + os.urandom(2) + token
+        header = b"\\x44\\2" + os.urandom(2) + token
         datagram = header + b"".join(parts) + bytes((0x11, content_format, 0xFF)) + payload
         self.socket.sendto(datagram, socket.getaddrinfo(host, port)[0][-1])
 
@@ -41,7 +41,7 @@ class Coap:
             datagram, sender = self.socket.recvfrom(1024)
         except OSError:
             return False
-        self.payload = datagram[6:].split(b"\\xff", 1)[1]
+        self.payload = datagram[8:].split(b"\\xff", 1)[1]
         self.resposeCallback(self, sender)
         return True
 '''

@@ -5,12 +5,12 @@ from typing import Any
 
 from dpe_tools.relay import Address, Relay
 
-HEADER = 6
+HEADER = 8
 """Bytes of CoAP's header and token; an answer without a payload has no more."""
 MAC = 16
 KINDS = {
     "another message ID": slice(2, 4),
-    "another CoAP token": slice(4, 6),
+    "another CoAP token": slice(4, 8),
     "another sender": slice(0, 0),
     "the right header": slice(0, 0),
 }

@@ -26,7 +26,7 @@ REDIRECTED = "REDIRECTED"
 GIVEN_UP = "GIVEN UP"
 
 _ERROR = 0x80  # the least CoAP code of an error
-_CON = 0x42  # the first byte of our requests: confirmable, a CoAP token of 2 bytes
+_CON = 0x44  # the first byte of our requests: confirmable, a CoAP token of 4 bytes
 _MS = 1_000_000
 _S = 1_000_000_000
 
@@ -53,6 +53,17 @@ class X25519:
             return keys.agree(private, peer)
         except MalformedMessage as error:
             raise ValueError(str(error)) from None
+
+
+class Client(Registration):
+    """A device whose message IDs go on where those of the last device on its port ended, not at a random one."""
+
+    def post(self, payload: bytes) -> None:
+        """Open an exchange."""
+        mid = self.mid + 1 & 0xFFFF
+        super().post(payload)
+        self.mid = mid
+        self._request = self._request[:2] + mid.to_bytes(2, "big") + self._request[4:]
 
 
 class Device:
@@ -228,7 +239,7 @@ class Fleet:
         if device is None:
             device = self._devices[number] = Device(number, self._credential(number))
         plan = self._plan
-        registration = Registration(
+        registration = Client(
             device.credential,
             device,
             os.urandom,
@@ -238,9 +249,7 @@ class Fleet:
             backoff=plan.backoff,
         )
         registration.start()
-        registration.peer = self._network.peer
-        if endpoint.mid is not None:
-            registration.mid = endpoint.mid
+        registration.mid = endpoint.mid
         attempt = Attempt(device, endpoint, registration, arrival, arrival + int(plan.timeout * _S))
         self._attempts[number] = endpoint.holder = attempt
         self.tally.latest = max(self.tally.latest, (self._clock() - arrival) // 1000)
@@ -265,6 +274,7 @@ class Fleet:
             if before == REQUESTING and state == CONFIRMING:
                 self.tally.response.add((at - attempt.opened) // 1000)
             if out is not None:
+                registration.peer = self._network.peer
                 if registration.server != attempt.device.credential["server"]:
                     self._fail(attempt, REDIRECTED)
                     return

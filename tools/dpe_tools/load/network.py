@@ -7,6 +7,7 @@ sees one address, and one port for each registration under way; there are then a
 The kernel says when it received a datagram, so a latency does not include the time in which a process was busy.
 """
 
+import secrets
 import socket
 import struct
 import sys
@@ -47,7 +48,7 @@ class Endpoint:
     def __init__(self, socket: socket.socket, info: list[tuple[int, int, bytes]]) -> None:
         self.socket = socket
         self.info = info
-        self.mid: int | None = None
+        self.mid = secrets.randbelow(1 << 16)
         self.holder: Any = None
 
 

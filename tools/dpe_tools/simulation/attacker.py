@@ -140,8 +140,8 @@ class Attacker:
             mixed[-SIZE_MAC:] = other[-SIZE_MAC:]
         elif what == 1 and start and (theirs := other.find(b"\xff") + 1):
             mixed[start:] = other[theirs:]
-        elif what == 2 and len(other) > 6:
-            part = chance.choice((slice(2, 4), slice(4, 6), slice(2, 6)))
+        elif what == 2 and len(other) > 8:
+            part = chance.choice((slice(2, 4), slice(4, 8), slice(2, 8)))
             mixed[part] = other[part]
         else:
             status = {b"\x03": 13, b"\x04": 4}.get(bytes(datagram[start + 2 : start + 3]), 19)

@@ -6,7 +6,6 @@ from typing import Any
 
 from dpe_coap import keys as schedule
 from dpe_coap.numbers import MessageType
-from dpe_device import registration as client
 from dpe_device import udp
 from dpe_device.registration import Registration
 from dpe_tools.simulation import client_state
@@ -138,7 +137,6 @@ class Board:
             self._later(1000, self.boot)
             return
         world.note(f"{self.name} boots: {self.state}")
-        self._server = ""
         self._tell()
         self.step()
 
@@ -168,7 +166,7 @@ class Board:
         before = registration.state
         now = self._clock.now()
         idle = registration.due is None or now < registration.due
-        request = client_state.open_request(registration)
+        request, peer = client_state.open_request(registration), registration.peer
         try:
             out, wake, state = registration.step(now, datagram, sender)
         except PowerCut:
@@ -184,13 +182,12 @@ class Board:
             world.emit(ClientRaised(self.name, before, type(error).__name__))
             return
         if datagram is not None and idle and (state != before or client_state.open_request(registration) != request):
-            world.emit(BoardHeeded(self.name, datagram, sender, registration.peer, before, state, request))
+            world.emit(BoardHeeded(self.name, datagram, sender, peer, before, state, request))
         if state != before:
             world.note(f"{self.name}: {before} -> {state}")
             world.counts[f"client {state}"] += 1
         if out is not None:
-            if self._server != registration.server or before in (client.IDLE, client.BACKOFF):
-                self._server = registration.server
+            if registration.peer is None:
                 self._connect()
             if world.chance(self._trouble.roams):
                 self.move((self.address[0], world.random.randint(10_000, 60_000)))

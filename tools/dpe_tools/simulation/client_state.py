@@ -8,8 +8,8 @@ from dpe_tools.simulation.events import Registered
 
 _HEADER = 20
 """Bytes of a client's request before its payload, without its CoAP token."""
-_SENDS = 5
-"""MAX_RETRANSMIT + 1."""
+_SENT_ONCE = 7
+"""What is left of an exchange after its first transmission."""
 
 
 def payload_of(request: bytes) -> bytes:
@@ -24,7 +24,7 @@ def open_request(registration: Registration) -> bytes:
 
 def sent_before(registration: Registration) -> bool:
     """Say whether the datagram that the client wants sent is not the first of its exchange."""
-    return registration._left < _SENDS - 1
+    return registration._left < _SENT_ONCE
 
 
 def secrets(registration: Registration) -> tuple[bytes, bytes]:

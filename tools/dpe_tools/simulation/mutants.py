@@ -105,8 +105,8 @@ MUTANTS = (
         "the client's boot counter is not saved, and its entropy is bad",
         it.NONCES_DIFFER,
         _CLIENT + "_save",
-        "(self._boot >> 8) + 1",
-        "(self._boot >> 8)",
+        "self._boot + count >> 8",
+        "self._boot >> 8",
     ),
     _one(
         "the store does not look which registration is newer",
@@ -189,7 +189,7 @@ MUTANTS = (
         "the client takes an answer with any CoAP token",
         it.HEEDED,
         _ENDPOINT + "receive",
-        " and datagram[4:6] == self._request[4:6]",
+        " and datagram[4:8] == self._request[4:8]",
         "",
     ),
     _one(

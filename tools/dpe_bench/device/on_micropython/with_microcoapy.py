@@ -46,7 +46,7 @@ class Client:
     def ask(self, message: bytes, read: "Callable[[bytes], Any]") -> "Any":
         """Return what `read` makes of the answer to a message, or None if there is none that it can read."""
         host, port = self._server
-        coap_token = os.urandom(2)
+        coap_token = os.urandom(4)
         wait = self._ack_timeout * _PATIENCE
         if self._tries > 1:
             wait = self._ack_timeout + self._ack_timeout * os.urandom(1)[0] // 512
