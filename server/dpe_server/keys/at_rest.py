@@ -21,6 +21,11 @@ SIZE_DEVICE = 16
 _SIZE_NONCE = 12
 
 
+def device_text(device: bytes) -> str:
+    """Return the name of a device in the audit log and in file names: half of its keyed hash, in hex."""
+    return device.hex()[:16]
+
+
 class AtRestError(DpeError):
     """A sealed value was made under another at-rest key or for another record, or was changed since."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from dpe_server.handling.records import AuditRecord
+from dpe_server.keys.at_rest import device_text
 from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.state_dir import StateDir
 
@@ -21,7 +22,7 @@ def note(opened: StateDir, event: str, devices: Sequence[bytes] = (), **details:
     Above NAMED devices it is one line that says how many. A running server may write to the file at the same time. If
     it cannot be written within 2 s, a warning on standard error says so: the act is done all the same.
     """
-    subjects: list[dict[str, str | int]] = [{"device": device.hex()[:16]} for device in devices]
+    subjects: list[dict[str, str | int]] = [{"device": device_text(device)} for device in devices]
     if len(devices) > NAMED:
         subjects = [{"count": len(devices)}]
     records = [AuditRecord(event, {**subject, **details}) for subject in subjects or [{}]]

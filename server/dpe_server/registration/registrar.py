@@ -19,7 +19,7 @@ from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, d
 from dpe_coap.numbers import SIZE_MAC, Status
 from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
-from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest, device_text
 from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
@@ -238,8 +238,10 @@ class Registrar:
                 prk3=step.next(payload).prk3,
             )
         self._transactions.add(transaction)
+        named = {"device": device_text(p.device)} | ({} if client_id is None else {"client_id": client_id.hex()})
         version = str(request.version)
-        log(batch, "response", status=STATUS_NAMES[verdict.status], rule=verdict.rule, version=version, suite=suite)
+        status = STATUS_NAMES[verdict.status]
+        log(batch, "response", **named, status=status, rule=verdict.rule, version=version, suite=suite)
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
@@ -364,13 +366,17 @@ class Registrar:
         if outcome is Outcome.COMMITTED:
             self._transactions.move(transaction, Event.COMMITTED)
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
+            named = {"device": device_text(session.device), "client_id": client_id}
             suite, rule = session.suite, session.rule
-            self._allowances.log(batch, session.device, "established", client_id=client_id, rule=rule, suite=suite)
+            self._allowances.log(batch, session.device, "established", **named, rule=rule, suite=suite)
             for other in self._transactions.others_of_device(transaction):
                 # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
                 # clock jumped.
                 if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
                     self._supersede(other)
+                    if other.offer is not None:
+                        replaced = client_id_text(other.offer.client_id)
+                        self._allowances.log(batch, session.device, "superseded", client_id=replaced, by=client_id)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
             self._allowances.log(batch, session.device, "superseded", client_id=client_id)

@@ -17,6 +17,10 @@ def records(server: Server) -> list[tuple[str, dict[str, str | int]]]:
     return [(record.event, record.details) for record in server.take_records()]
 
 
+def name(server: Server, device: Device) -> str:
+    return server.device_id(device.imei).hex()[:16]
+
+
 def client_id(response: Response) -> str:
     assert response.client_id is not None
     return response.client_id.hex()
@@ -28,10 +32,10 @@ def unauthenticated(reason: str) -> list[tuple[str, dict[str, str | int]]]:
 
 def test_a_registration(server: Server, device: Device) -> None:
     success, _, response = device.offered()
-    offered = {"status": "ok", "rule": "current", "version": "1.0", "suite": 1}
-    assert records(server) == [("response", offered)]
+    named = {"device": name(server, device), "client_id": client_id(response)}
+    assert records(server) == [("response", {**named, "status": "ok", "rule": "current", "version": "1.0", "suite": 1})]
     server.send(success)
-    assert records(server) == [("established", {"client_id": client_id(response), "rule": "current", "suite": 1})]
+    assert records(server) == [("established", {**named, "rule": "current", "suite": 1})]
     server.send(success)
     assert records(server) == [("confirm-repeated", {"client_id": client_id(response)})]
 
@@ -42,9 +46,10 @@ def test_a_registration_with_x25519(server: Server, device: Device) -> None:
     reply = server.send(request)
     response, step = device.receive(request, reply, private)
     server.send(device.success(step, reply)[0])
+    named = {"device": name(server, device), "client_id": client_id(response)}
     assert records(server) == [
-        ("response", {"status": "ok", "rule": "modern", "version": "2.0", "suite": 2}),
-        ("established", {"client_id": client_id(response), "rule": "modern", "suite": 2}),
+        ("response", {**named, "status": "ok", "rule": "modern", "version": "2.0", "suite": 2}),
+        ("established", {**named, "rule": "modern", "suite": 2}),
     ]
 
 
@@ -59,7 +64,8 @@ def test_a_registration_with_x25519(server: Server, device: Device) -> None:
 )
 def test_a_refusal(server: Server, device: Device, version: str, status: str, rule: str) -> None:
     server.send(device.request(version))
-    assert records(server) == [("response", {"status": status, "rule": rule, "version": version, "suite": 1})]
+    said = {"status": status, "rule": rule, "version": version, "suite": 1}
+    assert records(server) == [("response", {"device": name(server, device), **said})]
 
 
 def test_an_exhausted_range(server: Server) -> None:
@@ -68,13 +74,20 @@ def test_an_exhausted_range(server: Server) -> None:
     server.take_records()
     device = Device(server)
     server.send(device.request("3.0"))
-    assert records(server) == [("response", {"status": "unavailable", "rule": "small", "version": "3.0", "suite": 1})]
+    said = {"status": "unavailable", "rule": "small", "version": "3.0", "suite": 1}
+    assert records(server) == [("response", {"device": name(server, device), **said})]
 
 
 def test_a_minimum_epoch(server: Server, device: Device) -> None:
     server.set_minimum_epoch(2)
     server.send(device.request())
-    said = {"status": "reprovision", "rule": "minimum epoch", "version": "1.0", "suite": 1}
+    said = {
+        "device": name(server, device),
+        "status": "reprovision",
+        "rule": "minimum epoch",
+        "version": "1.0",
+        "suite": 1,
+    }
     assert records(server) == [("response", said)]
 
 
@@ -84,7 +97,8 @@ def test_a_store_failure(server: Server, device: Device) -> None:
     records(server)
     server.send(success)
     server.send(device.request())
-    unavailable = {"status": "unavailable", "rule": "store failure", "version": "1.0", "suite": 1}
+    said = {"status": "unavailable", "rule": "store failure", "version": "1.0", "suite": 1}
+    unavailable = {"device": name(server, device), **said}
     assert records(server) == [("store-failed", {}), ("response", unavailable)]
     server.store.broken = False
     server.now += STORE_PAUSE
@@ -101,9 +115,19 @@ def test_a_decline_and_a_registration_that_a_newer_one_has_overtaken(server: Ser
         server.send(success)
     assert records(server) == [
         ("declined", {"client_id": client_id(released), "status": Status.STORAGE_FAILURE}),
-        ("established", {"client_id": client_id(response), "rule": "current", "suite": 1}),
+        (
+            "established",
+            {"device": name(server, device), "client_id": client_id(response), "rule": "current", "suite": 1},
+        ),
         ("superseded", {"client_id": client_id(overtaken)}),
     ]
+
+
+def test_a_registration_that_takes_the_place_of_an_earlier_one(server: Server, device: Device) -> None:
+    older, newer = device.register(), device.register()
+    *_, established, superseded = records(server)
+    assert established[1]["client_id"] == client_id(newer)
+    assert superseded == ("superseded", {"client_id": client_id(older), "by": client_id(newer)})
 
 
 def test_why_a_request_is_unauthenticated(server: Server, device: Device) -> None:
