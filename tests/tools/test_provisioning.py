@@ -10,9 +10,11 @@ from pathlib import Path
 import cbor2
 import pytest
 
+from dpe_coap.errors import LocalError
 from dpe_coap.imei import luhn
 from dpe_device.store import load_credential
 from dpe_server.operation.credential import Credential
+from dpe_tools.credentials import load_all
 from tests.tools.conftest import IMEI, IMEIS, Invoke
 
 
@@ -204,6 +206,17 @@ def test_a_redirection_into_a_file_of_everybody_is_told(state: Path, tmp_path: P
         assert Credential.read(path.read_bytes()).epoch == 1
 
 
+@pytest.mark.parametrize("layout", ["json-lines", "cbor-sequence"])
+@pytest.mark.parametrize("cut", [1, 50])
+def test_an_item_that_is_none_is_told(dpe: Invoke, state: Path, tmp_path: Path, layout: str, cut: int) -> None:
+    dpe("provision", state, *IMEIS, "--out", tmp_path, "--layout", layout)
+    (path,) = tmp_path.glob("credentials.*")
+    path.write_bytes(path.read_bytes()[: -1 - cut])
+    with pytest.raises(LocalError, match=f"{path.name}: an item is not a credential") as caught:
+        load_all(tmp_path)
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("layout", ["folders", "json-lines", "cbor-sequence"])
 def test_layouts_for_many_devices(dpe: Invoke, state: Path, tmp_path: Path, layout: str) -> None:
     source, out = tmp_path / "fleet.csv", tmp_path / "out"
@@ -211,6 +224,7 @@ def test_layouts_for_many_devices(dpe: Invoke, state: Path, tmp_path: Path, layo
     assert "300 credentials in" in dpe("provision", state, "--csv", source, "--out", out, "--layout", layout).stdout
     index = (out / "index.csv").read_text(encoding="utf-8").splitlines()
     assert len(index) == 301
+    assert len({one.device_key for one in load_all(out)}) == 300
     if layout == "folders":
         assert index[0] == "row,file"
         assert all((out / line.split(",")[1]).is_file() for line in index[1:])

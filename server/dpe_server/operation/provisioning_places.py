@@ -15,6 +15,9 @@ from dpe_coap.imei import Imei
 from dpe_server.operation.credential import Credential, CredentialError
 from dpe_server.operation.provisioning_index import write_all
 
+JSON_LINES = "credentials.jsonl"
+CBOR_SEQUENCE = "credentials.cborseq"
+
 NAME_BYTES = 8
 """Bytes of a device's keyed hash in the name of its file."""
 
@@ -125,7 +128,7 @@ class OneFile:
     def __init__(self, directory: Path, *, as_json: bool) -> None:
         """Nothing is opened before the first credential is looked for or written."""
         self._as_json = as_json
-        self._path = directory / ("credentials.jsonl" if as_json else "credentials.cborseq")
+        self._path = directory / (JSON_LINES if as_json else CBOR_SEQUENCE)
         self._file: int | None = None
         self._end = 0
         """Where the next item begins."""

@@ -179,7 +179,7 @@ def _read(directory: Path) -> list[Credential]:
     """Read every credential of a directory. Raises LocalError."""
     if not directory.is_dir():
         raise LocalError(f"{directory}: there is no such directory", hint=PROVISION)
-    found = [credentials.load(str(path)) for path in sorted(directory.glob("device-*.cbor"))]
+    found = credentials.load_all(directory)
     if not found:
         raise LocalError(f"{directory}: no credential is there", hint=PROVISION)
     return found
