@@ -251,6 +251,7 @@ def test_layouts_for_many_devices(dpe: Invoke, state: Path, tmp_path: Path, layo
     [
         ["provision", "{}", IMEI],
         ["revoke", "{}", IMEI],
+        ["unrevoke", "{}", IMEI],
         ["sessions", "{}"],
         ["keys", "list", "{}"],
         ["keys", "rotate", "master", "{}"],
@@ -297,6 +298,55 @@ def test_revoke_counts(dpe: Invoke, state: Path, tmp_path: Path) -> None:
     assert again.stderr.startswith("note: 2 devices have never been seen")
     assert "below epoch 2" in dpe("revoke", state, IMEIS[1], "--below-epoch", 2).stdout
     assert revoked(dpe, state, IMEI)
+
+
+def test_a_revocation_is_taken_back(dpe: Invoke, state: Path) -> None:
+    dpe("revoke", state, *IMEIS)
+    dpe("revoke", state, *IMEIS[:2], "--below-epoch", 2)
+    dry = dpe("unrevoke", state, *IMEIS[:2], "--dry-run")
+    assert dry.stdout == "revocation would be lifted: 2 devices\n"
+    assert dry.stderr == "nothing was changed\n"
+    assert all(revoked(dpe, state, one) for one in IMEIS)
+    assert dpe("unrevoke", state, *IMEIS[:2]).stdout == "revocation lifted: 2 devices\n"
+    assert [revoked(dpe, state, one) for one in IMEIS] == [False, False, True]
+    again = dpe("unrevoke", state, "--stdin", stdin="\n".join(IMEIS))
+    assert again.stdout == "revocation lifted: 1 device\n"
+    assert again.stderr == "note: 2 of 3 devices: the device is not revoked\n"
+    lifted = dpe("unrevoke", state, IMEI, "--below-epoch")
+    assert lifted.stdout == "minimum epoch lifted: 1 device\n"
+    shown = [
+        json.loads(dpe("device", "show", state, "--imei-stdin", "--json", stdin=one).stdout)["minimum_epoch"]
+        for one in IMEIS
+    ]
+    assert shown == [0, 2, 0]
+    assert "has no minimum epoch" in dpe("unrevoke", state, IMEI, "--below-epoch").stderr
+
+
+def test_unrevoke_does_all_of_a_list_or_nothing(dpe: Invoke, state: Path) -> None:
+    dpe("revoke", state, IMEI)
+    result = dpe("unrevoke", state, "--stdin", stdin=f"{IMEI}\nabc\n", status=1)
+    assert "row 2: not an IMEI" in result.stderr
+    assert "1 of 2 IMEIs are at fault; nothing done" in result.stderr
+    assert revoked(dpe, state, IMEI)
+
+
+def test_what_is_imposed_is_in_the_audit_log_and_in_the_journal(dpe: Invoke, state: Path) -> None:
+    dpe("revoke", state, IMEI)
+    dpe("revoke", state, IMEI, "--below-epoch", 3)
+    dpe("unrevoke", state, IMEI)
+    dpe("revoke", state, IMEI, "--dry-run")
+    dpe("unrevoke", state, IMEI)
+    audit = [json.loads(line) for line in (state / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["event"], line.get("below_epoch")) for line in audit] == [
+        ("revoked", None),
+        ("revoked", 3),
+        ("unrevoked", None),
+    ]
+    assert len({line["device"] for line in audit}) == 1
+    journal = (state / "operators.jsonl").read_text(encoding="utf-8")
+    acts = [json.loads(line)["act"] for line in journal.splitlines()]
+    assert acts == ["revoke", "restrict-epoch", "unrevoke"]
+    assert IMEI[:14] not in journal
 
 
 def test_a_dry_run_of_revoke_changes_nothing(dpe: Invoke, state: Path) -> None:

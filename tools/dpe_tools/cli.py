@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": ("dpe_tools.commands.serve", "Run the DPE Server."),
     "provision": ("dpe_tools.commands.provision", "Make the credentials that devices register with."),
     "revoke": ("dpe_tools.commands.revoke", "Refuse a device, or all its credentials below an epoch."),
+    "unrevoke": ("dpe_tools.commands.unrevoke", "Let a revoked device register again."),
     "register": ("dpe_tools.commands.register", "Register a device and print its Client ID."),
     "message": ("dpe_tools.commands.message", "Write a REQUEST or a SUCCESS for another CoAP client to send."),
     "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte and verify its security token."),

@@ -1,0 +1,45 @@
+"""`dpe unrevoke`: devices that may register again."""
+
+from contextlib import closing
+
+import click
+
+from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.contract import RestrictEpoch, Unrevoke
+from dpe_server.store.opening import open_store
+from dpe_tools import imeis
+from dpe_tools.imposing import impose, look
+
+
+@click.command()
+@click.argument("state")
+@imeis.sources
+@click.option(
+    "--below-epoch", is_flag=True, help="Lift what revoke --below-epoch has imposed, and leave revocations alone."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def unrevoke(state: str, given: imeis.Source, below_epoch: bool, dry_run: bool) -> None:
+    """Lift the revocation of these devices. They register again with the credentials that they have.
+
+    Ended sessions do not come back. If any row of a list is at fault, nothing is done at all.
+    """
+    opened = StateDir.open(state)
+    devices = [opened.at_rest.device_id(imei) for imei in imeis.all_or_nothing(given)]
+    with closing(open_store(opened.store_url)) as store:
+        restrictions, _ = look(store, devices)
+        if below_epoch:
+            found = [device for device, restriction in restrictions.items() if restriction.minimum_epoch]
+        else:
+            found = [device for device, restriction in restrictions.items() if restriction.revoked]
+        if dry_run:
+            pass
+        elif below_epoch:
+            impose(opened, store, found, lambda device: RestrictEpoch(device, 0), "unrevoked", below_epoch=0)
+        else:
+            impose(opened, store, found, Unrevoke, "unrevoked")
+    what, none = ("minimum epoch", "has no minimum epoch") if below_epoch else ("revocation", "is not revoked")
+    click.echo(f"{what} {'would be ' if dry_run else ''}lifted: {imeis.count(found)}")
+    if others := len(devices) - len(found):
+        click.echo(f"note: {others} of {imeis.count(devices)}: the device {none}", err=True)
+    if dry_run:
+        click.echo("nothing was changed", err=True)

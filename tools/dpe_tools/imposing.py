@@ -1,0 +1,43 @@
+"""What operators impose on many devices: a part at a time, so that registrations go on between two commits."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from dpe_server.operation.acts import note
+from dpe_server.operation.journal import enact
+from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.contract import Measure, Outcome, Questions, Restriction, Store
+
+AT_ONCE = 10_000
+"""Devices in one commit, for some 0.2 s."""
+
+
+def impose(
+    opened: StateDir,
+    store: Store,
+    devices: Sequence[bytes],
+    measure: Callable[[bytes], Measure],
+    event: str,
+    **details: int,
+) -> list[Outcome]:
+    """Do this to each device, and note it in the audit log as ``event``. Returns what became of each."""
+    outcomes: list[Outcome] = []
+    for part in _parts(devices):
+        outcomes += enact(opened.journal_path, store, [measure(device) for device in part])
+        note(opened, event, part, **details)
+    return outcomes
+
+
+def look(store: Store, devices: Sequence[bytes]) -> tuple[dict[bytes, Restriction], set[bytes]]:
+    """Return what is imposed on those of the devices on which something is, and those that have a session."""
+    restrictions: dict[bytes, Restriction] = {}
+    registered: set[bytes] = set()
+    for part in map(set, _parts(devices)):
+        facts = store.look(Questions(restrictions=part, client_ids_of=part))
+        restrictions |= {device: facts.restrictions[device] for device in part & facts.restrictions.keys()}
+        registered |= facts.client_ids_of.keys()
+    return restrictions, registered
+
+
+def _parts(devices: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(devices), AT_ONCE):
+        yield devices[start : start + AT_ONCE]
