@@ -72,7 +72,7 @@ class Allowances:
             return None
         return SUPPRESSED if reported else AuditRecord("limited", {"handles": name})
 
-    def log(self, batch: Batch, device: bytes, event: str, **details: str | int) -> None:
+    def log(self, batch: Batch, device: bytes, event: str, /, **details: str | int) -> None:
         """Tell the audit log of what a device has done, if it is not a new transaction and not too much."""
         freshest, began, fresh, others, lines, told = self._of_this_minute(device)
         if lines >= _LINES_LEFT:

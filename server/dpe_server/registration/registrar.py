@@ -19,12 +19,12 @@ from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, d
 from dpe_coap.numbers import SIZE_MAC, Status
 from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
-from dpe_server.keys.at_rest import AtRest, device_text
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.allowances import Allowances
-from dpe_server.registration.audit_records import STATUS_NAMES, log
+from dpe_server.registration.audit_records import STATUS_NAMES, log, named
 from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.recognition import subject
@@ -238,10 +238,8 @@ class Registrar:
                 prk3=step.next(payload).prk3,
             )
         self._transactions.add(transaction)
-        named = {"device": device_text(p.device)} | ({} if client_id is None else {"client_id": client_id.hex()})
-        version = str(request.version)
-        status = STATUS_NAMES[verdict.status]
-        log(batch, "response", **named, status=status, rule=verdict.rule, version=version, suite=suite)
+        decided = {"status": STATUS_NAMES[verdict.status], "rule": verdict.rule, "version": str(request.version)}
+        log(batch, "response", **named(p.device, verdict.client_id), **decided, suite=suite)
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
@@ -366,9 +364,8 @@ class Registrar:
         if outcome is Outcome.COMMITTED:
             self._transactions.move(transaction, Event.COMMITTED)
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
-            named = {"device": device_text(session.device), "client_id": client_id}
-            suite, rule = session.suite, session.rule
-            self._allowances.log(batch, session.device, "established", **named, rule=rule, suite=suite)
+            names = named(session.device, session.client_id)
+            self._allowances.log(batch, session.device, "established", **names, rule=session.rule, suite=session.suite)
             for other in self._transactions.others_of_device(transaction):
                 # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
                 # clock jumped.
