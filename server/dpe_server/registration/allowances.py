@@ -27,7 +27,7 @@ rest is kept for a device that has lost its storage and begins with an old handl
 LINES = 60
 """Lines of the audit log in a minute, with one for each new transaction and one for each share that is used up."""
 DEVICES = 1 << 18
-"""The most devices that are remembered, in some 40 MB; and the most REQUESTs with other handles."""
+"""The most devices that are remembered, in some 50 MB; and the most REQUESTs with other handles."""
 
 _LINES_LEFT = LINES - FRESH - OTHERS - 2
 
@@ -35,9 +35,9 @@ _LINES_LEFT = LINES - FRESH - OTHERS - 2
 class Allowances:
     """What each device has used of its shares."""
 
-    _USED = Struct(">qdBBBB")
-    """The freshest handle (-1: none yet), when the minute began, and of this minute: transactions with a fresh handle
-    and with others, lines, and which shares were reported as used up."""
+    _USED = Struct(">BBBBqd")
+    """In this minute: lines, transactions with a fresh handle and with others, and which of these two shares was
+    reported as used up; the freshest handle ever (-1: none yet); and when the minute began."""
 
     def __init__(self, devices: int = DEVICES) -> None:
         self._used = Recent(devices)
@@ -53,39 +53,42 @@ class Allowances:
 
         ``freshness`` is that of the handle, ``th1`` the hash of the REQUEST (32 bytes).
         """
-        freshest, began, fresh, others, lines, told = self._of_this_minute(device)
+        used = self._used.get(device) or self._new(device)
+        lines, fresh, others, told, freshest, began = self._USED.unpack(used)
+        if self._now >= began + MINUTE:
+            lines, fresh, others, told, began = 0, 0, 0, 0, self._now
         if freshness > freshest:
             share, name, allowed = 1, "fresh", fresh < FRESH
             if allowed:
                 freshest, fresh = freshness, fresh + 1
         else:
-            came_before = self._requests.get(th1) is not None
-            share, name, allowed = 2, "other", others < (REPLAYS if came_before else OTHERS)
+            known = self._requests.get(th1) is not None
+            share, name, allowed = 2, "other", others < (REPLAYS if known else OTHERS)
             if allowed:
                 others += 1
-                self._requests.set(th1, b"")
+                if not known:
+                    self._requests.add(th1, bytearray())
         reported = told & share
         if not allowed:
             told |= share
-        self._used.set(device, self._USED.pack(freshest, began, fresh, others, lines, told))
+        self._USED.pack_into(used, 0, lines, fresh, others, told, freshest, began)
         if allowed:
             return None
         return SUPPRESSED if reported else AuditRecord("limited", {"handles": name})
 
     def log(self, batch: Batch, device: bytes, event: str, /, **details: str | int) -> None:
         """Tell the audit log of what a device has done, if it is not a new transaction and not too much."""
-        freshest, began, fresh, others, lines, told = self._of_this_minute(device)
-        if lines >= _LINES_LEFT:
-            batch.records.append(SUPPRESSED)
-        else:
-            self._used.set(device, self._USED.pack(freshest, began, fresh, others, lines + 1, told))
-            batch.records.append(AuditRecord(event, details))
+        used = self._used.get(device) or self._new(device)
+        if used[0] >= _LINES_LEFT:
+            *_, freshest, began = self._USED.unpack(used)
+            if self._now < began + MINUTE:
+                batch.records.append(SUPPRESSED)
+                return
+            self._USED.pack_into(used, 0, 0, 0, 0, 0, freshest, self._now)
+        used[0] += 1
+        batch.records.append(AuditRecord(event, details))
 
-    def _of_this_minute(self, device: bytes) -> tuple[int, float, int, int, int, int]:
-        used = self._used.get(device)
-        if used is None:
-            return -1, self._now, 0, 0, 0, 0
-        freshest, began, fresh, others, lines, told = self._USED.unpack(used)
-        if self._now >= began + MINUTE:
-            return freshest, self._now, 0, 0, 0, 0
-        return freshest, began, fresh, others, lines, told
+    def _new(self, device: bytes) -> bytearray:
+        used = bytearray(self._USED.pack(0, 0, 0, 0, -1, self._now))
+        self._used.add(device, used)
+        return used

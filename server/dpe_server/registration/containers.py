@@ -25,29 +25,35 @@ class Map(Generic[Key]):
 
 
 class Recent:
-    """A map from byte strings to byte strings that remembers ``total`` keys at most; those set last are among them.
+    """Remembers ``total`` keys at most, each with some bytes that may be changed; those used last are among them.
 
     Each of 256 parts has two generations. When the young one is full, the old one is forgotten at once.
     """
 
     def __init__(self, total: int) -> None:
         self._full = max(1, total // 512)
-        self._young: list[dict[bytes, bytes]] = [{} for _ in range(256)]
-        self._old: list[dict[bytes, bytes]] = [{} for _ in range(256)]
+        self._young: list[dict[bytes, bytearray]] = [{} for _ in range(256)]
+        self._old: list[dict[bytes, bytearray]] = [{} for _ in range(256)]
 
     def __len__(self) -> int:
-        """How many keys it remembers; one of both generations counts twice."""
+        """How many keys it remembers."""
         return sum(map(len, self._young)) + sum(map(len, self._old))
 
-    def get(self, key: bytes) -> bytes | None:
-        """Return what was set last for ``key``, or None."""
+    def get(self, key: bytes) -> bytearray | None:
+        """Return what is remembered with ``key``, or None."""
         part = hash(key) >> 32 & 0xFF
         found = self._young[part].get(key)
-        return self._old[part].get(key) if found is None else found
+        if found is None:
+            found = self._old[part].pop(key, None)
+            if found is not None:
+                self._add(part, key, found)
+        return found
 
-    def set(self, key: bytes, value: bytes) -> None:
-        """Remember ``value`` for ``key``."""
-        part = hash(key) >> 32 & 0xFF
+    def add(self, key: bytes, value: bytearray) -> None:
+        """Remember ``value`` with ``key``, which is new."""
+        self._add(hash(key) >> 32 & 0xFF, key, value)
+
+    def _add(self, part: int, key: bytes, value: bytearray) -> None:
         young = self._young[part]
         young[key] = value
         if len(young) >= self._full:

@@ -65,7 +65,9 @@ class Known:
         table = self._transactions
         th1s = table._by_device.get(self._disk.sessions[0].device)
         self._records = {th1: table._records.part(th1)[th1] for th1 in th1s}
-        self._used = self.registrar._allowances._used.get(self._disk.sessions[0].device) or b""
+        used = self.registrar._allowances._used.get(self._disk.sessions[0].device)
+        assert used is not None
+        self._used = bytes(used)
         self._sessions, self._commits = self._disk.sessions, 0
         self._state = self._chance.getstate()
 
@@ -76,7 +78,9 @@ class Known:
         for transaction in table.of_device(device):
             if transaction.th1 not in self._records:
                 table.remove(transaction)
-        self.registrar._allowances._used.set(device, self._used)
+        used = self.registrar._allowances._used.get(device)
+        assert used is not None
+        used[:] = self._used
         table._by_age = Queue(table._has)
         for th1, record in self._records.items():
             table._records.part(th1)[th1] = record
