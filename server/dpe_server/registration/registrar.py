@@ -19,12 +19,12 @@ from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, d
 from dpe_coap.numbers import SIZE_MAC, Status
 from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
-from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest, device_text
 from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.allowances import Allowances
-from dpe_server.registration.audit_records import STATUS_NAMES, log, named
+from dpe_server.registration.audit_records import log_response, log_unproved
 from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.recognition import subject
@@ -147,7 +147,7 @@ class Registrar:
             self._admission.store_failed(now)
             for confirmation in batch.confirmations:
                 self._transactions.move(confirmation.transaction, Event.STORE_FAILED)
-                log(batch, "store-failed")
+                log_unproved(batch, "store-failed")
         elif batch.confirmations:
             self._admission.store_works()
             for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
@@ -177,7 +177,7 @@ class Registrar:
         replies: dict[bytes, Reply] = {}
         for sender, verdict in zip(batch.applications.senders, verdicts, strict=True):
             if verdict is None:
-                log(batch, "unauthenticated", reason=sender.refusal)
+                log_unproved(batch, "unauthenticated", reason=sender.refusal)
                 replies[sender.th1] = UNAUTHORIZED
             else:
                 try:
@@ -238,8 +238,7 @@ class Registrar:
                 prk3=step.next(payload).prk3,
             )
         self._transactions.add(transaction)
-        decided = {"status": STATUS_NAMES[verdict.status], "rule": verdict.rule, "version": str(request.version)}
-        log(batch, "response", **named(p.device, verdict.client_id), **decided, suite=suite)
+        log_response(batch, p.device, client_id, verdict.status, verdict.rule, request.version, suite)
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
@@ -307,10 +306,10 @@ class Registrar:
             session = facts.confirmed[client_id]
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
-                log(batch, "confirm-repeated", client_id=client_id_text(client_id))
+                log_unproved(batch, "confirm-repeated", client_id=client_id_text(client_id))
                 batch.slots[place] = Reply.cbor(Code.CHANGED, session.confirm)
             else:
-                log(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
+                log_unproved(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
         batch.unknown.clear()
 
     def _take(
@@ -364,23 +363,23 @@ class Registrar:
         if outcome is Outcome.COMMITTED:
             self._transactions.move(transaction, Event.COMMITTED)
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
-            names = named(session.device, session.client_id)
-            self._allowances.log(batch, session.device, "established", **names, rule=session.rule, suite=session.suite)
+            named = {"device": device_text(session.device), "client_id": client_id, "rule": session.rule}
+            self._allowances.log(batch, session.device, "established", **named, suite=session.suite)
             for other in self._transactions.others_of_device(transaction):
                 # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
                 # clock jumped.
                 if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
                     self._supersede(other)
-                    if other.offer is not None:
-                        replaced = client_id_text(other.offer.client_id)
-                        self._allowances.log(batch, session.device, "superseded", client_id=replaced, by=client_id)
+                    assert other.offer is not None  # it had one to confirm
+                    replaced = client_id_text(other.offer.client_id)
+                    self._allowances.log(batch, session.device, "superseded", client_id=replaced, by=client_id)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
             self._allowances.log(batch, session.device, "superseded", client_id=client_id)
         else:
             self._transactions.remove(transaction)
             confirmation.reply = UNAUTHORIZED
-            log(batch, "unauthenticated", reason=f"not committed: {outcome.name.lower()}")
+            log_unproved(batch, "unauthenticated", reason=f"not committed: {outcome.name.lower()}")
 
     def _supersede(self, transaction: Transaction) -> None:
         self._transactions.move(transaction, Event.NEWER_WON)
@@ -391,7 +390,7 @@ class Registrar:
 
 def _malformed(error: MalformedMessage, batch: Registrations) -> Reply:
     """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
-    log(batch, "malformed", fault=error.fault, place=error.place)
+    log_unproved(batch, "malformed", fault=error.fault, place=error.place)
     return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
 
 
