@@ -36,16 +36,18 @@ def hooked(name, *rest, **options):
 builtins.__import__ = hooked
 sys.argv[1:1] = {arguments}
 import {program}.__main__ as program
-program.main()
+program.{main}()
 """
 """A server that gets signals at its first import of a module that takes long."""
-PROGRAMS = [("dpe_tools", ["serve"], "click"), ("dpe_server", [], "structlog")]
+PROGRAMS = [("dpe_tools", ["serve"], "click", "run"), ("dpe_server", [], "structlog", "main")]
 UNSHARE = ("--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 
-def early(program: tuple[str, list[str], str], *numbers: signal.Signals) -> list[str]:
-    name, arguments, module = program
-    text = EARLY.format(module=module, numbers=[int(number) for number in numbers], arguments=arguments, program=name)
+def early(program: tuple[str, list[str], str, str], *numbers: signal.Signals) -> list[str]:
+    name, arguments, module, main = program
+    text = EARLY.format(
+        module=module, numbers=[int(number) for number in numbers], arguments=arguments, program=name, main=main
+    )
     return [sys.executable, "-c", text]
 
 
@@ -77,7 +79,7 @@ SERVE = [sys.executable, "-m", "dpe_tools", "serve"]
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=[name for name, *_ in PROGRAMS])
 def test_signals_do_not_kill_a_server_that_starts(
-    state: StateDir, tmp_path: Path, program: tuple[str, list[str], str]
+    state: StateDir, tmp_path: Path, program: tuple[str, list[str], str, str]
 ) -> None:
     log = tmp_path / "log"
     numbers = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -94,7 +96,7 @@ def test_signals_do_not_kill_a_server_that_starts(
 @pytest.mark.parametrize("program", PROGRAMS, ids=[name for name, *_ in PROGRAMS])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_early_end_is_an_orderly_end(
-    state: StateDir, program: tuple[str, list[str], str], number: signal.Signals
+    state: StateDir, program: tuple[str, list[str], str, str], number: signal.Signals
 ) -> None:
     with run(early(program, number), state, stderr=subprocess.PIPE) as process:
         assert process.wait(30) == 0

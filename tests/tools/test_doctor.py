@@ -68,7 +68,7 @@ def serving(state: Path, tmp_path: Path) -> Iterator[ServerProcess]:
 def test_a_probe_for_health_checks(dpe: Invoke, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.1)
     (state / "config.toml").write_text('realm = "r"\nuri = "coap://127.0.0.1:9"\n')
-    assert "does not answer" in dpe("doctor", "--probe", state, status=3).stdout
+    assert "no CoAP server answers" in dpe("doctor", "--probe", state, status=3).stdout
     monkeypatch.undo()
     with ServerProcess(state, tmp_path / "log", host="0.0.0.0") as server:
         (line,) = dpe("doctor", "--probe", state).stdout.splitlines()

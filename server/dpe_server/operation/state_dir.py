@@ -102,7 +102,7 @@ class StateDir:
             if not path.is_dir():
                 raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
             for file in (path / name for name in _FILES):
-                if file.exists() or (without_store and file.name == "dpe.sqlite"):
+                if os.path.lexists(file) or (without_store and file.name == "dpe.sqlite"):
                     continue
                 # Before its mode is judged: another folder, such as /tmp, may be as it is.
                 raise StateDirError(
