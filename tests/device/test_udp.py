@@ -237,7 +237,7 @@ def test_after_the_last_address_the_first_comes_again() -> None:
 
 
 def test_an_address_to_which_there_is_no_way_is_passed_over_at_once() -> None:
-    cases: "tuple[tuple[set[int], set[object]], ...]" = (({10}, set()), (set(), {FIRST}))
+    cases: tuple[tuple[set[int], set[object]], ...] = (({10}, set()), (set(), {FIRST}))
     for families, unreachable in cases:
         world = World(good, (FIRST, SECOND))
         world.no_family = families

@@ -103,6 +103,17 @@ def test_doctor_sees_what_a_running_server_has_not_loaded(dpe: Invoke, state: Pa
     ]
 
 
+def test_provision_says_when_the_running_server_refuses_what_it_makes(
+    dpe: Invoke, state: Path, serving: ServerProcess
+) -> None:
+    assert "refuses these credentials" not in dpe("provision", state, IMEI).stderr
+    dpe("keys", "rotate", "handle", state)
+    assert "refuses these credentials" not in dpe("provision", state, IMEI).stderr
+    dpe("keys", "rotate", "master", state)
+    told = "the running server refuses these credentials until it loads the new key: kill -HUP"
+    assert f"{told} {serving.process.pid}\n" in dpe("provision", state, IMEI).stderr
+
+
 def test_without_a_server_a_rotation_has_nothing_to_reload(dpe: Invoke, state: Path) -> None:
     assert "no server is running here" in dpe("keys", "rotate", "master", state).stdout
     assert [line["event"] for line in lines(state / "audit.jsonl")] == ["key-added"]

@@ -11,6 +11,7 @@ from typing import TypeVar
 import click
 
 from dpe_coap.imei import Imei
+from dpe_server.operation import loaded
 from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.provisioning import Layout, Provisioning
 from dpe_server.operation.state_dir import StateDir
@@ -74,6 +75,9 @@ def provision(state: str, given: imeis.Source, as_json: bool, file: str | None, 
             for row, one in shown:
                 row_if_any = row if given.is_file or count > 1 else None
                 show(make(one), as_json or not terminal.is_terminal(), row_if_any)
+    if devices and f"master key {opened.keys.current_epoch}" in loaded.lacking(opened):
+        hint = loaded.reload_hint(opened)
+        click.echo(f"note: the running server refuses these credentials until it loads the new key: {hint}", err=True)
     if found.faults:
         raise imeis.fault_of(found, len(devices))
 
