@@ -250,11 +250,17 @@ def test_revoked_device_loses_its_session(dpe: Invoke, server: Running, tmp_path
     path = tmp_path / "stolen.json"
     path.write_text(dpe("provision", server.state, IMEIS[1]).stdout, encoding="utf-8")
     client_id = _client_id(dpe("register", path).stdout)
-    assert dpe("revoke", server.state, IMEIS[1]).stdout == "revoked: 1 device, 1 session ended\n"
+    dry = dpe("revoke", server.state, IMEIS[1], "--dry-run")
+    assert (dry.stdout, dry.stderr) == ("would be revoked: 1 device, 1 session ended\n", "nothing was changed\n")
+    assert client_id in dpe("sessions", server.state, "--json").stdout
+    done = dpe("revoke", server.state, IMEIS[1])
+    assert (done.stdout, done.stderr) == ("revoked: 1 device, 1 session ended\n", "")
     assert client_id not in dpe("sessions", server.state, "--json").stdout
     explained = dpe("policy", "explain", server.state, "--imei", "-", "--version", "1.0", stdin=IMEIS[1]).stdout
     assert "revoked" in explained.splitlines()[0]
     dpe("register", path, "--timeout", "0.5", status=4)
+    assert dpe("unrevoke", server.state, IMEIS[1]).stdout == "revocation lifted: 1 device\n"
+    assert _client_id(dpe("register", path).stdout) != client_id
 
 
 def test_retired_epoch_is_told_to_be_provisioned_anew(dpe: Invoke, server: Running, tmp_path: Path) -> None:
