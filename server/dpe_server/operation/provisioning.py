@@ -5,7 +5,7 @@ index knows every file. The same call with the same list finds out what is whole
 whose credential is there gets no second one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -70,7 +70,7 @@ class Provisioning:
         """How far it is, in words."""
         return f"{self.before + self.written} of {len(self._devices)} credentials are done"
 
-    def write(self) -> Iterator[tuple[int, Credential | None]]:
+    def write(self) -> Generator[tuple[int, Credential | None], None, None]:
         """Write the credentials that are not there; yield each row, with the credential if it was not there.
 
         Raises LocalError rather than touch what is of another list, server or layout, and at an error of the operating

@@ -4,7 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -90,7 +90,7 @@ def _write_one(file: str, made: Credential) -> None:
 
 def _write_all(out: Path, provisioning: Provisioning, count: int, as_json: bool) -> None:
     try:
-        with progress(provisioning.write(), count, hidden=False) as written:
+        with closing(provisioning.write()) as writing, progress(writing, count, hidden=False) as written:
             for row, made in written:
                 if as_json and made is not None:
                     show(made, as_json, row)
