@@ -20,6 +20,7 @@ _REGISTRAR = (
     "tests/server/registration/test_client_ids.py",
     "tests/server/registration/test_limits.py",
     "tests/server/registration/test_recordings.py",
+    "tests/server/registration/test_allowances.py",
     "tests/server/registration/test_overload.py",
     "tests/server/registration/test_store_failure.py",
     "tests/server/registration/test_one_database.py",
@@ -57,6 +58,11 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/server/registration/test_store_failure.py",
     ),
     "server/dpe_server/registration/admission.py": _REGISTRAR,
+    "server/dpe_server/registration/allowances.py": (
+        "tests/server/registration/test_allowances.py",
+        "tests/server/registration/test_recordings.py",
+    ),
+    "server/dpe_server/registration/audit_records.py": _REGISTRAR,
     "server/dpe_server/registration/authentication.py": _REGISTRAR,
     "server/dpe_server/registration/containers.py": (
         "tests/server/registration/test_containers.py",
