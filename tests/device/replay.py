@@ -18,9 +18,9 @@ def of_datagram(datagram: bytes) -> str:
     if len(datagram) < 4:
         return ""  # never comes so far
     told = []
-    for mid, coap_token in ((datagram[2:4], datagram[4:6]), (b"\1\2", datagram[4:6]), (b"\1\2", b"\3\4")):
+    for mid, coap_token in ((datagram[2:4], datagram[4:8]), (b"\1\2", datagram[4:8]), (b"\1\2", b"\3\4\5\6")):
         endpoint = Endpoint()
-        endpoint._request = b"\x42\2" + mid + coap_token
+        endpoint._request = b"\x44\2" + mid + coap_token
         endpoint._left = 3
         endpoint.ack_timeout = 2000
         endpoint.due = 7

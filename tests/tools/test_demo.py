@@ -25,13 +25,13 @@ def test_shows_everything_in_plain_text(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     sizes = re.findall(r"(\d+) bytes, (\d+) with CoAP", done.stdout)
-    assert sizes == [("61", "83"), ("72", "81"), ("32", "54"), ("23", "32")]
+    assert sizes == [("61", "85"), ("72", "83"), ("32", "56"), ("23", "34")]
     client_ids = re.findall(r"registered: Client ID ([0-9a-f]{14})", done.stdout)
     assert len(set(client_ids)) == 2
     table = done.stdout[done.stdout.index("dpe sessions") :]
     assert all(client_id in table for client_id in client_ids)
-    assert re.search(r"RESPONSE +81 bytes  lost", done.stdout)
-    assert re.search(r"REQUEST +83 bytes  the same bytes again", done.stdout)
+    assert re.search(r"RESPONSE +83 bytes  lost", done.stdout)
+    assert re.search(r"REQUEST +85 bytes  the same bytes again", done.stdout)
     assert "4.01 Unauthorized" in done.stdout
     assert "Everything shown was checked" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,7 @@ def test_trace_tells_every_datagram(dpe: Invoke, credential: Path) -> None:
     lines = dpe("register", credential, "--trace").stderr.splitlines()
     assert [line.split()[-1] for line in lines] == ["REQUEST", "RESPONSE", "SUCCESS", "CONFIRM"]
     assert [line.split()[2] for line in lines] == ["->", "<-", "->", "<-"]
-    assert [int(line.split()[3]) for line in lines] == [83, 81, 54, 32]
+    assert [int(line.split()[3]) for line in lines] == [85, 83, 56, 34]
 
 
 def test_decline_leaves_the_session_that_was(dpe: Invoke, server: Running, credential: Path) -> None:
