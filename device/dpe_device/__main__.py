@@ -16,9 +16,12 @@ Registers the device with its DPE Server and prints the Client ID it was given.
   --state FILE        where the device keeps its state, there and in FILE.2 (default: CREDENTIAL.state)
   --x25519            use X25519 from the start, not only when the server asks for it
   --version 1.0       a DPE version the device speaks, the preferred one first (default: 1.0)
-  --deadline SECONDS  when to give up (default: 120)"""
+  --deadline SECONDS  when to give up (default: 120)
+
+Exit status 0: registered. 1: failed, or a file is at fault. 2: wrong usage. 3: no answer. 4: refused by the server."""
 
 _REFUSALS = {
+    None: "the device has counted as many attempts as it can; it must be provisioned again, with another key",
     1: "it does not support this DPE version; try another --version",
     2: "its policy does not want this device",
     5: "the device must be provisioned again",
@@ -27,7 +30,10 @@ _REFUSALS = {
 
 
 def main(arguments: "list[str]") -> int:
-    """Run the command; return its exit status: 0 registered, 1 refused or failed, 2 wrong usage."""
+    """Run the command; return its exit status.
+
+    0: registered. 1: failed, or a file is at fault. 2: wrong usage. 3: no answer. 4: refused by the server.
+    """
     if "--help" in arguments or "-h" in arguments:
         print(_USAGE)
         return 0
@@ -51,15 +57,19 @@ def main(arguments: "list[str]") -> int:
     if registration.state == REGISTERED:
         print("registered: Client ID %s" % str(hexlify(registration.client_id or b""), "ascii"))
         return 0
+    status = 1
     if registration.state == REFUSED:
-        status = registration.status
-        reason = "refused by %s: %s" % (registration.server, _REFUSALS.get(status or 0, "status %s" % status))
+        reason = _REFUSALS.get(registration.status, "status %s" % registration.status)
+        if registration.status is not None:
+            status = 4
+            reason = "refused by %s: %s" % (registration.server, reason)
     elif registration.state == IDLE:
         reason = "not registered: the device declined what %s offered, or could not save it" % registration.server
     else:
+        status = 3
         reason = "no registration with %s in %d s" % (registration.server, deadline)
     print("dpe_device: error: " + reason, file=sys.stderr)
-    return 1
+    return status
 
 
 def _parse(arguments: "list[str]") -> "tuple[str, str, int, tuple[tuple[int, int], ...], int]":

@@ -74,6 +74,8 @@ def load_credential(path: str) -> "Credential":
 
 def parse_credential(data: bytes) -> "Credential":
     """Read a credential, CBOR or JSON, that is not in a file; ValueError names what is wrong in it."""
+    if data[:3] == b"\xef\xbb\xbf":  # a byte order mark, which some editors write before JSON
+        data = data[3:]
     is_json = data.lstrip()[:1] == b"{"
     try:
         found = _from_json(data) if is_json else _from_cbor(data)

@@ -101,6 +101,15 @@ def test_a_credential_is_read_from_both_forms() -> None:
             assert load_credential(file.path) == CREDENTIAL
 
 
+def test_a_byte_order_mark_before_json_is_no_matter() -> None:
+    for content in (b"\xef\xbb\xbf" + as_json(CREDENTIAL), b"\xef\xbb\xbf\r\n" + as_json(CREDENTIAL) + b"\r\n"):
+        with File(content) as file:
+            assert load_credential(file.path) == CREDENTIAL
+    assert "JSON" in refusal(b"\xef\xbb\xbf{x")
+    assert "a CBOR map" in refusal(b"\xef\xbb\xbf" + as_cbor(CREDENTIAL)[1:])
+    assert "a CBOR map" in refusal(b"\xef\xbb\xbf")
+
+
 def test_the_keys_may_come_in_any_order_and_with_others() -> None:
     turned: dict[str, Any] = {"note": "x", "list": (1, 2)}
     for key in ("realm", "epoch", "device_key", "server", "handle"):

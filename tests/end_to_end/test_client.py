@@ -18,6 +18,7 @@ from dpe_coap.numbers import MessageType
 from dpe_device import registration as client
 from dpe_device import x25519
 from dpe_device.registration import Registration
+from dpe_device.store import FileStore
 from dpe_server.keys.ring import nobodys
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
@@ -25,6 +26,7 @@ from dpe_server.store.contract import Session
 from dpe_server.store.opening import open_store
 from dpe_tools.server_process import ServerProcess
 from tests.coap import Message
+from tests.device.scripted import sealed
 from tests.end_to_end.running import Running, running_on
 
 IMEI = Imei.parse("35209900176148")
@@ -272,11 +274,14 @@ def test_the_program_says_what_went_wrong(
     state: StateDir, running: Running, request: pytest.FixtureRequest, interpreter: str, tmp_path: Path
 ) -> None:
     made = dataclasses.replace(credential(state.keys, state.config, IMEI), server=running.uri)
-    file, empty, missing = tmp_path / "device.cbor", tmp_path / "empty.cbor", tmp_path / "missing"
+    file, empty, missing, spent = (tmp_path / name for name in ("device.cbor", "empty.cbor", "missing", "spent"))
     file.write_bytes(made.to_cbor())
     empty.write_bytes(b"\xa0")
+    FileStore(str(spent)).save(sealed(b"\xff" * 4 + bytes(5) + made.handle, dataclasses.asdict(made)))
     for arguments, status, said in (
-        ([str(file), "--version", "0.5"], 1, f"refused by {running.uri}: it does not support this DPE version"),
+        ([str(file), "--version", "0.5"], 4, f"refused by {running.uri}: it does not support this DPE version"),
+        ([str(file), "--state", str(spent)], 1, "error: the device has counted as many attempts as it can"),
+        ([str(file), "--deadline", "0"], 3, f"no registration with {running.uri} in 0 s"),
         ([str(empty)], 1, "server must be a text"),
         ([str(missing)], 1, "missing"),
         ([], 2, "CREDENTIAL is missing"),
