@@ -22,9 +22,12 @@ COMMANDS = {
     "message": ("dpe_tools.commands.message", "Write a REQUEST or a SUCCESS for another CoAP client to send."),
     "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte and verify its security token."),
     "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions."),
-    "device": ("dpe_tools.commands.device", "Show which device holds a Client ID."),
+    "device": ("dpe_tools.commands.device", "Show which device holds a Client ID, or forget a device."),
     "policy": ("dpe_tools.commands.policy", "Check a policy, or explain what it answers a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
+    "backup": ("dpe_tools.commands.backup", "Copy a server's database while it runs."),
+    "restore": ("dpe_tools.commands.restore", "Put a backup back."),
+    "recover": ("dpe_tools.commands.recover", "Make a database that was put back fit to serve."),
     "doctor": ("dpe_tools.commands.doctor", "Check an installation and say what to repair."),
     "load": ("dpe_tools.commands.load", "Register many simulated devices at once and measure how it goes."),
     "simulate": (

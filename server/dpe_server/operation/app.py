@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import secrets
 import signal
 import sys
 import time
@@ -18,11 +19,11 @@ from dpe_server.coap.subjects import Crowds
 from dpe_server.files import logs
 from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
-from dpe_server.operation import loaded, process_memory, signals
+from dpe_server.operation import beats, loaded, process_memory, signals
 from dpe_server.operation.notify import notify
 from dpe_server.operation.server import Server, Worker, sockets_of
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operation.workers import Ties, supervise
+from dpe_server.operation.workers import Ties, UnservableError, supervise
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.contract import StoreError
 from dpe_server.store.opening import make_store, open_store
@@ -79,7 +80,10 @@ def _serve_with(
         loaded.forget(path)
         stack.callback(loaded.forget, path)
         policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
+        beats.verify(state_dir)
         with closing(make_store(state_dir.store_url)) as store:
+            beats.begin_journal(state_dir, store)
+            beats.Beats(state_dir, store, secrets.token_bytes).beat()  # so that each worker finds one to remember
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
         stack.callback(_tidy, state_dir.store_url)
         crowds = Crowds()
@@ -90,7 +94,10 @@ def _serve_with(
 
         def run(number: int, ties: Ties) -> None:
             server = Server(path, worker=Worker(number, sets[number], ordinals, crowds))
-            asyncio.run(_run(server, ties.ready, ties.orphaned))
+            try:
+                asyncio.run(_run(server, ties.ready, ties.orphaned))
+            except beats.BeatsError as error:
+                raise UnservableError(str(error), hint=error.hint) from None
 
         supervise(workers, run, lambda: ready(state_dir.config.uri, [socket.uri for socket in sockets]))
 
@@ -105,7 +112,10 @@ def _tidy(store_url: str) -> None:
 
 
 async def _run(server: Server, ready: Callable[[], None], orphaned: int | None = None) -> None:
-    """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable."""
+    """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable.
+
+    Raises a DpeError when it cannot start, or nothing may be served any more.
+    """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_unhandled)
     stopping = asyncio.Event()
@@ -121,8 +131,12 @@ async def _run(server: Server, ready: Callable[[], None], orphaned: int | None =
         gc.freeze()  # what is there now stays: the collector need not visit it again
         ready()
         reloading = asyncio.create_task(_reload_on(hang_up, server))
-        await stopping.wait()
+        told_to_stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait((told_to_stop, server.failed), return_when=asyncio.FIRST_COMPLETED)
+        told_to_stop.cancel()
         reloading.cancel()
+        if server.failed.done():
+            raise server.failed.result()
         if orphaned is None:
             _log.info("stopping")
             notify("STOPPING=1")

@@ -73,13 +73,20 @@ def begin(path: Path, measures: Iterable[Measure] = ()) -> None:
 
     JournalError if there is one. Nobody else may begin one meanwhile.
     """
-    if path.exists():
-        raise JournalError(f"{path} is there already", hint="move it away, or go on with it")
+    check(path, there=False)
     at = int(time.time())
     try:
         durable.replace(path, "".join(_text(measure, at) for measure in measures))
     except OSError as error:
         raise _failed(path, error) from None
+
+
+def check(path: Path, *, there: bool) -> None:
+    """JournalError unless the journal is there, or is not, as it should be."""
+    if there and not path.exists():
+        raise _missing(path)
+    if not there and path.exists():
+        raise JournalError(f"{path} is there already", hint="move it away, or go on with it")
 
 
 def read(paths: Iterable[Path]) -> Iterator[Measure]:

@@ -18,8 +18,9 @@ from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
 from dpe_server.net.udp import UdpSocket, listen
-from dpe_server.operation import loaded
+from dpe_server.operation import beats, loaded
 from dpe_server.operation.audit import AuditLog
+from dpe_server.operation.beats import Beats, BeatsError
 from dpe_server.operation.config import Config
 from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.resources import lane, router, scheduler
@@ -63,6 +64,8 @@ class Server:
         self._cleanup = AsyncExitStack()
         self.uris: list[str] = []
         """Where it listens."""
+        self.failed: asyncio.Future[DpeError]
+        """Done, with the reason, when nothing may be served any more."""
 
     @property
     def public_uri(self) -> str:
@@ -86,10 +89,14 @@ class Server:
             stack.enter_context(state_dir.lock())
             loaded.forget(state_dir.path)
             stack.callback(loaded.forget, state_dir.path)
+            beats.verify(state_dir)
         self._config = state_dir.config
         has_loaded = Loaded.of(state_dir, [])
         self._store = (make_store if self._worker is None else open_store)(state_dir.store_url)
         stack.callback(self._store.close)
+        if self._worker is None:
+            beats.begin_journal(state_dir, self._store)
+        self._beats = Beats(state_dir, self._store, secrets.token_bytes)
         self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
         stack.callback(lambda: self._audit.close(time.time()))
         self._registrar = Registrar(
@@ -118,8 +125,11 @@ class Server:
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
         stack.push_async_callback(self._coap.stop)
+        self._loop = asyncio.get_running_loop()
+        self.failed = self._loop.create_future()
         housekeeping = asyncio.create_task(self._keep_house())
         stack.callback(housekeeping.cancel)
+        self._beats.beat()
         self._coap.start()
         self.uris = [socket.uri for socket in sockets]
         self._say(replace(has_loaded, uris=self.uris))
@@ -164,11 +174,24 @@ class Server:
             _log.warning("what is loaded is not written down", reason=error.strerror or str(error))
 
     async def _keep_house(self) -> None:
+        first = self._worker is None or self._worker.number == 0
         while True:
-            if self._worker is None or self._worker.number == 0:
+            if first:
                 await self._prune()
             self._audit.write((), time.monotonic(), time.time())
             await asyncio.sleep(HOUSEKEEPING)
+            if first and not await self._batcher.exclusively(self._beat):
+                return
+
+    def _beat(self) -> bool:
+        """Append a beat. If the store is not the one that was left, close it at once, so that nothing more happens."""
+        try:
+            self._beats.beat()
+        except BeatsError as error:
+            self._store.close()
+            self._loop.call_soon_threadsafe(self.failed.set_result, error)
+            return False
+        return True
 
     async def _prune(self) -> None:
         """End the sessions that are over, and delete the traces of those that ended long enough ago."""

@@ -130,6 +130,11 @@ class StateDir:
         return _store_url(self.path)
 
     @property
+    def store_path(self) -> Path:
+        """The store's main file."""
+        return self.path / "dpe.sqlite"
+
+    @property
     def journal_path(self) -> Path:
         """The operators' journal (JSON lines), for ``journal.enact``."""
         return self.path / journal.NAME

@@ -30,6 +30,14 @@ class WorkersError(DpeError):
     """The workers could not go on."""
 
 
+class UnservableError(DpeError):
+    """No worker may serve any more. A worker that raises it ends the server."""
+
+
+_UNSERVABLE = 3
+"""The exit status of such a worker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ties:
     """What ties a worker to the first process."""
@@ -79,6 +87,9 @@ class _Workers:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             self._run(number, Ties(lambda: _tell(writer), self._orphaned))
             status = 0
+        except UnservableError as error:
+            status = _UNSERVABLE
+            _log.error("nothing may be served", reason=str(error), hint=error.hint)
         except DpeError as error:
             _log.error("worker cannot start", reason=str(error))
         except BaseException as error:
@@ -136,6 +147,8 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
                 workers.tell(signal.SIGHUP)
             for process, status in workers.bury():
                 _log.error("worker died", worker=process.number, **_describe(status))
+                if status == _UNSERVABLE:
+                    raise WorkersError("nothing may be served", hint="the log says why, and what to run")
                 if time.monotonic() - process.started < STEADY:
                     raise WorkersError(
                         f"worker {process.number} died soon after its start", hint="the log says why; start again"

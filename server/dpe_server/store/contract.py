@@ -39,6 +39,10 @@ class ForgottenError(ReplacedError):
     """What is remembered says nothing: the store has beats, and all are newer, or no beat is remembered."""
 
 
+class MixedError(ReplacedError):
+    """A part of the store was put back and a part was not. No command can mend that; a backup can."""
+
+
 # What is stored
 
 
@@ -238,6 +242,15 @@ class Examination(NamedTuple):
     """The newest version that this program knows."""
     faults: list[str]
     """What is damaged, one line for each fault."""
+
+
+class CopyTold(NamedTuple):
+    """What a copy of a store says of itself."""
+
+    made_at: int | None
+    """When it was made as a backup; None: it was made in another way."""
+    schema: int
+    """The version of its schema."""
 
 
 class Beat(NamedTuple):

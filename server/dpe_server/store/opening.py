@@ -6,9 +6,10 @@
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
-from dpe_server.store.contract import Examination, Store
+from dpe_server.store.contract import Beat, CopyTold, Examination, Store
+from dpe_server.store.sqlite import copying, examination
 from dpe_server.store.sqlite.database import BESIDE
-from dpe_server.store.sqlite.examination import examine_file
+from dpe_server.store.sqlite.examination import examine_file, verify_file
 from dpe_server.store.sqlite.store import SqliteStore
 
 
@@ -40,6 +41,43 @@ def examine(url: str, *, thorough: bool = False) -> Examination:
     Raises LocalError if the URL names no store, StoreError if it cannot be read at all.
     """
     return examine_file(_path(url), thorough=thorough)
+
+
+def verify(url: str, remembered: Beat | None, settled: Beat | None) -> None:
+    """Refuse a store that must not be served, without changing it; for each million sessions it takes some seconds.
+
+    ReplacedError if it has not the beat that is ``remembered``, or ``settled``, the last one known to be in the file
+    itself. StoreError if it is damaged, is a copy that was made as a backup, or cannot be read.
+    """
+    verify_file(_path(url), remembered, settled)
+
+
+def check_log(url: str, settled: Beat | None) -> None:
+    """Raise MixedError if only a part of a store was put back. See ``verify``."""
+    examination.check_log(_path(url), settled)
+
+
+def back_up(url: str, copy: Path) -> None:
+    """Make a copy of a store, of any schema and perhaps in use, that says in itself that it is one; StoreError."""
+    copying.back_up(_path(url), copy)
+
+
+def take_copy(copy: Path, url: str) -> CopyTold:
+    """Make the store ``url`` from a copy, with all that it holds, and say of when it is; StoreError.
+
+    Open it with ``make_store``: its schema may be older.
+    """
+    return copying.take(copy, _path(url))
+
+
+def put_in_place(new: str, url: str) -> None:
+    """Put the store ``new``, which nobody has open, in the place of the store ``url``; OSError."""
+    copying.put_in_place(_path(new), _path(url))
+
+
+def remove(url: str) -> None:
+    """Remove a store that nobody has open, if it is there."""
+    copying.remove(_path(url))
 
 
 def _path(url: str) -> Path:

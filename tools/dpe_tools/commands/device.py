@@ -1,4 +1,7 @@
-"""`dpe device show`: which device holds a Client ID. This is the only command that shows an IMEI."""
+"""`dpe device`: which device holds a Client ID, and what to keep of a device no more.
+
+Only `dpe device show` shows an IMEI.
+"""
 
 import json
 import sys
@@ -13,8 +16,10 @@ from dpe_coap.client_ids import client_id_of, client_id_text
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_coap.numbers import SIZE_CLIENT_ID
+from dpe_server.operation.acts import note
+from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Questions, Restriction, Session
+from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session
 from dpe_server.store.opening import open_store
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe
@@ -22,7 +27,7 @@ from dpe_tools.commands.sessions import SUITES, describe
 
 @click.group()
 def device() -> None:
-    """Show which device holds a Client ID."""
+    """Show which device holds a Client ID, or forget a device."""
 
 
 @device.command()
@@ -60,6 +65,43 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
         terminal.print_json(told)
     else:
         _print(told, session)
+
+
+@device.command()
+@click.argument("state")
+@click.argument("client_id", required=False)
+@click.option("--imei-stdin", is_flag=True, help="Look the device up by its IMEI, read from standard input.")
+def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
+    """Erase what the store of STATE has of the device that holds CLIENT_ID (14 hex digits).
+
+    Its session ends, and its sealed IMEI, its keys and its profile are gone at once. The keyed hash of its IMEI goes an
+    hour later: until then it refuses what comes late. A revocation stays, as that hash. To keep the device from
+    registering again, revoke it. Backups, credential files and logs are yours to delete.
+    """
+    if (client_id is None) != imei_stdin:
+        raise click.UsageError("give a CLIENT_ID or --imei-stdin")
+    opened = StateDir.open(state)
+    with closing(open_store(opened.store_url)) as store:
+        if client_id is None:
+            name = opened.at_rest.device_id(Imei.parse(sys.stdin.readline()))
+        else:
+            wanted = parse_client_id(client_id)
+            session = store.session(wanted)
+            if session is None:
+                raise LocalError(
+                    f"no session holds the Client ID {client_id_text(wanted)}", hint=f"see: dpe sessions {state}"
+                )
+            name = session.device
+        # Dated so that the trace goes an hour from now, whatever the retention.
+        at = int(time.time()) + TRACE - max(opened.config.retention, TRACE)
+        (outcome,) = enact(opened.journal_path, store, [Forget(name, at)])
+        revoked = store.look(Questions(restrictions={name})).restrictions.get(name, Restriction()).revoked
+    note(opened, "device-forgotten", [name])
+    if outcome is Outcome.UNCHANGED:
+        click.echo("nothing was known of this device" + (" but its revocation, which stays" if revoked else ""))
+        return
+    ended = "its session has ended" if outcome is Outcome.SESSION_ENDED else "it had no session"
+    click.echo(f"forgotten: {ended}" + ("; its revocation stays" if revoked else ""))
 
 
 def parse_client_id(text: str) -> int:

@@ -10,6 +10,8 @@ from dpe_server.store.contract import StoreError
 
 APPLICATION_ID = 0x44504531
 """Marks the file as a DPE store (PRAGMA application_id): the letters DPE1."""
+COPY_ID = 0x44504542
+"""Marks the file as a copy that was made as a backup: the letters DPEB. No program takes it for a store."""
 
 Step = Sequence[str]
 
@@ -120,11 +122,31 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def is_backup(connection: sqlite3.Connection) -> bool:
+    """Say whether the database is a copy that was made as a backup."""
+    return bool(connection.execute("PRAGMA application_id").fetchone() == (COPY_ID,))
+
+
+def made_at(connection: sqlite3.Connection) -> int:
+    """Return when a copy that was made as a backup was made, in Unix seconds."""
+    return int(connection.execute("SELECT made_at FROM copy").fetchone()[0])
+
+
+def has_beats(connection: sqlite3.Connection) -> bool:
+    """Say whether the schema is new enough to have beats."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'beat'").fetchone())
+
+
 def check(connection: sqlite3.Connection, newest: int = len(STEPS)) -> None:
     """Refuse, with StoreError, a database that is not a DPE store or is newer than this program. Changes nothing."""
     # In this order: between the two, another process may make an empty database a store.
     empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
     application, empty, version = connection.execute(_WHAT_IT_IS).fetchone()
+    if application == COPY_ID:
+        raise StoreError(
+            "it is a copy that dpe backup made, not a store to serve from",
+            hint="put it in place with dpe restore STATE FILE; if it is in its place already: dpe recover STATE",
+        )
     if application != APPLICATION_ID and (application or not empty):
         raise StoreError("the database is not a DPE store", hint="give the path of another file, or move this one away")
     if version > newest:

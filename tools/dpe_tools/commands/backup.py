@@ -1,0 +1,24 @@
+"""`dpe backup`: a copy of a server's database that says that it is one."""
+
+from pathlib import Path
+
+import click
+
+from dpe_server.operation import recovery
+from dpe_server.operation.state_dir import StateDir
+
+
+@click.command()
+@click.argument("state")
+@click.argument("file")
+def backup(state: str, file: str) -> None:
+    """Copy the database of STATE, which may be in use, to the new file FILE.
+
+    No server starts from the copy; `dpe restore` puts it back. The database has no key that opens what is sealed in it:
+    keep copies of keys.json, config.toml, policy.toml and operators.jsonl as well, and keys.json in another place.
+    """
+    recovery.back_up(StateDir.open(state), Path(file))
+    size = Path(file).stat().st_size
+    click.echo(
+        f"{file}: a sound copy of the database, {size / 1e6:.1f} MB; put it back with: dpe restore {state} {file}"
+    )

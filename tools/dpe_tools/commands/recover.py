@@ -1,0 +1,37 @@
+"""`dpe recover`: a database that was put back without `dpe restore`, made fit to serve."""
+
+from pathlib import Path
+
+import click
+
+from dpe_server.operation import recovery
+from dpe_server.operation.acts import note
+from dpe_server.operation.state_dir import StateDir
+from dpe_tools.commands.restore import journal_options, tell
+
+
+@click.command()
+@click.argument("state")
+@journal_options
+@click.option(
+    "--keep-sessions",
+    is_flag=True,
+    help="Only where STATE is older than its database: nothing newer than the database exists, so nothing ends.",
+)
+def recover(state: str, journals: tuple[str, ...], new_journal: bool, keep_sessions: bool) -> None:
+    """Make the database of STATE fit to serve after it was put back without `dpe restore`.
+
+    Run it after any other restore: of the file, of the disk, of the whole machine. The server must be stopped. It does
+    what `dpe restore` does after the file is in its place.
+    """
+    opened = StateDir.open(state)
+    if keep_sessions:
+        if journals or new_journal:
+            raise click.UsageError("--keep-sessions goes alone")
+        recovery.keep_sessions(opened)
+        note(opened, "database-accepted")
+        click.echo(f"the database is taken for the newest there is; next: dpe serve {state}")
+        return
+    done = recovery.recover(opened, journals=[Path(one) for one in journals], new_journal=new_journal)
+    click.echo("recovered:")
+    tell(opened, state, "database-recovered", done)
