@@ -38,6 +38,7 @@ SIGTERM and Ctrl-C are the usual ways to end `dpe serve`, so it then ends with 0
 ARGUMENTS = {
     "OTHER": "a checkout of another commit",
     "STATE": "a server's state directory",
+    "FILE": "a copy of the database",
     "STATE|FILE": "a server's state directory, or a policy file",
     "IMEI": "an IMEI of 14, 15 or 16 digits; `-` reads them from standard input",
     "CREDENTIAL": "a device's credential, as a CBOR or a JSON file",

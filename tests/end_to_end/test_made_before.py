@@ -52,7 +52,7 @@ class Earlier:
             return {session.client_id: session for session in store.live(1)}
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def earlier(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Earlier:
     folder = tmp_path / "copy"
     shutil.copytree(root / "tests" / "fixtures" / f"schema-{request.param}", folder)

@@ -328,7 +328,11 @@ class Store(Protocol):
         """Return the session of a device, even past its end, until ``expire`` ends it."""
 
     def live(self, now: int) -> Iterator[Session]:
-        """Yield the sessions that are live at ``now``, all as of one moment, by ascending Client ID."""
+        """Yield the sessions that are live at ``now``, by ascending Client ID.
+
+        Nothing is held open while the caller takes its time, so it is not one moment: a session that lasts as long as
+        this takes is there once; one that begins, ends or is replaced meanwhile may be there or not.
+        """
 
     def stats(self, now: int) -> Stats:
         """Count what is there."""
