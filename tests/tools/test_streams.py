@@ -145,8 +145,9 @@ def test_in_ascii(run: Run, name: str) -> None:
 
 @pytest.mark.parametrize("redirection", ["", ">&-", ">/dev/full", "2>&-", "2>/dev/full", "2>&1 | head -n 1"])
 def test_a_server_serves_whatever_its_streams_are(state: Path, redirection: str) -> None:
+    log = ["--json-log"] if redirection.startswith(">") else []  # it says on standard error where it listens
     with subprocess.Popen(
-        ["sh", "-c", f'"$@" {redirection}', "sh", *DPE, "serve", str(state), "--listen", "127.0.0.1:0"],
+        ["sh", "-c", f'"$@" {redirection}', "sh", *DPE, "serve", str(state), "--listen", "127.0.0.1:0", *log],
         stdout=PIPE,
         stderr=PIPE,
         text=True,
@@ -157,5 +158,5 @@ def test_a_server_serves_whatever_its_streams_are(state: Path, redirection: str)
         told = (process.stderr if redirection.startswith(">") else process.stdout).readline()
         Server.reached(re.findall(r"coap://127\.0\.0\.1:\d+", told)[0])
         os.killpg(process.pid, signal.SIGTERM)
-        rest, log = process.communicate(timeout=STOP_SECONDS)
-    assert "Traceback" not in rest + log
+        rest, last = process.communicate(timeout=STOP_SECONDS)
+    assert "Traceback" not in rest + last
