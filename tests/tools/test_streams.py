@@ -27,6 +27,7 @@ WORK = {
     "serve": ["serve", "none"],
     "provision": ["provision", "{state}", IMEI],
     "revoke": ["revoke", "{state}", IMEIS[1]],
+    "unrevoke": ["unrevoke", "{state}", IMEIS[1]],
     "register": ["register", "{credential}"],
     "message": ["message", "request", "{credential}", "--hex"],
     "inspect": ["inspect", "a3000404001750" + "00" * 16],
