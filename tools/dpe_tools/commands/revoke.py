@@ -51,6 +51,6 @@ def revoke(state: str, given: imeis.Source, below_epoch: int | None, dry_run: bo
         click.echo(f"{imeis.count(devices)}: credentials below epoch {below_epoch} {are} refused")
     if unseen:
         have = "device has" if unseen == 1 else "devices have"
-        click.echo(f"note: {unseen} {have} never been seen by this server: not registered, not revoked", err=True)
+        click.echo(f"note: {unseen} {have} never been seen by this server, or not since a session ended", err=True)
     if dry_run:
         click.echo("nothing was changed", err=True)
