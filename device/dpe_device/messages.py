@@ -121,13 +121,12 @@ def _text(data: bytes) -> str:
     # RFC 3629. MicroPython's decoder does not mind overlong forms, surrogates and points above 10FFFF.
     last = 0
     for octet in data:
+        bound = 0xA0 if last < 0xF0 else 0x90
         if (
             octet > 0xF4
             or octet >> 1 == 0x60
-            or (last == 0xE0 and octet < 0xA0)
-            or (last == 0xED and octet > 0x9F)
-            or (last == 0xF0 and octet < 0x90)
-            or (last == 0xF4 and octet > 0x8F)
+            or (last in b"\xe0\xf0" and octet < bound)  # overlong
+            or (last in b"\xed\xf4" and octet >= bound)  # a surrogate, or above 10FFFF
         ):
             raise ValueError
         last = octet
@@ -208,15 +207,16 @@ def derive(key: bytes, data: bytes) -> bytes:
     return hmac(key, b"DPE-1/1 ", data)
 
 
-def sign(key: bytes, label: bytes, data: bytes, prefix: bytes = b"") -> bytes:
-    """Return `data` with its MAC (16 bytes), by the key that is derived with `label`; it covers `prefix`, too."""
-    return data + hmac(derive(key, label), prefix, data)[:_SIZE_MAC]
+def sign(key: bytes, label: bytes, data: bytes) -> bytes:
+    """Return `data` with its MAC (16 bytes), by the key that is derived with `label`."""
+    return data + hmac(derive(key, label), b"", data)[:_SIZE_MAC]
 
 
 def verify(key: bytes, label: bytes, data: bytes, prefix: bytes = b"") -> None:
-    """Raise ValueError unless `data` ends with its MAC, as by `sign`."""
+    """Raise ValueError unless the MAC of `data` is right; it covers `prefix`, too."""
+    mac = hmac(derive(key, label), prefix, data[:-_SIZE_MAC])[:_SIZE_MAC]
     # As numbers: the comparison does not end at the first octet that is wrong.
-    if int.from_bytes(data, "big") ^ int.from_bytes(sign(key, label, data[:-_SIZE_MAC], prefix), "big"):
+    if int.from_bytes(data[-_SIZE_MAC:], "big") ^ int.from_bytes(mac, "big"):
         raise ValueError
 
 

@@ -80,7 +80,7 @@ class Driver:
         self._trace = trace
         self._clock = Clock()
         self._server = ""
-        self._found: "list[Any]" = []
+        self._found: "Any" = ()
         self._turn = 0  # which of them an attempt begins with
 
     def step(self, received: "tuple[bytes, Address] | None") -> str:
@@ -138,6 +138,7 @@ class Driver:
                 continue
             self.registration.peer = found[-1]  # as the socket takes and gives addresses
             self._turn += passed
+            self._found = ()  # a small heap has no room for what is needed no more
             return True
         return False
 

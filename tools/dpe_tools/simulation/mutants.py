@@ -46,8 +46,8 @@ MUTANTS = (
             ),
             Change(
                 "dpe_device.messages:sign",
-                "prefix, data)",
-                "prefix, data[:13] + data[14:] if data[2] == 3 else data)",
+                'b"", data)',
+                'b"", data[:13] + data[14:] if data[2] == 3 else data)',
             ),
         ),
     ),
