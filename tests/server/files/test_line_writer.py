@@ -71,7 +71,6 @@ def test_a_pipe_that_nobody_reads_stops_nobody(pipe: Pipe, monkeypatch: pytest.M
         writer.put(str(number))
     writer.finish()  # waits no longer than its patience
     assert pipe.read(size) == bytes(size)
-    writer.put("16")
     assert pipe.read(2) == b"0\n"
     rest = "5 lost\n" + "".join(f"{number}\n" for number in range(1, 11))
     assert pipe.read(len(rest)).decode() == rest
