@@ -170,6 +170,14 @@ def test_it_serves_without_standard_streams(state: StateDir, closed: str, worker
     assert (state.path / "dpe.sqlite").read_bytes().startswith(b"SQLite format 3\0")
 
 
+@pytest.mark.parametrize("closed", [">&-", ">/dev/full"])
+def test_what_standard_output_does_not_take_is_in_the_log(state: StateDir, tmp_path: Path, closed: str) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as errors, run(["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *SERVE], state, stderr=errors):
+        uri = uri_of(state)
+        until(lambda: f"unsaid='listening on {uri}'" in log.read_text())
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_pipes_that_nobody_reads_do_not_stop_it(state: StateDir, workers: str) -> None:
     pipe = Pipe()

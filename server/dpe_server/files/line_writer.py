@@ -14,12 +14,19 @@ PATIENCE = 1.0
 class LineWriter:
     """Writes to ``stream``; None is a stream that was closed when the process began, for which all lines are dropped.
 
-    ``lost`` makes the line that reports how many lines were dropped.
+    ``lost`` makes the line that reports how many lines were dropped; ``refused`` is told each line that the stream does
+    not take.
     """
 
-    def __init__(self, stream: TextIO | None, lost: Callable[[int], str] | None = None) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None,
+        lost: Callable[[int], str] | None = None,
+        refused: Callable[[str], None] | None = None,
+    ) -> None:
         self._stream = stream
         self._lost = lost
+        self._refused = refused
         self._begin()
 
     def _begin(self) -> None:
@@ -32,6 +39,8 @@ class LineWriter:
     def put(self, line: str) -> None:
         """Have a line written. It does not wait, and raises nothing."""
         if self._stream is None:
+            if self._refused is not None:
+                self._refused(line)
             return
         with self._changed:
             if len(self._lines) >= WAITING:
@@ -78,6 +87,9 @@ class LineWriter:
             except (OSError, ValueError):  # nobody reads any more, or the disk is full
                 with self._changed:
                     self._dropped += dropped + len(lines)
+                if self._refused is not None:
+                    for line in lines:
+                        self._refused(line)
 
     def _write(self, text: str) -> None:
         assert self._stream is not None

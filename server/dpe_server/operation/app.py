@@ -47,13 +47,16 @@ def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_l
     process_memory.keep_private()
     # sqlite3 releases the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)
-    announcement = LineWriter(None if json_log else sys.stdout)
+    announcement = LineWriter(
+        sys.stdout, refused=lambda line: _log.warning("standard output is closed or full", unsaid=line)
+    )
 
     def ready(uri: str, uris: Sequence[str]) -> None:
         for one in uris:
-            announcement.put(f"listening on {one}")
             if json_log:
                 _log.info("listening", uri=one)
+            else:
+                announcement.put(f"listening on {one}")
         if all(map(is_loopback, uris)) and not is_loopback(uri):
             hint = "name addresses as listen in config.toml, or with --listen"
             _log.warning("only this machine can reach the server", devices_come_to=uri, hint=hint)

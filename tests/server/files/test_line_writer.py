@@ -79,10 +79,12 @@ def test_a_pipe_that_nobody_reads_stops_nobody(pipe: Pipe, monkeypatch: pytest.M
 
 
 def test_a_stream_that_is_closed_takes_no_line() -> None:
-    writer = LineWriter(None)
-    writer.put("one")
-    writer.finish()
-    assert writer._thread is None
+    refused: list[str] = []
+    for writer in (LineWriter(None), LineWriter(None, refused=refused.append)):
+        writer.put("one")
+        writer.finish()
+        assert writer._thread is None
+    assert refused == ["one"]
 
 
 def test_what_cannot_be_written_is_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,10 +96,12 @@ def test_what_cannot_be_written_is_counted(pipe: Pipe, monkeypatch: pytest.Monke
         return write(descriptor, data)
 
     monkeypatch.setattr(os, "write", fail)
-    writer = LineWriter(pipe.stream, "{} lost".format)
+    refused: list[str] = []
+    writer = LineWriter(pipe.stream, "{} lost".format, refused.append)
     for word in ("one", "two"):
         writer.put(word)
         writer.finish()
+    assert refused == ["one", "two"]
     full[0] = False
     writer.put("three")
     writer.finish()
