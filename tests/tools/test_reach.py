@@ -123,6 +123,11 @@ def test_a_link_local_address_without_its_zone() -> None:
     assert place.why(OSError(errno.ENETUNREACH, "x")) == "there is no way to it from here"
 
 
+def test_a_zone_that_this_machine_does_not_have() -> None:
+    with pytest.raises(NoAnswer, match="fe80::1 is of a link that this machine does not have: nolink0"):
+        reach.look_up("coap://[fe80::1%nolink0]")
+
+
 def test_a_zone_is_shown() -> None:
     name = socket.if_indextoname(1)
     assert str(Place(socket.AF_INET6, ("fe80::1", 5683, 0, 1))) == f"[fe80::1%{name}]:5683"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dpe_coap.errors import LocalError
 from dpe_device.udp import parse_uri
+from dpe_server.net.udp import authority
 from dpe_tools.exits import NoAnswer
 
 SECONDS = 5.0
@@ -36,12 +37,8 @@ class Place(NamedTuple):
     """As a socket takes it."""
 
     def __str__(self) -> str:
-        """Return host and port, as in a URI; with the zone of an IPv6 address, if it has one."""
-        host, port = self.address[:2]
-        if self.family != socket.AF_INET6:
-            return f"{host}:{port}"
-        scope = self.address[3]
-        return f"[{host}{f'%{socket.if_indextoname(scope)}' if scope else ''}]:{port}"
+        """Return host and port, as in a URI."""
+        return authority(self.family, self.address)
 
     def connect(self) -> socket.socket:
         """Return a socket that sends there, and learns when nobody listens there. Raises OSError."""
@@ -105,6 +102,9 @@ def _no_address(host: str, error: OSError) -> NoAnswer:
         return NoAnswer(
             f"the name service does not say where {host} is", hint="does this machine reach its name service?"
         )
+    address, _, zone = host.partition("%")
+    if zone:
+        return NoAnswer(f"{address} is of a link that this machine does not have: {zone}", hint="see: ip link")
     return NoAnswer(f"no address is known for the name {host}", hint="is the name written right?")
 
 

@@ -43,6 +43,15 @@ def _parse(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def authority(family: int, address: Any) -> str:
+    """Return a socket's address as in a URI: host and port; an IPv6 address with its zone, if it has one."""
+    host, port, *rest = address
+    if family != socket.AF_INET6:
+        return f"{host}:{port}"
+    scope = rest[1] if "%" not in host else 0
+    return f"[{host}{f'%{socket.if_indextoname(scope)}' if scope else ''}]:{port}"
+
+
 class UdpSocket:
     """One bound socket. ``send`` works until ``close``; ``received`` is called from ``start`` to ``stop``.
 
@@ -75,8 +84,7 @@ class UdpSocket:
     @property
     def authority(self) -> str:
         """Host and port, as in a URI."""
-        host, port, *_ = self._socket.getsockname()
-        return f"[{host}]:{port}" if self._socket.family == socket.AF_INET6 else f"{host}:{port}"
+        return authority(self._socket.family, self._socket.getsockname())
 
     @property
     def uri(self) -> str:
