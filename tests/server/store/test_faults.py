@@ -104,7 +104,7 @@ def test_a_damaged_file_is_said(store: SqliteStore, make: Make, path: Path) -> N
         list(damaged.live(0))
     with pytest.raises(StoreError, match="malformed") as caught:
         examine(f"sqlite:{path}")
-    assert caught.value.hint == "restore a backup of dpe.sqlite"
+    assert caught.value.hint == "put a backup back: dpe restore STATE FILE"
 
 
 def test_a_flaw_in_an_index_is_found_by_the_check(store: SqliteStore, make: Make, path: Path) -> None:

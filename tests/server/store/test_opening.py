@@ -93,5 +93,5 @@ def test_what_cannot_be_read_is_said_and_not_made(path: Path, harm: Callable[[Pa
     before = {file: file.read_bytes() for file in path.parent.iterdir()}
     with pytest.raises(StoreError) as caught:
         examine(f"sqlite:{path}")
-    assert caught.value.hint == "restore a backup of dpe.sqlite"
+    assert caught.value.hint == "put a backup back: dpe restore STATE FILE"
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == before

@@ -128,7 +128,9 @@ def _store(opened: StateDir) -> Iterator[Finding]:
     try:
         found, newest, faults = opening.examine(opened.store_url)
         if faults:
-            yield Finding("fail", f"store: damaged: {faults[0]}", "stop the server and restore a backup of dpe.sqlite")
+            yield Finding(
+                "fail", f"store: damaged: {faults[0]}", "stop the server and put a backup back: dpe restore STATE FILE"
+            )
             return
         if found > newest:
             yield Finding("fail", f"store: schema {found}, newer than this program's {newest}", "update dpe-coap")
@@ -140,7 +142,7 @@ def _store(opened: StateDir) -> Iterator[Finding]:
         with closing(opening.open_store(opened.store_url)) as store:
             minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
     except DpeError as error:
-        yield Finding("fail", f"store: {error}", error.hint or "restore a backup of dpe.sqlite")
+        yield Finding("fail", f"store: {error}", error.hint or "put a backup back: dpe restore STATE FILE")
         return
     if minimum > opened.keys.current_epoch:
         hint = f"dpe keys minimum-epoch STATE {opened.keys.current_epoch}, or: dpe keys rotate master STATE"

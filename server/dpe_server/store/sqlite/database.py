@@ -43,10 +43,13 @@ _FAULTS = {
         "the database cannot be opened",
         "check that its directory exists and who may read and write there",
     ),
-    sqlite3.SQLITE_CORRUPT: ("the database is damaged", "stop the server and restore a backup of the file"),
+    sqlite3.SQLITE_CORRUPT: (
+        "the database is damaged",
+        "stop the server and put a backup back: dpe restore STATE FILE",
+    ),
     sqlite3.SQLITE_NOTADB: (
         "the file is not a database",
-        "give the path of another file, or restore a backup of this one",
+        "give the path of another file, or put a backup back: dpe restore STATE FILE",
     ),
     sqlite3.SQLITE_IOERR: ("the disk gives errors", "look in the system's log for the cause"),
     sqlite3.SQLITE_CONSTRAINT: ("a row is not as the store wants it", "this is a defect of dpe-coap: report it"),

@@ -29,7 +29,9 @@ def verify_file(path: Path, remembered: Beat | None, settled: Beat | None) -> No
         else:
             _check(path, remembered, None, None)
         if found_faults := faults(database, thorough=False):
-            raise StoreError(f"{path}: the database is damaged: {found_faults[0]}", hint=f"restore a backup of {path}")
+            raise StoreError(
+                f"{path}: the database is damaged: {found_faults[0]}", hint="put a backup back: dpe restore STATE FILE"
+            )
 
 
 def check_log(path: Path, settled: Beat | None) -> None:
@@ -77,4 +79,4 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     except StoreError as error:
         raise type(error)(f"{path}: {error}" if str(path) not in str(error) else str(error), hint=error.hint) from None
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}", hint=f"restore a backup of {path.name}") from None
+        raise StoreError(f"{path}: {error}", hint="put a backup back: dpe restore STATE FILE") from None

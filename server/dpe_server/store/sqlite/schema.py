@@ -152,7 +152,7 @@ def check(connection: sqlite3.Connection, newest: int = len(STEPS)) -> None:
     if version > newest:
         raise StoreError(
             f"the store has schema version {version}; this program knows up to {newest}",
-            hint="run the newer dpe-coap that made it, or restore a backup of the older store",
+            hint="run the newer dpe-coap that made it, or put a backup of the older store back: dpe restore STATE FILE",
         )
 
 
