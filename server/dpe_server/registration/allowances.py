@@ -13,6 +13,7 @@ from struct import Struct
 
 from dpe_server.handling.handler import Batch
 from dpe_server.handling.records import SUPPRESSED, AuditRecord
+from dpe_server.keys.at_rest import device_text
 from dpe_server.registration.containers import Recent
 
 MINUTE = 60.0
@@ -74,7 +75,7 @@ class Allowances:
         self._USED.pack_into(used, 0, lines, fresh, others, told, freshest, began)
         if allowed:
             return None
-        return SUPPRESSED if reported else AuditRecord("limited", {"handles": name})
+        return SUPPRESSED if reported else AuditRecord("limited", {"device": device_text(device), "handles": name})
 
     def log(self, batch: Batch, device: bytes, event: str, /, **details: str | int) -> None:
         """Tell the audit log of what a device has done, if it is not a new transaction and not too much."""

@@ -16,7 +16,7 @@ from dpe_server.registration import allowances as module
 from dpe_server.registration.allowances import FRESH, LINES, MINUTE, OTHERS, REPLAYS, Allowances
 from tests.server.registration.double import REALM, WALL, Device, Server, confirmation
 
-LIMITED = {share: AuditRecord("limited", {"handles": share}) for share in ("fresh", "other")}
+LIMITED = {share: AuditRecord("limited", {"device": "64" * 8, "handles": share}) for share in ("fresh", "other")}
 
 
 def test_the_bounds() -> None:
@@ -102,21 +102,47 @@ def test_what_is_remembered_of_devices_is_bounded_and_the_last_are_remembered() 
     assert len(left._used) <= 5_120
 
 
+def test_each_share_is_reported_once_a_minute(left: Allowances) -> None:
+    asked(left, *range(20), *([0] * 20))
+    assert asked(left, 20, 0, 20, 0) == [LIMITED["fresh"], LIMITED["other"], SUPPRESSED, SUPPRESSED]
+
+
+def test_the_clock_may_begin_anywhere() -> None:
+    left = Allowances()
+    assert asked(left, *range(20)) == []
+    left.begin(60.0)
+    assert asked(left, *range(20, 40)) == []
+
+
+def logged(left: Allowances, count: int, device: bytes = b"d" * 16) -> list[bool]:
+    """Let something of a device be told so many times; return whether it was."""
+    batch = Batch()
+    for _ in range(count):
+        left.log(batch, device, "declined", status=16)
+    assert {record.event for record in batch.records} <= {"declined", "suppressed"}
+    assert all(record.details == {"status": 16} for record in batch.records if record is not SUPPRESSED)
+    return [record is not SUPPRESSED for record in batch.records]
+
+
 def test_lines_of_a_device(left: Allowances) -> None:
     """With forty for transactions, and one for each share that is used up, they are sixty."""
-
-    def logged(device: bytes) -> AuditRecord:
-        batch = Batch()
-        left.log(batch, device, "declined", status=16)
-        (record,) = batch.records
-        return record
-
-    line = AuditRecord("declined", {"status": 16})
-    assert [logged(b"d" * 16) for _ in range(30)] == [line] * 18 + [SUPPRESSED] * 12
-    assert logged(b"e" * 16) == line
+    assert logged(left, 30) == [True] * 18 + [False] * 12
+    assert logged(left, 1, b"e" * 16) == [True]
     assert asked(left, 0) == [], "lines say nothing of handles"
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_new_minute_is_new_for_lines_and_transactions(left: Allowances, asks: bool) -> None:
+    """Whichever comes first in it."""
+    logged(left, 18)
+    asked(left, *range(20), *([0] * 20), 20, 0)
+    left.begin(159.9)
+    assert logged(left, 1) == [False]
     left.begin(160.0)
-    assert logged(b"d" * 16) == line
+    if asks:
+        assert asked(left, 20) == []
+    assert logged(left, 20) == [True] * 18 + [False] * 2
+    assert asked(left, *range(21 - (not asks), 40), 40, *([0] * 20), 0) == [LIMITED["fresh"], LIMITED["other"]]
 
 
 # -- the registrar --

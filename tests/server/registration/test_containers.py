@@ -4,6 +4,8 @@ from collections import Counter
 from itertools import pairwise
 from os import urandom
 
+import pytest
+
 from dpe_server.registration.containers import SIZE_TH1, Map, MultiMap, Queue, Recent
 
 
@@ -33,9 +35,12 @@ def test_what_was_used_last_is_remembered_and_the_rest_is_bounded() -> None:
     assert recent.get(b"no key") is None
 
 
-def test_the_smallest_remembers_at_least_the_last() -> None:
-    recent = Recent(1)
-    for key in (b"one", b"other"):
+@pytest.mark.parametrize("total", [1, 1_023])
+def test_the_smallest_has_one_of_each_generation_in_each_of_256_parts(total: int) -> None:
+    recent = Recent(total)
+    assert len(recent._young) == len(recent._old) == 256
+    for key in [urandom(16) for _ in range(1_000)]:
+        assert not any(recent._young), "one is enough to make it the old generation"
         recent.add(key, bytearray(b"value"))
         assert recent.get(key) == recent.get(key) == bytearray(b"value")
 
