@@ -64,7 +64,9 @@ def silent() -> Iterator[Place]:
 def lead(monkeypatch: pytest.MonkeyPatch, credential: Path, notes: Notes) -> Callable[..., Client]:
     """Make a client whose server's name leads to the places given, or raises one of them."""
 
-    def lead(*found: Place | NoAnswer, deadline: float = LONG, patience: float = LONG) -> Client:
+    def lead(
+        *found: Place | NoAnswer, deadline: float = LONG, patience: float = LONG, ack_timeout: int = 20_000
+    ) -> Client:
         def look_up(uri: str, *_: object) -> list[Place]:
             assert uri == URI
             if isinstance(found[0], NoAnswer):
@@ -73,7 +75,9 @@ def lead(monkeypatch: pytest.MonkeyPatch, credential: Path, notes: Notes) -> Cal
 
         monkeypatch.setattr(reach, "look_up", look_up)
         known = credentials.for_device(credentials.load(str(credential))) | {"server": URI}
-        return Client(Registration(known, Memory(), os.urandom, ack_timeout=20), notes, deadline, patience=patience)
+        return Client(
+            Registration(known, Memory(), os.urandom, ack_timeout=ack_timeout), notes, deadline, patience=patience
+        )
 
     return lead
 
@@ -89,8 +93,9 @@ def test_the_next_address_is_tried_at_once_where_nobody_listens(
 def test_the_next_address_is_tried_again_and_again_while_there_is_silence(
     lead: Callable[..., Client], notes: Notes, silent: Place, running: Place
 ) -> None:
-    assert lead(silent, running).run().state == REGISTERED
-    assert notes.way == [f"-> {silent}", *[f"-> {running}", f"<- {running}"] * 2]
+    assert lead(silent, running, ack_timeout=20).run().state == REGISTERED
+    assert notes.way[:2] == [f"-> {silent}", f"-> {running}"]
+    assert {step for step in notes.way if step.startswith("<-")} == {f"<- {running}"}
 
 
 def test_an_address_without_a_way_to_it_is_passed_over(
