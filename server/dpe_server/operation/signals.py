@@ -16,7 +16,8 @@ IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
 def hold() -> None:
     """Hold SIGTERM, SIGINT and SIGHUP back until ``release``."""
     for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+        if signal.getsignal(number) is signal.SIG_DFL:  # a profiler may have taken one before
+            signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 

@@ -21,13 +21,14 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.operation.server puts it together."""
     from dpe_server.coap.aiocoap_endpoint import CoapServer
     from dpe_server.coap.fairness import Fairness
+    from dpe_server.coap.subjects import Crowds
     from dpe_server.coap.lane import Entrance, Lane
     from dpe_server.coap.options import uri_path
     from dpe_server.handling.batching import Batcher
     from dpe_server.net.udp import listen
     from dpe_server.operation.resources import router
 
-    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, subjects={}))
+    sockets, _ = listen([f"127.0.0.1:{port}"], scheduling=partial(Fairness, subjects={}, crowds=Crowds()))
     batcher = Batcher(NoStore(), retry_after=1)
     entrance = Entrance(uri_path(PATH), CONTENT_FORMAT_CBOR, MAX_PAYLOAD, KINDS, partial(batcher.take, job))
     lanes = [Lane(socket, [entrance]) for socket in sockets]
