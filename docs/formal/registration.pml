@@ -41,6 +41,9 @@
 #ifndef BATCH
 #define BATCH        2    /* sessions in one commit; the code has up to 256 */
 #endif
+#ifndef ANY_HANDLE
+#define ANY_HANDLE   1    /* with SIEGE: whether the attacker has REQUESTs with the same handle, or with older ones only */
+#endif
 #ifndef EXCHANGES
 #define EXCHANGES    3    /* with the same SUCCESS, as in the code */
 #endif
@@ -87,14 +90,23 @@ byte faults = FAULTS;                      /* that may still happen */
 mtype:client = { IDLE, REQUESTING, CONFIRMING, REGISTERED, REFUSED, BACKOFF };
 mtype:client client[DEVICES] = IDLE;
 byte asked[DEVICES];                       /* REQUESTs so far */
-byte accepted[DEVICES];                    /* the transaction, in CONFIRMING and REGISTERED */
-bool declining[DEVICES];                   /* whether SUCCESS declines, in CONFIRMING */
-#define CURRENT(d)  ((d) * ASKS + asked[d] - 1)   /* the open REQUEST, in REQUESTING */
+byte accepted[DEVICES];                    /* the transaction, from CONFIRMING on */
+bool declining[DEVICES];                   /* whether SUCCESS declines */
+mtype:late = { NOTHING_OPEN, REQUEST_OPEN, SUCCESS_OPEN };
+mtype:late late[DEVICES] = NOTHING_OPEN;   /* in BACKOFF: whose answer still counts, until the next attempt */
+#define CURRENT(d)     ((d) * ASKS + asked[d] - 1)   /* the last REQUEST */
+#define REQUESTS(d)    (client[d] == REQUESTING || (client[d] == BACKOFF && late[d] == REQUEST_OPEN))
+#define CONFIRMS(d)    (client[d] == CONFIRMING || (client[d] == BACKOFF && late[d] == SUCCESS_OPEN))
 
 mtype:mark = { NO_SESSION, UNCONFIRMED, CONFIRMED };
 typedef Record { mtype:mark mark = NO_SESSION; byte session };
 Record saved[DEVICES];                     /* in flash: survives a reboot */
 Record held[DEVICES];                      /* in memory: what the client believes is saved */
+
+/* How fresh a handle is: the first is the oldest, and each is fresher than the one it was given for. The server reads it
+   in the handle, and a client knows nothing of it. */
+byte fresh[DEVICES * ASKS];                /* of the handle in a REQUEST */
+#define HANDLE(d)  (held[d].mark == NO_SESSION -> 0 : fresh[request_of[held[d].session]] + 1)
 
 /* ---- The DPE Server: server/dpe_server/registration/transactions.py, registrar.py, store/commit_rules.py ---- */
 
@@ -135,9 +147,13 @@ end:
     }
 }
 
-/* ---- When it ends. With CALM, from some moment on the network delivers, nothing fails any more and the attacker
-   rests: a message goes to the server once, its answer to the client once, and the client's time-out comes when neither
-   is under way. The client must then come to an end. RESERVE REQUESTs and transactions are kept for that time. ---- */
+/* ---- When it ends. With CALM, from some moment on the network delivers and nothing fails any more: a message goes to
+   the server once, its answer to the client once, and the client's time-out comes when neither is under way. The client
+   must then come to an end. RESERVE REQUESTs and transactions are kept for that time.
+
+   Then the attacker rests; but not with SIEGE, where it can send, though stop nothing. It sends any REQUEST that was
+   ever sent, at any time and for ever, and it resets each exchange before it is answered. The client's next attempt
+   begins when the answer has come or is lost, as a back-off takes longer than a round trip. ---- */
 
 #ifdef CALM
 bool calm;
@@ -148,13 +164,21 @@ byte answer;                               /* the transaction of the last RESPON
 #define MAY_ASK(d)        (asked[d] < (calm -> ASKS : ASKS - RESERVE))
 #define MAY_DRAW          (drawn < (calm -> DRAWS : DRAWS - RESERVE))
 #define CLIENT_SENDS      if :: calm -> mail = TO_SERVER :: else fi
-#define SERVER_HEARS(now) (!calm || (mail == TO_SERVER && (now)))
+#define SERVER_HEARS(now) (!calm || (mail == TO_SERVER && now))
 #define SERVER_HEARD      mail = NOTHING
 #define SERVER_ANSWERS    if :: calm -> mail = TO_CLIENT :: else fi
 #define CLIENT_HEARS      (!calm || mail == TO_CLIENT)
 #define CLIENT_HEARD      mail = NOTHING
 #define TIME_OUT          (!calm || (mail == NOTHING && empty(batch[0]) && empty(decided[0])))
 #define CHOOSE(n, set, now)  if :: calm -> n = now :: else -> choose(n, set) fi
+
+#ifdef SIEGE
+#define RESET             calm
+#define MAY_DECLINE       (!calm)    /* who declines keeps the handle it has, and ends by declining again */
+#else
+#define RESET             false
+#define MAY_DECLINE       true
+#endif
 
 proctype Weather() { calm = true }
 
@@ -171,6 +195,8 @@ ltl the_client_comes_to_an_end { [] (calm -> <> AT_AN_END) }
 #define CLIENT_HEARS      true
 #define CLIENT_HEARD      skip
 #define TIME_OUT          true
+#define RESET             false
+#define MAY_DECLINE       true
 #define CHOOSE(n, set, now)  choose(n, set)
 #endif
 
@@ -185,13 +211,18 @@ inline save(to_mark, to_session) {
     fi
 }
 
+inline leave() { accepted[d] = 0; declining[d] = false; tries = 0 }
+inline close() { late[d] = NOTHING_OPEN; retried = false; leave() }    /* no answer counts any more */
+
 inline send_request() {        /* its nonce is fresh */
     asked[d]++;
+    fresh[CURRENT(d)] = HANDLE(d);
     ADD(requests, CURRENT(d));
     CLIENT_SENDS
 }
 
 inline begin() {               /* an attempt: the boot counter is saved, with the session there is */
+    close();
     save(held[d].mark, held[d].session);
     done = false;
     send_request()
@@ -205,8 +236,6 @@ inline send_success() {        /* the same bytes in each of the exchanges */
     CLIENT_SENDS
 }
 
-inline leave() { accepted[d] = 0; declining[d] = false; tries = 0 }
-
 inline accept() {              /* a RESPONSE with status ok: the session is saved before SUCCESS is sent */
     accepted[d] = t;
     if
@@ -215,15 +244,23 @@ inline accept() {              /* a RESPONSE with status ok: the session is save
        :: done -> held[d].mark = UNCONFIRMED; held[d].session = t
        :: else -> declining[d] = true                                      /* storage-failure */
        fi
-    :: declining[d] = true                                                 /* the application, or the version */
+    :: MAY_DECLINE -> declining[d] = true                                  /* the application, or the version */
     fi;
     done = false;
     if
-    :: declining[d] -> MOVE(client[d], REQUESTING, declined, CONFIRMING)
-    :: else -> MOVE(client[d], REQUESTING, accepted, CONFIRMING)
+    :: declining[d] && client[d] == REQUESTING -> MOVE(client[d], REQUESTING, declined, CONFIRMING)
+    :: declining[d] && client[d] == BACKOFF -> MOVE(client[d], BACKOFF, declined, CONFIRMING)
+    :: !declining[d] && client[d] == REQUESTING -> MOVE(client[d], REQUESTING, accepted, CONFIRMING)
+    :: !declining[d] && client[d] == BACKOFF -> MOVE(client[d], BACKOFF, accepted, CONFIRMING)
     fi;
     tries = EXCHANGES;
     send_success()
+}
+
+inline again() {               /* a REQUEST in the same attempt */
+    late[d] = NOTHING_OPEN;
+    send_request();
+    retried = true
 }
 
 proctype Client(byte d) {
@@ -234,68 +271,99 @@ end:
     do
     /* step */
     :: atomic { client[d] == IDLE && MAY_ASK(d) && TURBULENT -> MOVE(client[d], IDLE, step, REQUESTING); begin() }
-    :: atomic { client[d] == BACKOFF && MAY_ASK(d) -> MOVE(client[d], BACKOFF, step, REQUESTING); begin() }
+    :: atomic { client[d] == BACKOFF && MAY_ASK(d) && TIME_OUT -> MOVE(client[d], BACKOFF, step, REQUESTING); begin() }
+
+    /* the boot counter is at its end: so few attempts come before that here that it is one of the faults */
+    :: atomic { faults > 0 && TURBULENT && (client[d] == IDLE || client[d] == BACKOFF || client[d] == REQUESTING) ->
+           if
+           :: client[d] == IDLE -> MOVE(client[d], IDLE, exhausted, REFUSED)
+           :: client[d] == BACKOFF -> MOVE(client[d], BACKOFF, exhausted, REFUSED)
+           :: client[d] == REQUESTING -> MOVE(client[d], REQUESTING, exhausted, REFUSED)
+           fi;
+           faults--;
+           close()
+       }
 
     /* start: the application wants a registration */
-    :: atomic { client[d] == BACKOFF && TURBULENT -> MOVE(client[d], BACKOFF, start, IDLE) }
+    :: atomic { client[d] == BACKOFF && TURBULENT -> MOVE(client[d], BACKOFF, start, IDLE); close() }
     :: atomic { client[d] == REFUSED && TURBULENT -> MOVE(client[d], REFUSED, start, IDLE) }
     :: atomic { client[d] == REGISTERED && TURBULENT -> MOVE(client[d], REGISTERED, start, IDLE); leave() }
 
     /* no answer, a reset, or an error without a security token */
-    :: atomic { client[d] == REQUESTING && TIME_OUT -> MOVE(client[d], REQUESTING, failed, BACKOFF); retried = false }
-    :: atomic { client[d] == CONFIRMING && TIME_OUT ->
+    :: atomic { client[d] == REQUESTING && (TIME_OUT || RESET) ->
+           MOVE(client[d], REQUESTING, failed, BACKOFF);
+           late[d] = REQUEST_OPEN
+       }
+    :: atomic { client[d] == CONFIRMING && (TIME_OUT || (RESET && tries == 1)) ->
            tries--;
            if
            :: tries > 0 -> MOVE(client[d], CONFIRMING, repeated, CONFIRMING); send_success()
-           :: else -> MOVE(client[d], CONFIRMING, failed, BACKOFF); leave()
+           :: else -> MOVE(client[d], CONFIRMING, failed, BACKOFF); late[d] = SUCCESS_OPEN
            fi
        }
 
-    /* RESPONSE. Its MAC covers TH1, so it answers the open REQUEST; of two answers to that, whichever comes first. */
-    :: atomic { client[d] == REQUESTING && responses != 0 && CLIENT_HEARS ->
+    /* RESPONSE. Its MAC covers TH1, so it answers the last REQUEST; of two answers to that, whichever comes first. */
+    :: atomic { REQUESTS(d) && responses != 0 && CLIENT_HEARS ->
            CHOOSE(t, responses, answer);
            if
            :: request_of[t] != CURRENT(d) -> skip
            :: else ->
                CLIENT_HEARD;
                if
-               :: status[t] == OK -> accept()
-               :: status[t] == UNAVAILABLE -> MOVE(client[d], REQUESTING, failed, BACKOFF)
+               :: status[t] == OK -> accept(); late[d] = NOTHING_OPEN; retried = false
+               :: status[t] == UNAVAILABLE ->
+                   if
+                   :: client[d] == REQUESTING -> MOVE(client[d], REQUESTING, failed, BACKOFF)
+                   :: client[d] == BACKOFF -> MOVE(client[d], BACKOFF, failed, BACKOFF)
+                   fi;
+                   close()
                :: status[t] == RETRY && !retried ->
                    if
-                   :: MAY_ASK(d) -> MOVE(client[d], REQUESTING, retried, REQUESTING); send_request(); retried = true
+                   :: MAY_ASK(d) && client[d] == REQUESTING -> MOVE(client[d], REQUESTING, retried, REQUESTING); again()
+                   :: MAY_ASK(d) && client[d] == BACKOFF -> MOVE(client[d], BACKOFF, retried, REQUESTING); again()
                    :: else        /* the exploration ends here */
                    fi
-               :: status[t] == RETRY && retried -> MOVE(client[d], REQUESTING, refused, REFUSED)
-               :: status[t] == REFUSE -> MOVE(client[d], REQUESTING, refused, REFUSED)
-               fi;
-               if :: client[d] != REQUESTING -> retried = false :: else fi
+               :: status[t] == REFUSE || (status[t] == RETRY && retried) ->
+                   if
+                   :: client[d] == REQUESTING -> MOVE(client[d], REQUESTING, refused, REFUSED)
+                   :: client[d] == BACKOFF -> MOVE(client[d], BACKOFF, refused, REFUSED)
+                   fi;
+                   close()
+               fi
            fi;
            t = 0
        }
 
     /* CONFIRM. Its MAC is under a key of the transaction and covers TH3, so it answers this SUCCESS. */
-    :: atomic { client[d] == CONFIRMING && !declining[d] && HAS(confirmed, accepted[d]) && CLIENT_HEARS ->
+    :: atomic { CONFIRMS(d) && !declining[d] && HAS(confirmed, accepted[d]) && CLIENT_HEARS ->
            held[d].mark = CONFIRMED;
            save(CONFIRMED, accepted[d]);   /* if this fails, the next boot repeats SUCCESS */
-           MOVE(client[d], CONFIRMING, confirmed, REGISTERED);
-           done = false; tries = 0; CLIENT_HEARD
+           if
+           :: client[d] == CONFIRMING -> MOVE(client[d], CONFIRMING, confirmed, REGISTERED)
+           :: client[d] == BACKOFF -> MOVE(client[d], BACKOFF, confirmed, REGISTERED)
+           fi;
+           done = false; late[d] = NOTHING_OPEN; tries = 0; CLIENT_HEARD
        }
-    :: atomic { client[d] == CONFIRMING && !declining[d] && HAS(superseded, accepted[d]) && CLIENT_HEARS ->
-           MOVE(client[d], CONFIRMING, failed, BACKOFF);
-           leave(); CLIENT_HEARD
+    :: atomic { CONFIRMS(d) && !declining[d] && HAS(superseded, accepted[d]) && CLIENT_HEARS ->
+           if
+           :: client[d] == CONFIRMING -> MOVE(client[d], CONFIRMING, failed, BACKOFF)
+           :: client[d] == BACKOFF -> MOVE(client[d], BACKOFF, failed, BACKOFF)
+           fi;
+           close(); CLIENT_HEARD
        }
-    :: atomic { client[d] == CONFIRMING && declining[d] && HAS(released, accepted[d]) && CLIENT_HEARS ->
-           MOVE(client[d], CONFIRMING, released, IDLE);
-           leave(); CLIENT_HEARD
+    :: atomic { CONFIRMS(d) && declining[d] && HAS(released, accepted[d]) && CLIENT_HEARS ->
+           if
+           :: client[d] == CONFIRMING -> MOVE(client[d], CONFIRMING, released, IDLE)
+           :: client[d] == BACKOFF -> MOVE(client[d], BACKOFF, released, IDLE)
+           fi;
+           close(); CLIENT_HEARD
        }
 
     /* a reboot */
     :: atomic { faults > 0 && TURBULENT ->
            faults--;
            held[d].mark = saved[d].mark; held[d].session = saved[d].session;
-           retried = false;
-           leave();
+           close();
            if
            :: saved[d].mark == NO_SESSION -> client[d] = IDLE
            :: saved[d].mark == UNCONFIRMED ->
@@ -315,7 +383,11 @@ end:
 /* t: the first transaction in memory for which this holds, or drawn */
 #define FIND(condition)  do :: t == drawn || (IN_MEMORY(t) && (condition)) -> break :: else -> t++ od
 
-inline make_room() {           /* when the bound is reached, the device's oldest transactions go that await no commit */
+/* When the bound is reached, the device's transaction with the oldest handle goes, and of several with the same handle
+   the one that came first; but none that awaits its commit, and never the new one. */
+#define FRESHER(o, than)  (than != t && fresh[request_of[o]] > fresh[request_of[than]])
+
+inline make_room() {
     do
     :: o = drawn; oldest = t; count = 0;
        do
@@ -325,7 +397,7 @@ inline make_room() {           /* when the bound is reached, the device's oldest
            if
            :: o != t && IN_MEMORY(o) && DEVICE(o) == DEVICE(t) ->
                count++;
-               if :: transaction[o] != COMMITTING -> oldest = o :: else fi
+               if :: transaction[o] != COMMITTING && !FRESHER(o, oldest) -> oldest = o :: else fi
            :: else
            fi
        od;
@@ -334,6 +406,45 @@ inline make_room() {           /* when the bound is reached, the device's oldest
     REQUIRE(transactions_are_bounded, count < PER_DEVICE || oldest == t);
     count = 0; oldest = 0
 }
+
+#ifdef SIEGE
+/* A transaction that nobody can ask about any more makes room for another; those after it move up. */
+#define REFERS(d, o)  ((saved[d].mark != NO_SESSION && saved[d].session == o) || (CONFIRMS(d) && accepted[d] == o) || \
+                       (held[d].mark != NO_SESSION && held[d].session == o) || (mail == TO_CLIENT && answer == o))
+#define UP(x)         x = (x > o -> x - 1 : x)
+#define DROP(set)     set = (set & ((1 << o) - 1)) | ((set >> (o + 1)) << o)
+
+inline collect() {
+    do
+    :: o == drawn -> break
+    :: o < drawn && transaction[o] == GONE && !HAS(sessions, o) && !REFERS(0, o) -> break
+    :: else -> o++
+    od;
+    if
+    :: o < drawn ->
+        DROP(responses); DROP(accepts); DROP(declines); DROP(confirmed); DROP(released); DROP(superseded);
+        DROP(sessions); DROP(ended);
+        UP(accepted[0]); UP(answer);
+        if :: saved[0].mark != NO_SESSION -> UP(saved[0].session) :: else fi;
+        if :: held[0].mark != NO_SESSION -> UP(held[0].session) :: else fi;
+        drawn--;
+        do
+        :: o == drawn -> break
+        :: else ->
+            request_of[o] = request_of[o + 1]; client_id[o] = client_id[o + 1]; status[o] = status[o + 1];
+            transaction[o] = transaction[o + 1]; o++
+        od;
+        request_of[o] = 0; client_id[o] = 0; status[o] = OK; transaction[o] = GONE; order_of[o] = 0;
+        t = drawn
+    :: else
+    fi;
+    o = 0
+}
+
+#define COLLECT  if :: calm && t == drawn && drawn == DRAWS && len(batch[w]) == 0 -> d_step { collect() } :: else fi
+#else
+#define COLLECT  skip
+#endif
 
 #define RESERVED(o)  (HAS(sessions, o) || IS(o, PENDING) || IS(o, COMMITTING))
 
@@ -421,6 +532,36 @@ inline send_superseded() {
     ADD(superseded, t)
 }
 
+inline take_request() {        /* t: its transaction, or drawn if the exploration ends here */
+    d_step { FIND(request_of[t] == r) }
+    COLLECT;
+    before = sessions;
+    if
+    :: t == drawn && MAY_DRAW ->
+        drawn++;
+        request_of[t] = r;
+        worker_of[t] = w;
+        ordinal[w] = (CLOCK -> 0 : ordinal[w] + 1);
+        order_of[t] = (CLOCK -> drawn : ordinal[w]);
+        d_step { check_requests() }
+        d_step { make_room() }
+        if                                                          /* the policy decides */
+        :: d_step { draw_client_id() }
+           if
+           :: client_id[t] < CLIENT_IDS -> transaction[t] = PENDING; d_step { check_client_ids() }
+           :: else -> client_id[t] = 0; transaction[t] = ANSWERED; status[t] = UNAVAILABLE
+           fi
+        :: REFUSALS && TURBULENT -> transaction[t] = ANSWERED; status[t] = UNAVAILABLE
+        :: REFUSALS -> transaction[t] = ANSWERED; status[t] = RETRY
+        :: REFUSALS -> transaction[t] = ANSWERED; status[t] = REFUSE
+        fi;
+        ADD(responses, t)
+    :: else
+    fi;
+    REQUIRE(request_leaves_sessions, sessions == before);
+    before = 0
+}
+
 proctype Server(byte w) {
     byte r, t, o, mine, count, oldest, before; bool lives;  /* scratch: 0 and false between the steps */
     mtype:outcome outcome = COMMITTED;                      /* so between the steps */
@@ -429,45 +570,20 @@ end:
     /* -- Prepare: messages are decided one by one, until the batch is committed. -- */
 
     /* REQUEST */
-    :: atomic { requests != 0 && empty(decided[w]) && SERVER_HEARS(client[0] == REQUESTING) ->
+    :: atomic { requests != 0 && empty(decided[w]) && SERVER_HEARS(REQUESTS(0)) ->
            CHOOSE(r, requests, CURRENT(0));
            SERVER_HEARD;
-           before = sessions;
-           d_step { FIND(request_of[t] == r) }
-           if
-           :: t < drawn -> SERVER_ANSWERS                                  /* the same bytes again */
-           :: t == drawn && MAY_DRAW ->
-               drawn++;
-               request_of[t] = r;
-               worker_of[t] = w;
-               ordinal[w] = (CLOCK -> 0 : ordinal[w] + 1);
-               order_of[t] = (CLOCK -> drawn : ordinal[w]);
-               d_step { check_requests() }
-               d_step { make_room() }
-               if                                                          /* the policy decides */
-               :: d_step { draw_client_id() }
-                  if
-                  :: client_id[t] < CLIENT_IDS -> transaction[t] = PENDING; d_step { check_client_ids() }
-                  :: else -> client_id[t] = 0; transaction[t] = ANSWERED; status[t] = UNAVAILABLE
-                  fi
-               :: REFUSALS && TURBULENT -> transaction[t] = ANSWERED; status[t] = UNAVAILABLE
-               :: REFUSALS -> transaction[t] = ANSWERED; status[t] = RETRY
-               :: REFUSALS -> transaction[t] = ANSWERED; status[t] = REFUSE
-               fi;
-               ADD(responses, t);
-               SERVER_ANSWERS
-           :: else
-           fi;
+           take_request();
+           if :: t < drawn -> SERVER_ANSWERS :: else fi;                   /* the same bytes, if it came before */
 #ifdef CALM
            answer = (t < drawn -> t : 0);
 #endif
-           REQUIRE(request_leaves_sessions, sessions == before);
-           r = 0; t = 0; before = 0
+           r = 0; t = 0
        }
 
     /* SUCCESS with status ok */
     :: atomic { accepts != 0 && empty(decided[w]) && nfull(batch[w]) &&
-                SERVER_HEARS(client[0] == CONFIRMING && !declining[0]) ->
+                SERVER_HEARS((CONFIRMS(0) && !declining[0])) ->
            CHOOSE(t, accepts, accepted[0]);
            SERVER_HEARD;
            if
@@ -485,7 +601,7 @@ end:
        }
 
     /* SUCCESS with another status */
-    :: atomic { declines != 0 && empty(decided[w]) && SERVER_HEARS(client[0] == CONFIRMING && declining[0]) ->
+    :: atomic { declines != 0 && empty(decided[w]) && SERVER_HEARS((CONFIRMS(0) && declining[0])) ->
            CHOOSE(t, declines, accepted[0]);
            SERVER_HEARD;
            if
@@ -568,7 +684,7 @@ end:
                :: else -> send_superseded()
                fi;
 #ifdef CALM
-               if :: client[0] == CONFIRMING && !declining[0] && t == accepted[0] -> SERVER_ANSWERS :: else fi
+               if :: CONFIRMS(0) && !declining[0] && t == accepted[0] -> SERVER_ANSWERS :: else fi
 #endif
            :: empty(decided[w]) -> break
            od;
@@ -592,6 +708,20 @@ end:
     od
 }
 
+#ifdef SIEGE
+proctype Replayer(byte w) {    /* what the server does when one of the attacker's recordings comes */
+    byte r, t, o, count, oldest, before;  /* as the server's */
+end:
+    do
+    :: atomic { calm && requests != 0 && empty(decided[w]) ->
+           choose(r, requests);
+           if :: ANY_HANDLE || fresh[r] < fresh[CURRENT(0)] -> take_request() :: else fi;
+           r = 0; t = 0
+       }
+    od
+}
+#endif
+
 init {
     byte o;
     atomic {
@@ -600,6 +730,9 @@ init {
         for (o : 1 .. DEVICES) { run Client(o - 1) }
 #ifdef CALM
         run Weather()
+#endif
+#ifdef SIEGE
+        run Replayer(0)
 #endif
     }
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "formal"
 MODEL = FOLDER / "registration.pml"
-DEPTH = 100_000
+DEPTH = 1_000_000
 """The longest path searched. A longer one would make the search incomplete, which is an error."""
 
 
@@ -76,11 +76,13 @@ def explore_all(jobs: Sequence[Job], processes: int = 2) -> list[Result]:
 def explore(job: Job) -> Result:
     """Explore a model completely, or until the first error. Raises ModelError if that is impossible."""
     lasting = "CALM" in job.bounds  # then the property is about infinite paths
+    fair = "SIEGE" in job.bounds  # the attacker does not rest, and yet the others move on
+    options = [*([] if lasting else ["-DSAFETY"]), *(["-DNFAIR=3"] if fair else [])]
     with tempfile.TemporaryDirectory(prefix="dpe-spin-") as folder:
         Path(folder, "model.pml").write_text(job.model, encoding="utf-8")
         _run(folder, "spin", *(f"-D{name}={value}" for name, value in job.bounds.items()), "-a", "model.pml")
-        _run(folder, "cc", "-O1", "-w", "-DNOREDUCE", *([] if lasting else ["-DSAFETY"]), "-o", "pan", "pan.c")
-        return parse(_run(folder, "./pan", f"-m{DEPTH}", *(["-a"] if lasting else [])))
+        _run(folder, "cc", "-O1", "-w", "-DNOREDUCE", *options, "-o", "pan", "pan.c")
+        return parse(_run(folder, "./pan", f"-m{DEPTH}", *(["-a"] if lasting else []), *(["-f"] if fair else [])))
 
 
 def _run(folder: str, program: str, *arguments: str) -> str:

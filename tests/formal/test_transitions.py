@@ -43,7 +43,7 @@ def server() -> Table:
 
 
 def test_the_client_moves_as_its_table(client: Table) -> None:
-    assert len(client) == 14
+    assert len(client) == 24
     assert moves(TEXT, "client") == client
 
 
@@ -54,7 +54,7 @@ def test_a_transaction_moves_as_its_table(server: Table) -> None:
 
 def test_beside_them_the_model_only_begins_forgets_and_boots() -> None:
     assert assigned(TEXT, "client") == {"IDLE", "CONFIRMING", "REGISTERED"}  # a reboot
-    assert assigned(TEXT, "transaction") == {"ANSWERED", "PENDING", "GONE"}
+    assert assigned(TEXT, "transaction") == {"ANSWERED", "PENDING", "GONE", "transaction"}  # the last: it moves up
 
 
 def test_the_model_has_the_states_of_the_code(client: Table) -> None:
