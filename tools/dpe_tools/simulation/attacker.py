@@ -6,6 +6,7 @@ server and must not harm the others.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from random import Random
 
 from dpe_coap.numbers import SIZE_MAC
 from dpe_device import messages
@@ -90,7 +91,7 @@ class Attacker:
                 key, handle = chance.randbytes(32), chance.choice(handles) if handles else chance.randbytes(17)
             nonce, realm = chance.randbytes(16), self.insider.realm
             payload = messages.make_request(key, realm, handle, (1, 0), nonce, None, None)
-            message = Datagram("CON", POST, chance.randrange(0x10000), chance.randbytes(4), REGISTER, payload)
+            message = request_datagram(chance, payload)
             if genuine:
                 world.emit(RequestSent(self.insider.device, payload, bytes(message), again=False))
             world.inject(self._stranger(), server, bytes(message), number // 8)
@@ -145,3 +146,8 @@ class Attacker:
                 mixed[start + status] ^= chance.choice((1, 16, 17))
         world.note(f"a mixture of {len(mixed)} bytes to {destination[0]}")
         world.inject(source, destination, bytes(mixed), 1)
+
+
+def request_datagram(chance: Random, payload: bytes) -> Datagram:
+    """Return a datagram with a message for a server."""
+    return Datagram("CON", POST, chance.randrange(0x10000), chance.randbytes(4), REGISTER, payload)

@@ -117,6 +117,12 @@ class Board:
         self._world.endpoints.pop(self.address, None)
         self._later(delay, self.boot)
 
+    def erase(self) -> None:
+        """Lose all that is stored, and reboot at once."""
+        self._world.note(f"{self.name} is erased")
+        self.flash.record = None
+        self.off(0)
+
     def boot(self) -> None:
         """Power on."""
         world = self._world

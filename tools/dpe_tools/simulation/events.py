@@ -118,6 +118,16 @@ class AcceptanceAsked:
     """The versions that the client speaks."""
 
 
+@dataclass(frozen=True, slots=True)
+class SiegeBegan:
+    """The network loses nothing from here on, and nothing fails: all that is left are those who can only send."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiegeInterrupted:
+    """The network is bad again, until the siege begins anew."""
+
+
 # the servers
 
 
@@ -196,8 +206,20 @@ class ResponseGiven:
     """Monotonic seconds."""
     request: bytes
     response: bytes
+    offer: bool
+    """Whether it offers a Client ID; else it is a refusal."""
     store_answers: bool
     """Whether the store can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A process with a readable store has decided to answer a REQUEST with 5.03, without a RESPONSE."""
+
+    process: str
+    now: float
+    """Monotonic seconds."""
+    request: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +285,8 @@ class SuccessAnswered:
     reply: Reply
     confirm: bytes
     """The CONFIRM in it, empty if it has none."""
+    now: float
+    """Monotonic seconds."""
     wall: float
     """Unix time."""
 

@@ -87,6 +87,11 @@ class Machine:
         self._latest_wall = max(self._latest_wall, now)
         return now
 
+    @property
+    def clock_is_behind(self) -> bool:
+        """Whether the wall clock has shown a later time than now."""
+        return self.wall() < self._latest_wall
+
     def set_clock(self, seconds: float) -> None:
         """Let the wall clock jump."""
         self.world.note(f"{self.address[0]}: the wall clock jumps by {seconds:.0f} s")

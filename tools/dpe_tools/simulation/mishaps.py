@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dpe_tools.simulation.database import BROKEN, UNREADABLE
+from dpe_tools.simulation.eavesdroppers import KeyHolder
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.impostors import impersonate
 from dpe_tools.simulation.machine import WAKE
@@ -55,6 +56,12 @@ def rebind(scene: Scene) -> None:
 def flood(scene: Scene) -> None:
     """Let the attacker flood a server."""
     scene.attacker.flood()
+
+
+def hoard(scene: Scene) -> None:
+    """Let the holder of a key register as often as it can."""
+    host, world = _one(scene), scene.world
+    KeyHolder(world, host.address, scene.attacker.insider).begin(world.random.choice((30, 120)))
 
 
 def crash(scene: Scene) -> None:
@@ -142,5 +149,6 @@ COUNTED: tuple[tuple[Callable[[Trouble], int], Mishap], ...] = (
     (lambda trouble: trouble.restarts, register_anew),
     (lambda trouble: trouble.rebindings, rebind),
     (lambda trouble: trouble.floods, flood),
+    (lambda trouble: trouble.hoards, hoard),
 )
 """Each of these happens as often as its own field of ``Trouble`` says."""

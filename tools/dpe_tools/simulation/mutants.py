@@ -136,6 +136,37 @@ MUTANTS = (
         "while self._count > self._total and",
         "while False and",
     ),
+    Mutant(
+        "the transaction that came first makes room, not the one with the oldest handle",
+        (it.FIRST_ATTEMPT, it.PUSHED_OUT, it.SAME_REPLY),
+        (Change(_TRANSACTIONS + "add", "sorted(idle, key=self._freshness)", "idle"),),
+    ),
+    Mutant(
+        "how fresh a handle is is ignored",
+        (it.FIRST_ATTEMPT, it.PUSHED_OUT, it.SAME_REPLY, it.OWN_SHARE),
+        (Change(_REGISTRAR + "_respond", "fresh = freshness(p.issued, wall)", "fresh = 0"),),
+    ),
+    _one(
+        "what a device causes after proof is not limited",
+        it.LIMITED,
+        _REGISTRAR + "_respond",
+        "if refusal is not None:",
+        "if False:",
+    ),
+    _one(
+        "replays use up a device's own share",
+        it.OWN_SHARE,
+        "dpe_server.registration.allowances:Allowances.refuse",
+        "if freshness > freshest:",
+        "if False:",
+    ),
+    _one(
+        "a hint ends the exchange",
+        it.FIRST_ATTEMPT,
+        _CLIENT + "step",
+        "self._fail(now, min(options.get(_OPTION_MAX_AGE, 0), _HOUR))",
+        'self._fail(now, min(options.get(_OPTION_MAX_AGE, 0), _HOUR)); self._request = b""',
+    ),
     _one(
         "a decline is taken for an ok",
         it.KEY_NEEDED,

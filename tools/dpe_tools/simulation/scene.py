@@ -10,6 +10,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.credential import Credential
 from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board
+from dpe_tools.simulation.eavesdroppers import Replayer
 from dpe_tools.simulation.events import Address, DeviceKnown, ServerKnown
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.machine import WALL
@@ -43,6 +44,8 @@ class Scene:
         self.attacker = Attacker(world, [host.address for host in self.hosts], trouble, self._insider())
         if self.attacker.is_there:
             world.on_sent.append(self.attacker.hear)
+        self.replayer = Replayer(world, self.attacker.servers, trouble.recordings, reacts=True)
+        world.on_heard.append(self.replayer.hear)
 
     def host_at(self, address: Address) -> Host:
         """Return the server that devices mean by an address."""

@@ -25,6 +25,7 @@ from dpe_tools.simulation.board import ticks_of
 from dpe_tools.simulation.events import DefectSeen, PatienceOver
 from dpe_tools.simulation.machine import Condition
 from dpe_tools.simulation.scene import Scene, new_keys
+from dpe_tools.simulation.siege import Besieged
 from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import HOUR, MINUTE, World
 
@@ -71,6 +72,7 @@ class Simulation:
                 for board in scene.boards:
                     board.off(0)
             self._settle()
+            self._besiege()
 
     def _calm(self) -> None:
         """Let the trouble be over."""
@@ -81,6 +83,15 @@ class Simulation:
         for host in self._scene.hosts:
             host.condition = Condition()
             world.endpoints[host.address] = host.receive
+
+    def _besiege(self) -> None:
+        """Let all boards register anew, under siege."""
+        siege = self._trouble.siege
+        if siege is not None:
+            besieged = Besieged(self._scene, siege)
+            for _ in range(siege.times):
+                besieged.begin()
+                self._settle()
 
     def _settle(self) -> None:
         """Let every board register. Where the client has given up, its application asks again."""

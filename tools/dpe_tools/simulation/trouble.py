@@ -45,6 +45,30 @@ def terms(chance: random.Random) -> str:
     return pick((WIDE, WIDE, NARROW)) + pick(("", "", 'client_id = "stable"\n')) + pick(("", "", SHORT))
 
 
+OLDER, SAME, ERASED = "older", "same", "erased"
+
+
+@dataclass(frozen=True)
+class Siege:
+    """Who besieges the boards in the end, on a network that is good: they hear everything and stop nothing."""
+
+    kind: str
+    """How the handle of a board compares with those in the REQUESTs that are recorded.
+
+    OLDER: theirs are older. SAME: five have the same one. ERASED: theirs are newer, as the board has lost its storage.
+    """
+    recordings: int
+    """How many of a board's REQUESTs are sent again with each that it sends."""
+    reacts: bool
+    """Whether these arrive within the round trip, or before."""
+    injects: bool
+    """Whether each request is answered with what is forged, before the server can answer it."""
+    times: int
+    """How often all boards register anew."""
+
+
+MANY = 1 << 20
+"""Transactions; so many that no run reaches it."""
 FAST = (1, 3)
 """Milliseconds of a commit when all is well."""
 
@@ -85,6 +109,11 @@ class Trouble:
     terms: str
     """What the last rule of the servers' policy grants."""
     sqlite: bool
+    recordings: int
+    """How many of a board's REQUESTs are sent again, within the round trip, with each that it sends."""
+    hoards: int
+    """How often the holder of a key registers as often as it can."""
+    siege: Siege | None
 
     def end(self) -> None:
         """Let nothing go wrong by chance any more."""
@@ -99,7 +128,7 @@ class Trouble:
         chance = random.Random(f"trouble {seed}")  # noqa: S311  # a simulation must repeat
         pick = chance.choice
         workers = pick((1, 1, 1, 2))
-        return cls(
+        drawn = cls(
             faults=Faults(
                 loss=pick((0, 0.05, 0.2, 0.4)),
                 duplication=pick((0, 0, 0.3)),
@@ -127,10 +156,24 @@ class Trouble:
             workers=workers,
             lane=chance.random() < 0.8,
             commits=pick((FAST, FAST, (1, 60), (60, 3000))),
-            total=pick((1 << 20, 1 << 20, 4, 12)),
+            total=pick((MANY, MANY, 4, 12)),
             terms=terms(chance),
             sqlite=chance.random() < 0.01,
+            recordings=0,
+            hoards=pick((0,) * 19 + (1,)),
+            siege=None,
         )
+        # A full table forgets by age, whatever the handles; and replayed REQUESTs can reserve all of four Client IDs.
+        if drawn.total == MANY and NARROW not in drawn.terms:
+            drawn.recordings = pick((0, 0, 0, 0, 4, 16))
+        drawn.siege = Siege(
+            kind=pick((OLDER, OLDER, SAME, ERASED)),
+            recordings=pick((4, 6, 16, 40)),
+            reacts=chance.random() < 0.8,
+            injects=chance.random() < 0.5,
+            times=pick((1, 2)),
+        )
+        return drawn
 
 
 NONE = Trouble(
@@ -155,8 +198,11 @@ NONE = Trouble(
     workers=1,
     lane=True,
     commits=FAST,
-    total=1 << 20,
+    total=MANY,
     terms=WIDE,
     sqlite=False,
+    recordings=0,
+    hoards=0,
+    siege=None,
 )
-"""All is well: one board, one server of one process."""
+"""All is well: one board, one server of one process, and no siege."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
-from dpe_coap.binding import CONTENT_FORMAT_CBOR
+from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
 from dpe_coap.numbers import MessageType
 from dpe_server.handling.handler import Completed
 from dpe_server.handling.reply import Reply
@@ -12,6 +12,7 @@ from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import State
 from dpe_server.store.contract import Facts, Outcome, Questions
 from dpe_tools.simulation.events import (
+    RequestRefused,
     ResponseGiven,
     SessionMade,
     SessionSettled,
@@ -68,8 +69,13 @@ class Witness:
         if further is None:
             _, payloads = self._asked[id(batch)]
             for payload, slot in zip(payloads, batch.slots, strict=True):
-                if payload[1:3] == _REQUEST and isinstance(slot, Reply) and slot.content_format == CONTENT_FORMAT_CBOR:
-                    emit(ResponseGiven(process, now, payload, slot.payload, self._store_answers()))
+                if payload[1:3] != _REQUEST or not isinstance(slot, Reply):
+                    continue
+                if slot.code == Code.SERVICE_UNAVAILABLE and not slot.payload and self._store_answers():
+                    emit(RequestRefused(process, now, payload))
+                if slot.content_format == CONTENT_FORMAT_CBOR:
+                    offer = slot.code == Code.CHANGED
+                    emit(ResponseGiven(process, now, payload, slot.payload, offer, self._store_answers()))
                     if self._given.get(payload) != slot.payload:
                         self._given[payload] = slot.payload
                         self._began(payload, now)
@@ -88,7 +94,7 @@ class Witness:
         for payload, reply in zip(payloads, completed.replies, strict=True):
             if payload[1:3] == _SUCCESS:
                 confirm = reply.payload if reply.content_format == CONTENT_FORMAT_CBOR else b""
-                emit(SuccessAnswered(process, number, payload, reply, confirm, self._wall()))
+                emit(SuccessAnswered(process, number, payload, reply, confirm, now, self._wall()))
         return completed
 
     def abandon(self, batch: Registrations) -> None:

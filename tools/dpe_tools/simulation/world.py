@@ -42,6 +42,8 @@ class World:
         self.overheard: deque[tuple[Address, Address, bytes]] = deque(maxlen=OVERHEARD)
         self.on_sent: list[Callable[[Address, Address, bytes], bool]] = []
         """Called with each datagram on its way; one that returns True withholds it."""
+        self.on_heard: list[Callable[[Address, Address, bytes], None]] = []
+        """Called with each datagram on its way, even when all is calm."""
         self.counts: Counter[str] = Counter()
         """How often each thing happened."""
         self._violation: Violation | None = None
@@ -103,6 +105,8 @@ class World:
         """Send a datagram over the bad network."""
         self.counts["datagrams"] += 1
         self.overheard.append((source, destination, datagram))
+        for eavesdropper in self.on_heard:
+            eavesdropper(source, destination, datagram)
         kept = False
         for heard in self.on_sent:
             kept |= heard(source, destination, datagram)

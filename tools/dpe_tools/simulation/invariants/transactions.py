@@ -3,16 +3,34 @@
 They are bounded; a revoked device begins none; and no Client ID is offered that belongs to another device.
 """
 
-from collections import defaultdict
 from dataclasses import dataclass, field
+from hashlib import sha256
 
+from dpe_coap.binding import Code
+from dpe_coap.numbers import Status
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.contract import Outcome
-from dpe_tools.simulation.events import ProcessStarted, ResponseGiven, SessionMade, SessionSettled, TransactionBegan
+from dpe_tools.simulation.events import (
+    ProcessStarted,
+    ResponseGiven,
+    SessionMade,
+    SessionSettled,
+    SuccessAnswered,
+    TransactionBegan,
+)
 from dpe_tools.simulation.invariants.durable import Durable
-from dpe_tools.simulation.invariants.made import Messages
-from dpe_tools.simulation.invariants.names import BOUNDED, CLIENT_IDS_DIFFER, LIFE_ENDS, REVOKED, SAME_REPLY
+from dpe_tools.simulation.invariants.freshness import Freshness
+from dpe_tools.simulation.invariants.made import Made, Messages
+from dpe_tools.simulation.invariants.names import (
+    BOUNDED,
+    CLIENT_IDS_DIFFER,
+    LIFE_ENDS,
+    PUSHED_OUT,
+    REVOKED,
+    SAME_REPLY,
+)
+from dpe_tools.simulation.invariants.tokens import th3
 from dpe_tools.simulation.world import World
 
 
@@ -22,9 +40,8 @@ class _Answered:
 
     response: bytes
     at: float
-    of_device: int
-    """How many transactions of the device had begun then, this one among them."""
     of_all: int
+    """How many transactions had begun then, this one among them."""
 
 
 @dataclass(slots=True)
@@ -34,9 +51,10 @@ class _Memory:
     total: int
     """The most transactions that it keeps."""
     answered: dict[bytes, _Answered] = field(default_factory=dict)
-    of_device: defaultdict[bytes, int] = field(default_factory=lambda: defaultdict(int))
-    """How many transactions have begun, by device; and, next, of all."""
     of_all: int = 0
+    """How many transactions have begun."""
+    declined: set[bytes] = field(default_factory=set)
+    """REQUESTs; a client whose flash has told it wrong goes back on that when it boots."""
     offered: dict[tuple[bytes, int], float] = field(default_factory=dict)
     """When a Client ID was offered to a device."""
 
@@ -44,16 +62,18 @@ class _Memory:
 class Transactions:
     """Looks at each RESPONSE, and at each session that a process makes."""
 
-    def __init__(self, world: World, messages: Messages, durable: Durable) -> None:
+    def __init__(self, world: World, messages: Messages, durable: Durable, freshness: Freshness) -> None:
         self._fail = world.fail
         self._messages = messages
         self._durable = durable
+        self._freshness = freshness
         self._memories: dict[str, _Memory] = {}
         world.on(ProcessStarted, self._started)
         world.on(ResponseGiven, self._response)
         world.on(TransactionBegan, self._began)
         world.on(SessionMade, self._session)
         world.on(SessionSettled, self._settled)
+        world.on(SuccessAnswered, self._success)
 
     def _started(self, event: ProcessStarted) -> None:
         self._memories[event.process] = _Memory(event.total)
@@ -66,23 +86,15 @@ class Transactions:
         known = memory.answered.get(event.request)
         if known is not None:
             lives = event.now < known.at + LIFE
-            begun = memory.of_device[made.device]
-            evicted = (
-                begun > max(known.of_device, PER_DEVICE)  # the one with the oldest handle has made room
-                or memory.of_all - known.of_all >= memory.total
-            )
             if known.response == event.response:
                 if not lives:
                     self._fail(LIFE_ENDS, "a RESPONSE was sent again")
                 return
-            if lives and not evicted:
+            if lives and not self._evicted(event.process, event.request, before=True):
                 self._fail(SAME_REPLY, "another RESPONSE to the same REQUEST")
-        memory.of_device[made.device] += 1
         memory.of_all += 1
-        memory.answered[event.request] = _Answered(
-            event.response, event.now, memory.of_device[made.device], memory.of_all
-        )
-        if (self._durable.server_of[event.process], made.device) in self._durable.revoked and event.store_answers:
+        memory.answered[event.request] = _Answered(event.response, event.now, memory.of_all)
+        if self._is_revoked(event.process, made) and event.store_answers:
             self._fail(REVOKED, "a RESPONSE")
 
     def _began(self, event: TransactionBegan) -> None:
@@ -107,6 +119,31 @@ class Transactions:
         offered = self._memories[event.process].offered.get((session.device, session.client_id))
         if offered is not None and offered + LIFE <= event.now:
             self._fail(LIFE_ENDS, "a SUCCESS was taken")
+
+    def _success(self, event: SuccessAnswered) -> None:
+        """Look at a SUCCESS that is refused as if there were no such transaction."""
+        made = self._messages.successes.get(event.success)
+        if made is not None and made.status != Status.OK:
+            self._memories[event.process].declined.add(made.request)
+        if made is None or event.reply.code != Code.UNAUTHORIZED:
+            return
+        memory = self._memories[event.process]
+        known = memory.answered.get(made.request)
+        if sha256(event.success).digest() in self._durable.ever or made.request in memory.declined:
+            return  # its session is over, or the device has declined it before
+        if known is None or event.now >= known.at + LIFE or self._evicted(event.process, made.request):
+            return
+        if th3(made.request, known.response, event.success) == made.th3 and not self._is_revoked(event.process, made):
+            self._fail(PUSHED_OUT, "a SUCCESS was refused while its transaction should live")
+
+    def _evicted(self, process: str, request: bytes, *, before: bool = False) -> bool:
+        """Say whether a bound may have evicted the transaction of a REQUEST."""
+        memory = self._memories[process]
+        since = memory.of_all - memory.answered[request].of_all
+        return since >= memory.total or self._freshness.may_be_pushed_out(process, request, before=before)
+
+    def _is_revoked(self, process: str, made: Made) -> bool:
+        return (self._durable.server_of[process], made.device) in self._durable.revoked
 
     def _settled(self, event: SessionSettled) -> None:
         """Forget a transaction whose commit has refused it."""

@@ -1,0 +1,81 @@
+"""How fresh the handle in each REQUEST is, and which transactions as fresh ones may have pushed out.
+
+A device uses its handles one after the other, each given to it in answer to the one before. So the truth needs none of
+what the server has sealed into them: a handle is fresher than all that its device used for the first time before it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dpe_server.registration.transaction_table import PER_DEVICE
+from dpe_server.registration.transactions import LIFE
+from dpe_tools.simulation.events import RequestSent, ResponseGiven
+from dpe_tools.simulation.invariants.made import Messages
+from dpe_tools.simulation.world import World
+
+HANDLE = slice(5, 22)
+"""Where it is in a REQUEST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A transaction: its REQUEST, the rank of the handle in it, and when it began (monotonic seconds)."""
+
+    request: bytes
+    rank: int
+    at: float
+    is_fresh: bool
+    """Whether its handle was fresher than those of all before it."""
+
+
+class Freshness:
+    """The handles of all devices, and the transactions of each process. It sees an event before any invariant does."""
+
+    def __init__(self, world: World, messages: Messages) -> None:
+        self._messages = messages
+        self._ranks: defaultdict[bytes, dict[bytes, int]] = defaultdict(dict)
+        """By device, its handles, each with its place in the order of their first use."""
+        self._begun: defaultdict[tuple[str, bytes], list[Begun]] = defaultdict(list)
+        """By process and device."""
+        self._last: dict[tuple[str, bytes], bytes] = {}
+        """By process and REQUEST, the last RESPONSE."""
+        world.on(RequestSent, self._request)
+        world.on(ResponseGiven, self._response)
+
+    def may_be_pushed_out(self, process: str, request: bytes, *, before: bool = False) -> bool:
+        """Say whether a process may have forgotten the last transaction of a REQUEST, for the bound of its device.
+
+        ``before``: the last but one. ``PER_DEVICE`` others must be there, all but one as fresh; one has come since.
+        """
+        begun = self._begun[process, self._messages.requests[request].device]
+        mine = [at for at, one in enumerate(begun) if one.request == request]
+        if len(mine) <= before:
+            return False
+        at = mine[-1 - before]
+        others = [(place, one) for place, one in enumerate(begun) if one.request != request]
+        alive = [(place, one) for place, one in others if one.at > begun[at].at - LIFE]
+        as_fresh = {one.request for place, one in alive if (one.rank, place) > (begun[at].rank, at)}
+        came_since = any(place > at for place, _ in others)
+        return came_since and len({one.request for _, one in alive}) >= PER_DEVICE and len(as_fresh) >= PER_DEVICE - 1
+
+    def begun(self, process: str, device: bytes) -> Sequence[Begun]:
+        """Return the transactions of a device that have begun in a process, in their order."""
+        return self._begun[process, device]
+
+    def is_fresh(self, process: str, request: bytes) -> bool:
+        """Say whether the handle in a REQUEST is fresher than those of all that a process has answered its device."""
+        device = self._messages.requests[request].device
+        return all(one.rank < self._ranks[device][request[HANDLE]] for one in self._begun[process, device])
+
+    def _request(self, event: RequestSent) -> None:
+        ranks = self._ranks[event.device]
+        ranks.setdefault(event.request[HANDLE], len(ranks))
+
+    def _response(self, event: ResponseGiven) -> None:
+        made, name = self._messages.requests.get(event.request), (event.process, event.request)
+        if made is None or self._last.get(name) == event.response:
+            return
+        self._last[name] = event.response
+        rank, is_fresh = self._ranks[made.device][event.request[HANDLE]], self.is_fresh(event.process, event.request)
+        self._begun[event.process, made.device].append(Begun(event.request, rank, event.now, is_fresh))
