@@ -27,6 +27,8 @@ from dpe_tools.stage import Stage
 
 DEVICES = 1000
 """The number of devices, by default."""
+LASTING = 100_000
+"""The number of devices, by default, when they take turns: a server lets each register some 20 times a minute."""
 AT_ONCE = 64
 """How many registrations are under way at all times, by default."""
 PROVISION = "make some with: dpe provision STATE --csv FILE --out DIR"
@@ -47,8 +49,8 @@ SECONDS = click.FloatRange(0, min_open=True)
     "--devices",
     type=click.IntRange(1, MOST_DEVICES),
     metavar="N",
-    show_default=f"{DEVICES}",
-    help="The number of devices.",
+    show_default=f"{DEVICES}; {LASTING} with --duration or --count",
+    help="The number of devices. A server lets each register 20 times a minute.",
 )
 @click.option("--rate", type=SECONDS, metavar="R", help="Let R devices arrive per second, at random times.")
 @click.option(
@@ -140,7 +142,8 @@ def _check(state: str | None, directory: str | None, options: dict[str, Any]) ->
 def _run(make: Maker, known: int, uri: str, state: StateDir | None, options: dict[str, Any]) -> Report:
     """Carry the load out. ``make`` knows ``known`` devices. ``state`` is the server's, if it is available."""
     where = Server.reached(uri)
-    plan = _plan(min(known, DEVICES) if options["devices"] is None else options["devices"], options)
+    usual = DEVICES if options["duration"] is None and options["count"] is None else LASTING
+    plan = _plan(min(known, usual) if options["devices"] is None else options["devices"], options)
     if len(plan.devices) > known:
         raise LocalError(f"there are credentials for {known} devices only", hint="make more, or give less --devices")
     processes = min(options["processes"], len(plan.devices), plan.at_once or sys.maxsize)
