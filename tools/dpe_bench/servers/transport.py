@@ -21,9 +21,9 @@ async def lane(port: int, job: TransportJob) -> AsyncIterator[None]:
     """Serve on this server's lane, as dpe_server.operation.server puts it together."""
     from dpe_server.coap.aiocoap_endpoint import CoapServer
     from dpe_server.coap.fairness import Fairness
-    from dpe_server.coap.subjects import Crowds
     from dpe_server.coap.lane import Entrance, Lane
     from dpe_server.coap.options import uri_path
+    from dpe_server.coap.subjects import Crowds
     from dpe_server.handling.batching import Batcher
     from dpe_server.net.udp import listen
     from dpe_server.operation.resources import router
