@@ -3,7 +3,9 @@
 A REQUEST that proves a key costs a transaction and a line of the audit log. Who holds the key can make one after the
 other, and who has recorded some can send them again and again. So each device has two shares. A handle that is fresher
 than all that the device has used shows the holder of the key: RESPONSE brings the next handle, under that key. Other
-REQUESTs may be replays. They have a share of their own, so that the device goes on however many there are.
+REQUESTs may be replays. They have a share of their own, so that the device goes on however many there are. A device
+that is told to ask for another version, or in the other suite, has the same handle for that: half of its own share is
+open to the freshest handle again.
 
 The server forgets in the end what a device has used, and at a restart. The first handle that comes then counts as
 fresh: what is not known is not held against a device.
@@ -20,6 +22,8 @@ MINUTE = 60.0
 """Seconds. A device's minute begins with the first event that is counted."""
 FRESH = 20
 """New transactions in a minute, with a handle fresher than all that the device has used."""
+RETRIES = 10
+"""How many of ``FRESH`` may be used when a REQUEST comes with the freshest handle again."""
 OTHERS = 20
 """New transactions in a minute, with other handles."""
 REPLAYS = 10
@@ -58,7 +62,7 @@ class Allowances:
         lines, fresh, others, told, freshest, began = self._USED.unpack(used)
         if self._now >= began + MINUTE:
             lines, fresh, others, told, began = 0, 0, 0, 0, self._now
-        if freshness > freshest:
+        if freshness > freshest or (freshness == freshest and fresh < RETRIES):
             share, name, allowed = 1, "fresh", fresh < FRESH
             if allowed:
                 freshest, fresh = freshness, fresh + 1

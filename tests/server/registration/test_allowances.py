@@ -13,14 +13,15 @@ from dpe_server.handling.handler import Batch, handle
 from dpe_server.handling.records import SUPPRESSED, AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, busy
 from dpe_server.registration import allowances as module
-from dpe_server.registration.allowances import FRESH, LINES, MINUTE, OTHERS, REPLAYS, Allowances
+from dpe_server.registration.allowances import FRESH, LINES, MINUTE, OTHERS, REPLAYS, RETRIES, Allowances
 from tests.server.registration.double import REALM, WALL, Device, Server, confirmation
 
 LIMITED = {share: AuditRecord("limited", {"device": "64" * 8, "handles": share}) for share in ("fresh", "other")}
 
 
 def test_the_bounds() -> None:
-    assert (MINUTE, FRESH, OTHERS, REPLAYS, LINES, module.DEVICES) == (60.0, 20, 20, 10, 60, 262_144)
+    assert (MINUTE, FRESH, RETRIES, OTHERS, REPLAYS, LINES) == (60.0, 20, 10, 20, 10, 60)
+    assert module.DEVICES == 262_144
 
 
 @pytest.fixture
@@ -48,11 +49,23 @@ def test_twenty_fresh_handles_a_minute(left: Allowances) -> None:
 
 def test_twenty_others_a_minute(left: Allowances) -> None:
     assert asked(left, 7) == []
-    assert asked(left, *([7, 3] * 10)) == []
-    assert asked(left, 7, 3, 0) == [LIMITED["other"], SUPPRESSED, SUPPRESSED]
+    assert asked(left, *([6, 3] * 10)) == []
+    assert asked(left, 6, 3, 0) == [LIMITED["other"], SUPPRESSED, SUPPRESSED]
     left.begin(160.0)
-    assert asked(left, *([7] * 20)) == []
-    assert asked(left, 7) == [LIMITED["other"]]
+    assert asked(left, *([6] * 20)) == []
+    assert asked(left, 6) == [LIMITED["other"]]
+
+
+def test_the_freshest_handle_again_has_half_of_the_devices_own_share(left: Allowances) -> None:
+    """As when it is told to ask in another version. The other half stays for fresher handles."""
+    asked(left, 7, *([3] * 40))
+    assert asked(left, *([7] * (RETRIES - 1))) == []
+    assert asked(left, 7) == [SUPPRESSED], "now it is one of the others"
+    assert asked(left, *range(8, 18)) == []
+    assert asked(left, 18) == [LIMITED["fresh"]]
+    left.begin(160.0)
+    assert asked(left, *([17] * (RETRIES + OTHERS))) == []
+    assert asked(left, 17) == [LIMITED["other"]]
 
 
 def test_others_leave_the_device_its_own_share_and_it_leaves_them_theirs(left: Allowances) -> None:
@@ -87,7 +100,7 @@ def test_replays_leave_half_of_the_share_of_others_to_new_requests(left: Allowan
 def test_what_is_not_known_of_a_device_is_not_held_against_it(left: Allowances) -> None:
     """After a restart the first handle is fresh, whatever it is; and the freshest of all is still fresh after it."""
     assert asked(left, 0) == []
-    assert len(asked(left, *([0] * 21))) == 1
+    assert len(asked(left, *([0] * (RETRIES + OTHERS)))) == 1
     assert asked(left, 1) == []
 
 
@@ -264,10 +277,10 @@ def test_a_revoked_device_is_refused_like_before_whatever_it_has_used(server: Se
 
 def test_a_faulty_key_agreement_is_counted_too(server: Server, device: Device) -> None:
     replies = []
-    for _ in range(30):
+    for _ in range(39):
         message = Request(device.handle, Version(1, 0), urandom(16) + bytes(16), x25519_key=bytes(32))
         replies.append(server.send(schedule.RequestStep.of(device.key, REALM).sign(encode(message))))
-    assert Counter(reply.code for reply in replies) == {Code.BAD_REQUEST: 21, Code.SERVICE_UNAVAILABLE: 9}
+    assert Counter(reply.code for reply in replies) == {Code.BAD_REQUEST: 30, Code.SERVICE_UNAVAILABLE: 9}
 
 
 def test_handles_beyond_the_share_are_named_as_one(server: Server, device: Device) -> None:

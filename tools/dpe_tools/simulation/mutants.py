@@ -157,8 +157,15 @@ MUTANTS = (
         "replays use up a device's own share",
         it.OWN_SHARE,
         "dpe_server.registration.allowances:Allowances.refuse",
-        "if freshness > freshest:",
+        "if freshness > freshest or (freshness == freshest and fresh < RETRIES):",
         "if False:",
+    ),
+    _one(
+        "a device that asks again with its freshest handle has no share of its own",
+        it.OWN_SHARE,
+        "dpe_server.registration.allowances:Allowances.refuse",
+        "(freshness == freshest and fresh < RETRIES)",
+        "False",
     ),
     _one(
         "a hint ends the exchange",

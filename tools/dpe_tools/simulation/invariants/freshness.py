@@ -27,6 +27,8 @@ class Begun:
     at: float
     is_fresh: bool
     """Whether its handle was fresher than those of all before it."""
+    is_as_fresh: bool
+    """Whether none before it had a fresher handle."""
 
 
 class Freshness:
@@ -65,8 +67,17 @@ class Freshness:
 
     def is_fresh(self, process: str, request: bytes) -> bool:
         """Say whether the handle in a REQUEST is fresher than those of all that a process has answered its device."""
+        rank, before = self._rank(process, request)
+        return all(one.rank < rank for one in before)
+
+    def is_as_fresh(self, process: str, request: bytes) -> bool:
+        """Say whether none that a process has answered its device had a fresher handle than a REQUEST."""
+        rank, before = self._rank(process, request)
+        return all(one.rank <= rank for one in before)
+
+    def _rank(self, process: str, request: bytes) -> tuple[int, list[Begun]]:
         device = self._messages.requests[request].device
-        return all(one.rank < self._ranks[device][request[HANDLE]] for one in self._begun[process, device])
+        return self._ranks[device][request[HANDLE]], self._begun[process, device]
 
     def _request(self, event: RequestSent) -> None:
         ranks = self._ranks[event.device]
@@ -77,5 +88,6 @@ class Freshness:
         if made is None or self._last.get(name) == event.response:
             return
         self._last[name] = event.response
-        rank, is_fresh = self._ranks[made.device][event.request[HANDLE]], self.is_fresh(event.process, event.request)
-        self._begun[event.process, made.device].append(Begun(event.request, rank, event.now, is_fresh))
+        rank, begun = self._rank(event.process, event.request)
+        is_fresh, is_as_fresh = (check(event.process, event.request) for check in (self.is_fresh, self.is_as_fresh))
+        begun.append(Begun(event.request, rank, event.now, is_fresh, is_as_fresh))

@@ -48,7 +48,7 @@ class _Attempt:
     request: bytes
     at: int
     excused: bool = False
-    """Whether its transaction may have been pushed out, or its REQUEST, without a fresh handle, was one too many."""
+    """Whether its transaction may have been pushed out, or its REQUEST, with an older handle, was one too many."""
 
 
 class Attempts:
@@ -97,7 +97,7 @@ class Attempts:
         made = self._messages.requests.get(event.request)
         attempt = None if made is None else self._open.get(made.device)
         if made is not None and attempt is not None and attempt.request == event.request:
-            attempt.excused |= not self._freshness.is_fresh(event.process, event.request)
+            attempt.excused |= not self._freshness.is_as_fresh(event.process, event.request)
 
     def _success(self, event: SuccessSent) -> None:
         if self._messages.successes[event.success].status != Status.OK:

@@ -12,6 +12,8 @@ MINUTE = 60.0
 """Seconds."""
 SHARE = 20
 """New transactions in a minute: so many with a handle fresher than all that the device has used, and as many others."""
+RETRIES = 10
+"""How much of the former may be used with the freshest handle again."""
 MOST = 2 * 2 * SHARE
 """In any 60 s: they may be the end of one of the server's minutes and the beginning of the next."""
 
@@ -38,6 +40,8 @@ class Shares:
         if made is None:
             return
         begun = self._freshness.begun(event.process, made.device)
-        used = sum(one.is_fresh for one in begun if one.at > event.now - MINUTE)
+        used = sum(one.is_as_fresh for one in begun if one.at > event.now - MINUTE)
         if used < SHARE and self._freshness.is_fresh(event.process, event.request):
             self._fail(OWN_SHARE, f"a REQUEST with a fresh handle is refused after {used} in a minute")
+        if used < RETRIES and self._freshness.is_as_fresh(event.process, event.request):
+            self._fail(OWN_SHARE, f"a REQUEST with the freshest handle is refused after {used} in a minute")
