@@ -163,19 +163,23 @@ def _check_mode(
 ) -> None:
     """Check what others may do with a file, or with the state directory itself. ``trusted``: its group is."""
     mode = stat.S_IMODE(found.st_mode)
-    if secret or (folder and not trusted):
-        wrong, which = mode & 0o077, "is open to"
-    else:
-        wrong, which = mode & _WRITE, "can be changed by"
-    if trusted:
-        wrong &= ~stat.S_IRWXG
+    wrong = _wrong(mode, trusted, folder=folder, secret=secret)
     if not wrong:
         return
-    change = f"chmod {0o700 if folder else 0o600:o} {path}" if which == "is open to" else f"chmod go-w {path}"
-    group_only = not wrong & stat.S_IRWXO
+    if secret or (folder and not trusted):
+        which, change = "is open to", f"chmod {0o700 if folder else 0o600:o} {path}"
+    else:
+        which, change = "can be changed by", f"chmod go-w {path}"
+    helps = not trusted and not _wrong(mode, True, folder=folder, secret=secret)
     raise PermissionsError(
-        f"{path} {which} other users (mode {mode:04o})", hint=change + (_trust(found.st_gid) if group_only else "")
+        f"{path} {which} other users (mode {mode:04o})", hint=change + (_trust(found.st_gid) if helps else "")
     )
+
+
+def _wrong(mode: int, trusted: bool, *, folder: bool, secret: bool) -> int:
+    """Return the bits of a mode that let others do too much."""
+    wrong = mode & (0o077 if secret or (folder and not trusted) else _WRITE)
+    return wrong & ~stat.S_IRWXG if trusted else wrong
 
 
 def _trust(group: int) -> str:

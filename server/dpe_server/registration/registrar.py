@@ -360,7 +360,7 @@ class Registrar:
         """Apply the outcome of its commit to a transaction and its reply."""
         transaction, session = confirmation.transaction, confirmation.session
         client_id = client_id_text(session.client_id)
-        if outcome is Outcome.COMMITTED:
+        if outcome in (Outcome.COMMITTED, Outcome.REPLACED):
             self._transactions.move(transaction, Event.COMMITTED)
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
             named = {"device": device_text(session.device), "client_id": client_id, "rule": session.rule}
@@ -370,9 +370,8 @@ class Registrar:
                 # clock jumped.
                 if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
                     self._supersede(other)
-                    assert other.offer is not None  # it had one to confirm
-                    replaced = client_id_text(other.offer.client_id)
-                    self._allowances.log(batch, session.device, "superseded", client_id=replaced, by=client_id)
+            if outcome is Outcome.REPLACED:
+                self._allowances.log(batch, session.device, "superseded", device=named["device"], by=client_id)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
             self._allowances.log(batch, session.device, "superseded", client_id=client_id)

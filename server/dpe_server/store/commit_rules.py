@@ -82,12 +82,14 @@ def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: Abstr
         # Even if that session is over: its device may have nothing else that refuses an older SUCCESS.
         if holder and holder.device != session.device:
             return Outcome.CLIENT_ID_TAKEN
+        outcome = Outcome.COMMITTED
         if mine and mine.client_id is not None:
+            outcome = Outcome.REPLACED
             del holders[mine.client_id]
             if started.pop(mine.client_id, None) is None:
                 ended[mine.client_id] = mine.device
         holders[session.client_id] = latest[session.device] = started[session.client_id] = session
-        return Outcome.COMMITTED
+        return outcome
 
     outcomes = [judge(session) for session in sessions]
     # A device's new session replaces its row. Only where another device has its old Client ID by then must the row go

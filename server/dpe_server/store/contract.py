@@ -205,6 +205,8 @@ class Outcome(Enum):
 
     COMMITTED = "committed"
     """It is durable, now or since an earlier commit of the same SUCCESS."""
+    REPLACED = "replaced"
+    """It is durable, and the device's session before it is gone."""
     SESSION_ENDED = "session-ended"
     """It is durable, and has ended the device's session."""
     UNCHANGED = "unchanged"
@@ -293,9 +295,9 @@ class Store(Protocol):
         They take effect in the order given. For a session, the first of these that applies: REVOKED if its device is
         revoked; COMMITTED, again, if it has the SUCCESS of its device's session; SUPERSEDED if it is not newer than its
         device's session, ENDED if it is not newer than the trace of one; CLIENT_ID_TAKEN if another device's session,
-        live or over, has its Client ID. Otherwise it replaces its device's session, profile and all, and is COMMITTED.
-        ``patience`` is how many seconds to wait for other writers. Raises StoreError, or LocalError if a minimum epoch
-        is not 0 to 255: then nothing has happened.
+        live or over, has its Client ID. Otherwise it is REPLACED, profile and all, if its device has a session, and
+        else COMMITTED. ``patience`` is how many seconds to wait for other writers. Raises StoreError, or LocalError if
+        a minimum epoch is not 0 to 255: then nothing has happened.
         """
 
     def last_ordinal(self) -> int:

@@ -98,6 +98,7 @@ def test_a_volume_of_a_group_is_refused_until_the_operator_trusts_it(
     as_a_volume(path, SOMEBODY)
     error = refused(path)
     assert str(error) == f"{path} is open to other users (mode 2775)"
+    assert f"DPE_TRUSTED_GROUPS={SOMEBODY}" in error.hint, "a volume's mode cannot be changed"
     monkeypatch.setenv("DPE_TRUSTED_GROUPS", f"1, {SOMEBODY}")
     StateDir.open(path)
     (path / "keys.json").chmod(0o664)

@@ -10,6 +10,7 @@ from dpe_coap.numbers import Status
 from dpe_server import policy
 from dpe_server.registration.admission import STORE_PAUSE
 from dpe_server.registration.transactions import LIFE
+from dpe_server.store.contract import Unrevoke
 from tests.server.registration.double import POLICY, REALM, Device, Server
 
 
@@ -124,10 +125,23 @@ def test_a_decline_and_a_registration_that_a_newer_one_has_overtaken(server: Ser
 
 
 def test_a_registration_that_takes_the_place_of_an_earlier_one(server: Server, device: Device) -> None:
-    older, newer = device.register(), device.register()
+    device.register()
+    newer = device.register()
     *_, established, superseded = records(server)
     assert established[1]["client_id"] == client_id(newer)
-    assert superseded == ("superseded", {"client_id": client_id(older), "by": client_id(newer)})
+    assert superseded == ("superseded", {"device": name(server, device), "by": client_id(newer)})
+
+
+def test_what_has_superseded_a_session_is_what_the_commit_has_replaced(server: Server, device: Device) -> None:
+    """Not what one process remembers: it forgets with a restart, and does not see a session end."""
+    device.register()
+    server.restart()
+    device.register()
+    assert [event for event, _ in records(server)][-2:] == ["established", "superseded"]
+    server.revoke(device)
+    server.store.commit([Unrevoke(server.device_id(device.imei))])
+    device.register()
+    assert [event for event, _ in records(server)][-1] == "established"
 
 
 def test_why_a_request_is_unauthenticated(server: Server, device: Device) -> None:

@@ -67,8 +67,9 @@ def test_no_reader_sees_half_a_batch(store: SqliteStore, make: Make, now: int, p
 
     def commit_all() -> None:
         try:
-            for batch in (*batches, *replacements):
-                assert store.commit(batch) == [Outcome.COMMITTED] * BATCH
+            for outcome, each in ((Outcome.COMMITTED, batches), (Outcome.REPLACED, replacements)):
+                for batch in each:
+                    assert store.commit(batch) == [outcome] * BATCH
         except BaseException as error:
             failed.append(error)
         finally:

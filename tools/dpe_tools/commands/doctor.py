@@ -12,7 +12,7 @@ import click
 
 from dpe_coap.binding import RESOURCE_TYPE
 from dpe_coap.errors import DpeError
-from dpe_server.operation import loaded
+from dpe_server.operation import beats, loaded
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load
 from dpe_server.store import opening
@@ -138,7 +138,8 @@ def _store(opened: StateDir) -> Iterator[Finding]:
         if found < newest:
             yield Finding("warn", f"store: schema {found}", f"dpe serve brings it to {newest}; make a backup before")
             return
-        yield Finding("ok", f"store: schema {found}, sound")
+        beats.verify(opened)
+        yield Finding("ok", f"store: schema {found}, sound, and the one that was served last")
         with closing(opening.open_store(opened.store_url)) as store:
             minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
     except DpeError as error:

@@ -52,7 +52,7 @@ def take(copy: Path, path: Path) -> CopyTold:
         raise StoreError(f"{copy}: there is no such file", hint="give the path of a backup")
     remove(path)
     try:
-        with reading(copy) as source:
+        with reading(copy, hint="give the path of a backup that is whole") as source:
             is_backup = schema.is_backup(source)
             if not is_backup:
                 schema.check(source)

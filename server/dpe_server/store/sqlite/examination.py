@@ -71,12 +71,12 @@ def faults(database: sqlite3.Connection, *, thorough: bool) -> list[str]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a file, with its write-ahead log, to read it only; StoreError."""
+def reading(path: Path, *, hint: str = "put a backup back: dpe restore STATE FILE") -> Iterator[sqlite3.Connection]:
+    """Open a file, with its write-ahead log, to read it only; StoreError, with ``hint`` if it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             yield database
     except StoreError as error:
         raise type(error)(f"{path}: {error}" if str(path) not in str(error) else str(error), hint=error.hint) from None
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}", hint="put a backup back: dpe restore STATE FILE") from None
+        raise StoreError(f"{path}: {error}", hint=hint) from None
