@@ -1,6 +1,7 @@
 """What the annotations of the DPE Client name. For type checkers only: no interpreter reads this file."""
 
 from collections.abc import Callable
+from collections.abc import Sequence as Sequence
 from typing import Any as Any
 from typing import Protocol, TypedDict
 from typing import Unpack as Unpack

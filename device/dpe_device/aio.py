@@ -14,7 +14,7 @@ from .udp import LONGEST, Driver, parse_uri, resolve
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Address, Any, Credential, Settings, Storage, Trace, Unpack
+    from ._types import Address, Any, Credential, Sequence, Settings, Storage, Trace, Unpack
 
 
 async def register(
@@ -31,12 +31,13 @@ async def register(
     try:
         while True:
             uri = driver.step(received)
-            if uri:
-                try:
-                    driver.open(await _resolve(uri, driver.left()))
-                except (OSError, ValueError):  # TimeoutError is an OSError
-                    driver.open([])
-            wait = driver.send()
+            found: "Sequence[Any]" = ()
+            try:
+                if uri:
+                    found = await _resolve(uri, driver.left())
+            except (OSError, ValueError):  # TimeoutError is an OSError
+                pass
+            wait = driver.send(found)
             if wait is None:
                 return driver.registration
             received = await _receive(driver.socket, wait)

@@ -192,7 +192,8 @@ def decode(data: bytes, kind: int) -> "Fields":
 def hmac(key: bytes, prefix: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA-256 (RFC 2104) of `prefix` and `data`, 32 bytes; the key has 32, too."""
     number = int.from_bytes(key, "big")  # in a loop each octet costs MicroPython 1,000 instructions
-    for pad in (b"6" * 32, b"\\" * 32):  # inner and outer, for half a block: of the key, or the zeros after it
+    for octet in (b"6", b"\\"):  # of the inner pad, and of the outer
+        pad = octet * 32  # for half a block: the key, or the zeros after it
         hashed = sha256((number ^ int.from_bytes(pad, "big")).to_bytes(32, "big"))
         hashed.update(pad)
         hashed.update(prefix)  # takes less memory and time than to join them

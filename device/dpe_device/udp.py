@@ -9,7 +9,7 @@ from .registration import Registration
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Address, Any, Credential, Settings, Storage, Trace, Unpack
+    from ._types import Address, Any, Credential, Sequence, Settings, Storage, Trace, Unpack
 
 LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
 _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
@@ -60,9 +60,16 @@ def resolve(uri: str) -> "list[Any]":
     host, port = parse_uri(uri)
     found: "list[Any]" = []
     for entry in socket.getaddrinfo(host, port):  # with more arguments lwIP's boards print a warning
-        if entry[-1] not in [known[-1] for known in found]:  # CPython has each once for every type of socket
+        if not found or entry[-1] != found[-1][-1]:  # CPython has each once for every type of socket, in a row
             found.append(entry)
     return found
+
+
+def _find(uri: str) -> "Sequence[Any]":
+    try:
+        return resolve(uri) if uri else ()
+    except (OSError, ValueError):
+        return ()
 
 
 class Driver:
@@ -80,16 +87,15 @@ class Driver:
         self._trace = trace
         self._clock = Clock()
         self._server = ""
-        self._found: "Any" = ()
-        self._turn = 0  # which of them an attempt begins with
+        self._turn = 0  # which of the server's addresses an attempt begins with
 
     def step(self, received: "tuple[bytes, Address] | None") -> str:
-        """Step the registration with what was received; return a URI to resolve for `open`, or "" if there is none."""
+        """Step the registration with what was received; return a URI to resolve for `send`, or "" if there is none."""
         datagram, sender = received or (None, None)
         if self._trace and datagram is not None:
             self._trace("received", datagram)
         registration = self.registration
-        self._out, self._wake, _ = registration.step(self._clock.now(), datagram, sender)
+        self._out = registration.step(self._clock.now(), datagram, sender)[0]
         if self._out is None:
             return ""
         if self.socket and registration.peer is None:
@@ -100,27 +106,27 @@ class Driver:
             self._turn = 0
         return "" if self.socket else self._server
 
-    def open(self, found: "list[Any]") -> None:
-        """Take the addresses that were found: `send` makes a socket to one of them."""
-        self._found = found
-
     def left(self) -> "float | None":
         """Return the time to the deadline, in s; None if there is none."""
         return None if self._deadline is None else max(self._deadline - self._clock.now(), 0) / 1000
 
-    def send(self) -> "float | None":
-        """Send what the step left to send; return for how long to receive, in s, or None when it is over."""
+    def send(self, found: "Sequence[Any]") -> "float | None":
+        """Send what the step left to send; return for how long to receive, in s, or None when it is over.
+
+        `found` is what `resolve` returned, for a new socket.
+        """
         left = self.left()
         if left == 0:  # before anything is sent: the name service may have taken all the time
             return None
-        if self._out is not None and self._send(self._out) and self._trace:
+        if self._out is not None and self._send(self._out, found) and self._trace:
             self._trace("sent", self._out)
-        if self._wake is None:
+        due = self.registration.due
+        if due is None:
             return None
-        wait = max(min(self._wake - self._clock.now(), _PATIENCE), 0) / 1000
+        wait: float = max(min(due - self._clock.now(), _PATIENCE), 0) / 1000
         return wait if left is None else min(wait, left)
 
-    def _send(self, out: bytes) -> bool:
+    def _send(self, out: bytes, found: "Sequence[Any]") -> bool:
         # Whether the network took it.
         if self.socket:
             try:
@@ -128,17 +134,16 @@ class Driver:
             except OSError:
                 return False
             return True
-        for passed in range(len(self._found)):
-            found = self._found[(self._turn + passed) % len(self._found)]
+        for passed in range(len(found)):
+            entry = found[(self._turn + passed) % len(found)]
             try:
-                self.socket = socket.socket(found[0], socket.SOCK_DGRAM)
-                self.socket.sendto(out, found[-1])
+                self.socket = socket.socket(entry[0], socket.SOCK_DGRAM)
+                self.socket.sendto(out, entry[-1])
             except OSError:  # this machine does not have such addresses, or knows no way there
                 self.close()
                 continue
-            self.registration.peer = found[-1]  # as the socket takes and gives addresses
+            self.registration.peer = entry[-1]  # as the socket takes and gives addresses
             self._turn += passed
-            self._found = ()  # a small heap has no room for what is needed no more
             return True
         return False
 
@@ -168,14 +173,8 @@ def register(
     received = None
     try:
         while True:
-            uri = driver.step(received)
+            wait = driver.send(_find(driver.step(received)))  # no name for what is found: it goes before the long wait
             received = None
-            if uri:
-                try:
-                    driver.open(resolve(uri))
-                except (OSError, ValueError):
-                    driver.open([])
-            wait = driver.send()
             if wait is None:
                 return driver.registration
             if driver.socket is None:

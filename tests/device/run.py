@@ -4,6 +4,7 @@ Prints the interpreter, then a line for each test. The exit status is 1 if a tes
 whose name contains it.
 """
 
+import gc
 import os
 import sys
 
@@ -20,7 +21,8 @@ def main(names: "list[str]") -> int:
             continue
         if names and not any(name in file for name in names):
             continue
-        module = __import__("tests.device." + file[:-3], None, None, ("*",))
+        whole = "tests.device." + file[:-3]
+        module = __import__(whole, None, None, ("*",))
         for name in sorted(dir(module)):
             if not name.startswith("test_"):
                 continue
@@ -35,6 +37,10 @@ def main(names: "list[str]") -> int:
                     sys.print_exception(error)
                 else:
                     sys.excepthook(type(error), error, error.__traceback__)
+        # A small board has no room for all modules at once.
+        del module, sys.modules[whole]
+        delattr(sys.modules["tests.device"], file[:-3])
+        gc.collect()
     print(f"{ran} tests, {failed} failed")
     return 1 if failed or not ran else 0
 
