@@ -65,6 +65,10 @@ class Freshness:
         """Return the transactions of a device that have begun in a process, in their order."""
         return self._begun[process, device]
 
+    def as_fresh_since(self, process: str, device: bytes, since: float) -> int:
+        """Return how many transactions a process has begun after ``since`` with a handle none was fresher than."""
+        return sum(one.is_as_fresh for one in self._begun[process, device] if one.at > since)
+
     def is_fresh(self, process: str, request: bytes) -> bool:
         """Say whether the handle in a REQUEST is fresher than those of all that a process has answered its device."""
         rank, before = self._rank(process, request)

@@ -30,6 +30,7 @@ from dpe_tools.simulation.invariants.durable import Durable
 from dpe_tools.simulation.invariants.freshness import Freshness
 from dpe_tools.simulation.invariants.made import Messages
 from dpe_tools.simulation.invariants.names import FIRST_ATTEMPT, LAST_WORD, NO_DEFECT
+from dpe_tools.simulation.invariants.shares import MINUTE, RETRIES
 from dpe_tools.simulation.world import SECOND, World
 
 
@@ -48,7 +49,7 @@ class _Attempt:
     request: bytes
     at: int
     excused: bool = False
-    """Whether its transaction may have been pushed out, or its REQUEST, with an older handle, was one too many."""
+    """Whether its transaction may have been pushed out, or its REQUEST, with a used handle, was one too many."""
 
 
 class Attempts:
@@ -97,7 +98,10 @@ class Attempts:
         made = self._messages.requests.get(event.request)
         attempt = None if made is None else self._open.get(made.device)
         if made is not None and attempt is not None and attempt.request == event.request:
-            attempt.excused |= not self._freshness.is_as_fresh(event.process, event.request)
+            used = self._freshness.as_fresh_since(event.process, made.device, event.now - MINUTE)
+            attempt.excused |= not self._freshness.is_as_fresh(event.process, event.request) or (
+                used >= RETRIES and not self._freshness.is_fresh(event.process, event.request)
+            )
 
     def _success(self, event: SuccessSent) -> None:
         if self._messages.successes[event.success].status != Status.OK:

@@ -39,8 +39,7 @@ class Shares:
         made = self._messages.requests.get(event.request)
         if made is None:
             return
-        begun = self._freshness.begun(event.process, made.device)
-        used = sum(one.is_as_fresh for one in begun if one.at > event.now - MINUTE)
+        used = self._freshness.as_fresh_since(event.process, made.device, event.now - MINUTE)
         if used < SHARE and self._freshness.is_fresh(event.process, event.request):
             self._fail(OWN_SHARE, f"a REQUEST with a fresh handle is refused after {used} in a minute")
         if used < RETRIES and self._freshness.is_as_fresh(event.process, event.request):
