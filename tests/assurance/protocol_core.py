@@ -74,7 +74,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/registration/registrar.py": _REGISTRAR,
     "server/dpe_server/registration/transaction_table.py": _TRANSACTIONS,
     "server/dpe_server/registration/transactions.py": _TRANSACTIONS,
-    "server/dpe_server/store/commit_rules.py": ("tests/server/store/contract/test_commit.py",),
+    "server/dpe_server/store/commit_rules.py": (
+        "tests/server/store/contract/test_commit.py",
+        "tests/server/store/contract/test_measures.py",
+        "tests/server/store/contract/test_beats.py",
+    ),
 }
 
 
