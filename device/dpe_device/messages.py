@@ -189,11 +189,13 @@ def decode(data: bytes, kind: int) -> "Fields":
     return fields
 
 
+_PADS = b"6" * 32, b"\\" * 32  # the inner and the outer, for half a block: the key, or the zeros after it
+
+
 def hmac(key: bytes, prefix: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA-256 (RFC 2104) of `prefix` and `data`, 32 bytes; the key has 32, too."""
     number = int.from_bytes(key, "big")  # in a loop each octet costs MicroPython 1,000 instructions
-    for octet in (b"6", b"\\"):  # of the inner pad, and of the outer
-        pad = octet * 32  # for half a block: the key, or the zeros after it
+    for pad in _PADS:
         hashed = sha256((number ^ int.from_bytes(pad, "big")).to_bytes(32, "big"))
         hashed.update(pad)
         hashed.update(prefix)  # takes less memory and time than to join them
@@ -237,7 +239,7 @@ def make_request(
     """Return REQUEST; `key` is the device key, `identity` the handle, `nonce` 16 bytes. ValueError if one is bad."""
     text = (firmware or "").encode()
     if len(text) > _MAX_FIRMWARE:
-        raise ValueError("firmware: over 32 bytes")
+        raise ValueError("firmware: > 32 bytes")
     request = bytes((0xA4 + bool(public) + bool(text), 0, 1, 1, 0x40 | len(identity))) + identity
     request += b"\2\x82" + _head(0, version[0]) + _head(0, version[1])
     if public:

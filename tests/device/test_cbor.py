@@ -341,6 +341,6 @@ def test_a_firmware_that_is_too_long_is_refused_by_name() -> None:
         try:
             messages.make_request(bytes(32), "realm", bytes(17), (1, 0), bytes(16), None, firmware)
         except ValueError as error:
-            assert str(error) == "firmware: over 32 bytes"
+            assert str(error) == "firmware: > 32 bytes"
             continue
         raise AssertionError(firmware)
