@@ -11,9 +11,9 @@ if _TYPING:
 
 _PATIENCE = const(32)  # so many ACK_TIMEOUTs more for a separate response
 
-# What is left of an exchange: one of these, or a number of transmissions more than the last of them.
-_FAILED = const(0)  # set by whoever calls, as the next; or there was none. The next exchange is with another address
-_ANSWERED = const(1)
+# What is left of an exchange: one of these, or a number of transmissions more than the last of them. Whoever calls sets
+# it to 0 when the exchange has failed, and to 1 when it was answered and the next one goes on at the same address.
+_FAILED = const(0)  # or there was none
 _ACKNOWLEDGED = const(2)  # nothing is sent again
 _BEGUN = const(8)  # at _ACKNOWLEDGED none of MAX_RETRANSMIT + 1 transmissions is left, nor the wait after the last
 

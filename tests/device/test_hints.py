@@ -193,6 +193,19 @@ def test_one_hint_counts_for_an_exchange_and_a_separate_one_is_acknowledged_each
         assert (bench.state, bench.wake) == ("BACKOFF", wake)
 
 
+def test_when_nothing_is_open_no_hint_is_heeded() -> None:
+    registered = Bench()
+    registered.registered()
+    refused = Bench()
+    request = refused.wait_sent()
+    refused.step(answer(request, refused.server.response(request.payload, status=2), FORBIDDEN))
+    for bench, state in ((registered, "REGISTERED"), (refused, "REFUSED")):
+        for octet in range(256):
+            for kind in (ACK, RST):
+                assert bench.step(empty(kind, bytes((octet, octet)))) is None
+                assert (bench.state, bench.wake) == (state, None)
+
+
 def test_start_ends_the_exchange_that_a_hint_left_open() -> None:
     bench = Bench()
     request = bench.wait_sent()
