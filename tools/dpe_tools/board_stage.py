@@ -88,6 +88,10 @@ class BoardStage:
         """Wait until the board is registered, and return its Client ID in hex."""
         return self.board.wait_for(REGISTERED)
 
+    def restart_server(self) -> None:
+        """Start the server anew, at the same address. It forgets how often the board has registered in this minute."""
+        self._stage.server.restart()
+
     def sessions(self) -> list[str]:
         """Return the Client IDs of the sessions that the server has on disk, in hex."""
         return [client_id_text(session.client_id) for session in self._stage.sessions()]

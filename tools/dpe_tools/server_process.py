@@ -74,6 +74,12 @@ class ServerProcess:
         host, _, port = line.removeprefix(_READY).strip().rpartition(":")
         self.address = (host, int(port))
 
+    def restart(self) -> None:
+        """Stop the server, and start it again; at the same address, if it was given a port."""
+        self.stop()
+        self.begin()
+        self.await_ready()
+
     def __exit__(self, *_: object) -> None:
         """Stop the server."""
         self.stop()
