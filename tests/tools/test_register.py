@@ -16,9 +16,12 @@ from typing import Self
 import pytest
 
 from dpe_coap.binding import Code
+from dpe_device.store import FileStore
 from dpe_tools.commands.register import Watcher
+from dpe_tools.credentials import for_device, load
 from dpe_tools.exits import Refused
 from dpe_tools.server_process import START_SECONDS
+from tests.device.scripted import sealed
 from tests.tools.conftest import IMEI, IMEIS, Invoke, Running
 
 
@@ -82,6 +85,14 @@ def test_decline_leaves_the_session_that_was(dpe: Invoke, server: Running, crede
     assert dpe("register", credential, "--decline").stdout.startswith("declined: ")
     assert json.loads(dpe("register", credential, "--decline", "--json").stdout)["state"] == "DECLINED"
     assert [s["client_id"] for s in json.loads(dpe("sessions", server.state, "--json").stdout)] == [client_id]
+
+
+def test_a_device_at_the_end_of_its_boot_counter_asks_nobody(dpe: Invoke, credential: Path) -> None:
+    known = for_device(load(str(credential)))
+    FileStore(f"{credential}.state").save(sealed(b"\xff" * 4 + bytes(5) + known["handle"], known))
+    done = dpe("register", credential, status=1)
+    assert done.stderr.startswith("dpe: error: the device has counted as many attempts as it can")
+    assert "another key" in done.stderr
 
 
 def test_version_that_the_policy_does_not_know(dpe: Invoke, credential: Path) -> None:

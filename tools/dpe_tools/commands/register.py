@@ -157,6 +157,11 @@ def register(
     )
     way = Client(registration, watcher, timeout)
     done = way.run()
+    if done.state == client.REFUSED and done.status is None:
+        raise LocalError(
+            "the device has counted as many attempts as it can, and makes none any more",
+            hint="give it another key: a credential of a newer key epoch",
+        )
     if done.state == client.REFUSED:
         highest = f", the server supports up to {Version(*done.version)}"
         raise refusals.refused(done.status or 0, highest if done.status == Status.VERSION_NOT_SUPPORTED else "")
