@@ -40,8 +40,10 @@ except DpeError as error:
     print(error)
 """
 PEERS = 24
-"""Sockets of one machine: that all of them come to the same of two workers has the probability 2 to minus 23. One device
-may register at each of them within a minute: 30 times at one worker with the same handle."""
+"""Sockets of one machine: that all of them come to the same of two workers has the probability 2 to minus 23.
+
+One device may register at each of them within a minute: 30 times at one worker with the same handle.
+"""
 
 
 @pytest.fixture
