@@ -85,7 +85,7 @@ def test_a_storm(dpe: Invoke, server: Running) -> None:
 
 
 def test_a_duration(dpe: Invoke, server: Running) -> None:
-    found = load(dpe, server.state, "--devices", 50, "--closed", 5, "--duration", 0.5)
+    found = load(dpe, server.state, "--devices", 1000, "--closed", 5, "--duration", 0.5)
     assert found["registrations"]["REGISTERED"] == found["registrations"]["begun"] > 5
     assert found["seconds"] >= 0.5
 
@@ -183,7 +183,7 @@ def test_what_cannot_be(
 
 
 def test_ctrl_c_ends_with_the_report_so_far(tmp_path: Path) -> None:
-    command = [sys.executable, "-u", "-m", "dpe_tools", "load", "--devices", "50", "--duration", "600"]
+    command = [sys.executable, "-u", "-m", "dpe_tools", "load", "--devices", "5000", "--duration", "600"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
         start_new_session=True,
