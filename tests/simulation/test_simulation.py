@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -139,6 +140,7 @@ def test_a_seed_that_fails_says_how_to_run_it_again() -> None:
     assert json.loads(as_json.stdout)["failures"][0]["replay"] == failures[0].replay
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", [["--seeds", "1000000"], ["--mutants", "--seeds", "1000000"]])
 def test_ctrl_c_ends_it_and_leaves_nothing(what: list[str]) -> None:
     command = [sys.executable, "-m", "dpe_tools", "simulate", "--jobs", "2", *what]
@@ -146,9 +148,13 @@ def test_ctrl_c_ends_it_and_leaves_nothing(what: list[str]) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as running:
         assert running.stderr is not None
-        line = running.stderr.readline()
-        os.killpg(running.pid, signal.SIGINT)
-        told, said = running.communicate()  # until the last process that could write has ended
+        try:
+            line = running.stderr.readline()
+            os.killpg(running.pid, signal.SIGINT)
+            told, said = running.communicate()  # until the last process that could write has ended
+        finally:  # if it does not end, this test fails, and nothing else waits for it
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
     assert line.split(" of ")[0].isdigit()
     assert running.returncode == 130
     assert "Traceback" not in said

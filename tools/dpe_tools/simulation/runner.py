@@ -119,9 +119,10 @@ def workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
 
     try:
         yield submit
-    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+    except KeyboardInterrupt:  # also while the pool ends: what is left of it then would be waited for without end
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.kill()
         raise
     except BrokenProcessPool:
         raise LocalError("a process of the simulation has ended early", hint="what it said last is above") from None
