@@ -19,7 +19,7 @@ from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session
+from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session, Store
 from dpe_server.store.opening import open_store
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe
@@ -51,12 +51,7 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
             name = at_rest.device_id(imei)
             session = store.session_of(name)
         else:
-            wanted = parse_client_id(client_id)
-            session = store.session(wanted)
-            if session is None:
-                raise LocalError(
-                    f"no session holds the Client ID {client_id_text(wanted)}", hint=f"see: dpe sessions {state}"
-                )
+            session = _holder(store, client_id, state)
             name = session.device
             imei = at_rest.open_imei(session.sealed_imei, name)
         restriction = store.look(Questions(restrictions={name})).restrictions.get(name, Restriction())
@@ -85,13 +80,7 @@ def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
         if client_id is None:
             name = opened.at_rest.device_id(Imei.parse(sys.stdin.readline()))
         else:
-            wanted = parse_client_id(client_id)
-            session = store.session(wanted)
-            if session is None:
-                raise LocalError(
-                    f"no session holds the Client ID {client_id_text(wanted)}", hint=f"see: dpe sessions {state}"
-                )
-            name = session.device
+            name = _holder(store, client_id, state).device
         # Dated so that the trace goes an hour from now, whatever the retention.
         at = int(time.time()) + TRACE - max(opened.config.retention, TRACE)
         (outcome,) = enact(opened.journal_path, store, [Forget(name, at)])
@@ -113,6 +102,15 @@ def parse_client_id(text: str) -> int:
     if len(found) != SIZE_CLIENT_ID:
         raise click.BadParameter(f"a Client ID is {2 * SIZE_CLIENT_ID} hex digits", param_hint="CLIENT_ID")
     return client_id_of(found)
+
+
+def _holder(store: Store, client_id: str, state: str) -> Session:
+    """Return the session that holds a Client ID, or raise LocalError."""
+    wanted = parse_client_id(client_id)
+    session = store.session(wanted)
+    if session is None:
+        raise LocalError(f"no session holds the Client ID {client_id_text(wanted)}", hint=f"see: dpe sessions {state}")
+    return session
 
 
 def _tell(imei: Imei, session: Session | None, restriction: Restriction) -> dict[str, Any]:
