@@ -168,7 +168,11 @@ def test_a_missing_key_is_named(key: str) -> None:
         Credential.read(cbor2.dumps(values))
 
 
-@pytest.mark.parametrize("text", ["xy", made().handle.hex(" "), made().handle.hex() + "\n", "\u0661" * 34])
+@pytest.mark.parametrize(
+    "text",
+    ["xy", made().handle.hex(" "), made().handle.hex() + "\n", "\u0661" * 34],
+    ids=["no digits", "spaces", "a line break", "other digits"],
+)
 def test_hex_that_is_none_is_a_fault(text: str) -> None:
     with pytest.raises(CredentialError, match="handle: expected hex"):
         Credential.read(json.dumps(json.loads(made().to_json()) | {"handle": text}).encode())

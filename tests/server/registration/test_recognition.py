@@ -65,6 +65,10 @@ def test_a_request_and_a_success_never_share_a_name() -> None:
     assert len({name(payload) for payload in (request(), request(IMEI), success(IMEI))}) == 3
 
 
-@pytest.mark.parametrize("payload", [*OF_SERVERS, b"\xa1\x00\x01", b"\xa4\x00\x02" + request()[3:], request()[:HEAD]])
+@pytest.mark.parametrize(
+    "payload",
+    [*OF_SERVERS, b"\xa1\x00\x01", b"\xa4\x00\x02" + request()[3:], request()[:HEAD]],
+    ids=["refusal", "RESPONSE", "CONFIRM", "empty kind", "another kind", "head alone"],
+)
 def test_other_payloads_name_nobody(payload: bytes) -> None:
     assert name(payload) == b""

@@ -10,12 +10,23 @@ from dataclasses import dataclass
 
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
-from dpe_tools.simulation.events import RequestSent, ResponseGiven
+from dpe_tools.simulation.events import RequestSent, ResponseGiven, SessionMade, SessionSettled
 from dpe_tools.simulation.invariants.made import Messages
 from dpe_tools.simulation.world import World
 
 HANDLE = slice(5, 22)
 """Where it is in a REQUEST."""
+
+
+@dataclass(slots=True)
+class Committing:
+    """A transaction whose commit is under way. It stays: its Client ID is still needed."""
+
+    request: bytes
+    first: int
+    """How many transactions of its device had begun in the process when the commit began."""
+    last: int | None = None
+    """And when it was over; None: it is not, or the store has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +51,23 @@ class Freshness:
         """By device, its handles, each with its place in the order of their first use."""
         self._begun: defaultdict[tuple[str, bytes], list[Begun]] = defaultdict(list)
         """By process and device."""
+        self._commits: defaultdict[tuple[str, bytes], list[Committing]] = defaultdict(list)
+        """By process and device."""
         self._last: dict[tuple[str, bytes], bytes] = {}
         """By process and REQUEST, the last RESPONSE."""
         world.on(RequestSent, self._request)
         world.on(ResponseGiven, self._response)
+        world.on(SessionMade, self._made)
+        world.on(SessionSettled, self._settled)
 
     def may_be_pushed_out(self, process: str, request: bytes, *, before: bool = False) -> bool:
         """Say whether a process may have forgotten the last transaction of a REQUEST, for the bound of its device.
 
-        ``before``: the last but one. ``PER_DEVICE`` others must be there, all but one as fresh; one has come since.
+        ``before``: the last but one. ``PER_DEVICE`` others must be there, all but one as fresh or in their commit; one
+        has come since.
         """
-        begun = self._begun[process, self._messages.requests[request].device]
+        name = process, self._messages.requests[request].device
+        begun = self._begun[name]
         mine = [at for at, one in enumerate(begun) if one.request == request]
         if len(mine) <= before:
             return False
@@ -58,8 +75,13 @@ class Freshness:
         others = [(place, one) for place, one in enumerate(begun) if one.request != request]
         alive = [(place, one) for place, one in others if one.at > begun[at].at - LIFE]
         as_fresh = {one.request for place, one in alive if (one.rank, place) > (begun[at].rank, at)}
-        came_since = any(place > at for place, _ in others)
-        return came_since and len({one.request for _, one in alive}) >= PER_DEVICE and len(as_fresh) >= PER_DEVICE - 1
+        came = [place for place, _ in others if place > at]
+        for commit in self._commits[name]:
+            if commit.request != request and any(
+                commit.first <= place and (commit.last is None or place < commit.last) for place in came
+            ):
+                as_fresh.add(commit.request)
+        return bool(came) and len({one.request for _, one in alive}) >= PER_DEVICE and len(as_fresh) >= PER_DEVICE - 1
 
     def begun(self, process: str, device: bytes) -> Sequence[Begun]:
         """Return the transactions of a device that have begun in a process, in their order."""
@@ -95,3 +117,16 @@ class Freshness:
         rank, begun = self._rank(event.process, event.request)
         is_fresh, is_as_fresh = (check(event.process, event.request) for check in (self.is_fresh, self.is_as_fresh))
         begun.append(Begun(event.request, rank, event.now, is_fresh, is_as_fresh))
+
+    def _made(self, event: SessionMade) -> None:
+        made = self._messages.by_hash.get(event.session.success_hash)
+        if made is not None:
+            name = event.process, event.session.device
+            self._commits[name].append(Committing(made.request, len(self._begun[name])))
+
+    def _settled(self, event: SessionSettled) -> None:
+        made = self._messages.by_hash.get(event.session.success_hash)
+        name = event.process, event.session.device
+        for commit in self._commits[name]:
+            if made is not None and commit.request == made.request and commit.last is None:
+                commit.last = len(self._begun[name])

@@ -148,5 +148,5 @@ class Transactions:
     def _settled(self, event: SessionSettled) -> None:
         """Forget a transaction whose commit has refused it."""
         made = self._messages.by_hash.get(event.session.success_hash)
-        if made is not None and event.outcome in (Outcome.CLIENT_ID_TAKEN, Outcome.REVOKED):
+        if made is not None and event.outcome in (Outcome.CLIENT_ID_TAKEN, Outcome.ENDED, Outcome.REVOKED):
             self._memories[event.process].answered.pop(made.request, None)
