@@ -5,7 +5,7 @@ general decoder would run its tag handlers on a stranger's bytes.
 """
 
 from dpe_coap.binding import MAX_PAYLOAD
-from dpe_coap.errors import MalformedMessage
+from dpe_coap.errors import MalformedMessage, TooLarge
 from dpe_coap.numbers import LABEL_SECURITY_TOKEN
 
 UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAG, SIMPLE = range(8)
@@ -18,29 +18,31 @@ _SMALLEST = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}  # argument that need
 _FLOATS = {26: (23, 127, 10, 15), 27: (52, 1023, 23, 127)}
 
 
-def fields(data: bytes) -> dict[int, tuple[int, int]]:
+def fields(
+    data: bytes, *, longest: int = MAX_PAYLOAD, last_label: int = LABEL_SECURITY_TOKEN
+) -> dict[int, tuple[int, int]]:
     """Return the byte offsets at which the value of each label of the map ``data`` starts and ends.
 
-    Labels are 0 to 23, in ascending order. Raises MalformedMessage for everything except one deterministically encoded
-    map of at most 256 bytes. Takes time linear in the length.
+    Labels are 0 to ``last_label``, in ascending order. Raises MalformedMessage for everything except one
+    deterministically encoded map of at most ``longest`` bytes. Takes time linear in the length.
     """
     if not data:
         raise MalformedMessage("no item: the message is empty", offset=0)
     if data[0] >> 5 != MAP:
         raise MalformedMessage("not a map", offset=0)
-    if len(data) > MAX_PAYLOAD:
-        raise MalformedMessage(f"longer than {MAX_PAYLOAD} bytes", offset=MAX_PAYLOAD)
+    if len(data) > longest:
+        raise TooLarge(f"longer than {longest} bytes", offset=longest)
     try:
         count, position = head(data, 0)
         found: dict[int, tuple[int, int]] = {}
         last = -1
         for _ in range(count):
             label, value = head(data, position)
-            if data[position] >> 5 != UNSIGNED or label > LABEL_SECURITY_TOKEN:
-                raise MalformedMessage(f"a key is not an unsigned number up to {LABEL_SECURITY_TOKEN}", offset=position)
+            if data[position] >> 5 != UNSIGNED or label > last_label:
+                raise MalformedMessage(f"a key is not an unsigned number up to {last_label}", offset=position)
             if label <= last:
                 raise MalformedMessage("duplicate or unordered key", offset=position, key=label)
-            position = _skip(data, value, 0)
+            position = skip(data, value, 0)
             found[label] = (value, position)
             last = label
     except IndexError:
@@ -70,8 +72,11 @@ def head(data: bytes, position: int) -> tuple[int, int]:
     return argument, end
 
 
-def _skip(data: bytes, start: int, depth: int) -> int:
-    """Check the encoding of the item at ``start``, and return the offset behind it."""
+def skip(data: bytes, start: int, depth: int = 0) -> int:
+    """Check the encoding of the item at ``start``, and return the offset behind it.
+
+    Raises MalformedMessage if it is not deterministic, and IndexError if the data ends within the item.
+    """
     argument, position = head(data, start)
     major = data[start] >> 5
     if major in (BYTES, TEXT):
@@ -90,12 +95,12 @@ def _skip(data: bytes, start: int, depth: int) -> int:
         last = b""
         for _ in range(1 if major == TAG else argument):
             if major == MAP:
-                end = _skip(data, position, depth + 1)
+                end = skip(data, position, depth + 1)
                 if data[position:end] <= last:
                     raise MalformedMessage("duplicate or unordered key", offset=position)
                 last = data[position:end]
                 position = end
-            position = _skip(data, position, depth + 1)
+            position = skip(data, position, depth + 1)
         return position
     if major == SIMPLE:
         info = data[start] & 31

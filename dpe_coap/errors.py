@@ -44,3 +44,9 @@ class MalformedMessage(RemoteError):
     def place(self) -> str:
         """The place of the fault, as text: the offset and, if a field is at fault, its key."""
         return f"offset {self.offset}" if self.key is None else f"key {self.key}, offset {self.offset}"
+
+
+class TooLarge(MalformedMessage):
+    """A message, or something in it, that is larger than it may be."""
+
+    code = Code.REQUEST_ENTITY_TOO_LARGE

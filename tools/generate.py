@@ -64,9 +64,10 @@ ends after 300 s, or earlier when a bound evicts it. Both can happen in every st
 
 
 def constants(schema: str) -> dict[str, int]:
-    """Return every constant of the schema by its Python name: LABEL_*, TYPE_*, STATUS_*, SIZE_* and MAX_*.
+    """Return every constant of the schema by its Python name: LABEL_*, SIZE_*, MIN_*, MAX_* and so on.
 
-    SIZE_ is an exact size in bytes, MAX_ the largest value of a number or the largest size of a text.
+    SIZE_ is an exact size in bytes. MAX_ is the largest value of a number or the largest size of a string, and MIN_ the
+    smallest value of a number where that is not 0.
     """
     found: dict[str, int] = {}
     for rule in cddlparser.parse(schema).rules:
@@ -77,6 +78,8 @@ def constants(schema: str) -> dict[str, int]:
         if isinstance(kind, Value):
             found[name] = int(kind.value)
         elif isinstance(kind, Range):
+            if int(kind.min.value) != 0:
+                found[f"MIN_{name}"] = int(kind.min.value)
             found[f"MAX_{name}"] = int(kind.max.value)
         elif isinstance(kind, Operator):
             size = kind.controller
@@ -90,7 +93,7 @@ def constants(schema: str) -> dict[str, int]:
 def module(found: dict[str, int]) -> str:
     """Return the text of numbers.py."""
     lines = [HEAD]
-    for prefix in ("LABEL_", "SIZE_", "MAX_"):
+    for prefix in ("LABEL_", "SESSION_LABEL_", "SIZE_", "MIN_", "MAX_"):
         lines += [f"{name}: Final = {value}" for name, value in found.items() if name.startswith(prefix)]
         lines.append("")
     for prefix, title, doc in (
@@ -100,6 +103,8 @@ def module(found: dict[str, int]) -> str:
             "Status",
             "The value of label 4. Values not listed are refusals in a RESPONSE, declines in a SUCCESS.",
         ),
+        ("ATTRIBUTE_", "Attribute", "What a condition says: when a property is reported."),
+        ("PROPERTY_", "Property", "The properties that have a number of one byte."),
     ):
         lines += ["", f"class {title}(IntEnum):", f'    """{doc}"""', ""]
         lines += [
