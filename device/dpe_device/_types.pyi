@@ -16,6 +16,12 @@ Trace = Callable[[str, bytes], object]
 Address = Any
 
 Credential = dict[str, Any]
+Encrypt = Callable[[bytes], bytes]
+
+class Cipher(Protocol):
+    def encrypt(self, block: bytes, /) -> bytes: ...
+
+Aes = Callable[[bytes], Cipher]
 
 class Storage(Protocol):
     def load(self) -> bytes | None: ...
