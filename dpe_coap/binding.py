@@ -8,6 +8,8 @@ import cbor2
 from dpe_coap.numbers import Status
 
 PATH: Final = ("dpe", "register")
+SESSION_PATH: Final = ("dpe",)
+"""Where a session's messages go, under OSCORE."""
 RESOURCE_TYPE: Final = "dpe.register"
 INTERFACE: Final = "dpe-1"
 DEFAULT_PORT: Final = 5683
@@ -22,8 +24,12 @@ MAX_PAYLOAD: Final = 256
 class Code(IntEnum):
     """The CoAP codes that DPE-1 uses (RFC 7252 section 12.1), as the byte on the wire."""
 
+    GET = 0x01
     POST = 0x02
+    DELETE = 0x04
+    DELETED = 0x42
     CHANGED = 0x44
+    CONTENT = 0x45
     BAD_REQUEST = 0x80
     UNAUTHORIZED = 0x81
     BAD_OPTION = 0x82

@@ -89,7 +89,7 @@ def parse(datagram: bytes) -> CoapRequest | Acknowledgement:
     start = 4 + token_length
     if code > 31 or kind in (Type.ACK, Type.RST) or token_length > 8 or start > len(datagram):
         raise rejected
-    options, unrecognized, payload = _read_options(datagram, start, rejected)
+    options, unrecognized, payload = read_options(datagram, start, rejected)
     if unrecognized is not None and kind is Type.NON:
         raise Rejected(message_id)  # section 5.4.1
     return CoapRequest(
@@ -111,8 +111,11 @@ def parse(datagram: bytes) -> CoapRequest | Acknowledgement:
     )
 
 
-def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[int, list[bytes]], int | None, bytes]:
-    """Return the recognised options, the first critical one that is not recognised, and the payload (section 3.1)."""
+def read_options(datagram: bytes, at: int, rejected: Exception) -> tuple[dict[int, list[bytes]], int | None, bytes]:
+    """Return the recognised options, the first critical one that is not recognised, and the payload (section 3.1).
+
+    The options begin at offset ``at``. Raises ``rejected`` if the bytes are no options and payload.
+    """
     options: dict[int, list[bytes]] = {}
     unrecognized: int | None = None
     number = count = 0
@@ -143,7 +146,7 @@ def _read_options(datagram: bytes, at: int, rejected: Rejected) -> tuple[dict[in
     return options, unrecognized, b""
 
 
-def _extended(datagram: bytes, nibble: int, at: int, rejected: Rejected) -> tuple[int, int]:
+def _extended(datagram: bytes, nibble: int, at: int, rejected: Exception) -> tuple[int, int]:
     """Read an option's delta or length; return it and where to go on."""
     if nibble < 13:
         return nibble, at
