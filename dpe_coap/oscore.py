@@ -30,7 +30,8 @@ MAX_NUMBER = (1 << 8 * SIZE_PARTIAL_IV) - 1
 
 _ALGORITHM = 10
 """AES-CCM-16-64-128 (RFC 9053 section 4.2)."""
-_KID = 0x08
+KID = 0x08
+"""The flag of an OSCORE option with a kid."""
 _KID_CONTEXT = 0x10
 _RESERVED = 0xE0
 
@@ -103,7 +104,7 @@ def additional_data(sender_id: bytes, number: int) -> bytes:
 def option(sender_id: bytes, number: int) -> bytes:
     """Return the value of the OSCORE option of a request (RFC 8613 section 6.1); that of a response is empty."""
     iv = partial_iv(number)
-    return bytes([_KID | len(iv)]) + iv + sender_id
+    return bytes([KID | len(iv)]) + iv + sender_id
 
 
 def read_option(value: bytes) -> tuple[bytes, int]:
@@ -113,7 +114,7 @@ def read_option(value: bytes) -> tuple[bytes, int]:
     """
     flags = value[0] if value else 0
     size = flags & 7
-    if flags & _RESERVED or not flags & _KID or not 1 <= size <= SIZE_PARTIAL_IV or len(value) <= size:
+    if flags & _RESERVED or not flags & KID or not 1 <= size <= SIZE_PARTIAL_IV or len(value) <= size:
         raise BadOption(
             "the OSCORE option of a request has 1 to 5 bytes of Partial IV and a kid (RFC 8613 section 6.1)"
         )

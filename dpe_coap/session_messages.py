@@ -37,7 +37,9 @@ _SMALL_VALUES = _SMALL | frozenset(range(0x20, 0x38)) | {_FALSE, _TRUE, _NULL}
 MAX_SESSION_MESSAGE = 1_024
 """Bytes of the longest message of a session."""
 MAX_PROPERTIES = 64
-"""The most properties in a report, and the most that have policies."""
+"""The most properties in a report, in the record of a device, and with policies."""
+MAX_RECORD = 4_096
+"""The most bytes of encoded properties and values that a server keeps of a device."""
 _LAST_LABEL = (1 << 64) - 1
 
 Value = bool | int | float | str | bytes | None

@@ -30,13 +30,12 @@ def session(payload: bytes) -> Session:
         rule="rule",
         ordinal=1,
         established_at=0,
+        lifetime=None,
         expires_at=None,
         th3=b"",
         success_hash=b"",
         confirm=b"",
         sealed_keys=b"",
-        properties="{}",
-        policies="{}",
     )
 
 

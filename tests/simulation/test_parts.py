@@ -152,13 +152,12 @@ def session(number: int, device: int) -> Session:
         rule="all",
         ordinal=number,
         established_at=0,
+        lifetime=None,
         expires_at=None,
         th3=bytes(32),
         success_hash=bytes([number]) * 32,
         confirm=b"",
         sealed_keys=b"",
-        properties="{}",
-        policies="{}",
     )
 
 

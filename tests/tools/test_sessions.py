@@ -30,13 +30,12 @@ def session(number: int, *, began: int = NOW - 5, rule: str = "DPE 1.x") -> Sess
         rule=rule,
         ordinal=number + 1,
         established_at=began,
+        lifetime=None,
         expires_at=None,
         th3=b"",
         success_hash=b"",
         confirm=b"",
         sealed_keys=b"",
-        properties="{}",
-        policies="{}",
     )
 
 

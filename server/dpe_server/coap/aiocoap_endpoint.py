@@ -33,6 +33,8 @@ LOGGER = "dpe_server.coap"
 
 TURN = 16
 """The most datagrams of one link begun in one turn of the event loop."""
+NO_RESPONSE = 0b11010
+"""Of the classes 2, 4 and 5 (RFC 7967 section 2.1): aiocoap sends none."""
 UNDER_WAY = 256
 """When this many requests wait or are being answered, further ones are refused."""
 
@@ -167,12 +169,17 @@ class _Site:
 def _message(response: CoapResponse) -> Any:
     # A separate response without a DPE message is non-confirmable, so it is not retransmitted: whoever asked has proved
     # nothing, and the address may be a victim's. One with a message is sent as the request was.
-    tuning = None if response.content_format == CONTENT_FORMAT_CBOR else aiocoap.Unreliable()
+    proved = response.protected or response.content_format == CONTENT_FORMAT_CBOR
+    tuning = None if proved else aiocoap.Unreliable()
     message: Any = aiocoap.Message(code=response.code, payload=response.payload, transport_tuning=tuning)
     for name in ("content_format", "max_age", "block1", "block2", "size1"):
         value = getattr(response, name)
         if value is not None:
             setattr(message.opt, name, value)
+    if response.protected:
+        message.opt.oscore = b""
+    if response.silent:
+        message.opt.no_response = NO_RESPONSE
     return message
 
 

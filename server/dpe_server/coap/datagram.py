@@ -68,6 +68,8 @@ class CoapRequest:
     request_tag: tuple[bytes, ...]
     proxied: bool
     """It asks for a forward proxy (RFC 7252 section 5.10.2)."""
+    oscore: bytes | None
+    """The value of the OSCORE option (RFC 8613 section 2)."""
     unrecognized: int | None
     """The first critical option that is not recognised. A non-confirmable request with one is rejected."""
     payload: bytes
@@ -106,6 +108,7 @@ def parse(datagram: bytes) -> CoapRequest | Acknowledgement:
         size1=_uint(options.get(Option.SIZE1)),
         request_tag=tuple(options.get(Option.REQUEST_TAG, ())),
         proxied=Option.PROXY_URI in options or Option.PROXY_SCHEME in options,
+        oscore=options.get(Option.OSCORE, [None])[0],
         unrecognized=unrecognized,
         payload=payload,
     )

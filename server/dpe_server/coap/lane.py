@@ -1,8 +1,9 @@
 """The fast lane: plain requests straight from the socket to their handlers, whole batches at a time.
 
 It takes the plain request that nearly every client sends: a confirmable POST to one of the lane's entrances, with the
-entrance's content format, nothing that asks for more, and a payload that begins as its handler expects. Everything else
-goes on to the endpoint behind, and both answer alike. Responses of the lane are always piggybacked.
+entrance's content format, nothing that asks for more, and a payload that begins as its handler expects. It
+also takes the plain request under OSCORE. Everything else goes on to the endpoint behind, and both answer alike.
+Responses of the lane are always piggybacked.
 
 For nearly all clients, one of a few byte strings stands between the CoAP token and the payload. A new one is parsed as
 the endpoint would parse it; from then on a look-up tells which entrance it is for.
@@ -18,6 +19,7 @@ from functools import partial
 from dpe_coap.binding import Code
 from dpe_server.coap.datagram import POSTS, CoapRequest, Rejected, Type, parse
 from dpe_server.coap.piggyback import piggybacked
+from dpe_server.coap.protected import plain
 from dpe_server.handling.reply import Deliver, Reply
 from dpe_server.net.link import Endpoint, Link, Received
 
@@ -52,6 +54,7 @@ class Entrance:
             and request.path == self.path
             and request.content_format == self.content_format
             and request.accept in (None, self.content_format)
+            and request.oscore is None
             and request.unrecognized is None
             and not request.proxied
             and not request.query
@@ -61,10 +64,14 @@ class Entrance:
 
 
 class Lane:
-    """Stands before ``link`` and is a link itself, for the datagrams that none of ``entrances`` takes."""
+    """Stands before ``link`` and is a link itself, for the datagrams that none of ``entrances`` takes.
 
-    def __init__(self, link: Link, entrances: Sequence[Entrance]) -> None:
+    ``protected`` takes the plain requests under OSCORE.
+    """
+
+    def __init__(self, link: Link, entrances: Sequence[Entrance], protected: Take | None = None) -> None:
         self._link = link
+        self._protected = protected
         self._entrances = entrances
         self._doors: list[Entrance] = []
         """The entrance of each group that a batch is sorted into."""
@@ -92,6 +99,7 @@ class Lane:
 
     def _received(self, datagrams: Sequence[bytes], endpoints: Sequence[Endpoint]) -> None:
         groups: list[tuple[list[bytes], list[bytes], list[Endpoint]]] = [([], [], []) for _ in self._doors]
+        protected: tuple[list[bytes], list[bytes], list[Endpoint]] = ([], [], [])
         others: list[bytes] = []
         senders: list[Endpoint] = []
         kinds, longest, forms = self._kinds, self._longest, self._forms
@@ -111,11 +119,19 @@ class Lane:
                         echoes.append(datagram[2:start])
                         askers.append(endpoint)
                         continue
+                payload = plain(datagram, start)
+                if payload is not None and self._protected is not None:
+                    protected[0].append(payload)
+                    protected[1].append(datagram[2:start])
+                    protected[2].append(endpoint)
+                    continue
             others.append(datagram)
             senders.append(endpoint)
         for entrance, (payloads, echoes, askers) in zip(self._doors, groups, strict=True):
             if payloads:
                 entrance.take(payloads, partial(self._answer, echoes, askers))
+        if protected[0] and self._protected is not None:
+            self._protected(protected[0], partial(self._answer, *protected[1:]))
         if others and self._others is not None:
             self._others(others, senders)
 

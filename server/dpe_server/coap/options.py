@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 
 class Option(IntEnum):
-    """Option numbers (RFC 7252 section 5.10, RFC 7959, RFC 9175)."""
+    """Option numbers (RFC 7252 section 5.10, RFC 7959, RFC 8613, RFC 9175)."""
 
     URI_HOST = 3
     URI_PORT = 7
+    OSCORE = 9
     URI_PATH = 11
     CONTENT_FORMAT = 12
     MAX_AGE = 14
@@ -29,6 +30,7 @@ class Option(IntEnum):
 LENGTHS: dict[int, tuple[int, int]] = {
     Option.URI_HOST: (1, 255),
     Option.URI_PORT: (0, 2),
+    Option.OSCORE: (0, 255),
     Option.URI_PATH: (0, 255),
     Option.CONTENT_FORMAT: (0, 2),
     Option.URI_QUERY: (0, 255),

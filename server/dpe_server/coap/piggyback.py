@@ -10,12 +10,14 @@ _CONFIRMABLE = range(0x40, 0x49)
 _REQUESTS = range(1, 32)
 _FIRST = [bytes([0x5E + length]) for length in range(11)]
 """The first byte of an acknowledgement, by the length of message ID and CoAP token together."""
+_PROTECTED = bytes([Option.OSCORE << 4])
+"""The OSCORE option of a response: without a value, and alone."""
 _CODES = [bytes([code]) for code in range(256)]
 
 
 def piggybacked(echo: bytes, reply: Reply) -> bytes:
     """Return the acknowledgement that carries ``reply``. ``echo``: the request's message ID and CoAP token."""
-    options = _options(reply.content_format, reply.max_age)
+    options = _PROTECTED if reply.protected else _options(reply.content_format, reply.max_age)
     if reply.payload:
         return _FIRST[len(echo)] + _CODES[reply.code] + echo + options + b"\xff" + reply.payload
     return _FIRST[len(echo)] + _CODES[reply.code] + echo + options

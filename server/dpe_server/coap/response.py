@@ -21,11 +21,15 @@ class CoapResponse:
     block1: Block | None = None
     block2: Block | None = None
     size1: int | None = None
+    protected: bool = False
+    """Whether the payload is a ciphertext: see ``Reply.protected``."""
+    silent: bool = False
+    """Whether nothing is sent, but for the acknowledgement of a confirmable request."""
 
     @classmethod
     def of(cls, reply: Reply) -> "CoapResponse":
         """Return what a handler replied."""
-        return cls(reply.code, reply.payload, reply.content_format, reply.max_age)
+        return cls(reply.code, reply.payload, reply.content_format, reply.max_age, protected=reply.protected)
 
 
 class RefusedError(Exception):

@@ -9,7 +9,8 @@ from typing import Protocol
 from dpe_coap.binding import Code
 from dpe_server.coap.datagram import METHODS, CoapRequest
 from dpe_server.coap.discovery import WELL_KNOWN_CORE, Attributes, Discovery, WebLink
-from dpe_server.coap.options import uri_path
+from dpe_server.coap.options import Option, uri_path
+from dpe_server.coap.protected import ProtectedRequests
 from dpe_server.coap.response import CoapResponse, RefusedError, bad_option, refused
 
 
@@ -22,9 +23,13 @@ class Resource(Protocol):
 
 
 class Router:
-    """The resources of a server by path, and discovery of those that are listed."""
+    """The resources of a server by path, and discovery of those that are listed.
 
-    def __init__(self) -> None:
+    Requests under OSCORE are all for ``protected``; without that, the option is not supported.
+    """
+
+    def __init__(self, protected: ProtectedRequests | None = None) -> None:
+        self._protected = protected
         self._resources: dict[tuple[bytes, ...], Resource] = {}
         self._links: list[WebLink] = []
         self.add(WELL_KNOWN_CORE, Discovery(self._links))
@@ -43,6 +48,8 @@ class Router:
 
     async def answer(self, request: CoapRequest, peer: Hashable) -> CoapResponse:
         """Answer one request of ``peer``."""
+        if request.oscore is not None and self._protected is not None:
+            return await self._protected.answer(request)
         try:
             return await self._resource(request).answer(request, peer)
         except RefusedError as refusal:
@@ -52,6 +59,8 @@ class Router:
         """Return the resource that the request is for, or raise RefusedError."""
         if request.unrecognized is not None:
             raise bad_option(request.unrecognized)
+        if request.oscore is not None:
+            raise bad_option(Option.OSCORE)
         if request.proxied:
             raise refused(Code.PROXYING_NOT_SUPPORTED, "this server is not a proxy")
         resource = self._resources.get(request.path)

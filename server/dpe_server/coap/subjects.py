@@ -1,6 +1,7 @@
 """Whom a datagram is about, before anything of it is decided.
 
 A message may name its subject, such as a device, at a place that needs no parser: right after the payload's first byte.
+A request under OSCORE names its device in the option.
 A sender of many messages about few subjects repeats their names: someone who replays or alters what was overheard, or
 who has the keys of a few devices.
 """
@@ -8,6 +9,7 @@ who has the keys of a few devices.
 from collections.abc import Mapping
 
 from dpe_server.coap.datagram import POSTS
+from dpe_server.coap.protected import named
 
 HEAD = 4
 """Bytes after the payload's first one that tell whether a message names its subject."""
@@ -28,6 +30,9 @@ def subject_of(datagram: bytes, sizes: SubjectSizes) -> bytes:
     start = POSTS.get(datagram[:2])
     if start is None:
         return b""
+    client_id = named(datagram, start)
+    if client_id:
+        return client_id
     at = datagram.find(b"\xff", start) + 2  # after the payload's first byte
     size = sizes.get(datagram[at : at + HEAD])
     return b"" if size is None else datagram[at : at + size]

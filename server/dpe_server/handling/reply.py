@@ -14,6 +14,8 @@ class Reply(NamedTuple):
     content_format: int | None = None
     max_age: int | None = None
     """Seconds; for 5.03, when to come back."""
+    protected: bool = False
+    """Whether the payload is the ciphertext of a response under OSCORE, which the code hides (RFC 8613 section 4.2)."""
 
     def __repr__(self) -> str:
         """Without the payload."""

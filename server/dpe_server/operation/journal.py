@@ -26,6 +26,7 @@ from dpe_server.store.contract import (
     Forget,
     Measure,
     Outcome,
+    OverridePolicies,
     RestrictEpoch,
     Revoke,
     SetMinimumEpoch,
@@ -42,10 +43,12 @@ _ACTS: dict[str, type[Measure]] = {
     "forget": Forget,
     "restrict-epoch": RestrictEpoch,
     "minimum-epoch": SetMinimumEpoch,
+    "override-policies": OverridePolicies,
 }
 _NAMES = {measure: name for name, measure in _ACTS.items()}
-_FIELDS = {"device": "device", "at": "since", "minimum_epoch": "minimum_epoch"}
+_FIELDS = {"device": "device", "at": "since", "minimum_epoch": "minimum_epoch", "policies": "policies"}
 """What the journal calls a field of a measure."""
+_NUMBERS = ("at", "minimum_epoch")
 
 
 class JournalError(LocalError):
@@ -123,12 +126,13 @@ def _read(path: Path) -> Iterator[tuple[int, Measure]]:
 def _parse(line: dict[str, Any]) -> tuple[int, Measure]:
     at, kind = line.pop("at"), _ACTS[line.pop("act")]
     given = {field: line.pop(_FIELDS[field]) for field in kind._fields}
-    if "device" in given:
-        given["device"] = bytes.fromhex(given["device"])
+    for name in ("device", "policies"):
+        if given.get(name) is not None:
+            given[name] = bytes.fromhex(given[name])
     if (
         line
         or len(given.get("device", bytes(16))) != 16
-        or any(type(value) is not int for value in (at, *given.values()) if not isinstance(value, bytes))
+        or any(type(value) is not int for name, value in (("at", at), *given.items()) if name in _NUMBERS)
         or not 0 <= given.get("minimum_epoch", 0) <= 255
     ):
         raise ValueError
@@ -136,9 +140,9 @@ def _parse(line: dict[str, Any]) -> tuple[int, Measure]:
 
 
 def _text(measure: Measure, at: int) -> str:
-    told = {_FIELDS[name]: value for name, value in measure._asdict().items()}
-    if "device" in told:
-        told["device"] = told["device"].hex()
+    told = {
+        _FIELDS[name]: value.hex() if isinstance(value, bytes) else value for name, value in measure._asdict().items()
+    }
     return json.dumps({"at": at, "act": _NAMES[type(measure)]} | told) + "\n"
 
 

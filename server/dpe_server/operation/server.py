@@ -17,6 +17,7 @@ from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
+from dpe_server.keys.ring import KeyRing
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import beats, loaded
 from dpe_server.operation.audit import AuditLog
@@ -28,6 +29,8 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
+from dpe_server.session.audit_records import session_ended
+from dpe_server.session.sessions import Sessions
 from dpe_server.store.contract import PRUNE_CHUNK, TRACE, StoreError
 from dpe_server.store.opening import make_store, open_store
 
@@ -99,10 +102,11 @@ class Server:
         self._beats = Beats(state_dir, self._store, secrets.token_bytes)
         self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
         stack.callback(lambda: self._audit.close(time.time()))
+        loaded_policy = policy.load(state_dir.policy_path)
         self._registrar = Registrar(
             realm=state_dir.config.realm,
             keys=state_dir.keys,
-            policy=policy.load(state_dir.policy_path),
+            policy=loaded_policy,
             random=secrets.token_bytes,
             retry_after=state_dir.config.retry_after,
             ordinals=(
@@ -110,6 +114,12 @@ class Server:
                 if self._worker is None
                 else self._worker.ordinals
             ),
+        )
+        self._sessions = Sessions(
+            keys=state_dir.keys,
+            policy=loaded_policy,
+            random=secrets.token_bytes,
+            retry_after=state_dir.config.retry_after,
         )
         crowds = Crowds() if self._worker is None else self._worker.crowds
         sockets = sockets_of(state_dir, self._addresses, crowds) if self._worker is None else self._worker.sockets
@@ -119,8 +129,9 @@ class Server:
             audit=lambda records: self._audit.write(records, time.monotonic(), time.time()),
             crowd=crowds.add,
         )
-        lanes = [lane(socket, partial(self._batcher.take, self._registrar)) for socket in sockets]
-        resources = router(partial(self._batcher.submit, self._registrar))
+        handlers = self._registrar, self._sessions
+        lanes = [lane(socket, *(partial(self._batcher.take, handler) for handler in handlers)) for socket in sockets]
+        resources = router(*(partial(self._batcher.submit, handler) for handler in handlers))
         self._coap = CoapServer(lanes, resources, retry_after=state_dir.config.retry_after)
         stack.push_async_callback(self._coap.close)
         stack.push_async_callback(self._batcher.close)
@@ -146,7 +157,7 @@ class Server:
         except DpeError as error:
             _log.error("not reloaded, the old policy and keys stay", reason=str(error))
             return
-        await self._batcher.exclusively(lambda: self._registrar.reload(keys=state_dir.keys, policy=new_policy))
+        await self._batcher.exclusively(lambda: self._take_over(state_dir.keys, new_policy))
         await asyncio.to_thread(self._say, has_loaded)
         _log.info("policy and keys reloaded")
         changed = [
@@ -154,6 +165,10 @@ class Server:
         ]
         if changed:
             _log.warning("config.toml not reloaded, restart the server", changed=", ".join(changed))
+
+    def _take_over(self, keys: KeyRing, new_policy: Policy) -> None:
+        self._registrar.reload(keys=keys, policy=new_policy)
+        self._sessions.reload(policy=new_policy)
 
     def _read(self) -> tuple[StateDir, Policy, Loaded]:
         state_dir = StateDir.open(self._path)
@@ -197,15 +212,22 @@ class Server:
         """End the sessions that are over, and delete the traces of those that ended long enough ago."""
         now = int(time.time())
         before = now - max(self._config.retention, TRACE)
-        await self._in_chunks("sessions expired", lambda: self._store.expire(now))
-        await self._in_chunks("traces of sessions pruned", lambda: self._store.prune(before))
+        await self._in_chunks("sessions expired", lambda: self._store.expire(now), self._log_expired)
+        await self._in_chunks("traces of sessions pruned", lambda: range(self._store.prune(before)))
 
-    async def _in_chunks(self, done: str, act: Callable[[], int]) -> None:
+    def _log_expired(self, client_ids: Sequence[int]) -> None:
+        records = [session_ended(client_id, "expired") for client_id in client_ids]
+        self._audit.write(records, time.monotonic(), time.time())
+
+    async def _in_chunks(
+        self, done: str, act: Callable[[], Sequence[int]], tell: Callable[[Sequence[int]], None] = lambda _: None
+    ) -> None:
         total, more = 0, True
         try:
             while more:  # batches have their turn in between
-                count = await self._batcher.exclusively(act)
-                total, more = total + count, count == PRUNE_CHUNK
+                some = await self._batcher.exclusively(act)
+                tell(some)
+                total, more = total + len(some), len(some) == PRUNE_CHUNK
         except StoreError as error:
             _log.warning("housekeeping failed", reason=str(error))
         if total:

@@ -342,13 +342,12 @@ class Registrar:
             rule=terms.rule,
             ordinal=transaction.ordinal,
             established_at=established_at,
+            lifetime=terms.lifetime,
             expires_at=None if terms.lifetime is None else established_at + terms.lifetime,
             th3=step.th3,
             success_hash=sha256(payload).digest(),
             confirm=_confirm(step, Status.OK, terms.lifetime).payload,
             sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), offer.client_id),
-            properties=terms.properties,
-            policies=terms.policies,
         )
         confirmation = Confirmation(transaction, session, busy(self._retry_after))
         self._confirmations[transaction.th3] = confirmation

@@ -9,12 +9,13 @@ from struct import Struct
 
 from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_bytes
-from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.at_rest import AtRest, AtRestError
 
 TOTAL = 1 << 20
 """The most sessions whose keys are kept, some 200 MB. The one that came first goes first."""
 SIZE_MASTER_SECRET = 16
 """The sealed keys of a session are its master secret and its master salt."""
+_NOBODYS = bytes(SIZE_MASTER_SECRET + 8)
 
 
 class Contexts:
@@ -31,24 +32,32 @@ class Contexts:
         """How many sessions have their keys here."""
         return len(self._entries)
 
-    def keys(self, client_id: int, ordinal: int, sealed_keys: bytes) -> oscore.Keys:
-        """Return the keys of the session with this Client ID and ordinal.
+    def known(self, client_id: int, ordinal: int) -> oscore.Keys | None:
+        """Return the keys of the session with this Client ID and ordinal, if they are kept.
 
-        A Client ID may be given again, so a session is named by both. Raises AtRestError if ``sealed_keys`` does not
-        open.
+        A Client ID may be given again, so a session is named by both.
         """
         entry = self._entries.get(client_id)
-        if entry is not None:
-            known, *keys = self._ENTRY.unpack(entry)
-            if known == ordinal:
-                return oscore.Keys(*keys)
-        opened = self._at_rest.open_keys(sealed_keys, client_id)
-        secret, salt = opened[:SIZE_MASTER_SECRET], opened[SIZE_MASTER_SECRET:]
-        derived = oscore.derive(secret, salt, client_id_bytes(client_id))
-        if entry is None and len(self._entries) >= self._total:
+        if entry is None:
+            return None
+        known, *keys = self._ENTRY.unpack(entry)
+        return oscore.Keys(*keys) if known == ordinal else None
+
+    def derive(self, client_id: int, sealed_keys: bytes) -> oscore.Keys | None:
+        """Return the keys of a session as the store has them, for the same work also if they do not open: then None."""
+        try:
+            opened = self._at_rest.open_keys(sealed_keys, client_id)
+        except AtRestError:
+            opened = None
+        master = _NOBODYS if opened is None else opened
+        keys = oscore.derive(master[:SIZE_MASTER_SECRET], master[SIZE_MASTER_SECRET:], client_id_bytes(client_id))
+        return None if opened is None else keys
+
+    def keep(self, client_id: int, ordinal: int, keys: oscore.Keys) -> None:
+        """Keep the keys of a session, from which a request has been verified."""
+        if client_id not in self._entries and len(self._entries) >= self._total:
             del self._entries[next(iter(self._entries))]
-        self._entries[client_id] = self._ENTRY.pack(ordinal, *derived)
-        return derived
+        self._entries[client_id] = self._ENTRY.pack(ordinal, *keys)
 
     def forget(self, client_id: int) -> None:
         """Forget the keys of a session that has ended."""

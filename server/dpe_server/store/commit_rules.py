@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dpe_coap.errors import LocalError
+from dpe_server.store import record
 from dpe_server.store.contract import (
     Beat,
     Change,
+    Contact,
+    Deregister,
     ForgottenError,
     Measure,
     Outcome,
@@ -19,21 +22,41 @@ from dpe_server.store.contract import (
 )
 
 
-def steps(changes: Iterable[Change]) -> Iterator[list[Session] | Measure]:
-    """Yield the changes in order, neighbouring sessions as one list. LocalError at an epoch that is not 0 to 255."""
+class Registered(NamedTuple):
+    """Neighbouring sessions of a commit."""
+
+    sessions: list[Session]
+
+
+class Accepted(NamedTuple):
+    """Neighbouring requests of sessions, of a commit."""
+
+    requests: list[Contact | Deregister]
+
+
+def steps(changes: Iterable[Change]) -> Iterator[Registered | Accepted | Measure]:
+    """Yield the changes in order, neighbours of one sort together. LocalError at an epoch that is not 0 to 255."""
     sessions: list[Session] = []
+    requests: list[Contact | Deregister] = []
     for change in changes:
+        if sessions and not isinstance(change, Session):
+            yield Registered(sessions)
+            sessions = []
+        if requests and not isinstance(change, (Contact, Deregister)):
+            yield Accepted(requests)
+            requests = []
         if isinstance(change, Session):
             sessions.append(change)
-            continue
-        if sessions:
-            yield sessions
-            sessions = []
-        if isinstance(change, (RestrictEpoch, SetMinimumEpoch)) and not 0 <= change.minimum_epoch <= 255:
-            raise LocalError(f"not a key epoch: {change.minimum_epoch}", hint="an epoch is 0 to 255")
-        yield change
+        elif isinstance(change, (Contact, Deregister)):
+            requests.append(change)
+        else:
+            if isinstance(change, (RestrictEpoch, SetMinimumEpoch)) and not 0 <= change.minimum_epoch <= 255:
+                raise LocalError(f"not a key epoch: {change.minimum_epoch}", hint="an epoch is 0 to 255")
+            yield change
     if sessions:
-        yield sessions
+        yield Registered(sessions)
+    if requests:
+        yield Accepted(requests)
 
 
 class Stored(Protocol):
@@ -98,6 +121,69 @@ def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: Abstr
         client_id for client_id, device in ended.items() if client_id in started and started[client_id].device != device
     ]
     return Effect(outcomes, gone, list(started.values()))
+
+
+class InSession(NamedTuple):
+    """What must be known of a session before a request of it is accepted, and what it is afterwards."""
+
+    client_id: int
+    ordinal: int
+    mark: int | None
+    attempt: bytes | None
+    seen_at: int | None
+    lifetime: int | None
+    expires_at: int | None
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """What requests change in the store."""
+
+    outcomes: list[Outcome]
+    ended: list[int]
+    """Client IDs."""
+    changed: list[InSession]
+
+
+def accept(requests: Sequence[Contact | Deregister], stored: Iterable[InSession], now: int) -> Contacts:
+    """Judge ``requests`` in order, each against those before it and against the sessions that the store has.
+
+    ``stored`` has the sessions with a Client ID of ``requests``; ``now`` is the time of the machine that has the
+    database.
+    """
+    live = {row.client_id: row for row in stored if row.expires_at is None or row.expires_at > now}
+    changed: dict[int, InSession] = {}
+    ended: list[int] = []
+
+    def judge(request: Contact | Deregister) -> Outcome:
+        row = live.get(request.client_id)
+        if row is None or row.ordinal != request.ordinal:
+            return Outcome.NOT_ACCEPTED
+        if row.mark is not None and request.number <= row.mark:
+            again = isinstance(request, Contact) and (request.number, request.attempt) == (row.mark, row.attempt)
+            if not again:
+                return Outcome.NOT_ACCEPTED
+        if isinstance(request, Deregister):
+            del live[request.client_id]
+            changed.pop(request.client_id, None)
+            ended.append(request.client_id)
+            return Outcome.SESSION_ENDED
+        outcome = Outcome.COMMITTED
+        row = row._replace(mark=request.number, attempt=request.attempt)
+        if request.items is not None:
+            merged = record.merge(row.record, request.items, now)
+            if merged is None:
+                outcome = Outcome.TOO_LARGE
+            else:
+                lifetime = request.lifetime
+                expires_at = None if lifetime is None else now + lifetime
+                row = row._replace(record=merged, seen_at=now, lifetime=lifetime, expires_at=expires_at)
+        live[request.client_id] = changed[request.client_id] = row
+        return outcome
+
+    outcomes = [judge(request) for request in requests]
+    return Contacts(outcomes, ended, list(changed.values()))
 
 
 def check_beat(remembered: Beat | None, found: bytes | None, oldest: int | None) -> None:

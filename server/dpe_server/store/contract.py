@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
+from dpe_coap.session_messages import Items
 
 NOBODY = bytes(16)
 """The name of no device. Whoever has proved nothing is looked up by it, so that the time does not reveal that.
@@ -48,7 +49,7 @@ class MixedError(ReplacedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """An established DPE session, and the initial profile record of its device. Given to ``commit``: establish it."""
+    """An established DPE session, and the profile record of its device. Given to ``commit``: establish it."""
 
     client_id: int
     device: bytes = field(repr=False)
@@ -65,6 +66,8 @@ class Session:
     Ordinals rise across restarts and across all workers that share the store, with gaps (``Ordinals``).
     """
     established_at: int
+    lifetime: int | None
+    """Seconds from the device's last contact to the end; None: without end."""
     expires_at: int | None
     """The session is over from this second on; None: it has no end."""
     th3: bytes = field(repr=False)
@@ -74,10 +77,13 @@ class Session:
     confirm: bytes = field(repr=False)
     """The CONFIRM message, sent again when SUCCESS comes again."""
     sealed_keys: bytes = field(repr=False)
-    properties: str
-    """JSON."""
-    policies: str
-    """JSON."""
+    """The master secret and the master salt of its OSCORE context."""
+    mark: int | None = None
+    """The highest number of a request that was accepted; None: none yet."""
+    seen_at: int | None = None
+    """When the device last refreshed the session; None: not yet."""
+    record: bytes = field(default=b"", repr=False)
+    """What the device has reported (``record.py``)."""
 
 
 class Restriction(NamedTuple):
@@ -86,6 +92,28 @@ class Restriction(NamedTuple):
     revoked: bool = False
     minimum_epoch: int = 0
     """The lowest key epoch accepted from this device, 0 to 255."""
+
+
+class Context(NamedTuple):
+    """What must be known to answer a request under the OSCORE context of a session."""
+
+    found: bool
+    """Whether there is such a session. If not, the rest means nothing."""
+    device: bytes
+    ordinal: int
+    mark: int | None
+    """The highest number of a request that was accepted; None: none yet."""
+    expires_at: int | None
+    """The session is over from this second on; None: it has no end."""
+    lifetime: int | None
+    rule: str
+    sealed_keys: bytes
+    policies: bytes | None
+    """What an operator has the device report, instead of the rule's policies: see ``OverridePolicies``."""
+
+    def __repr__(self) -> str:
+        """Show nothing of the device."""
+        return f"Context(found={self.found})"
 
 
 # What handlers ask
@@ -105,10 +133,14 @@ class Questions:
     """Ranges, first and last included: which Client IDs in them have a session?"""
     confirmed: set[int] = field(default_factory=set)
     """Client IDs: how was their session confirmed?"""
+    contexts: set[int] = field(default_factory=set)
+    """Client IDs: what is the context of their session?"""
 
     def __bool__(self) -> bool:
         """Say whether there is anything to ask."""
-        return bool(self.restrictions or self.client_ids_of or self.holders or self.in_use or self.confirmed)
+        return bool(
+            self.restrictions or self.client_ids_of or self.holders or self.in_use or self.confirmed or self.contexts
+        )
 
     def add(self, others: "Questions") -> None:
         """Ask also what another handler asks."""
@@ -117,6 +149,7 @@ class Questions:
         self.holders |= others.holders
         self.in_use |= others.in_use
         self.confirmed |= others.confirmed
+        self.contexts |= others.contexts
 
 
 class Confirmed(NamedTuple):
@@ -149,6 +182,8 @@ class Facts:
     confirmed: dict[int, Confirmed] = field(default_factory=dict)
     """Every Client ID that was asked for. Without a session, ``Confirmed`` fits no SUCCESS; so that this takes as much
     work, the session with the next higher Client ID, if there is one, was read instead."""
+    contexts: dict[int, Context] = field(default_factory=dict)
+    """Every Client ID that was asked for. Without a session, the next one was read, as for ``confirmed``."""
 
 
 # What changes
@@ -188,16 +223,58 @@ class SetMinimumEpoch(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """End the session of ``device``, date its trace to ``at``, and drop its minimum epoch. A revocation stays."""
+    """End the session of ``device``, date its trace to ``at``, and drop its minimum epoch and its own policies.
+
+    A revocation stays.
+    """
 
     device: bytes
     at: int
 
 
-Measure = Revoke | Unrevoke | End | Forget | RestrictEpoch | SetMinimumEpoch
+class OverridePolicies(NamedTuple):
+    """Have ``device`` report by these policies instead of its rule's, in this session and all later ones.
+
+    They are encoded as in a dpe-answer (at most 1,010 bytes). None: by the rule's again.
+    """
+
+    device: bytes
+    policies: bytes | None
+
+
+Measure = Revoke | Unrevoke | End | Forget | RestrictEpoch | SetMinimumEpoch | OverridePolicies
 """What an operator changes."""
 
-Change = Session | Measure
+
+class Contact(NamedTuple):
+    """Accept a request of a session: raise its mark, set what the device reports, and begin its lifetime anew."""
+
+    client_id: int
+    ordinal: int
+    """As it was read with the keys that the request was verified with."""
+    number: int
+    """Its Partial IV."""
+    attempt: bytes
+    """16 bytes, drawn for this request and kept when it is committed again: only who drew them may answer it."""
+    items: Items | None
+    """Encoded properties and values; empty: none is reported. None: raise the mark and do nothing else."""
+    lifetime: int | None
+    """Seconds from now to the session's end; None: without end."""
+
+    def __repr__(self) -> str:
+        """Show nothing that was reported."""
+        return f"Contact(number={self.number})"
+
+
+class Deregister(NamedTuple):
+    """Accept a request that ends a session."""
+
+    client_id: int
+    ordinal: int
+    number: int
+
+
+Change = Session | Contact | Deregister | Measure
 
 
 class Outcome(Enum):
@@ -208,7 +285,7 @@ class Outcome(Enum):
     REPLACED = "replaced"
     """It is durable, and the device's session before it is gone."""
     SESSION_ENDED = "session-ended"
-    """It is durable, and has ended the device's session."""
+    """It is durable, and has ended the session."""
     UNCHANGED = "unchanged"
     """There was nothing to lift, to end or to forget."""
     SUPERSEDED = "superseded"
@@ -219,6 +296,10 @@ class Outcome(Enum):
     """Another device's session has the Client ID."""
     REVOKED = "revoked"
     """The device is on the revocation list."""
+    TOO_LARGE = "too-large"
+    """The mark is raised and nothing else: the record would have too many properties, or too large ones."""
+    NOT_ACCEPTED = "not-accepted"
+    """The session is over, or another one; or its mark is not below the number."""
 
 
 # What operators ask
@@ -296,15 +377,21 @@ class Store(Protocol):
         revoked; COMMITTED, again, if it has the SUCCESS of its device's session; SUPERSEDED if it is not newer than its
         device's session, ENDED if it is not newer than the trace of one; CLIENT_ID_TAKEN if another device's session,
         live or over, has its Client ID. Otherwise it is REPLACED, profile and all, if its device has a session, and
-        else COMMITTED. ``patience`` is how many seconds to wait for other writers. Raises StoreError, or LocalError if
-        a minimum epoch is not 0 to 255: then nothing has happened.
+        else COMMITTED.
+
+        A request of a session is NOT_ACCEPTED if no live session has its Client ID and its ordinal, or if the mark is
+        not below its number; but COMMITTED, again, if the mark and the attempt are its own. What it reports is merged
+        with the record as it is by then, as a whole or, if that is TOO_LARGE, not at all.
+
+        ``patience`` is how many seconds to wait for other writers. Raises StoreError, or LocalError if a minimum epoch
+        is not 0 to 255: then nothing has happened.
         """
 
     def last_ordinal(self) -> int:
         """Return the highest ordinal ever committed, even by a session that is gone; 0 if there was none."""
 
-    def expire(self, now: int) -> int:
-        """End sessions that are over at ``now``, PRUNE_CHUNK of them at most; return how many."""
+    def expire(self, now: int) -> list[int]:
+        """End sessions that are over at ``now``, PRUNE_CHUNK of them at most; return their Client IDs."""
 
     def prune(self, before: int) -> int:
         """Delete traces of sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""

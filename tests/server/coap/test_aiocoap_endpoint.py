@@ -254,7 +254,7 @@ RESET = {
     "a confirmable response": bytes(Message(CON, 0x45, 0x0102, b"t")),
     "a reserved code class": bytes(Message(CON, 0x21, 0x0102)),
     "a CoAP token that is too long": b"\x4f\x01\x01\x02" + bytes(15),
-    "an unknown critical option in a NON": bytes(Message(NON, POST, 0x0102, b"t", [*REGISTER, (9, b"")], b"x")),
+    "an unknown critical option in a NON": bytes(Message(NON, POST, 0x0102, b"t", [*REGISTER, (13, b"")], b"x")),
 }
 
 

@@ -14,6 +14,7 @@ from tests.coap import ACK, CON, GET, NON, POST, RST, Message
 OPTIONS = [
     (coap.URI_HOST, b"h"),
     (coap.URI_PORT, b"\x16\x33"),
+    (9, b"\x09\x01kid"),
     *coap.REGISTER,
     (coap.URI_QUERY, b"a=b"),
     (coap.URI_QUERY, b"c"),
@@ -41,6 +42,7 @@ def test_a_request_with_every_option_is_read() -> None:
         size1=256,
         request_tag=(b"tag",),
         proxied=False,
+        oscore=b"\x09\x01kid",
         unrecognized=None,
         payload=b"payload",
     )
@@ -77,7 +79,7 @@ REFUSED = {
     "an extended length cut off": (HEADER + b"\x1d", 0x0102),
     "an option value cut off": (HEADER + b"\xb3dp", 0x0102),
     "an option number above 65535": (HEADER + b"\xe0\xff\xff", 0x0102),
-    "an unknown critical option in a NON": (bytes(Message(NON, POST, 0x0102, b"", [(9, b"")])), 0x0102),
+    "an unknown critical option in a NON": (bytes(Message(NON, POST, 0x0102, b"", [(13, b"")])), 0x0102),
 }
 
 
@@ -91,7 +93,7 @@ def test_what_is_not_to_be_processed_is_rejected(datagram: bytes, reset: int | N
 UNRECOGNIZED: dict[str, tuple[list[tuple[int, bytes]], int | None]] = {
     "If-Match": ([(1, b"")], 1),
     "If-None-Match": ([(5, b"")], 5),
-    "OSCORE": ([(9, b"")], 9),
+    "OSCORE twice": ([(9, b""), (9, b"")], 9),
     "the first of two": ([(65001, b""), (2049, b"")], 2049),
     "an unknown elective option": ([(2, b"x"), (6, b""), (65000, bytes(300))], None),
     "a second Accept": ([(17, b"\x3c"), (17, b"\x3c")], 17),

@@ -129,7 +129,8 @@ OTHERS = {
     "another Accept": post(options=[*REGISTER, (ACCEPT, b"\x32")]),
     "a query": post(options=[*REGISTER, (URI_QUERY, b"a")]),
     "a block": post(options=[*REGISTER, (BLOCK1, b"\x08")]),
-    "a critical option that is not recognised": post(options=[*REGISTER, (9, b"")]),
+    "a critical option that is not recognised": post(options=[*REGISTER, (13, b"")]),
+    "OSCORE": post(options=[*REGISTER, (9, b"\x09\x01" + bytes(7))]),
     "a host that is empty": post(options=[*REGISTER, (URI_HOST, b"")]),
     "a host with 0xFF in it": post(options=[*REGISTER, (URI_HOST, b"a\xff\xa5\x00\x01")]),
     "a truncated option": b"\x40\x02\x12\x34\xb9dpe\xff" + PAYLOAD,
@@ -195,7 +196,7 @@ def test_another_service_takes_other_payloads_at_another_path() -> None:
 def test_memory_of_options_is_bounded(running: Running) -> None:
     for number in range(3 * FORMS):
         assert running.takes(post(options=[*REGISTER, (URI_HOST, f"host{number}".encode())]))
-        assert not running.takes(post(options=[*REGISTER, (9, str(number).encode())]))
+        assert not running.takes(post(options=[*REGISTER, (13, str(number).encode())]))
         assert len(running.lane._forms) <= FORMS
     assert max(map(len, running.lane._forms)) <= LONGEST_FORM
 

@@ -17,17 +17,17 @@ LINK = b'</dpe/register>;rt="dpe.register";if="dpe-1";ct=60'
 
 @pytest.fixture
 def router() -> Router:
-    return resources.router(reverse)
+    return resources.router(reverse, reverse)
 
 
 REFUSALS = {
     "method 0.05 elsewhere": (5, [], b"", "4.05", None),
     "no path": (GET, [], b"", "4.04", None),
-    "another path": (POST, [(11, b"dpe")], b"", "4.04", None),
+    "another path": (POST, [(11, b"dpe"), (11, b"session")], b"", "4.04", None),
     "a trailing slash": (POST, [*REGISTER, (11, b"")], b"", "4.04", None),
     "a path that is not UTF-8": (GET, [(11, b"\xff\xfe")], b"", "4.04", None),
-    "an unknown critical option": (POST, [*REGISTER, (9, b"")], b"x", "4.02", "option 9"),
-    "the same on another path": (GET, [(11, b"x"), (9, b"")], b"", "4.02", "option 9"),
+    "an unknown critical option": (POST, [*REGISTER, (13, b"")], b"x", "4.02", "option 13"),
+    "the same on another path": (GET, [(11, b"x"), (13, b"")], b"", "4.02", "option 13"),
     "the same on discovery": (GET, [*DISCOVERY, (5, b"")], b"", "4.02", "option 5"),
     "If-Match": (POST, [*REGISTER, (1, b"")], b"x", "4.02", "option 1"),
     "Proxy-Uri": (GET, [(35, b"coap://other/")], b"", "5.05", None),
@@ -76,7 +76,7 @@ def test_a_resource_without_attributes_is_not_listed(router: Router) -> None:
 
 def test_what_every_request_is_refused_for_a_further_resource_refuses_too(router: Router) -> None:
     router.add(("greeting",), Greeting())
-    check_refusal(ask(router, GET, [(URI_PATH, b"greeting"), (9, b"")]), "4.02", "option 9")
+    check_refusal(ask(router, GET, [(URI_PATH, b"greeting"), (13, b"")]), "4.02", "option 13")
     check_refusal(ask(router, GET, [(URI_PATH, b"greeting"), (39, b"coap")]), "5.05", None)
 
 

@@ -47,13 +47,12 @@ def session(number: int, expires_at: int | None) -> Session:
         rule="rule",
         ordinal=number,
         established_at=1,
+        lifetime=None,
         expires_at=expires_at,
         th3=bytes(32),
         success_hash=bytes(32),
         confirm=bytes(23),
         sealed_keys=bytes(52),
-        properties="{}",
-        policies="{}",
     )
 
 

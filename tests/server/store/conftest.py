@@ -49,13 +49,12 @@ def make() -> Callable[..., Session]:
             "rule": "everyone",
             "ordinal": next(ordinals),
             "established_at": NOW,
+            "lifetime": 3600,
             "expires_at": NOW + 3600,
             "th3": os.urandom(32),
             "success_hash": os.urandom(32),
             "confirm": os.urandom(23),
             "sealed_keys": os.urandom(52),
-            "properties": '{"battery": null}',
-            "policies": '{"battery": {"every": 60, "note": "caf\\u00e9"}}',
         }
         return Session(**{**made, **fields})
 

@@ -117,12 +117,12 @@ def test_threads_may_commit_and_end_sessions_at_once(store: SqliteStore, make: M
     batches = [[make(expires_at=now - 1) for _ in range(BATCH)] for _ in range(20)]
     ended: list[int] = []
     threads = [threading.Thread(target=store.commit, args=(batch,)) for batch in batches]
-    threads += [threading.Thread(target=lambda: ended.append(store.expire(now))) for _ in range(5)]
+    threads += [threading.Thread(target=lambda: ended.append(len(store.expire(now)))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    ended += [store.expire(now), store.expire(now)]
+    ended += [len(store.expire(now)), len(store.expire(now))]
     assert sum(ended) == 20 * BATCH
 
 
@@ -213,8 +213,7 @@ for batch in itertools.count(first):
         Session(
             client_id=batch * size + n, device=(batch * size + n).to_bytes(16), sealed_imei=b"x" * 35,
             version=Version(1, 0), firmware=None, suite=1, rule="r", ordinal=batch, established_at=batch,
-            expires_at=None, th3=bytes(32), success_hash=bytes(32), confirm=b"c" * 23, sealed_keys=b"k" * 52,
-            properties="{}", policies="{}",
+            lifetime=None, expires_at=None, th3=bytes(32), success_hash=bytes(32), confirm=b"c" * 23, sealed_keys=b"k" * 52,
         )
         for n in range(size)
     ])

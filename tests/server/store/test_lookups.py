@@ -25,7 +25,12 @@ LOOKUPS: dict[str, tuple[str, Any]] = {
     "date a trace": (statements.DATE_TRACE, (1, bytes(16))),
     "unrevoke": (statements.UNREVOKE, (bytes(16),)),
     "tidy": (statements.TIDY, (bytes(16),)),
-    "expire": (statements.EXPIRE, {"now": 1, "most": 1}),
+    "over": (statements.OVER, (1, 1)),
+    "end of sessions": (statements.END_SESSIONS, (1, "[1]")),
+    "contexts": (statements.CONTEXTS, {"client_ids": "[1]"}),
+    "in session": (statements.IN_SESSION, {"client_ids": "[1]"}),
+    "contacts": (statements.put_contacts(2), (1, 1, bytes(16), 1, 1, 1, b"") * 2),
+    "no override": (statements.NO_OVERRIDE, (bytes(16),)),
     "prune": (statements.PRUNE, (1, 1)),
     "live": (statements.LIVE, (1, 1, 1)),
     "session": (statements.SESSION, (1,)),
@@ -55,6 +60,7 @@ EACH: dict[str, Questions] = {
     "holders": Questions(holders={1, 2}),
     "in use": Questions(in_use={(1, 2), (3, 4)}),
     "confirmed": Questions(confirmed={1, 2}),
+    "contexts": Questions(contexts={1, 2}),
 }
 
 

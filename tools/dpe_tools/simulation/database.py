@@ -43,7 +43,7 @@ class Database:
         with closing(sqlite3.connect(self._path)) as connection:
             return {device for (device,) in connection.execute("SELECT device FROM session")}
 
-    def expire(self, now: int) -> int:
+    def expire(self, now: int) -> list[int]:
         """End sessions that are over at ``now`` (Unix seconds); return how many."""
         return self._store.expire(now)
 

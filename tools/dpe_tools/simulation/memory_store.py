@@ -5,11 +5,12 @@ prepared write by write, and takes effect at once in the end; ``point`` is calle
 write, and may raise.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from dpe_server.store.commit_rules import check_beat, decide, steps
+from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
     BEATS,
     COMMIT_PATIENCE,
@@ -19,11 +20,15 @@ from dpe_server.store.contract import (
     Beat,
     Change,
     Confirmed,
+    Contact,
+    Context,
+    Deregister,
     End,
     Facts,
     Forget,
     Measure,
     Outcome,
+    OverridePolicies,
     Questions,
     RestrictEpoch,
     Restriction,
@@ -35,6 +40,7 @@ from dpe_server.store.contract import (
 )
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
+_NO_CONTEXT = Context(False, bytes(16), 0, None, None, None, "", b"", None)
 
 
 class Trace(NamedTuple):
@@ -56,17 +62,24 @@ class Disk:
     """By device."""
     restrictions: dict[bytes, Restriction] = field(default_factory=lambda: {NOBODY: Restriction()})
     revoked_at: dict[bytes, int] = field(default_factory=dict)
+    attempts: dict[int, bytes] = field(default_factory=dict)
+    """By Client ID, the attempt that raised the mark."""
+    policies: dict[bytes, bytes] = field(default_factory=dict)
+    """By device, what an operator has it report."""
     minimum_epoch: int = 0
     last_ordinal: int = 0
     beats: tuple[Beat, ...] = ()
 
 
 class MemoryStore:
-    """A ``Store`` on ``disk``."""
+    """A ``Store`` on ``disk``, whose machine has the time ``clock`` (Unix seconds)."""
 
-    def __init__(self, disk: Disk, point: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, disk: Disk, point: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._disk = disk
         self._point = point
+        self._clock = clock
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
@@ -74,7 +87,8 @@ class MemoryStore:
         facts = Facts()
         if asked.restrictions:
             facts.minimum_epoch = disk.minimum_epoch
-            facts.restrictions = {d: disk.restrictions[d] for d in asked.restrictions if d in disk.restrictions}
+            laid = disk.restrictions.keys() | disk.policies.keys()
+            facts.restrictions = {d: disk.restrictions.get(d, Restriction()) for d in asked.restrictions & laid}
         if asked.client_ids_of:
             facts.client_ids_of = {s.device: s.client_id for s in disk.sessions if s.device in asked.client_ids_of}
         if asked.holders:
@@ -86,6 +100,12 @@ class MemoryStore:
             facts.confirmed = dict.fromkeys(asked.confirmed, _NOBODYS) | {
                 client_id: Confirmed(s.success_hash, s.expires_at, s.confirm) for client_id, s in found.items()
             }
+        if asked.contexts:
+            facts.contexts = dict.fromkeys(asked.contexts, _NO_CONTEXT)
+            for s in disk.sessions:
+                if s.client_id in asked.contexts:
+                    kept = s.mark, s.expires_at, s.lifetime, s.rule, s.sealed_keys, disk.policies.get(s.device)
+                    facts.contexts[s.client_id] = Context(True, s.device, s.ordinal, *kept)
         return facts
 
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
@@ -94,11 +114,14 @@ class MemoryStore:
         disk = self._copy()
         outcomes: list[Outcome] = []
         for step in steps(changes):
-            if isinstance(step, list):
-                outcomes += self._establish(disk, step)
-            else:
-                self._point("write")
-                outcomes.append(_apply(disk, step))
+            match step:
+                case Registered(sessions):
+                    outcomes += self._establish(disk, sessions)
+                case Accepted(requests):
+                    outcomes += self._accept(disk, requests)
+                case measure:
+                    self._point("write")
+                    outcomes.append(_apply(disk, measure))
         vars(self._disk).update(vars(disk))
         return outcomes
 
@@ -106,12 +129,12 @@ class MemoryStore:
         """See ``Store.last_ordinal``."""
         return self._disk.last_ordinal
 
-    def expire(self, now: int) -> int:
+    def expire(self, now: int) -> list[int]:
         """See ``Store.expire``."""
         over = [s for s in self._disk.sessions if s.expires_at is not None and s.expires_at <= now][:PRUNE_CHUNK]
         for session in over:
             _end(self._disk, session, now)
-        return len(over)
+        return [session.client_id for session in over]
 
     def prune(self, before: int) -> int:
         """See ``Store.prune``."""
@@ -155,11 +178,14 @@ class MemoryStore:
 
     def measures(self) -> Iterator[Measure]:
         """See ``Store.measures``."""
-        for device, laid in sorted(self._disk.restrictions.items()):
+        for device in sorted(self._disk.restrictions.keys() | self._disk.policies.keys()):
+            laid = self._disk.restrictions.get(device, Restriction())
             if laid.revoked:
                 yield Revoke(device, self._disk.revoked_at[device])
             if laid.minimum_epoch:
                 yield RestrictEpoch(device, laid.minimum_epoch)
+            if device in self._disk.policies:
+                yield OverridePolicies(device, self._disk.policies[device])
         if self._disk.minimum_epoch:
             yield SetMinimumEpoch(self._disk.minimum_epoch)
 
@@ -183,7 +209,9 @@ class MemoryStore:
         return beat
 
     def _copy(self) -> Disk:
-        return replace(self._disk, restrictions=dict(self._disk.restrictions), traces=dict(self._disk.traces))
+        disk = self._disk
+        copies = {name: dict(getattr(disk, name)) for name in ("restrictions", "traces", "attempts", "policies")}
+        return replace(disk, **copies)
 
     def _establish(self, disk: Disk, sessions: Sequence[Session]) -> list[Outcome]:
         revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
@@ -198,6 +226,28 @@ class MemoryStore:
             disk.traces.pop(started.device, None)
         disk.sessions = tuple(kept.values())
         disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in effect.started)])
+        return effect.outcomes
+
+    def _accept(self, disk: Disk, requests: Sequence[Contact | Deregister]) -> list[Outcome]:
+        asked = {request.client_id for request in requests}
+        sessions = {s.client_id: s for s in disk.sessions if s.client_id in asked}
+        stored = (
+            InSession(
+                s.client_id, s.ordinal, s.mark, disk.attempts.get(s.client_id), s.seen_at, s.lifetime, s.expires_at, s.record
+            )
+            for s in sessions.values()
+        )  # fmt: skip
+        now = int(self._clock())
+        effect = accept(requests, stored, now)
+        for client_id in effect.ended:
+            self._point("write")
+            _end(disk, sessions[client_id], now)
+        for row in effect.changed:
+            self._point("write")
+            before = sessions[row.client_id]
+            kept = {name: getattr(row, name) for name in ("mark", "seen_at", "lifetime", "expires_at", "record")}
+            disk.sessions = tuple(replace(s, **kept) if s is before else s for s in disk.sessions)
+            disk.attempts[row.client_id] = row.attempt or b""
         return effect.outcomes
 
 
@@ -222,15 +272,20 @@ def _apply(disk: Disk, measure: Measure) -> Outcome:
             return Outcome.SESSION_ENDED if _end_of(disk, device, at) else Outcome.UNCHANGED
         case Forget(device, at):
             lay(device, minimum_epoch=0)
+            overridden = disk.policies.pop(device, None) is not None
             if _end_of(disk, device, at):
                 return Outcome.SESSION_ENDED
             if (trace := disk.traces.get(device)) is not None:
                 disk.traces[device] = trace._replace(ended_at=min(trace.ended_at, at))
-            return Outcome.COMMITTED if trace or (laid and laid.minimum_epoch) else Outcome.UNCHANGED
+            return Outcome.COMMITTED if trace or overridden or (laid and laid.minimum_epoch) else Outcome.UNCHANGED
         case RestrictEpoch(device, epoch):
             lay(device, minimum_epoch=epoch)
-        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these six
+        case SetMinimumEpoch(epoch):
             disk.minimum_epoch = epoch
+        case OverridePolicies(device, None):
+            return Outcome.UNCHANGED if disk.policies.pop(device, None) is None else Outcome.COMMITTED
+        case OverridePolicies(device, policies):  # pragma: no branch  # a measure is one of these seven
+            disk.policies[device] = policies or b""
     return Outcome.COMMITTED
 
 
@@ -245,3 +300,4 @@ def _end_of(disk: Disk, device: bytes, at: int) -> bool:
 def _end(disk: Disk, session: Session, at: int) -> None:
     disk.sessions = tuple(other for other in disk.sessions if other is not session)
     disk.traces[session.device] = Trace(session.device, session.ordinal, at)
+    disk.attempts.pop(session.client_id, None)

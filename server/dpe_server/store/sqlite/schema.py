@@ -108,6 +108,58 @@ STEPS: Sequence[Step] = (
         ) STRICT
         """,
     ),
+    (
+        # What a device says in its session: its record, and what keeps a request from being accepted twice.
+        "ALTER TABLE session RENAME TO session_3",
+        "DROP INDEX session_by_end",
+        "DROP INDEX session_ended",
+        """
+        CREATE TABLE session (
+            client_id INTEGER UNIQUE CHECK (client_id BETWEEN 0 AND 0xffffffffffffff),
+            device BLOB NOT NULL UNIQUE CHECK (length(device) = 16),
+            sealed_imei BLOB,
+            version_major INTEGER,
+            version_minor INTEGER,
+            firmware TEXT,
+            suite INTEGER,
+            rule TEXT,
+            ordinal INTEGER NOT NULL,
+            established_at INTEGER,
+            lifetime INTEGER,
+            expires_at INTEGER,
+            th3 BLOB,
+            success_hash BLOB CHECK (length(success_hash) = 32),
+            confirm BLOB,
+            sealed_keys BLOB,
+            mark INTEGER CHECK (mark BETWEEN 0 AND 0xffffffffff),
+            attempt BLOB CHECK (length(attempt) = 16),
+            seen_at INTEGER,
+            record BLOB,
+            ended_at INTEGER,
+            CHECK (iif(ended_at IS NULL,
+                client_id IS NOT NULL AND sealed_imei IS NOT NULL AND version_major IS NOT NULL
+                    AND version_minor IS NOT NULL AND suite IS NOT NULL AND rule IS NOT NULL
+                    AND established_at IS NOT NULL AND th3 IS NOT NULL AND success_hash IS NOT NULL
+                    AND confirm IS NOT NULL AND sealed_keys IS NOT NULL AND (mark IS NULL) = (attempt IS NULL)
+                    AND record IS NOT NULL,
+                coalesce(client_id, sealed_imei, version_major, version_minor, firmware, suite, rule, established_at,
+                    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, attempt, seen_at,
+                    record) IS NULL))
+        ) STRICT
+        """,
+        """
+        INSERT INTO session
+        SELECT client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,
+            established_at, expires_at - established_at, expires_at, th3, success_hash, confirm, sealed_keys, NULL,
+            NULL, NULL, iif(client_id IS NULL, NULL, x''), ended_at
+        FROM session_3 ORDER BY rowid
+        """,
+        "DROP TABLE session_3",
+        "CREATE INDEX session_by_end ON session (expires_at) WHERE expires_at IS NOT NULL",
+        "CREATE INDEX session_ended ON session (ended_at) WHERE ended_at IS NOT NULL",
+        # What an operator has a device report, encoded as in a dpe-answer.
+        "ALTER TABLE restriction ADD COLUMN policies BLOB",
+    ),
 )
 
 # One statement, so that what it reads is of one moment: another process may be making the store.

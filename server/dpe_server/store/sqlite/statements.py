@@ -15,12 +15,14 @@ ALL_DEVICES = b""
 
 COLUMNS = (
     "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
-    " established_at, expires_at, th3, success_hash, confirm, sealed_keys, properties, policies"
+    " established_at, lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record"
 )
 _NAMES = COLUMNS.split(", ")
 _ROW = f"({', '.join('?' for _ in _NAMES)})"
-_REPLACED = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device") + ", ended_at = NULL"
-_NOTHING = ", ".join(f"{name} = NULL" for name in _NAMES if name not in ("device", "ordinal"))
+_REPLACED = (
+    ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device") + ", attempt = NULL, ended_at = NULL"
+)
+_NOTHING = ", ".join(f"{name} = NULL" for name in (*_NAMES, "attempt") if name not in ("device", "ordinal"))
 _EACH_CLIENT_ID = "json_each(:client_ids) CROSS JOIN session ON client_id = value"
 _DEVICES = (
     "WITH RECURSIVE each(at) AS (SELECT 1 WHERE length(:devices)"
@@ -50,6 +52,13 @@ CONFIRMED = (
     " (SELECT rowid FROM session WHERE client_id >= value ORDER BY client_id LIMIT 1)"
 )
 """Where no session has the Client ID, the next one's row is read: finding nothing must not be quicker."""
+CONTEXTS = (
+    "SELECT value, client_id IS value, coalesce(session.device, zeroblob(16)), ordinal, mark, expires_at, lifetime,"
+    " rule, coalesce(sealed_keys, x''), policies FROM json_each(:client_ids) LEFT JOIN session ON session.rowid ="
+    " (SELECT rowid FROM session WHERE client_id >= value ORDER BY client_id LIMIT 1)"
+    " LEFT JOIN restriction ON restriction.device = session.device"
+)
+"""As ``CONFIRMED``."""
 
 # Committing
 
@@ -60,6 +69,12 @@ STORED = (
     f" ({_REVOKED} {_RESTRICTIONS_OF_EACH} WHERE revoked_at IS NOT NULL)"
 )
 """All that a commit must know, as one row: sessions with its Client IDs, rows of its devices, its revoked devices."""
+IN_SESSION = (
+    "SELECT unixepoch(), json_group_array(json_array(client_id, ordinal, mark, hex(attempt), seen_at, lifetime,"
+    f" expires_at, hex(record))) FROM {_EACH_CLIENT_ID}"
+)
+"""The time, and all that a commit must know of sessions that have accepted requests, as one row."""
+END_SESSIONS = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE client_id IN (SELECT value FROM json_each(?))"
 MAKE_ROOM = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
 REVOKE = (
@@ -67,8 +82,14 @@ REVOKE = (
     " ON CONFLICT (device) DO UPDATE SET revoked_at = coalesce(revoked_at, excluded.revoked_at)"
 )
 UNREVOKE = "UPDATE restriction SET revoked_at = NULL WHERE device = ? AND revoked_at IS NOT NULL"
+OVERRIDE = (
+    "INSERT INTO restriction (device, policies) VALUES (?, ?)"
+    " ON CONFLICT (device) DO UPDATE SET policies = excluded.policies"
+)
+NO_OVERRIDE = "UPDATE restriction SET policies = NULL WHERE device = ? AND policies IS NOT NULL"
 TIDY = (
-    "DELETE FROM restriction WHERE device = ? AND revoked_at IS NULL AND minimum_epoch = 0 AND device != zeroblob(16)"
+    "DELETE FROM restriction WHERE device = ? AND revoked_at IS NULL AND minimum_epoch = 0 AND policies IS NULL"
+    " AND device != zeroblob(16)"
 )
 """Drops the row of a device on which nothing is imposed any more; the row of NOBODY stays."""
 END_OF_DEVICE = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE device = ? AND client_id IS NOT NULL"
@@ -79,10 +100,7 @@ RESTRICT = (
 )
 LAY_NO_EPOCH = "UPDATE restriction SET minimum_epoch = 0 WHERE device = ? AND minimum_epoch != 0"
 SET_MINIMUM_EPOCH = "UPDATE server SET minimum_epoch = ?"
-EXPIRE = (
-    f"UPDATE session SET {_NOTHING}, ended_at = :now WHERE rowid IN"
-    " (SELECT rowid FROM session WHERE expires_at <= :now LIMIT :most)"
-)
+OVER = "SELECT client_id FROM session WHERE expires_at <= ? LIMIT ?"
 PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at < ? LIMIT ?)"
 
 # Beats
@@ -109,8 +127,9 @@ COUNT = (
 )
 
 MEASURES = (
-    "SELECT device, revoked_at, minimum_epoch FROM restriction"
-    " WHERE device > ? AND (revoked_at IS NOT NULL OR minimum_epoch > 0) ORDER BY device LIMIT ?"
+    "SELECT device, revoked_at, minimum_epoch, policies FROM restriction"
+    " WHERE device > ? AND (revoked_at IS NOT NULL OR minimum_epoch > 0 OR policies IS NOT NULL)"
+    " ORDER BY device LIMIT ?"
 )
 MINIMUM_EPOCH = "SELECT minimum_epoch FROM server"
 END_ALL = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE client_id IS NOT NULL"
@@ -122,3 +141,14 @@ def put_sessions(count: int) -> str:
     """Return the statement that inserts ``count`` sessions, each in place of its device's session if it has one."""
     rows = ", ".join([_ROW] * count)
     return f"INSERT INTO session ({COLUMNS}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"
+
+
+@cache
+def put_contacts(count: int) -> str:
+    """Return the statement that brings ``count`` sessions up to date, each by its Client ID."""
+    rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
+    return (
+        f"WITH new(client_id, mark, attempt, seen_at, lifetime, expires_at, record) AS (VALUES {rows})"
+        " UPDATE session SET mark = new.mark, attempt = new.attempt, seen_at = new.seen_at, lifetime = new.lifetime,"
+        " expires_at = new.expires_at, record = new.record FROM new WHERE session.client_id = new.client_id"
+    )

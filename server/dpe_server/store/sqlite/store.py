@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dpe_coap.messages import Version
-from dpe_server.store.commit_rules import check_beat, decide, steps
+from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
     BEATS,
     COMMIT_PATIENCE,
@@ -24,11 +24,15 @@ from dpe_server.store.contract import (
     Beat,
     Change,
     Confirmed,
+    Contact,
+    Context,
+    Deregister,
     End,
     Facts,
     Forget,
     Measure,
     Outcome,
+    OverridePolicies,
     Questions,
     RestrictEpoch,
     Restriction,
@@ -40,6 +44,8 @@ from dpe_server.store.contract import (
 )
 from dpe_server.store.sqlite import statements
 from dpe_server.store.sqlite.database import Database
+
+_Row = TypeVar("_Row")
 
 PAGE = 1_000
 """Sessions that are read at once for a list of all."""
@@ -89,6 +95,9 @@ class SqliteStore:
             if questions.confirmed:
                 found = reader.execute(statements.CONFIRMED, {"client_ids": _json(questions.confirmed)}).fetchall()
                 facts.confirmed = {client_id: Confirmed(*values) for client_id, *values in found}
+            if questions.contexts:
+                found = reader.execute(statements.CONTEXTS, {"client_ids": _json(questions.contexts)}).fetchall()
+                facts.contexts = {client_id: Context(bool(is_its), *rest) for client_id, is_its, *rest in found}
         return facts
 
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
@@ -98,10 +107,13 @@ class SqliteStore:
         outcomes: list[Outcome] = []
         with self._database.transaction(patience) as writer:
             for step in steps(changes):
-                if isinstance(step, list):
-                    outcomes += _establish(writer, step)
-                else:
-                    outcomes.append(_apply(writer, step))
+                match step:
+                    case Registered(sessions):
+                        outcomes += _establish(writer, sessions)
+                    case Accepted(requests):
+                        outcomes += _accept(writer, requests)
+                    case measure:
+                        outcomes.append(_apply(writer, measure))
         return outcomes
 
     def last_ordinal(self) -> int:
@@ -109,10 +121,13 @@ class SqliteStore:
         with self._database.reading() as reader:
             return int(reader.execute("SELECT last_ordinal FROM server").fetchone()[0])
 
-    def expire(self, now: int) -> int:
+    def expire(self, now: int) -> list[int]:
         """See ``Store.expire``."""
         with self._database.transaction(COMMIT_PATIENCE) as writer:
-            return writer.execute(statements.EXPIRE, {"now": now, "most": PRUNE_CHUNK}).rowcount
+            over = [client_id for (client_id,) in writer.execute(statements.OVER, (now, PRUNE_CHUNK)).fetchall()]
+            if over:
+                writer.execute(statements.END_SESSIONS, (now, _json(over)))
+        return over
 
     def prune(self, before: int) -> int:
         """See ``Store.prune``."""
@@ -168,11 +183,13 @@ class SqliteStore:
         while more:
             with self._database.reading() as reader:
                 rows = reader.execute(statements.MEASURES, (last, PAGE)).fetchall()
-            for device, revoked_at, epoch in rows:
+            for device, revoked_at, epoch, policies in rows:
                 if revoked_at is not None:
                     yield Revoke(device, revoked_at)
                 if epoch:
                     yield RestrictEpoch(device, epoch)
+                if policies is not None:
+                    yield OverridePolicies(device, policies)
             more = len(rows) == PAGE
             last = rows[-1][0] if more else last
         with self._database.reading() as reader:
@@ -231,6 +248,24 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
     return effect.outcomes
 
 
+def _accept(writer: sqlite3.Connection, requests: Sequence[Contact | Deregister]) -> list[Outcome]:
+    client_ids = {"client_ids": _json({request.client_id for request in requests})}
+    now, found = writer.execute(statements.IN_SESSION, client_ids).fetchone()
+    effect = accept(requests, starmap(_in_session, json.loads(found)), now)
+    if effect.ended:
+        writer.execute(statements.END_SESSIONS, (now, _json(effect.ended)))
+    for some in _pieces(effect.changed):
+        values = [
+            value
+            for row in some
+            for value in (
+                row.client_id, row.mark, row.attempt, row.seen_at, row.lifetime, row.expires_at, row.record,
+            )
+        ]  # fmt: skip
+        writer.execute(statements.put_contacts(len(some)), values)
+    return effect.outcomes
+
+
 def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
     def changed(sql: str, *values: int | bytes) -> bool:
         return writer.execute(sql, values).rowcount > 0
@@ -249,8 +284,14 @@ def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
             return _forget(writer, device, at)
         case RestrictEpoch(device, epoch):
             writer.execute(statements.RESTRICT, (device, epoch))
-        case SetMinimumEpoch(epoch):  # pragma: no branch  # a measure is one of these six
+        case SetMinimumEpoch(epoch):
             writer.execute(statements.SET_MINIMUM_EPOCH, (epoch,))
+        case OverridePolicies(device, None):
+            lifted = changed(statements.NO_OVERRIDE, device)
+            writer.execute(statements.TIDY, (device,))
+            return Outcome.COMMITTED if lifted else Outcome.UNCHANGED
+        case OverridePolicies(device, policies):  # pragma: no branch  # a measure is one of these seven
+            writer.execute(statements.OVERRIDE, (device, policies))
     return Outcome.COMMITTED
 
 
@@ -258,6 +299,7 @@ def _forget(writer: sqlite3.Connection, device: bytes, at: int) -> Outcome:
     ended = writer.execute(statements.END_OF_DEVICE, (at, device)).rowcount
     traces = writer.execute(statements.DATE_TRACE, (at, device)).rowcount
     laid = writer.execute(statements.LAY_NO_EPOCH, (device,)).rowcount
+    laid += writer.execute(statements.NO_OVERRIDE, (device,)).rowcount
     writer.execute(statements.TIDY, (device,))
     if ended:
         return Outcome.SESSION_ENDED
@@ -265,12 +307,17 @@ def _forget(writer: sqlite3.Connection, device: bytes, at: int) -> Outcome:
 
 
 def _put(writer: sqlite3.Connection, sessions: Sequence[Session]) -> None:
-    """Insert sessions in pieces whose sizes are powers of two, so that their few statements stay prepared."""
+    for some in _pieces(sessions):
+        rows = [value for session in some for value in _row(session)]
+        writer.execute(statements.put_sessions(len(some)), rows)
+
+
+def _pieces(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    """Cut rows into pieces whose sizes are powers of two, so that their few statements stay prepared."""
     start = 0
-    while start < len(sessions):
-        size = min(statements.MAX_PUT, 1 << (len(sessions) - start).bit_length() - 1)
-        rows = [value for session in sessions[start : start + size] for value in _row(session)]
-        writer.execute(statements.put_sessions(size), rows)
+    while start < len(rows):
+        size = min(statements.MAX_PUT, 1 << (len(rows) - start).bit_length() - 1)
+        yield rows[start : start + size]
         start += size
 
 
@@ -280,6 +327,20 @@ def _json(integers: Iterable[int]) -> str:
 
 def _stored(client_id: int | None, device: str, ordinal: int, success_hash: str) -> _Stored:
     return _Stored(client_id, bytes.fromhex(device), ordinal, bytes.fromhex(success_hash))
+
+
+def _in_session(
+    client_id: int,
+    ordinal: int,
+    mark: int | None,
+    attempt: str,
+    seen_at: int | None,
+    lifetime: int | None,
+    expires_at: int | None,
+    record: str,
+) -> InSession:
+    kept = bytes.fromhex(attempt), seen_at, lifetime, expires_at, bytes.fromhex(record)
+    return InSession(client_id, ordinal, mark, *kept)
 
 
 def _row(s: Session) -> tuple[Any, ...]:
@@ -295,20 +356,22 @@ def _row(s: Session) -> tuple[Any, ...]:
         s.rule,
         s.ordinal,
         s.established_at,
+        s.lifetime,
         s.expires_at,
         s.th3,
         s.success_hash,
         s.confirm,
         s.sealed_keys,
-        s.properties,
-        s.policies,
+        s.mark,
+        s.seen_at,
+        s.record,
     )
 
 
 def _session(row: tuple[Any, ...]) -> Session:
     """The inverse of ``_row``."""
     client_id, device, sealed_imei, major, minor, firmware, suite, rule, ordinal, established_at, *rest = row
-    expires_at, th3, success_hash, confirm, sealed_keys, properties, policies = rest
+    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record = rest
     return Session(
         client_id=client_id,
         device=device,
@@ -319,11 +382,13 @@ def _session(row: tuple[Any, ...]) -> Session:
         rule=rule,
         ordinal=ordinal,
         established_at=established_at,
+        lifetime=lifetime,
         expires_at=expires_at,
         th3=th3,
         success_hash=success_hash,
         confirm=confirm,
         sealed_keys=sealed_keys,
-        properties=properties,
-        policies=policies,
+        mark=mark,
+        seen_at=seen_at,
+        record=record,
     )

@@ -1,0 +1,247 @@
+"""The server's side of the DPE session, as a pure state machine over batches of protected requests.
+
+It is a ``Handler`` (``handling/handler.py``). A payload is what a protected request carries: the value of its OSCORE
+option, a payload marker and the ciphertext (RFC 8613 section 4). A request is verified, then committed, then answered
+under protection: once, and only if this process raised the session's mark with it. A nonce is never used twice, however
+often the server restarts and however many processes share the store (docs/protocol.md, "The session").
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple
+
+from dpe_coap import oscore
+from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code, problem
+from dpe_coap.session_messages import MAX_PROPERTIES, MAX_RECORD, Report
+from dpe_server.handling.handler import Batch, Completed
+from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
+from dpe_server.keys.at_rest import AtRest
+from dpe_server.keys.ring import KeyRing
+from dpe_server.policy import Policy
+from dpe_server.session import requests
+from dpe_server.session.answers import Answers
+from dpe_server.session.audit_records import first_contact, session_ended, unauthenticated
+from dpe_server.session.contexts import Contexts
+from dpe_server.session.requests import Asked, RefusedInside
+from dpe_server.session.shares import BURST, EVERY, Shares
+from dpe_server.session.telling import Told, tell
+from dpe_server.store.contract import Contact, Context, Deregister, Facts, Outcome, Questions
+
+SIZE_ATTEMPT = 16
+"""Bytes that are drawn for a request, so that its commit can be told from another's."""
+
+_TOO_LARGE = requests.answer(
+    Code.REQUEST_ENTITY_TOO_LARGE,
+    problem("too many or too large properties", detail=f"at most {MAX_PROPERTIES}, and {MAX_RECORD} bytes in all"),
+    CONTENT_FORMAT_PROBLEM,
+)
+_NOBODYS = oscore.Keys(bytes(oscore.SIZE_KEY), bytes(oscore.SIZE_KEY), bytes(oscore.SIZE_NONCE))
+
+
+class Verified(NamedTuple):
+    """A request that was made with the keys of its session."""
+
+    plaintext: bytes
+    keys: oscore.Keys
+    nonce: bytes
+    additional_data: bytes
+
+
+@dataclass(slots=True, repr=False)
+class Accepted:
+    """A request from when it is accepted until its commit is over. Its repeats wait for the same reply."""
+
+    payload: bytes
+    context: Context
+    change: Contact | Deregister
+    verified: Verified
+    plaintext: bytes
+    """The answer, once the change is durable."""
+    reply: Reply
+
+
+@dataclass(slots=True)
+class SessionBatch(Batch):
+    """A batch of protected requests."""
+
+    slots: list[Reply | Accepted] = field(default_factory=list)
+    """The replies, or what they wait for."""
+    undecided: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    """Number, place, Client ID and payload of each request that must be verified."""
+    accepted: list[Accepted] = field(default_factory=list)
+    """One for each change, in the same order."""
+
+
+class Sessions:
+    """Decides what devices ask for in their sessions.
+
+    ``random`` gives cryptographically strong bytes; ``retry_after`` (seconds) is how long a device is told to wait when
+    the store does not answer.
+    """
+
+    def __init__(self, *, keys: KeyRing, policy: Policy, random: Callable[[int], bytes], retry_after: int = 60) -> None:
+        self._random = random
+        self._policy = policy
+        self._busy = busy(retry_after)
+        self._too_many = busy(int(BURST * EVERY))
+        self._contexts = Contexts(AtRest(keys.at_rest, random))
+        self._answers = Answers()
+        self._shares = Shares()
+        self._pending: dict[bytes, Accepted] = {}
+        """By payload, each request whose commit is not over."""
+
+    def reload(self, *, policy: Policy) -> None:
+        """Go on with a new policy: each device hears of it at its next contact."""
+        self._policy = policy
+
+    def read(self, payloads: Sequence[bytes], now: float) -> SessionBatch:
+        """See ``Handler.read``."""
+        batch = SessionBatch()
+        asked = batch.questions.contexts
+        for place, payload in enumerate(payloads):
+            size = payload[0] & 7  # of the Partial IV: the option was checked where it was read
+            client_id = int.from_bytes(payload[1 + size : 1 + size + oscore.MAX_ID], "big")
+            again = self._answers.again(client_id, payload, now)
+            if again is not None:
+                batch.slots.append(_protected(again))
+                continue
+            batch.slots.append(UNAUTHORIZED)
+            batch.undecided.append((int.from_bytes(payload[1 : 1 + size], "big"), place, client_id, payload))
+            asked.add(client_id)
+        if len(asked) < len(batch.undecided):
+            batch.undecided.sort(key=itemgetter(0))  # of one session, the lower number first
+        return batch
+
+    def decide(self, batch: SessionBatch, facts: Facts | None, now: float, wall: float) -> Questions | None:
+        """See ``Handler.decide``."""
+        for number, place, client_id, payload in batch.undecided:
+            if facts is None:
+                batch.slots[place] = self._busy
+            elif (pending := self._pending.get(payload)) is not None:
+                batch.slots[place] = pending
+                batch.waits = True
+            else:
+                batch.slots[place] = self._answer(
+                    number, client_id, payload, facts.contexts[client_id], batch, now, wall
+                )
+        batch.undecided.clear()
+        return None
+
+    def complete(self, batch: SessionBatch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
+        """See ``Handler.complete``."""
+        if outcomes is not None:
+            for accepted, outcome in zip(batch.accepted, outcomes, strict=True):
+                self._settle(accepted, outcome, batch, now)
+        self._forget(batch)
+        return Completed([slot if isinstance(slot, Reply) else slot.reply for slot in batch.slots], batch.records)
+
+    def abandon(self, batch: SessionBatch) -> None:
+        """See ``Handler.abandon``."""
+        self._forget(batch)
+
+    def _forget(self, batch: SessionBatch) -> None:
+        for accepted in batch.accepted:
+            self._pending.pop(accepted.payload, None)
+
+    def _answer(
+        self,
+        number: int,
+        client_id: int,
+        payload: bytes,
+        context: Context,
+        batch: SessionBatch,
+        now: float,
+        wall: float,
+    ) -> Reply | Accepted:
+        """Return the reply to a request, or what it waits for."""
+        verified, refusal = self._verify(number, client_id, payload, context, wall)
+        if verified is None:
+            batch.records.append(unauthenticated(refusal))
+            return UNAUTHORIZED
+        if not self._shares.take(client_id, now):
+            return self._too_many
+        told = tell(self._policy, context)
+        same = client_id, context.ordinal, number
+        attempt = self._random(SIZE_ATTEMPT)
+        change: Contact | Deregister
+        try:
+            request = requests.read(verified.plaintext)
+        except RefusedInside as refused:
+            change = Contact(*same, attempt, None, None)
+            plaintext = refused.answer
+        else:
+            if request.asked is Asked.END:
+                change = Deregister(*same)
+                plaintext = requests.answer(Code.DELETED)
+            else:
+                properties = request.report.properties if request.report is not None else None
+                change = Contact(*same, attempt, properties or {}, told.lifetime)
+                plaintext = _told(request.report, told)
+        accepted = Accepted(payload, context, change, verified, plaintext, self._busy)
+        self._pending[payload] = accepted
+        batch.changes.append(change)
+        batch.accepted.append(accepted)
+        return accepted
+
+    def _verify(
+        self, number: int, client_id: int, payload: bytes, context: Context, wall: float
+    ) -> tuple[Verified | None, str]:
+        """Return a request that its session's keys have made and that may be accepted, or None and why not.
+
+        Whoever is refused has caused the same work, whether there is such a session or not.
+        """
+        known = self._contexts.known(client_id, context.ordinal) if context.found else None
+        derived = self._contexts.derive(client_id, context.sealed_keys) if known is None else None
+        keys = known or derived or _NOBODYS
+        end = 1 + (payload[0] & 7) + oscore.MAX_ID
+        sender = payload[end - oscore.MAX_ID : end]
+        nonce = oscore.nonce(keys.common_iv, sender, number)
+        additional_data = oscore.additional_data(sender, number)
+        plaintext = oscore.decrypt(keys.client, nonce, additional_data, payload[end + 1 :])
+        if not context.found:
+            refusal = "unknown session"
+        elif plaintext is None or keys is _NOBODYS:
+            refusal = "not under the session's keys"
+        elif context.expires_at is not None and context.expires_at <= wall:
+            refusal = "expired session"
+        elif context.mark is not None and number <= context.mark:
+            refusal = "number not above the mark"
+        else:
+            if known is None:
+                self._contexts.keep(client_id, context.ordinal, keys)
+            return Verified(plaintext, keys, nonce, additional_data), ""
+        if known is not None:
+            self._contexts.derive(client_id, context.sealed_keys)
+        return None, refusal
+
+    def _settle(self, accepted: Accepted, outcome: Outcome, batch: SessionBatch, now: float) -> None:
+        """Protect the answer to a request that was committed."""
+        change = accepted.change
+        plaintext = accepted.plaintext
+        if outcome is Outcome.NOT_ACCEPTED:
+            batch.records.append(unauthenticated("not committed"))
+            accepted.reply = UNAUTHORIZED
+            return
+        if outcome is Outcome.TOO_LARGE:
+            plaintext = _TOO_LARGE
+        if accepted.context.mark is None:
+            batch.records.append(first_contact(accepted.context.device, change.client_id))
+        if outcome is Outcome.SESSION_ENDED:
+            batch.records.append(session_ended(change.client_id, "deregistered"))
+            self._contexts.forget(change.client_id)
+        verified = accepted.verified
+        ciphertext = oscore.encrypt(verified.keys.server, verified.nonce, verified.additional_data, plaintext)
+        self._answers.keep(change.client_id, accepted.payload, ciphertext, now)
+        accepted.reply = _protected(ciphertext)
+
+
+def _told(report: Report | None, told: Told) -> bytes:
+    """Return the answer to a report, or to a GET (None)."""
+    if report is None:
+        return requests.answer(Code.CONTENT, told.answer)
+    return requests.answer(Code.CHANGED, b"" if report.policy_etag == told.etag else told.answer)
+
+
+def _protected(ciphertext: bytes) -> Reply:
+    return Reply(Code.CHANGED, ciphertext, protected=True)
