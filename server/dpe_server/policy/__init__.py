@@ -3,7 +3,7 @@
 No store, clock or message is known here: a policy sees only the traits of a REQUEST.
 """
 
-from dpe_server.policy.file import DEFAULT_POLICY, Fault, PolicyError, load, parse
+from dpe_server.policy.file import DEFAULT_POLICY, load, parse
 from dpe_server.policy.policy import Policy, Step
 from dpe_server.policy.rules import (
     Accept,
@@ -16,6 +16,7 @@ from dpe_server.policy.rules import (
     VersionNotSupported,
     describe,
 )
+from dpe_server.policy.tables import Fault, PolicyError
 
 __all__ = [
     "DEFAULT_POLICY",

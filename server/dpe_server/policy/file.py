@@ -1,22 +1,17 @@
 """The policy file (TOML), read strictly: every fault is found, with its line, its key and what was expected."""
 
 import codecs
-import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from dpe_coap.errors import LocalError
 from dpe_coap.messages import Version
-from dpe_server.files.shown import shown_key, shown_value
-from dpe_server.files.toml_lines import Path, lines_of
+from dpe_server.files.shown import shown_value
+from dpe_server.files.toml_lines import Path
 from dpe_server.policy import fields
 from dpe_server.policy.coverage import Coverage, Overlaps, members
-from dpe_server.policy.fields import BadValue
 from dpe_server.policy.policy import Policy
 from dpe_server.policy.rule_index import RuleIndex
 from dpe_server.policy.rules import (
@@ -31,6 +26,7 @@ from dpe_server.policy.rules import (
     VersionNotSupported,
     VersionRange,
 )
+from dpe_server.policy.tables import Fault, PolicyError, Tables
 
 DEFAULT_POLICY = """\
 # Which devices may register, and what they get. The first rule that matches decides; when none matches: refused.
@@ -63,42 +59,18 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 """By action: the keys that it takes besides ``RULE``, the first of which is required."""
 
 _ANY_ACTION = tuple(key for keys in KEYS.values() for key in keys)
-_HINT = "docs/how-to/policy.md explains every key"
-
-T = TypeVar("T")
-
-
-class Fault(NamedTuple):
-    """One thing that is wrong: the line, from 1, and the key, each None where there is no such place."""
-
-    line: int | None
-    key: str | None
-    message: str
-
-
-class PolicyError(LocalError):
-    """A policy file that cannot be used: ``faults`` in the order of their lines, ``line`` and ``key`` of the first.
-
-    ``report`` has a line of text for each fault, as in ``policy.toml:7: range: expected ...``.
-    """
-
-    def __init__(self, source: str, faults: Sequence[Fault], *, hint: str = _HINT) -> None:
-        self.faults = tuple(faults)
-        self.line, self.key, _ = self.faults[0]
-        self.report = [
-            ": ".join([source if line is None else f"{source}:{line}", *([] if key is None else [key]), message])
-            for line, key, message in self.faults
-        ]
-        more = len(self.faults) - 1
-        text = self.report[0] + (f" (and {more} more fault{'s' * (more > 1)})" if more else "")
-        super().__init__(text, hint=hint)
 
 
 def load(path: FilePath) -> Policy:
     """Read the policy file at ``path``; PolicyError when it cannot be read or used."""
+    return parse(_text_of(path), str(path))
+
+
+def _text_of(path: FilePath) -> str:
+    """Return the text of the file at ``path``; PolicyError when it cannot be read."""
     try:
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors begin a text with this mark
-        return parse(text.decode(), str(path))
+        return text.decode()
     except OSError as error:
         fault = Fault(None, None, f"cannot be read: {error.strerror}")
         raise PolicyError(str(path), [fault], hint="check the path, and who owns it and may use it") from None
@@ -109,38 +81,23 @@ def load(path: FilePath) -> Policy:
 
 def parse(text: str, source: str = "policy.toml") -> Policy:
     """Read a policy; ``source`` names it in the PolicyError, which holds every fault that the text has."""
-    try:
-        document = tomllib.loads(text)
-        lines = lines_of(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError(source, [_syntax_fault(str(error), text)]) from None
-    except (RecursionError, ValueError):
-        raise PolicyError(source, [Fault(None, None, "not TOML: nested too deeply, or a number too long")]) from None
-    reader = _Reader(lines)
-    rules, allow_clear_imei = reader.document(document)
-    if reader.faults:
-        raise PolicyError(source, sorted(reader.faults, key=lambda fault: fault.line or 0))
+    tables = Tables(text, source)
+    rules, allow_clear_imei = _Reader(tables).read()
+    tables.check()
     return Policy(rules, allow_clear_imei=allow_clear_imei)
 
 
-def _syntax_fault(message: str, text: str) -> Fault:
-    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)", message)
-    if place is None:
-        return Fault(None, None, f"not TOML: {message}")
-    line = int(place[1]) if place[1] else text.rstrip("\n").count("\n") + 1
-    return Fault(line, None, f"not TOML: {message[: place.start()]}")
-
-
 class _Reader:
-    """Reads the tables of a document whose keys stand at ``lines``, and collects what is wrong."""
+    """Reads the tables of a policy, and notes there what is wrong."""
 
-    def __init__(self, lines: Mapping[Path, int]) -> None:
-        self.faults: list[Fault] = []
-        self._lines = lines
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._get, self._fault = tables.get, tables.fault
 
-    def document(self, document: Mapping[str, Any]) -> tuple[list[Rule], bool]:
+    def read(self) -> tuple[list[Rule], bool]:
         """Return the rules and ``allow_clear_imei``, which mean nothing if there are faults."""
-        self._unknown((), document, ("allow_clear_imei", "rule"))
+        document = self._tables.document
+        self._tables.unknown((), document, ("allow_clear_imei", "rule"))
         allow_clear_imei = bool(self._get((), document, "allow_clear_imei", fields.boolean))
         tables = document.get("rule", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -151,14 +108,14 @@ class _Reader:
         found = [self._rule(i, table) for i, table in enumerate(tables)]
         rules = [rule for rule in found if rule is not None]
         self._distinct_names(found)
-        if not self.faults:
+        if not self._tables.faults:
             self._together(rules)
         return rules, allow_clear_imei
 
     def _rule(self, i: int, table: Mapping[str, Any]) -> Rule | None:
         """Read one rule by itself; None when it has a fault."""
-        faults, path = len(self.faults), ("rule", i)
-        self._unknown(path, table, (*RULE, *_ANY_ACTION))
+        faults, path = len(self._tables.faults), ("rule", i)
+        self._tables.unknown(path, table, (*RULE, *_ANY_ACTION))
         name = self._get(path, table, "name", fields.rule_name) or f"rule {i + 1}"
         versions = self._get(path, table, "version", fields.version_range) if "version" in table else ANY_VERSION
         firmware = self._get(path, table, "firmware", fields.firmware)
@@ -175,9 +132,9 @@ class _Reader:
             taker = next(action for action, keys in KEYS.items() if key in keys)
             self._fault((*path, key), f'has no effect with action "{action}", only with "{taker}"')
         decision = self._decision(action, path, table, name, versions)
-        if versions is None or len(self.faults) > faults:
+        if versions is None or len(self._tables.faults) > faults:
             return None
-        return Rule(name, self._lines[path], versions, firmware, tacs, decision)
+        return Rule(name, self._tables.lines[path], versions, firmware, tacs, decision)
 
     def _decision(
         self, action: str, path: Path, table: Mapping[str, Any], name: str, versions: VersionRange | None
@@ -229,7 +186,7 @@ class _Reader:
                 continue
             if name not in (properties or ()) and not (properties is None and "properties" in table):
                 self._fault(here, "has no effect: the property is not in properties")
-            self._unknown(here, policy, REPORTING)
+            self._tables.unknown(here, policy, REPORTING)
             every = self._get(here, policy, "every", fields.seconds)
             on_change = self._get(here, policy, "on_change", fields.boolean)
             gap = self._get(here, policy, "minimum_gap", fields.seconds)
@@ -281,29 +238,6 @@ class _Reader:
                     f"overlaps the range of {_named([rules[clash]])}: expected the very same, or one apart from it"
                 )
                 self._fault(("rule", i, "range"), message)
-
-    def _unknown(self, path: Path, table: Mapping[str, Any], known: Sequence[str]) -> None:
-        for key in (key for key in table if key not in known):
-            near = get_close_matches(key, known, n=1)
-            expected = f'did you mean "{near[0]}"?' if near else "known are " + ", ".join(known)
-            self._fault((*path, key), f"unknown key; {expected}")
-
-    def _get(self, path: Path, table: Mapping[str, Any], key: str, take: Callable[[object], T]) -> T | None:
-        """Return what ``take`` makes of a key's value; None when there is no such key, or it has a fault."""
-        if key in table:
-            try:
-                return take(table[key])
-            except BadValue as bad:
-                self._fault((*path, key, *bad.within), str(bad))
-        return None
-
-    def _fault(self, path: Path, message: str) -> None:
-        """Note a fault at ``path`` or, where the file has nothing there, at what is around it."""
-        around = (path[:n] for n in range(len(path), 0, -1))
-        line = next((self._lines[place] for place in around if place in self._lines), None)
-        names = [part for part in path if isinstance(part, str)]
-        key = ".".join(names[1:] if len(names) > 1 and names[0] == "rule" else names)
-        self.faults.append(Fault(line, shown_key(key), message))
 
 
 def _named(rules: Iterable[Rule]) -> str:
