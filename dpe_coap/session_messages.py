@@ -89,11 +89,19 @@ class Answer:
         return payload
 
     def _told(self) -> list[tuple[int, bytes]]:
-        policies = (
-            (property_, _map((n, _value(v)) for n, v in how.items())) for property_, how in self.policies.items()
-        )
         told = [] if self.lifetime is None else [(SESSION_LABEL_LIFETIME, cbor2.dumps(self.lifetime))]
-        return [*told, (SESSION_LABEL_POLICIES, _map(policies))]
+        return [*told, (SESSION_LABEL_POLICIES, encode_policies(self.policies))]
+
+
+def encode_policies(policies: Policies) -> bytes:
+    """Return the encoding of policies by themselves, unchecked but for LocalError: a float is NaN or infinite."""
+    return _map((property_, _map((n, _value(v)) for n, v in how.items())) for property_, how in policies.items())
+
+
+def decode_policies(encoded: bytes) -> Policies:
+    """Return policies that were encoded by themselves, or raise MalformedMessage, as ``decode_answer`` does."""
+    before = bytes([0xA2, SESSION_LABEL_POLICY_ETAG, 0x40 | SIZE_POLICY_ETAG]) + bytes(SIZE_POLICY_ETAG)
+    return decode_answer(before + bytes([SESSION_LABEL_POLICIES]) + encoded)[1].policies
 
 
 def decode_report(payload: bytes) -> Report:

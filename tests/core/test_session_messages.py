@@ -20,8 +20,10 @@ from dpe_coap.session_messages import (
     Answer,
     Report,
     decode_answer,
+    decode_policies,
     decode_report,
     decoded,
+    encode_policies,
     encode_report,
 )
 
@@ -109,6 +111,16 @@ def test_an_answer_round_trips(answer: Answer) -> None:
     assert again.encode() == payload
     assert again.lifetime == answer.lifetime
     assert exact(again.policies) == exact(cbor2.loads(payload)[3])
+
+
+@given(answers)
+def test_policies_by_themselves_round_trip(answer: Answer) -> None:
+    encoded = encode_policies(answer.policies)
+    assert answer.encode().endswith(encoded)
+    assert exact(decode_policies(encoded)) == exact(cbor2.loads(encoded))
+    for wrong in (encoded[:-1], encoded + b"\x00", b"", b"\x80", b"\xa1" + encoded):
+        with pytest.raises(MalformedMessage):
+            decode_policies(wrong)
 
 
 @given(st.binary(max_size=64))
