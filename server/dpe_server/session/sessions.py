@@ -18,14 +18,14 @@ from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.policy import Policy
+from dpe_server.policy import Policy, Told
 from dpe_server.session import requests
 from dpe_server.session.answers import Answers
 from dpe_server.session.audit_records import first_contact, session_ended, unauthenticated
 from dpe_server.session.contexts import Contexts
 from dpe_server.session.requests import Asked, RefusedInside
 from dpe_server.session.shares import BURST, EVERY, Shares
-from dpe_server.session.telling import Told, tell
+from dpe_server.session.telling import tell
 from dpe_server.store.contract import Contact, Context, Deregister, Facts, Outcome, Questions
 
 SIZE_ATTEMPT = 16

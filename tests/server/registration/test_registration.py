@@ -1,7 +1,6 @@
 """Registrations that succeed, messages that come again, and which of two registrations wins."""
 
 import itertools
-import json
 from hashlib import sha256
 from os import urandom
 
@@ -46,8 +45,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert (row.version, row.suite, row.rule, row.firmware) == ((1, 0), 1, "current", None)
     assert (row.th3, row.success_hash, row.confirm) == (last.th3, sha256(success).digest(), answer.payload)
     assert (row.established_at, row.expires_at) == (WALL, WALL + 86400)
-    assert json.loads(row.properties) == {"battery": None}
-    assert json.loads(row.policies) == {"battery": {"every": 3600}}
+    assert (row.lifetime, row.mark, row.seen_at, row.record) == (86400, None, None, b"")
     at_rest = AtRest(server.keys.at_rest, urandom)
     assert at_rest.open_imei(row.sealed_imei, row.device) == device.imei
     assert at_rest.open_keys(row.sealed_keys, row.client_id) == b"".join(last.export())

@@ -6,7 +6,7 @@ import pytest
 
 from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_bytes
-from dpe_server.keys.at_rest import AtRest, AtRestError
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.session.contexts import Contexts
 
 
@@ -15,45 +15,46 @@ def at_rest() -> AtRest:
     return AtRest(bytes(32), urandom)
 
 
-def sealed(at_rest: AtRest, client_id: int, keys: bytes) -> bytes:
-    return at_rest.seal_keys(keys, client_id)
+def keys() -> oscore.Keys:
+    return oscore.derive(urandom(16), urandom(8), urandom(7))
 
 
-def test_keys_are_derived_once(at_rest: AtRest) -> None:
+def test_keys_are_derived_from_what_the_store_has(at_rest: AtRest) -> None:
+    master = urandom(24)
+    expected = oscore.derive(master[:16], master[16:], client_id_bytes(7))
     contexts = Contexts(at_rest)
-    keys = urandom(24)
-    derived = oscore.derive(keys[:16], keys[16:], client_id_bytes(7))
-    assert contexts.keys(7, 1, sealed(at_rest, 7, keys)) == derived
-    assert contexts.keys(7, 1, b"not opened again") == derived
+    assert contexts.derive(7, at_rest.seal_keys(master, 7)) == expected
+    assert contexts.derive(8, at_rest.seal_keys(master, 7)) is None, "sealed for another session"
+    assert contexts.derive(7, b"") is None
+    assert len(contexts) == 0, "nothing is kept before a request was verified"
+
+
+def test_a_session_is_named_by_client_id_and_ordinal(at_rest: AtRest) -> None:
+    contexts, first, second = Contexts(at_rest), keys(), keys()
+    assert contexts.known(7, 1) is None
+    contexts.keep(7, 1, first)
+    assert contexts.known(7, 1) == first
+    assert contexts.known(7, 2) is None
+    contexts.keep(7, 2, second)
+    assert contexts.known(7, 2) == second
+    assert contexts.known(7, 1) is None
     assert len(contexts) == 1
-
-
-def test_a_client_id_that_was_given_again_has_other_keys(at_rest: AtRest) -> None:
-    contexts = Contexts(at_rest)
-    first = contexts.keys(7, 1, sealed(at_rest, 7, urandom(24)))
-    second = contexts.keys(7, 2, sealed(at_rest, 7, urandom(24)))
-    assert first != second
-    assert contexts.keys(7, 2, b"not opened again") == second
-    with pytest.raises(AtRestError):
-        contexts.keys(7, 1, b"gone")
 
 
 def test_the_first_that_came_goes_first(at_rest: AtRest) -> None:
     contexts = Contexts(at_rest, total=2)
-    for client_id in (1, 2, 3):
-        contexts.keys(client_id, 1, sealed(at_rest, client_id, urandom(24)))
+    for client_id in (1, 2, 1, 3):
+        contexts.keep(client_id, 1, keys())
     assert len(contexts) == 2
-    with pytest.raises(AtRestError):
-        contexts.keys(1, 1, b"gone")
-    assert contexts.keys(2, 1, b"not opened again")
-    assert contexts.keys(3, 1, b"not opened again")
+    assert contexts.known(1, 1) is None
+    assert contexts.known(2, 1) is not None
+    assert contexts.known(3, 1) is not None
 
 
 def test_keys_of_an_ended_session_are_forgotten(at_rest: AtRest) -> None:
     contexts = Contexts(at_rest)
-    contexts.keys(7, 1, sealed(at_rest, 7, urandom(24)))
+    contexts.keep(7, 1, keys())
     contexts.forget(7)
     contexts.forget(8)
     assert len(contexts) == 0
-    with pytest.raises(AtRestError):
-        contexts.keys(7, 1, b"gone")
+    assert contexts.known(7, 1) is None

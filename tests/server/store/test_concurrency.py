@@ -213,7 +213,8 @@ for batch in itertools.count(first):
         Session(
             client_id=batch * size + n, device=(batch * size + n).to_bytes(16), sealed_imei=b"x" * 35,
             version=Version(1, 0), firmware=None, suite=1, rule="r", ordinal=batch, established_at=batch,
-            lifetime=None, expires_at=None, th3=bytes(32), success_hash=bytes(32), confirm=b"c" * 23, sealed_keys=b"k" * 52,
+            lifetime=None, expires_at=None, th3=bytes(32), success_hash=bytes(32), confirm=b"c" * 23,
+            sealed_keys=b"k" * 52,
         )
         for n in range(size)
     ])

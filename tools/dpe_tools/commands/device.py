@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
+import cbor2
 import click
 
 from dpe_coap.client_ids import client_id_of, client_id_text
@@ -21,6 +22,7 @@ from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session, Store
 from dpe_server.store.opening import open_store
+from dpe_server.store.record import entries
 from dpe_tools import diagnostic, terminal
 from dpe_tools.commands.sessions import SUITES, describe
 
@@ -124,9 +126,9 @@ def _tell(imei: Imei, session: Session | None, restriction: Restriction) -> dict
     if session is not None:
         live = session.expires_at is None or session.expires_at > now
         told["session"] = describe(session, now) | {"state": "ESTABLISHED" if live else "EXPIRED"}
-        told["profile"] = {
-            "properties": json.loads(session.properties),
-            "policies": json.loads(session.policies),
+        told["properties"] = {
+            str(cbor2.loads(entry.property)): {"value": cbor2.loads(entry.value), "time": entry.at}
+            for entry in entries(session.record)
         }
     return told
 
@@ -149,7 +151,7 @@ def _print(told: dict[str, Any], session: Session | None) -> None:
             ("policy rule", session.rule),
             ("established", _moment(session.established_at)),
             ("ends", "never" if session.expires_at is None else _moment(session.expires_at)),
-            ("properties", json.dumps(told["profile"]["properties"])),
+            ("properties", json.dumps(told["properties"])),
             ("policies", json.dumps(told["profile"]["policies"])),
         ]
     for name, value in lines:

@@ -210,8 +210,13 @@ class MemoryStore:
 
     def _copy(self) -> Disk:
         disk = self._disk
-        copies = {name: dict(getattr(disk, name)) for name in ("restrictions", "traces", "attempts", "policies")}
-        return replace(disk, **copies)
+        return replace(
+            disk,
+            restrictions=dict(disk.restrictions),
+            traces=dict(disk.traces),
+            attempts=dict(disk.attempts),
+            policies=dict(disk.policies),
+        )
 
     def _establish(self, disk: Disk, sessions: Sequence[Session]) -> list[Outcome]:
         revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
@@ -233,10 +238,17 @@ class MemoryStore:
         sessions = {s.client_id: s for s in disk.sessions if s.client_id in asked}
         stored = (
             InSession(
-                s.client_id, s.ordinal, s.mark, disk.attempts.get(s.client_id), s.seen_at, s.lifetime, s.expires_at, s.record
+                client_id=s.client_id,
+                ordinal=s.ordinal,
+                mark=s.mark,
+                attempt=disk.attempts.get(s.client_id),
+                seen_at=s.seen_at,
+                lifetime=s.lifetime,
+                expires_at=s.expires_at,
+                record=s.record,
             )
             for s in sessions.values()
-        )  # fmt: skip
+        )
         now = int(self._clock())
         effect = accept(requests, stored, now)
         for client_id in effect.ended:

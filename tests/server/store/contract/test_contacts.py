@@ -9,6 +9,7 @@ import pytest
 
 from dpe_server.store.contract import (
     RECOVERY_GAP,
+    Change,
     Contact,
     Deregister,
     End,
@@ -56,8 +57,8 @@ def test_a_report_is_merged_and_begins_the_lifetime_anew(store: Store, session: 
     assert (found.lifetime, found.expires_at) == (LIFETIME, found.seen_at + LIFETIME)
     assert kept(store, session) == {BATTERY: b"\x13", FIRMWARE: b"\x61a"}
     assert all(before <= entry.at <= after for entry in entries(found.record))
-    untouched = {"mark": None, "seen_at": None, "record": b"", "lifetime": 3600, "expires_at": session.expires_at}
-    assert replace(found, **untouched) == session
+    before_it = replace(found, mark=None, seen_at=None, record=b"", lifetime=3600, expires_at=session.expires_at)
+    assert before_it == session
 
 
 def test_a_session_may_be_without_end_from_now_on(store: Store, session: Session) -> None:
@@ -97,7 +98,7 @@ def test_the_same_attempt_again_is_committed_again(store: Store, session: Sessio
 
 
 def test_requests_of_one_commit_are_judged_in_order(store: Store, session: Session) -> None:
-    requests = [
+    requests: list[Change] = [
         contact(session, 2, {BATTERY: b"\x14", FIRMWARE: b"\x61a"}),
         contact(session, 1, {BATTERY: b"\x00"}),
         contact(session, 3, {BATTERY: b"\x13"}),
@@ -164,7 +165,14 @@ def test_a_session_that_has_deregistered_leaves_its_trace(opening: Open, make: M
 
 def test_kinds_of_changes_may_be_mixed_in_a_commit(store: Store, make: Make) -> None:
     one, two = make(expires_at=None), make(expires_at=None)
-    changes = [one, contact(one, 1, {}), two, End(one.device, 5), contact(one, 2, {}), contact(two, 1, {})]
+    changes: list[Change] = [
+        one,
+        contact(one, 1, {}),
+        two,
+        End(one.device, 5),
+        contact(one, 2, {}),
+        contact(two, 1, {}),
+    ]
     assert store.commit(changes) == [
         Outcome.COMMITTED,
         Outcome.COMMITTED,
