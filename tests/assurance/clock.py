@@ -7,6 +7,7 @@ previous one, CONFIRM has the lifetime of the policy, and the server logs nothin
 """
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -122,7 +123,8 @@ def run(lifetime: int | None, jumps: int, seed: int, folder: Path) -> Report:
         clock.jump(offset)
         clock.check()
     clock.jump(0)
-    policy = None if lifetime is None else DEFAULT_POLICY.replace("range =", f"lifetime = {lifetime}\nrange =")
+    line = "" if lifetime is None else f"lifetime = {lifetime}"
+    policy = re.sub("^lifetime = .*$", line, DEFAULT_POLICY, flags=re.MULTILINE)
     state, log = open_state(folder, policy=policy), folder / "log"
     server = ServerProcess(state.path, log, port=steady_port(), within=clock.within)
     crowd = Crowd(state, server.address[1], devices=100, at_once=16, seed=seed, lifetime=lifetime, wall=clock.time)

@@ -25,7 +25,7 @@ def test_shows_everything_in_plain_text(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     sizes = re.findall(r"(\d+) bytes, (\d+) with CoAP", done.stdout)
-    assert sizes == [("61", "85"), ("72", "83"), ("32", "56"), ("23", "34")]
+    assert sizes == [("61", "85"), ("72", "83"), ("32", "56"), ("29", "40")]
     client_ids = re.findall(r"registered: Client ID ([0-9a-f]{14})", done.stdout)
     assert len(set(client_ids)) == 2
     table = done.stdout[done.stdout.index("dpe sessions") :]

@@ -230,6 +230,35 @@ def test_policy_explain_goes_through_the_rules(dpe: Invoke, state: Path, form: l
     assert [step["matched"] for step in told["steps"]] == [line.startswith("-> ") for line in lines]
 
 
+def test_policy_explain_says_what_a_device_reports(dpe: Invoke, state: Path) -> None:
+    with (state / "policy.toml").open("a") as file:
+        file.write('[property.door]\nwire = 40\ntype = "boolean"\n')
+    text = (state / "policy.toml").read_text().replace("firmware = {}", "door = { edge = true, roaming = false }")
+    (state / "policy.toml").write_text(text)
+    arguments = ("policy", "explain", state, "--imei", IMEI, "--version", "1.0")
+    line, *reports = dpe(*arguments).stdout.splitlines()
+    assert line.startswith("-> DPE 1.x (line 4): matches version 1.0-1.255: accept, DPE version 1.0; ")
+    assert line.endswith("session of 604800 s; reports of battery, door, free_memory, last_reboot")
+    assert reports == [
+        "     battery (%): when it changes by 5 or more, at most every 60 s, at least every 3600 s",
+        "     door: when it becomes true, not while roaming",
+        "     free_memory (bytes): every 3600 s",
+        "     last_reboot (Unix s): when it changes",
+    ]
+    [step] = json.loads(dpe(*arguments, "--json").stdout)["steps"]
+    assert step["reporting"] == [report.strip() for report in reports]
+
+
+def test_policy_check_names_every_fault_of_what_is_reported(dpe: Invoke, state: Path) -> None:
+    file = state / "policy.toml"
+    text = file.read_text().replace("firmware = {}", "firmwar = { st = 1 }").replace("st = 5", "every = 5")
+    file.write_text(text)
+    first, second, hint = dpe("policy", "check", state, status=1).stderr.splitlines()
+    assert first.startswith(f"dpe: error: {file}:12: report.battery.every: is no longer known: write pmax for the ")
+    assert second.startswith(f'dpe: error: {file}:13: report.firmwar: unknown property; did you mean "firmware"?')
+    assert hint == "hint: docs/how-to/policy.md explains every key"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [([], 2), (["--imei", IMEI], 2), (["--imei", IMEI, "--version", "x"], 2), (["--imei", "1", "--version", "1.0"], 1)],

@@ -36,7 +36,7 @@ def test_registers_and_registers_anew(dpe: Invoke, server: Running, credential: 
     first = dpe("register", credential)
     state = credential.with_name("device.json.state")
     assert stat.S_IMODE(state.stat().st_mode) == 0o600
-    assert "session without end" in first.stdout
+    assert "session for 604800 s" in first.stdout
     second = json.loads(dpe("register", credential, "--x25519", "--firmware", "fw 2", "--json").stdout)
     assert second["client_id"] != _client_id(first.stdout)
     assert second["state"] == "REGISTERED"
@@ -77,7 +77,7 @@ def test_trace_tells_every_datagram(dpe: Invoke, credential: Path) -> None:
     lines = dpe("register", credential, "--trace").stderr.splitlines()
     assert [line.split()[-1] for line in lines] == ["REQUEST", "RESPONSE", "SUCCESS", "CONFIRM"]
     assert [line.split()[2] for line in lines] == ["->", "<-", "->", "<-"]
-    assert [int(line.split()[3]) for line in lines] == [85, 83, 56, 34]
+    assert [int(line.split()[3]) for line in lines] == [85, 83, 56, 40]
 
 
 def test_decline_leaves_the_session_that_was(dpe: Invoke, server: Running, credential: Path) -> None:

@@ -2,23 +2,32 @@
 
 import re
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import DIGITS as IMEI_DIGITS
 from dpe_coap.imei import TAC_DIGITS
 from dpe_coap.messages import Version
-from dpe_coap.numbers import MAX_FIRMWARE, MAX_SECONDS, MAX_VERSION_PART, SIZE_CLIENT_ID
+from dpe_coap.numbers import (
+    MAX_FIRMWARE,
+    MAX_INT64,
+    MAX_LIFETIME,
+    MAX_SECONDS,
+    MAX_VERSION_PART,
+    MIN_INT64,
+    MIN_LIFETIME,
+    SIZE_CLIENT_ID,
+)
 from dpe_server.files.shown import shown_value
 from dpe_server.files.uris import uri_fault
 from dpe_server.policy.rules import VersionRange
 
 MAX_NAME = 64
-"""Characters of a rule's or a property's name."""
+"""Characters of a rule's name."""
 
 _CLIENT_ID = re.compile(f"[0-9A-Fa-f]{{{2 * SIZE_CLIENT_ID}}}")
 _TAC = re.compile(f"[0-9]{{1,{TAC_DIGITS}}}")
-_PROPERTY = re.compile(f"[A-Za-z][A-Za-z0-9_.:-]{{0,{MAX_NAME - 1}}}")
 _BRACKETS = re.compile(r"\[!?(\]?[^\]]*)(\]?)")
 
 
@@ -46,6 +55,40 @@ def seconds(value: object) -> int:
     if type(value) is not int or not 1 <= value <= MAX_SECONDS:
         raise _wrong(f"a whole number of seconds from 1 to {MAX_SECONDS}", value)
     return value
+
+
+def lifetime(value: object) -> int:
+    """Take the seconds that a DPE session lives."""
+    if type(value) is not int or not MIN_LIFETIME <= value <= MAX_LIFETIME:
+        raise _wrong(f"a whole number of seconds from {MIN_LIFETIME} to {MAX_LIFETIME}", value)
+    return value
+
+
+def number(value: object) -> int | float:
+    """Take a number that a message can carry."""
+    if type(value) is float and isfinite(value):
+        return value
+    if type(value) is not int or not MIN_INT64 <= value <= MAX_INT64:
+        raise _wrong("a number", value)
+    return value
+
+
+def integer(value: object) -> int:
+    """Take an integer that a message can carry."""
+    if type(value) is not int or not MIN_INT64 <= value <= MAX_INT64:
+        raise _wrong("an integer", value)
+    return value
+
+
+def only(word: bool) -> Callable[[object], bool]:
+    """Take ``word``: the other one would say the same as no key."""
+
+    def take(value: object) -> bool:
+        if value is not word:
+            raise _wrong(f"{shown_value(word)}, or no such key", value)
+        return word
+
+    return take
 
 
 def one_of(*words: str) -> Callable[[object], str]:
@@ -137,17 +180,6 @@ def client_ids(value: object) -> tuple[int, int]:
     if first > last:
         raise BadValue("expected the lower Client ID first")
     return first, last
-
-
-def properties(value: object) -> tuple[str, ...]:
-    """Take names of properties, each once."""
-    items = _items(value, 'a list of names, such as ["battery"]')
-    for i, item in enumerate(items):
-        if not isinstance(item, str) or not _PROPERTY.fullmatch(item):
-            raise _wrong(f"a name: a letter, then at most {MAX_NAME - 1} of A-Z a-z 0-9 _ . : -", item, i)
-        if item in items[:i]:
-            raise BadValue(f"{item} is there twice", i)
-    return tuple(items)
 
 
 def server_uri(value: object) -> str:

@@ -8,11 +8,14 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from dpe_coap.messages import Version
-from dpe_server.files.shown import shown_value
 from dpe_server.files.toml_lines import Path
 from dpe_server.policy import fields
+from dpe_server.policy.conditions import read_report
 from dpe_server.policy.coverage import Coverage, Overlaps, members
+from dpe_server.policy.declared import read_vocabulary
+from dpe_server.policy.override import read_override
 from dpe_server.policy.policy import Policy
+from dpe_server.policy.reporting import Reporting
 from dpe_server.policy.rule_index import RuleIndex
 from dpe_server.policy.rules import (
     ANY_VERSION,
@@ -27,6 +30,7 @@ from dpe_server.policy.rules import (
     VersionRange,
 )
 from dpe_server.policy.tables import Fault, PolicyError, Tables
+from dpe_server.policy.vocabulary import Vocabulary
 
 DEFAULT_POLICY = """\
 # Which devices may register, and what they get. The first rule that matches decides; when none matches: refused.
@@ -37,6 +41,13 @@ name = "DPE 1.x"
 version = "1.*"
 action = "accept"
 range = ["10000000000000", "1fffffffffffff"]  # one sixteenth of all Client IDs, 2^52 of them
+lifetime = 604800  # 7 days, which begin anew whenever the device is heard
+
+[rule.report]  # what such a device reports, and when; {} is at every change
+battery = { st = 5, pmin = 60, pmax = 3600 }  # a change of 5 %, at most every minute; at least every hour
+firmware = {}
+free_memory = { pmin = 3600, pmax = 3600 }  # every hour
+last_reboot = {}
 
 [[rule]]
 name = "other versions"
@@ -45,12 +56,12 @@ highest = "1.0"
 """
 """What a new server starts with."""
 
+TOP = ("allow_clear_imei", "property", "rule")
+"""The keys at the top of the file."""
 RULE = ("name", "version", "firmware", "tac", "action")
 """The keys of every rule."""
-REPORTING = ("every", "on_change", "minimum_gap")
-"""The keys of a property's table in ``reporting``."""
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "accept": ("range", "client_id", "lifetime", "select", "properties", "reporting"),
+    "accept": ("range", "client_id", "lifetime", "select", "report"),
     "refuse": (),
     "version-not-supported": ("highest",),
     "require-x25519": (),
@@ -58,12 +69,22 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """By action: the keys that it takes besides ``RULE``, the first of which is required."""
 
+_OLD_KEYS = {
+    "properties": "is no longer known: name the properties to be reported in [rule.report], such as battery = {}",
+    "reporting": "is no longer known: write [rule.report], with a line such as battery = { pmin = 60, pmax = 3600 } for"
+    " each property; pmin is what minimum_gap was, pmax what every was",
+}
 _ANY_ACTION = tuple(key for keys in KEYS.values() for key in keys)
 
 
 def load(path: FilePath) -> Policy:
     """Read the policy file at ``path``; PolicyError when it cannot be read or used."""
     return parse(_text_of(path), str(path))
+
+
+def load_override(path: FilePath, vocabulary: Vocabulary) -> bytes:
+    """Read the policies of one device from the file at ``path``, as ``read_override`` does."""
+    return read_override(_text_of(path), vocabulary, str(path))
 
 
 def _text_of(path: FilePath) -> str:
@@ -82,9 +103,10 @@ def _text_of(path: FilePath) -> str:
 def parse(text: str, source: str = "policy.toml") -> Policy:
     """Read a policy; ``source`` names it in the PolicyError, which holds every fault that the text has."""
     tables = Tables(text, source)
-    rules, allow_clear_imei = _Reader(tables).read()
+    reader = _Reader(tables)
+    rules, allow_clear_imei = reader.read()
     tables.check()
-    return Policy(rules, allow_clear_imei=allow_clear_imei)
+    return Policy(rules, allow_clear_imei=allow_clear_imei, vocabulary=reader.vocabulary)
 
 
 class _Reader:
@@ -93,11 +115,12 @@ class _Reader:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._get, self._fault = tables.get, tables.fault
+        self.vocabulary, self._faulty = read_vocabulary(tables)
 
     def read(self) -> tuple[list[Rule], bool]:
         """Return the rules and ``allow_clear_imei``, which mean nothing if there are faults."""
         document = self._tables.document
-        self._tables.unknown((), document, ("allow_clear_imei", "rule"))
+        self._tables.unknown((), document, TOP)
         allow_clear_imei = bool(self._get((), document, "allow_clear_imei", fields.boolean))
         tables = document.get("rule", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -115,7 +138,7 @@ class _Reader:
     def _rule(self, i: int, table: Mapping[str, Any]) -> Rule | None:
         """Read one rule by itself; None when it has a fault."""
         faults, path = len(self._tables.faults), ("rule", i)
-        self._tables.unknown(path, table, (*RULE, *_ANY_ACTION))
+        self._tables.unknown(path, table, (*RULE, *_ANY_ACTION), _OLD_KEYS)
         name = self._get(path, table, "name", fields.rule_name) or f"rule {i + 1}"
         versions = self._get(path, table, "version", fields.version_range) if "version" in table else ANY_VERSION
         firmware = self._get(path, table, "firmware", fields.firmware)
@@ -151,11 +174,9 @@ class _Reader:
                 return Redirect(name, self._get(path, table, "server", fields.server_uri) or "")
         first, last = self._get(path, table, "range", fields.client_ids) or (0, 0)
         stable = self._get(path, table, "client_id", fields.one_of("fresh", "stable")) == "stable"
-        lifetime = self._get(path, table, "lifetime", fields.seconds)
+        lifetime = self._get(path, table, "lifetime", fields.lifetime)
         selected = self._selected(path, table, versions) or REQUESTED
-        properties = self._get(path, table, "properties", fields.properties)
-        reporting = self._reporting(path, table, properties)
-        return Accept(name, first, last, stable, lifetime, selected, properties or (), reporting)
+        return Accept(name, first, last, stable, lifetime, selected, self._report(path, table))
 
     def _selected(self, path: Path, table: Mapping[str, Any], versions: VersionRange | None) -> Version | None:
         """Read ``select``. A device that asks for a version is assumed to know the older ones too."""
@@ -170,36 +191,14 @@ class _Reader:
             self._fault((*path, "select"), "has no effect: the rule accepts no other version")
         return selected
 
-    def _reporting(
-        self, path: Path, table: Mapping[str, Any], properties: Sequence[str] | None
-    ) -> dict[str, dict[str, int | bool]]:
-        found: dict[str, dict[str, int | bool]] = {}
-        tables = table.get("reporting", {})
-        path = (*path, "reporting")
-        if not isinstance(tables, dict) or ("reporting" in table and not tables):
-            self._fault(path, "expected tables such as [rule.reporting.battery]")
-            return found
-        for name, policy in tables.items():
-            here = (*path, name)
-            if not isinstance(policy, dict):
-                self._fault(here, f"expected a table, found {shown_value(policy)}")
-                continue
-            if name not in (properties or ()) and not (properties is None and "properties" in table):
-                self._fault(here, "has no effect: the property is not in properties")
-            self._tables.unknown(here, policy, REPORTING)
-            every = self._get(here, policy, "every", fields.seconds)
-            on_change = self._get(here, policy, "on_change", fields.boolean)
-            gap = self._get(here, policy, "minimum_gap", fields.seconds)
-            still = policy.get("on_change", False) is False
-            if still and "every" not in policy:
-                self._fault(here, "never reports: expected every, on_change = true or both")
-            elif still and "minimum_gap" in policy:
-                self._fault((*here, "minimum_gap"), "has no effect without on_change = true")
-            elif gap is not None and every is not None and gap >= every:
-                self._fault((*here, "minimum_gap"), f"expected less than every, which is {every}")
-            given = {"every": every, "on_change": on_change, "minimum_gap": gap}
-            found[name] = {key: value for key, value in given.items() if value is not None}
-        return found
+    def _report(self, path: Path, table: Mapping[str, Any]) -> Reporting:
+        if "report" not in table:
+            return ()
+        path = (*path, "report")
+        if table["report"] == {}:
+            self._fault(path, "expected properties, such as battery = {}; without this table, nothing is reported")
+            return ()
+        return read_report(self._tables, path, table["report"], self.vocabulary, self._faulty)
 
     def _distinct_names(self, rules: Sequence[Rule | None]) -> None:
         holders: dict[str, Rule] = {}

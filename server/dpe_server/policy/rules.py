@@ -1,7 +1,6 @@
 """What a rule of the policy asks of a REQUEST, and what it decides."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MAX_VERSION_PART, SIZE_CLIENT_ID
+from dpe_server.policy.reporting import Reporting
 
 REQUESTED = Version(-1, -1)
 """Not a version: in a rule's decision it stands for the version that the device requests."""
@@ -32,10 +32,6 @@ class Terms(NamedTuple):
     rule: str
     lifetime: int | None
     """Seconds."""
-    properties: str
-    """JSON: an object with the names of the properties, all null."""
-    policies: str
-    """JSON: the reporting by property."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,13 @@ class Accept:
     """Seconds that the DPE session lives; None is without end."""
     selected: Version
     """The DPE version the server selects; ``REQUESTED`` in a rule that keeps the requested one."""
-    properties: tuple[str, ...]
-    """Names of the properties in the new profile record, none of which has a value yet."""
-    reporting: Mapping[str, Mapping[str, int | bool]]
-    """By property: ``every`` (s), ``on_change``, ``minimum_gap`` (s), each only where the rule gives it."""
+    reporting: Reporting
+    """What the device is to report, and when."""
 
     @cached_property
     def terms(self) -> Terms:
         """The terms of a session."""
-        properties, policies = json.dumps(dict.fromkeys(self.properties)), json.dumps(self.reporting)
-        return Terms(self.rule, self.lifetime, properties, policies)
+        return Terms(self.rule, self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +101,8 @@ def describe(decision: Decision) -> str:
                 f" to {decision.last:0{width}x}",
                 "session without end" if decision.lifetime is None else f"session of {decision.lifetime} s",
             ]
-            if decision.properties:
-                named = (name + _reporting(decision.reporting.get(name, {})) for name in decision.properties)
-                parts.append("properties " + ", ".join(named))
+            names = [policy.entry.name for policy in decision.reporting]
+            parts.append("reports of " + _few(names, "and") if names else "no reports")
             return "; ".join(parts)
         case Refuse():
             return "refuse"
@@ -120,17 +112,6 @@ def describe(decision: Decision) -> str:
             return "suite too weak: the device shall ask again with an X25519 key"
         case Redirect(server_uri=server_uri):
             return f"redirect to {server_uri}"
-
-
-def _reporting(policy: Mapping[str, int | bool]) -> str:
-    """How a property is reported, as `` (every 3600 s, on change)``; empty without a policy."""
-    parts = []
-    if "every" in policy:
-        parts.append(f"every {policy['every']} s")
-    if policy.get("on_change"):
-        gap = f", {policy['minimum_gap']} s apart" if "minimum_gap" in policy else ""
-        parts.append("on change" + gap)
-    return f" ({', '.join(parts)})" if parts else ""
 
 
 class VersionRange(NamedTuple):
@@ -183,7 +164,7 @@ class Rule:
             reasons.append("the request has the X25519 key that the rule demands")
         return reasons
 
-    def conditions(self) -> str:
+    def asks(self) -> str:
         """Say in plain English what the rule asks of a request."""
         asked = []
         if self.versions != ANY_VERSION:
@@ -197,6 +178,6 @@ class Rule:
         return ", ".join(asked) or "every request"
 
 
-def _few(tacs: tuple[str, ...]) -> str:
-    """Name some of the prefixes: a rule may have thousands."""
-    return ", ".join(tacs[:4]) + (f" or {len(tacs) - 4} more" if len(tacs) > 4 else "")
+def _few(items: Sequence[str], word: str = "or") -> str:
+    """Name some of the items: a rule may have thousands of prefixes."""
+    return ", ".join(items[:4]) + (f" {word} {len(items) - 4} more" if len(items) > 4 else "")

@@ -13,6 +13,8 @@ from dpe_server.policy.fields import BadValue
 
 _HINT = "docs/how-to/policy.md explains every key"
 
+_NONE: Mapping[str, str] = {}
+
 T = TypeVar("T")
 
 
@@ -63,12 +65,14 @@ class Tables:
         if self.faults:
             raise PolicyError(self._source, sorted(self.faults, key=lambda fault: fault.line or 0))
 
-    def unknown(self, path: Path, table: Mapping[str, Any], known: Sequence[str]) -> None:
-        """Note the keys that are not ``known``."""
+    def unknown(
+        self, path: Path, table: Mapping[str, Any], known: Sequence[str], old: Mapping[str, str] = _NONE
+    ) -> None:
+        """Note the keys that are not ``known``; ``old`` says what to write in place of a key of earlier versions."""
         for key in (key for key in table if key not in known):
             near = get_close_matches(key, known, n=1)
             expected = f'did you mean "{near[0]}"?' if near else "known are " + ", ".join(known)
-            self.fault((*path, key), f"unknown key; {expected}")
+            self.fault((*path, key), old.get(key, f"unknown key; {expected}"))
 
     def get(self, path: Path, table: Mapping[str, Any], key: str, take: Callable[[object], T]) -> T | None:
         """Return what ``take`` makes of a key's value; None when there is no such key, or it has a fault."""

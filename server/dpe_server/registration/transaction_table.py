@@ -220,7 +220,7 @@ def _nobodys(th1: bytes, random: Callable[[int], bytes]) -> Transaction:
         version=Version(0, 0),
         firmware=None,
         suite=1,
-        terms=Terms("", None, "{}", "{}"),
+        terms=Terms("", None),
         prk3=random(32),
     )
     return Transaction(

@@ -191,7 +191,7 @@ def test_a_server_that_talks_too_much_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_policy_reader_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "seconds", lambda value: 60 // value)
+    monkeypatch.setattr(fields, "lifetime", lambda value: 60 // value)
     broken("policy_file")
 
 

@@ -27,7 +27,7 @@ Make = Callable[[], bytes]
 
 MANY = 16
 """How many sessions and transactions of each kind there are, used in turn."""
-LASTS_A_SECOND = Version(1, 1)
+LASTS_A_MINUTE = Version(1, 1)
 
 POLICY = """
 [[rule]]
@@ -35,7 +35,7 @@ name = "short"
 version = "1.1"
 action = "accept"
 range = ["10000000000000", "1fffffffffffff"]
-lifetime = 1
+lifetime = 60
 
 [[rule]]
 name = "all"
@@ -51,7 +51,7 @@ version = "1.1"
 tac = ["35693803"]
 action = "accept"
 range = ["10000000000000", "1fffffffffffff"]
-lifetime = 1
+lifetime = 60
 
 [[rule]]
 name = "known model"
@@ -93,13 +93,13 @@ class Refusals:
         store = open_store(self.state.store_url)
         try:
             before = registrar(self.state, store)
-            a_while_ago = time.time() - 60
+            a_while_ago = time.time() - 120
 
             def ask(payload: bytes) -> bytes:
                 return handle(before, store, [payload], 0, a_while_ago).replies[0].payload
 
             self._stored = [self._establish(ask) for _ in range(MANY)]
-            self._over = [self._establish(ask, LASTS_A_SECOND) for _ in range(MANY)]
+            self._over = [self._establish(ask, LASTS_A_MINUTE) for _ in range(MANY)]
             self._revoked = [Device(self.state) for _ in range(MANY)]
             for device in self._revoked:
                 store.commit([Revoke(self.state.at_rest.device_id(device.imei), 0)])

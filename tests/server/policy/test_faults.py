@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 from dpe_server.policy import Policy, PolicyError, parse
 from tests.server.policy.faults import ACCEPT, faults
 
-NAMES = 'properties = ["battery"]\n'
-
 # Of one rule whose other keys are right: its lines after the header (line 1), and the line, key and words of the fault.
 ONE_RULE = {
     "unknown key": ('verison = "1.0"\n' + ACCEPT, 2, "verison", 'unknown key; did you mean "version"?'),
@@ -68,9 +66,9 @@ ONE_RULE = {
         "expected the lower Client ID first",
     ),
     "bad client_id": (ACCEPT + 'client_id = "new"\n', 4, "client_id", 'expected one of "fresh", "stable", found "new"'),
-    "lifetime of another type": (ACCEPT + "lifetime = true\n", 4, "lifetime", "from 1 to 4294967295, found true"),
-    "no lifetime": (ACCEPT + "lifetime = 0\n", 4, "lifetime", "from 1 to 4294967295, found 0"),
-    "long lifetime": (ACCEPT + "lifetime = 4294967296\n", 4, "lifetime", "from 1 to 4294967295"),
+    "lifetime of another type": (ACCEPT + "lifetime = true\n", 4, "lifetime", "from 60 to 4294967295, found true"),
+    "short lifetime": (ACCEPT + "lifetime = 59\n", 4, "lifetime", "from 60 to 4294967295, found 59"),
+    "long lifetime": (ACCEPT + "lifetime = 4294967296\n", 4, "lifetime", "from 60 to 4294967295"),
     "bad select": (ACCEPT + 'select = "1.*"\n', 4, "select", 'expected a version, such as "1.0"'),
     "select above the range": (
         'version = "1.1-1.3"\n' + ACCEPT + 'select = "1.2"\n',
@@ -80,68 +78,6 @@ ONE_RULE = {
     ),
     "select without version": (ACCEPT + 'select = "1.0"\n', 4, "select", "expected a version not above 0.0"),
     "select of the only version": ('version = "1.1"\n' + ACCEPT + 'select = "1.1"\n', 5, "select", "has no effect"),
-    "properties of another type": (ACCEPT + 'properties = "x"\n', 4, "properties", "expected a list of names"),
-    "no properties": (ACCEPT + "properties = []\n", 4, "properties", "found an empty list"),
-    "bad property": (ACCEPT + 'properties = ["a b"]\n', 4, "properties", "expected a name: a letter, then"),
-    "property twice": (ACCEPT + 'properties = ["a",\n"a"]\n', 5, "properties", "a is there twice"),
-    "reporting of another type": (ACCEPT + "reporting = 1\n", 4, "reporting", "expected tables such as"),
-    "no reporting": (ACCEPT + "[rule.reporting]\n", 4, "reporting", "expected tables such as"),
-    "reporting, no table": (ACCEPT + NAMES + "reporting.battery = 5\n", 5, "reporting.battery", "expected a table"),
-    "reporting of no property": (
-        ACCEPT + NAMES + "[rule.reporting.display]\nevery = 1\n",
-        5,
-        "reporting.display",
-        "has no effect: the property is not in properties",
-    ),
-    "reporting without properties": (
-        ACCEPT + "[rule.reporting.display]\nevery = 1\n",
-        4,
-        "reporting.display",
-        "has no effect: the property is not in properties",
-    ),
-    "reporting, unknown key": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\nevery = 1\never = 1\n",
-        7,
-        "reporting.battery.ever",
-        'did you mean "every"?',
-    ),
-    "reporting never": (ACCEPT + NAMES + "[rule.reporting.battery]\n", 5, "reporting.battery", "never reports"),
-    "reporting never, said": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\non_change = false\n",
-        5,
-        "reporting.battery",
-        "never reports",
-    ),
-    "bad every": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\nevery = 1.5\n",
-        6,
-        "reporting.battery.every",
-        "expected a whole number of seconds",
-    ),
-    "bad on_change": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\non_change = 1\n",
-        6,
-        "reporting.battery.on_change",
-        "expected true or false, found 1",
-    ),
-    "bad minimum_gap": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\non_change = true\nminimum_gap = -1\n",
-        7,
-        "reporting.battery.minimum_gap",
-        "expected a whole number of seconds",
-    ),
-    "gap without on_change": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\nevery = 9\nminimum_gap = 1\n",
-        7,
-        "reporting.battery.minimum_gap",
-        "has no effect without on_change",
-    ),
-    "gap not below every": (
-        ACCEPT + NAMES + "[rule.reporting.battery]\nevery = 9\non_change = true\nminimum_gap = 9\n",
-        8,
-        "reporting.battery.minimum_gap",
-        "expected less than every, which is 9",
-    ),
     "no server": ('action = "redirect"\n', 1, "server", 'is missing: action "redirect" needs it'),
     "server of another type": ('action = "redirect"\nserver = 1\n', 3, "server", "expected coap://HOST"),
     "server with another scheme": ('action = "redirect"\nserver = "http://a"\n', 3, "server", "expected coap://HOST"),
@@ -167,8 +103,7 @@ EFFECTS = {
     "client_id": ('client_id = "fresh"', "accept"),
     "lifetime": ("lifetime = 60", "accept"),
     "select": ('select = "0.0"', "accept"),
-    "properties": ('properties = ["battery"]', "accept"),
-    "reporting": ("reporting.battery.every = 60", "accept"),
+    "report": ("report.battery = {}", "accept"),
     "highest": ('highest = "1.0"', "version-not-supported"),
     "server": ('server = "coap://a"', "redirect"),
 }

@@ -17,10 +17,15 @@ from dpe_server.policy import (
     load,
     parse,
 )
+from dpe_server.policy.reporting import ReportingPolicy
+from dpe_server.policy.vocabulary import FIELD, Entry, Type
 from tests.server.policy.faults import ACCEPT, faults
 
 WHOLE = """\
 allow_clear_imei = true
+[property."prf:Display.Size"]
+wire = 40
+type = "integer"
 [[rule]]
 name = "withdrawn model"
 tac = ["01234567"]
@@ -42,11 +47,10 @@ range = ["10000000000000", "1fffffffffffFF"]
 client_id = "stable"
 lifetime = 86400
 select = "1.0"
-properties = ["battery", "prf:Display.Size"]
-[rule.reporting.battery]
-every = 3600
-on_change = true
-minimum_gap = 60
+[rule.report]
+battery = { pmin = 60, pmax = 3600, gt = 80, lt = 20.5, st = 5, band = true, roaming = false }
+"prf:Display.Size" = {}
+roaming = { edge = true }
 [[rule]]
 version = "2.*"
 action = "accept"
@@ -70,8 +74,11 @@ def test_whole_file() -> None:
         stable=True,
         lifetime=86400,
         selected=Version(1, 0),
-        properties=("battery", "prf:Display.Size"),
-        reporting={"battery": {"every": 3600, "on_change": True, "minimum_gap": 60}},
+        reporting=(
+            ReportingPolicy(FIELD[0], {0: 60, 1: 3600, 2: 80, 3: 20.5, 4: 5, 5: True, 16: False}),
+            ReportingPolicy(Entry("prf:Display.Size", 40, Type.INTEGER), {}),
+            ReportingPolicy(FIELD[2], {6: True}),
+        ),
     )
     assert policy.decide(Traits(Version(2, 7), "Old-1.2", "35209900", False)) == Accept(
         rule="rule 5",
@@ -80,20 +87,19 @@ def test_whole_file() -> None:
         stable=False,
         lifetime=None,
         selected=Version(2, 7),
-        properties=(),
-        reporting={},
+        reporting=(),
     )
     assert policy.decide(Traits(Version(3, 0), None, "35209900", False)) == VersionNotSupported("rule 6", Version(2, 0))
-    assert [rule.line for rule in policy.rules] == [2, 6, 9, 15, 28, 32]
+    assert [rule.line for rule in policy.rules] == [5, 9, 12, 18, 30, 34]
 
 
 def test_other_ways_to_write_toml() -> None:
-    text = 'rule = [\n {action = "accept", range = ["00000000000000",\n "00000000000001"], properties = ["a"],'
-    policy = parse(text + ' "reporting".a.every = 5},\n]')
+    text = 'rule = [\n {action = "accept", range = ["00000000000000",\n "00000000000001"],'
+    policy = parse(text + ' "report".signal.pmin = 5},\n]')
     assert policy.decide(Traits(Version(0, 0), None, "00000000", False)).rule == "rule 1"
     with pytest.raises(PolicyError) as caught:
-        parse(text + " reporting.a.every = 0},\n]")
-    assert (caught.value.line, caught.value.key) == (3, "reporting.a.every")
+        parse(text + " report.signal.pmin = 0},\n]")
+    assert (caught.value.line, caught.value.key) == (3, "report.signal.pmin")
 
 
 def test_default_policy() -> None:
@@ -102,7 +108,13 @@ def test_default_policy() -> None:
     for minor in (0, 255):
         accept = policy.decide(Traits(Version(1, minor), None, "35209900", False))
         assert isinstance(accept, Accept)
-        assert (accept.selected, accept.lifetime, accept.properties) == (Version(1, minor), None, ())
+        assert (accept.selected, accept.lifetime) == (Version(1, minor), 7 * 24 * 3600)
+        assert [str(policy) for policy in accept.reporting] == [
+            "battery (%): when it changes by 5 or more, at most every 60 s, at least every 3600 s",
+            "firmware: when it changes",
+            "free_memory (bytes): every 3600 s",
+            "last_reboot (Unix s): when it changes",
+        ]
         assert accept.last - accept.first + 1 == 1 << 52
     for version in (Version(0, 255), Version(2, 0)):
         refused = policy.decide(Traits(version, "x", "35209900", True))
@@ -180,10 +192,10 @@ WHOLE_FILES: dict[str, tuple[str, list[tuple[int | None, str | None, str]]]] = {
         [(4, "rule", 'rule "rule 2" can never decide')],
     ),
     "every fault, by line": (
-        '[[rule]]\nreporting = 1\nserver = 2\naction = "accept"\nlifetime = 0\nxyz = 1\n[[rule]]\n',
+        '[[rule]]\nreport = 1\nserver = 2\naction = "accept"\nlifetime = 0\nxyz = 1\n[[rule]]\n',
         [
             (1, "range", "is missing"),
-            (2, "reporting", "expected tables"),
+            (2, "report", "expected a table"),
             (3, "server", "has no effect"),
             (5, "lifetime", "expected a whole number"),
             (6, "xyz", "unknown key"),

@@ -143,13 +143,9 @@ tac = ["3520", "99"]
 action = "accept"
 range = ["10000000000000", "1fffffffffffff"]
 lifetime = 60
-properties = ["battery", "display", "radio"]
-[rule.reporting.battery]
-every = 3600
-on_change = true
-minimum_gap = 60
-[rule.reporting.radio]
-on_change = true
+[rule.report]
+battery = { pmin = 60, pmax = 3600 }
+display = {}
 [[rule]]
 version = "2.0"
 action = "redirect"
@@ -180,8 +176,11 @@ def test_why_a_rule_does_not_match() -> None:
             11,
             True,
             "matches version 1.0-1.3, TAC 3520, 99: accept, DPE version 1.1; fresh Client ID from 10000000000000 to "
-            "1fffffffffffff; session of 60 s; properties battery (every 3600 s, on change, 60 s apart), display, "
-            "radio (on change)",
+            "1fffffffffffff; session of 60 s; reports of battery, display",
+            (
+                "battery (%): when it changes, at most every 60 s, at least every 3600 s",
+                "display: when it changes",
+            ),
         ),
     ]
     assert explain("1.0", None, "35200000", x25519=True)[:2] == [
@@ -203,11 +202,11 @@ def test_why_a_rule_does_not_match() -> None:
                 "matches TAC 3520, no X25519 key: suite too weak: the device shall ask again with an X25519 key",
             ),
         ),
-        ("2.0", "00000000", Step("rule 4", 25, True, "matches version 2.0: redirect to coap://two.example")),
+        ("2.0", "00000000", Step("rule 4", 21, True, "matches version 2.0: redirect to coap://two.example")),
         (
             "3.0",
             "00000000",
-            Step("rule 5", 29, True, "matches version 3.0-255.255: version not supported; the highest is 1.3"),
+            Step("rule 5", 25, True, "matches version 3.0-255.255: version not supported; the highest is 1.3"),
         ),
         ("1.0", "00000000", Step("default", None, True, "no rule matches: refuse")),
     ],

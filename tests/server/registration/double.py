@@ -33,9 +33,8 @@ version = "1.0-1.3"
 action = "accept"
 range = ["10000000000000", "1fffffffffffff"]
 lifetime = 86400
-properties = ["battery"]
-[rule.reporting.battery]
-every = 3600
+[rule.report]
+battery = { pmin = 3600, pmax = 3600 }
 
 [[rule]]
 name = "weak"

@@ -20,7 +20,7 @@ from dpe_server.registration.containers import Queue
 from dpe_server.registration.transaction_table import PER_DEVICE, Transactions
 from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
 
-TERMS = Terms("everyone", 86_400, '{"battery": null}', "{}")
+TERMS = Terms("everyone", 86_400)
 
 
 def offer(client_id: int = 7, **fields: object) -> Offer:
@@ -76,7 +76,7 @@ firmwares = st.none() | st.text(min_size=1, max_size=8)
         version=st.builds(Version, st.integers(0, 255), st.integers(0, 255)),
         firmware=firmwares,
         suite=st.sampled_from([1, 2]),
-        terms=st.builds(Terms, st.text(), st.none() | st.integers(1, 2**32), st.text(), st.text()),
+        terms=st.builds(Terms, st.text(), st.none() | st.integers(1, 2**32)),
         prk3=st.binary(min_size=32, max_size=32),
     ),
 )

@@ -29,7 +29,7 @@ SEED = 467
 """Loses a request and an answer within a few seconds. Any other seed works, but takes longer."""
 SHORT_ACK_TIMEOUT = 500
 """Milliseconds, instead of CoAP's 2 s, so that watching a lossy link does not take a minute."""
-PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 23}
+PAYLOADS = {"REQUEST": 61, "RESPONSE": 72, "SUCCESS": 32, "CONFIRM": 29}
 REQUEST_OVERHEAD, RESPONSE_OVERHEAD = 20, 7
 """Bytes that CoAP adds to a payload, besides its token: header, options and payload marker."""
 ACTIVATE = ". .venv/bin/activate"

@@ -44,7 +44,7 @@ def init(state: str, realm: str, uri: str) -> None:
     made = StateDir.create(state, realm, uri)
     click.echo(f"{made.path}: realm {made.config.realm}, for devices at {made.config.uri}")
     click.echo("  config.toml  where to listen, what devices are told")
-    click.echo("  policy.toml  who is registered, with which Client IDs; it accepts every device of DPE 1.x now")
+    click.echo("  policy.toml  who is registered, and what devices report; now every device of DPE 1.x is, for 7 days")
     click.echo("  keys.json    the secrets of all devices: back it up, show it to nobody")
     if not is_loopback(uri):
         click.echo("to do: name the addresses to listen on in config.toml; until then, only this machine can reach it")

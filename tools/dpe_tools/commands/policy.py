@@ -41,7 +41,7 @@ def check(path: Path) -> int:
         return 1
     click.echo(f"{file}: good, {len(loaded.rules)} rule{'' if len(loaded.rules) == 1 else 's'}")
     for rule in loaded.rules:
-        click.echo(f"  line {rule.line}, {rule.name}: for {rule.conditions()}: {describe(rule.decision)}")
+        click.echo(f"  line {rule.line}, {rule.name}: for {rule.asks()}: {describe(rule.decision)}")
     click.echo("  otherwise: refuse")
     if loaded.allow_clear_imei:
         click.echo("  an IMEI in clear is taken: for a lab only")
@@ -60,8 +60,9 @@ def check(path: Path) -> int:
 def explain(state: str, imei: str, version: Version, firmware: str | None, x25519: bool, as_json: bool) -> None:
     """Explain which rule of STATE decides about a device.
 
-    The earlier rules are shown, too, and why they do not match. Of the IMEI only the TAC matters, which identifies the
-    model. A revocation overrides the policy; it is shown first.
+    The earlier rules are shown, too, and why they do not match. Below a rule that accepts the device stands what the
+    device is told to report, and when. Of the IMEI only the TAC matters, which identifies the model. A revocation
+    overrides the policy; it is shown first.
     """
     device = Imei.parse(sys.stdin.readline() if imei == "-" else imei)
     opened = StateDir.open(state)
@@ -75,6 +76,8 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
     for step in steps:
         place = "" if step.line is None else f" (line {step.line})"
         click.echo(f"{'->' if step.matched else '  '} {step.rule}{place}: {step.why}")
+        for line in step.reporting:
+            click.echo(f"     {line}")
 
 
 def restriction(opened: StateDir, device: Imei) -> str:
