@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+from dpe_coap.numbers import MIN_LIFETIME
 from dpe_coap.session_messages import Answer, decode_policies, encode_policies
 
 NOTHING = encode_policies({})
@@ -27,8 +28,9 @@ class Told(NamedTuple):
 def told_of(policies: bytes, lifetime: int | None) -> Told:
     """Return what a device is told that has these ``policies``, encoded by themselves, and this lifetime.
 
-    LocalError: the lifetime is out of its range, or the policies have more than 1,010 bytes. MalformedMessage: they
-    are none.
+    A lifetime below 60 s, which sessions of earlier versions may have, becomes 60 s. LocalError: it is above
+    2^32 - 1 s, or the policies have more than 1,010 bytes. MalformedMessage: they are none.
     """
-    answer = Answer(decode_policies(policies), lifetime)
-    return Told(answer.encode(), answer.policy_etag, lifetime)
+    told = None if lifetime is None else max(lifetime, MIN_LIFETIME)
+    answer = Answer(decode_policies(policies), told)
+    return Told(answer.encode(), answer.policy_etag, told)
