@@ -86,8 +86,30 @@ def partial_iv(number: int) -> bytes:
 
 def nonce(common_iv: bytes, sender_id: bytes, number: int) -> bytes:
     """Return the AEAD nonce, 13 bytes (RFC 8613 section 5.2): of a request, and of the response to it."""
-    assembled = bytes([len(sender_id)]) + sender_id.rjust(MAX_ID, b"\0") + number.to_bytes(SIZE_PARTIAL_IV, "big")
-    return (int.from_bytes(assembled, "big") ^ int.from_bytes(common_iv, "big")).to_bytes(SIZE_NONCE, "big")
+    sender = len(sender_id) << 8 * MAX_ID | int.from_bytes(sender_id, "big")
+    assembled = sender << 8 * SIZE_PARTIAL_IV | number
+    return (assembled ^ int.from_bytes(common_iv, "big")).to_bytes(SIZE_NONCE, "big")
+
+
+def numbered(nonce_of_zero: bytes, number: int) -> bytes:
+    """Return the nonce of a sequence number, given that of number 0 of the same sender: the number stands in its end."""
+    return (int.from_bytes(nonce_of_zero, "big") ^ number).to_bytes(SIZE_NONCE, "big")
+
+
+_BYTES = [bytes([0x40 | size]) for size in range(24)]
+"""The head of a short byte string, by its size."""
+_BEFORE_ID = [
+    [
+        b"\x83\x68Encrypt0\x40"
+        + _BYTES[7 + id_size + iv_size]
+        + b"\x85\x01\x81"
+        + bytes([_ALGORITHM])
+        + _BYTES[id_size]
+        for iv_size in range(SIZE_PARTIAL_IV + 1)
+    ]
+    for id_size in range(MAX_ID + 1)
+]
+"""What stands before the kid in the additional data, by the sizes of kid and Partial IV."""
 
 
 def additional_data(sender_id: bytes, number: int) -> bytes:
@@ -95,10 +117,8 @@ def additional_data(sender_id: bytes, number: int) -> bytes:
 
     The Encrypt0 structure of COSE around [version 1, [algorithm], request's kid, request's Partial IV, no options].
     """
-    external = (
-        b"\x85\x01\x81" + bytes([_ALGORITHM]) + _byte_string(sender_id) + _byte_string(partial_iv(number)) + b"\x40"
-    )
-    return b"\x83\x68Encrypt0\x40" + _byte_string(external)
+    iv = partial_iv(number)
+    return _BEFORE_ID[len(sender_id)][len(iv)] + sender_id + _BYTES[len(iv)] + iv + b"\x40"
 
 
 def option(sender_id: bytes, number: int) -> bytes:

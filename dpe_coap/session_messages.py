@@ -5,14 +5,14 @@ kept as they are: 20 and 20.0 have different encodings, and a server that only s
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import cbor2
 
-from dpe_coap import cbor
+from dpe_coap import cbor, usual_reports
 from dpe_coap.errors import LocalError, MalformedMessage, TooLarge
 from dpe_coap.numbers import (
     MAX_ATTRIBUTE,
@@ -54,14 +54,17 @@ Items = dict[bytes, bytes]
 """Encoded properties with their encoded values, in the order of their encodings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a device says of itself: dpe-report."""
 
     policy_etag: bytes | None = None
     """Of the policies that it has, 4 bytes; None: it has none yet."""
-    properties: Items | None = field(default=None, repr=False)
+    properties: Items | None = None
     """What has a new value; None: nothing, the report is a refresh."""
+
+    def __repr__(self) -> str:
+        """Show nothing of the device."""
+        return f"Report(policy_etag={self.policy_etag!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,12 @@ def decode_policies(encoded: bytes) -> Policies:
 
 def decode_report(payload: bytes) -> Report:
     """Return the report in ``payload``, or raise MalformedMessage (4.00) or TooLarge (4.13), nothing else."""
+    usual = usual_reports.read(payload)
+    return read_report(payload) if usual is None else Report(*usual)
+
+
+def read_report(payload: bytes) -> Report:
+    """Do what ``decode_report`` does, entry by entry, whatever the report is."""
     found = _fields(payload)
     place = found.get(SESSION_LABEL_PROPERTIES)
     etag = _etag(payload, found)

@@ -44,8 +44,12 @@ def test_numbers_and_names_of_the_binding() -> None:
 
 def test_dotted_codes() -> None:
     assert {code.dotted: code.name for code in Code} == {
+        "0.01": "GET",
         "0.02": "POST",
+        "0.04": "DELETE",
+        "2.02": "DELETED",
         "2.04": "CHANGED",
+        "2.05": "CONTENT",
         "4.00": "BAD_REQUEST",
         "4.01": "UNAUTHORIZED",
         "4.02": "BAD_OPTION",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dpe_coap
+from dpe_coap import usual_reports
 from dpe_coap.binding import Code
 from dpe_coap.errors import LocalError, MalformedMessage, TooLarge
 from dpe_coap.numbers import Attribute, Property
@@ -19,12 +20,14 @@ from dpe_coap.session_messages import (
     MAX_SESSION_MESSAGE,
     Answer,
     Report,
+    Value,
     decode_answer,
     decode_policies,
     decode_report,
     decoded,
     encode_policies,
     encode_report,
+    read_report,
 )
 
 VECTORS: list[dict[str, Any]] = json.loads(
@@ -262,3 +265,70 @@ def test_the_longest_report() -> None:
 def test_numbered_properties_take_one_byte() -> None:
     assert all(number < 24 for number in Property)
     assert encode_report({Property.BATTERY: 86}) == bytes.fromhex("a101a1001856")
+
+
+@given(
+    st.none() | st.binary(min_size=4, max_size=4),
+    st.dictionaries(st.integers(0, 300) | st.text(max_size=3), values, max_size=9),
+    st.data(),
+)
+def test_the_usual_report_is_read_as_any_other(
+    etag: bytes | None, properties: dict[int | str, Any], data: st.DataObject
+) -> None:
+    try:
+        payload = bytearray(encode_report(properties or None, etag))
+    except LocalError:  # an empty name
+        return
+    if data.draw(st.booleans()):
+        for _ in range(data.draw(st.integers(1, 3))):
+            payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    usual = usual_reports.read(bytes(payload))
+    if usual is not None:
+        assert Report(*usual) == read_report(bytes(payload))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_read_alike(rest: bytes) -> None:
+    for before in (b"", b"\xa1\x01\xa1", b"\xa1\x01\xa2", b"\xa2\x00\x44etag\x01\xa1\x00"):
+        usual = usual_reports.read(before + rest)
+        if usual is not None:
+            assert Report(*usual) == read_report(before + rest)
+
+
+USUAL = [0, 23, 24, 255, 256, 65_535, 65_536, (1 << 32) - 1, -1, -24, -25, -(1 << 32), True, None, 1.5, -0.0, "", "a"]
+USUAL += ["x" * 23, b"", b"\xff", bytes(23)]
+
+
+@pytest.mark.parametrize("value", USUAL)
+def test_usual_values_are_read_by_the_pattern(value: Value) -> None:
+    for property_ in (0, 23, 24, 255, 256, 65_535, "a", "x" * 23):
+        payload = encode_report({property_: value}, b"etag")
+        usual = usual_reports.read(payload)
+        assert usual is not None
+        assert Report(*usual) == read_report(payload)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "a101a1001800",  # an integer that is not the shortest
+        "a101a100190018",
+        "a101a1001a00001000",
+        "a101a100f97e00",  # NaN
+        "a101a100f97c00",  # infinite
+        "a101a100f9fc00",
+        "a101a100f7",  # undefined
+        "a101a11800f5",  # a property that is not the shortest
+        "a101a16000",  # an empty name
+        "a101a20100f500",  # too much
+        "a101a201000000",  # not in order
+        "a101a200000001",  # twice
+        "a101a0",  # none
+        "a101a1006180",  # not ASCII
+        "a200446162636401a10000ff",
+        "a1",
+        "",
+    ],
+)
+def test_the_pattern_takes_nothing_else(message: str) -> None:
+    assert usual_reports.read(bytes.fromhex(message)) is None

@@ -5,6 +5,7 @@ would visit a million of them. What is kept saves work and decides nothing: whet
 batch.
 """
 
+from collections.abc import Callable
 from struct import Struct
 
 from dpe_coap import oscore
@@ -13,51 +14,53 @@ from dpe_server.keys.at_rest import AtRest, AtRestError
 
 TOTAL = 1 << 20
 """The most sessions whose keys are kept, some 200 MB. The one that came first goes first."""
-SIZE_MASTER_SECRET = 16
-"""The sealed keys of a session are its master secret and its master salt."""
-_NOBODYS = bytes(SIZE_MASTER_SECRET + 8)
+SIZE_MASTER_SECRET, SIZE_MASTER_SALT = 16, 8
+"""Bytes. The sealed keys of a session are both, one behind the other."""
+Used = tuple[int, bytes, bytes, bytes]
+"""Of a session: ordinal, the client's key, the server's key (16 bytes each) and the nonce of number 0 (13 bytes)."""
 
 
 class Contexts:
-    """A bounded cache. ``at_rest`` opens the keys as the store has them."""
+    """A bounded cache. ``at_rest`` opens the keys as the store has them; ``random`` gives strong bytes."""
 
     _ENTRY = Struct(f">Q{oscore.SIZE_KEY}s{oscore.SIZE_KEY}s{oscore.SIZE_NONCE}s")
 
-    def __init__(self, at_rest: AtRest, *, total: int = TOTAL) -> None:
+    def __init__(self, at_rest: AtRest, random: Callable[[int], bytes], *, total: int = TOTAL) -> None:
         self._at_rest = at_rest
         self._total = total
         self._entries: dict[int, bytes] = {}
+        self._nobodys = random(SIZE_MASTER_SECRET + SIZE_MASTER_SALT)
 
     def __len__(self) -> int:
         """How many sessions have their keys here."""
         return len(self._entries)
 
-    def known(self, client_id: int, ordinal: int) -> oscore.Keys | None:
-        """Return the keys of the session with this Client ID and ordinal, if they are kept.
+    def known(self, client_id: int, ordinal: int) -> Used | None:
+        """Return what the session with this Client ID and ordinal uses, if it is kept.
 
         A Client ID may be given again, so a session is named by both.
         """
         entry = self._entries.get(client_id)
         if entry is None:
             return None
-        known, *keys = self._ENTRY.unpack(entry)
-        return oscore.Keys(*keys) if known == ordinal else None
+        used: Used = self._ENTRY.unpack(entry)
+        return used if used[0] == ordinal else None
 
-    def derive(self, client_id: int, sealed_keys: bytes) -> oscore.Keys | None:
-        """Return the keys of a session as the store has them, for the same work also if they do not open: then None."""
+    def derive(self, client_id: int, ordinal: int, sealed_keys: bytes) -> Used:
+        """Return what a session uses whose keys the store has. If they do not open, nobody has what is returned."""
         try:
-            opened = self._at_rest.open_keys(sealed_keys, client_id)
+            master = self._at_rest.open_keys(sealed_keys, client_id)
         except AtRestError:
-            opened = None
-        master = _NOBODYS if opened is None else opened
-        keys = oscore.derive(master[:SIZE_MASTER_SECRET], master[SIZE_MASTER_SECRET:], client_id_bytes(client_id))
-        return None if opened is None else keys
+            master = self._nobodys
+        sender = client_id_bytes(client_id)
+        theirs, ours, common_iv = oscore.derive(master[:SIZE_MASTER_SECRET], master[SIZE_MASTER_SECRET:], sender)
+        return ordinal, theirs, ours, oscore.nonce(common_iv, sender, 0)
 
-    def keep(self, client_id: int, ordinal: int, keys: oscore.Keys) -> None:
-        """Keep the keys of a session, from which a request has been verified."""
+    def keep(self, client_id: int, used: Used) -> None:
+        """Keep what a session uses, now that a request was verified with it."""
         if client_id not in self._entries and len(self._entries) >= self._total:
             del self._entries[next(iter(self._entries))]
-        self._entries[client_id] = self._ENTRY.pack(ordinal, *keys)
+        self._entries[client_id] = self._ENTRY.pack(*used)
 
     def forget(self, client_id: int) -> None:
         """Forget the keys of a session that has ended."""

@@ -4,8 +4,8 @@ A plaintext is a CoAP code, options and a payload (RFC 8613 section 5.3). Any by
 which the device reads under protection.
 """
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, SESSION_PATH, Code, problem
 from dpe_coap.errors import MalformedMessage
@@ -35,8 +35,7 @@ class Asked(Enum):
     """Ends the session."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRequest:
+class SessionRequest(NamedTuple):
     """A request of a device whose session is known."""
 
     asked: Asked

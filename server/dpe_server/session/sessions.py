@@ -31,19 +31,19 @@ from dpe_server.store.contract import Contact, Context, Deregister, Facts, Outco
 SIZE_ATTEMPT = 16
 """Bytes that are drawn for a request, so that its commit can be told from another's."""
 
+_DONE = requests.answer(Code.CHANGED)
 _TOO_LARGE = requests.answer(
     Code.REQUEST_ENTITY_TOO_LARGE,
     problem("too many or too large properties", detail=f"at most {MAX_PROPERTIES}, and {MAX_RECORD} bytes in all"),
     CONTENT_FORMAT_PROBLEM,
 )
-_NOBODYS = oscore.Keys(bytes(oscore.SIZE_KEY), bytes(oscore.SIZE_KEY), bytes(oscore.SIZE_NONCE))
 
 
-class Verified(NamedTuple):
-    """A request that was made with the keys of its session."""
+class Opened(NamedTuple):
+    """A request that was made with the keys of its session, and what its answer is protected with."""
 
     plaintext: bytes
-    keys: oscore.Keys
+    key: bytes
     nonce: bytes
     additional_data: bytes
 
@@ -55,7 +55,7 @@ class Accepted:
     payload: bytes
     context: Context
     change: Contact | Deregister
-    verified: Verified
+    opened: Opened
     plaintext: bytes
     """The answer, once the change is durable."""
     reply: Reply
@@ -69,6 +69,8 @@ class SessionBatch(Batch):
     """The replies, or what they wait for."""
     undecided: list[tuple[int, int, int, bytes]] = field(default_factory=list)
     """Number, place, Client ID and payload of each request that must be verified."""
+    attempts: bytes = b""
+    """Random bytes, SIZE_ATTEMPT for each place."""
     accepted: list[Accepted] = field(default_factory=list)
     """One for each change, in the same order."""
 
@@ -85,7 +87,7 @@ class Sessions:
         self._policy = policy
         self._busy = busy(retry_after)
         self._too_many = busy(int(BURST * EVERY))
-        self._contexts = Contexts(AtRest(keys.at_rest, random))
+        self._contexts = Contexts(AtRest(keys.at_rest, random), random)
         self._answers = Answers()
         self._shares = Shares()
         self._pending: dict[bytes, Accepted] = {}
@@ -97,7 +99,7 @@ class Sessions:
 
     def read(self, payloads: Sequence[bytes], now: float) -> SessionBatch:
         """See ``Handler.read``."""
-        batch = SessionBatch()
+        batch = SessionBatch(attempts=self._random(SIZE_ATTEMPT * len(payloads)))
         asked = batch.questions.contexts
         for place, payload in enumerate(payloads):
             size = payload[0] & 7  # of the Partial IV: the option was checked where it was read
@@ -123,7 +125,7 @@ class Sessions:
                 batch.waits = True
             else:
                 batch.slots[place] = self._answer(
-                    number, client_id, payload, facts.contexts[client_id], batch, now, wall
+                    number, place, client_id, payload, facts.contexts[client_id], batch, now, wall
                 )
         batch.undecided.clear()
         return None
@@ -147,6 +149,7 @@ class Sessions:
     def _answer(
         self,
         number: int,
+        place: int,
         client_id: int,
         payload: bytes,
         context: Context,
@@ -155,64 +158,62 @@ class Sessions:
         wall: float,
     ) -> Reply | Accepted:
         """Return the reply to a request, or what it waits for."""
-        verified, refusal = self._verify(number, client_id, payload, context, wall)
-        if verified is None:
+        opened, refusal = self._open(number, client_id, payload, context, wall)
+        if opened is None:
             batch.records.append(unauthenticated(refusal))
             return UNAUTHORIZED
         if not self._shares.take(client_id, now):
             return self._too_many
         told = tell(self._policy, context)
-        same = client_id, context.ordinal, number
-        attempt = self._random(SIZE_ATTEMPT)
+        ordinal, attempt = context.ordinal, batch.attempts[SIZE_ATTEMPT * place : SIZE_ATTEMPT * (place + 1)]
         change: Contact | Deregister
         try:
-            request = requests.read(verified.plaintext)
+            asked, report = requests.read(opened.plaintext)
         except RefusedInside as refused:
-            change = Contact(*same, attempt, None, None)
+            change = Contact(client_id, ordinal, number, attempt, None, None)
             plaintext = refused.answer
         else:
-            if request.asked is Asked.END:
-                change = Deregister(*same)
+            if asked is Asked.END:
+                change = Deregister(client_id, ordinal, number)
                 plaintext = requests.answer(Code.DELETED)
             else:
-                properties = request.report.properties if request.report is not None else None
-                change = Contact(*same, attempt, properties or {}, told.lifetime)
-                plaintext = _told(request.report, told)
-        accepted = Accepted(payload, context, change, verified, plaintext, self._busy)
+                items = {} if report is None else report.properties or {}
+                change = Contact(client_id, ordinal, number, attempt, items, told.lifetime)
+                plaintext = _told(report, told)
+        accepted = Accepted(payload, context, change, opened, plaintext, self._busy)
         self._pending[payload] = accepted
         batch.changes.append(change)
         batch.accepted.append(accepted)
         return accepted
 
-    def _verify(
+    def _open(
         self, number: int, client_id: int, payload: bytes, context: Context, wall: float
-    ) -> tuple[Verified | None, str]:
+    ) -> tuple[Opened | None, str]:
         """Return a request that its session's keys have made and that may be accepted, or None and why not.
 
         Whoever is refused has caused the same work, whether there is such a session or not.
         """
-        known = self._contexts.known(client_id, context.ordinal) if context.found else None
-        derived = self._contexts.derive(client_id, context.sealed_keys) if known is None else None
-        keys = known or derived or _NOBODYS
+        kept = self._contexts.known(client_id, context.ordinal)
+        used = kept or self._contexts.derive(client_id, context.ordinal, context.sealed_keys)
+        _, theirs, ours, zero = used
+        nonce = oscore.numbered(zero, number)
         end = 1 + (payload[0] & 7) + oscore.MAX_ID
-        sender = payload[end - oscore.MAX_ID : end]
-        nonce = oscore.nonce(keys.common_iv, sender, number)
-        additional_data = oscore.additional_data(sender, number)
-        plaintext = oscore.decrypt(keys.client, nonce, additional_data, payload[end + 1 :])
+        additional_data = oscore.additional_data(payload[end - oscore.MAX_ID : end], number)
+        plaintext = oscore.decrypt(theirs, nonce, additional_data, payload[end + 1 :])
         if not context.found:
             refusal = "unknown session"
-        elif plaintext is None or keys is _NOBODYS:
+        elif plaintext is None:
             refusal = "not under the session's keys"
         elif context.expires_at is not None and context.expires_at <= wall:
             refusal = "expired session"
         elif context.mark is not None and number <= context.mark:
             refusal = "number not above the mark"
         else:
-            if known is None:
-                self._contexts.keep(client_id, context.ordinal, keys)
-            return Verified(plaintext, keys, nonce, additional_data), ""
-        if known is not None:
-            self._contexts.derive(client_id, context.sealed_keys)
+            if kept is None:
+                self._contexts.keep(client_id, used)
+            return Opened(plaintext, ours, nonce, additional_data), ""
+        if kept is not None:
+            self._contexts.derive(client_id, context.ordinal, context.sealed_keys)
         return None, refusal
 
     def _settle(self, accepted: Accepted, outcome: Outcome, batch: SessionBatch, now: float) -> None:
@@ -230,8 +231,8 @@ class Sessions:
         if outcome is Outcome.SESSION_ENDED:
             batch.records.append(session_ended(change.client_id, "deregistered"))
             self._contexts.forget(change.client_id)
-        verified = accepted.verified
-        ciphertext = oscore.encrypt(verified.keys.server, verified.nonce, verified.additional_data, plaintext)
+        _, key, nonce, additional_data = accepted.opened
+        ciphertext = oscore.encrypt(key, nonce, additional_data, plaintext)
         self._answers.keep(change.client_id, accepted.payload, ciphertext, now)
         accepted.reply = _protected(ciphertext)
 
@@ -240,7 +241,7 @@ def _told(report: Report | None, told: Told) -> bytes:
     """Return the answer to a report, or to a GET (None)."""
     if report is None:
         return requests.answer(Code.CONTENT, told.answer)
-    return requests.answer(Code.CHANGED, b"" if report.policy_etag == told.etag else told.answer)
+    return _DONE if report.policy_etag == told.etag else requests.answer(Code.CHANGED, told.answer)
 
 
 def _protected(ciphertext: bytes) -> Reply:

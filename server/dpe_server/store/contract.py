@@ -97,6 +97,7 @@ class Restriction(NamedTuple):
 class Context(NamedTuple):
     """What must be known to answer a request under the OSCORE context of a session."""
 
+    client_id: int
     found: bool
     """Whether there is such a session. If not, the rest means nothing."""
     device: bytes

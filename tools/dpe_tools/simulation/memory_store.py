@@ -40,7 +40,7 @@ from dpe_server.store.contract import (
 )
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
-_NO_CONTEXT = Context(False, bytes(16), 0, None, None, None, "", b"", None)
+_NO_CONTEXT = Context(0, False, bytes(16), 0, None, None, None, "", b"", None)
 
 
 class Trace(NamedTuple):
@@ -105,7 +105,7 @@ class MemoryStore:
             for s in disk.sessions:
                 if s.client_id in asked.contexts:
                     kept = s.mark, s.expires_at, s.lifetime, s.rule, s.sealed_keys, disk.policies.get(s.device)
-                    facts.contexts[s.client_id] = Context(True, s.device, s.ordinal, *kept)
+                    facts.contexts[s.client_id] = Context(s.client_id, True, s.device, s.ordinal, *kept)
         return facts
 
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
