@@ -1,4 +1,4 @@
-"""The OSCORE context of a DPE session, as pure functions (RFC 8613; docs/protocol.md, "The session").
+"""The OSCORE context of a DPE session, as pure functions (RFC 8613; docs/session.md).
 
 AES-CCM-16-64-128 with HKDF SHA-256, no ID Context. The Sender ID of the client is its Client ID, that of the server is
 empty. The server sends no Partial IV: a response is under the nonce of its request (RFC 8613 section 5.2), so a nonce

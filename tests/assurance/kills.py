@@ -154,7 +154,7 @@ class _Run:
             os.kill(pid, signal.SIGKILL)
         else:
             os.killpg(pid, signal.SIGKILL)
-        _await_end(server)
+        await_end(server)
         self.report.kills[kind] += 1
 
     def _replace_one(self, server: ServerProcess, crowd: Crowd) -> None:
@@ -176,7 +176,8 @@ class _Run:
         self.report.faults += wrong + unlike
 
 
-def _await_end(server: ServerProcess) -> None:
+def await_end(server: ServerProcess) -> None:
+    """Wait until no process of a killed server is left."""
     server.process.wait()
     assert server.process.stdout is not None
     server.process.stdout.close()

@@ -3,7 +3,7 @@
 It is a ``Handler`` (``handling/handler.py``). A payload is what a protected request carries: the value of its OSCORE
 option, a payload marker and the ciphertext (RFC 8613 section 4). A request is verified, then committed, then answered
 under protection: once, and only if this process raised the session's mark with it. A nonce is never used twice, however
-often the server restarts and however many processes share the store (docs/protocol.md, "The session").
+often the server restarts and however many processes share the store (docs/session.md).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """What a device has reported, as one byte string: its profile record, with the time of every value.
 
-Properties and values stay as they were encoded (docs/protocol.md, "The session"): a store neither decodes nor judges
+Properties and values stay as they were encoded (docs/session.md): a store neither decodes nor judges
 them. Each entry is the length of the property (1 byte), that of the value (2 bytes), when it was reported (4 bytes,
 Unix seconds), the property and the value. Entries are in the order of the properties' encodings.
 """
