@@ -1,6 +1,7 @@
-# For tools/fetch_micropython, tools/fetch_python and tools/build_board, which read this file: apt with one source,
-# Debian trixie, in a folder of its own, so that nothing is installed on the machine and an older Debian can use it. The
-# mirror is the machine's own; apt checks the signature. The hint of a failure is the second argument of `fail`, or $hint.
+# For tools/fetch_micropython, tools/fetch_peers, tools/fetch_python and tools/build_board, which read this file: apt with
+# one source, Debian trixie, in a folder of its own, so that nothing is installed on the machine and an older Debian can
+# use it. The mirror is the machine's own; apt checks the signature, which covers the SHA-256 of every file. The hint of a
+# failure is the second argument of `fail`, or $hint.
 
 suite=trixie
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -36,4 +37,16 @@ apt() {
         -o Dir::State::Lists="$work/lists" -o Dir::State::Status="$work/status" -o Dir::Cache="$work" \
         -o Dir::Cache::Archives="$work/archives" -o APT::Sandbox::User=root -o APT::Default-Release= \
         -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+}
+
+# take_packages NAME...: unpacks packages, libc6 among them, in $work/new. $loader and $library are then the places there
+# of what starts their programs, and of their libraries.
+take_packages() {
+    (cd "$work/archives" && apt download "$@") ||
+        fail "a package could not be fetched" "check the network and run this again"
+    for package in "$work"/archives/*.deb; do
+        dpkg-deb --extract "$package" "$work/new"
+    done
+    loader=$(cd "$work/new" && find usr/lib* -name 'ld-linux*.so.*' | head -n 1)
+    library=$(cd "$work/new" && dirname "$(find usr/lib -name libc.so.6 | head -n 1)")
 }
