@@ -1,8 +1,11 @@
 """Reading what a user names on the command line, and writing what must not be world-readable."""
 
 import os
+import stat
 import sys
 from pathlib import Path
+
+import click
 
 from dpe_coap.errors import LocalError
 from dpe_coap.numbers import SIZE_X25519_KEY
@@ -73,3 +76,15 @@ def write_private(path: str, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise LocalError(f"cannot write {path}: {error.strerror}") from None
+
+
+def warn_of_other_readers(option: str) -> None:
+    """Say so if the shell has opened standard output on a file that others can read; ``option`` is the better way."""
+    try:
+        status = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):  # it is no file, as in tests
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        click.echo(
+            f"hint: other users may read that file, and it has a secret; {option} makes one for you only", err=True
+        )

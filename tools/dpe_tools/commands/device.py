@@ -1,6 +1,6 @@
-"""`dpe device`: which device holds a Client ID, and what to keep of a device no more.
+"""`dpe device`: which device holds a Client ID, the keys of its session, and what to keep of a device no more.
 
-Only `dpe device show` shows an IMEI.
+Only `dpe device show` shows an IMEI, and only `dpe device keys` shows keys.
 """
 
 import json
@@ -13,23 +13,27 @@ from typing import Any
 import cbor2
 import click
 
-from dpe_coap.client_ids import client_id_of, client_id_text
+from dpe_coap.client_ids import client_id_bytes, client_id_of, client_id_text
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei, luhn
 from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.session.contexts import SIZE_MASTER_SECRET
 from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session, Store
 from dpe_server.store.opening import open_store
 from dpe_server.store.record import entries
-from dpe_tools import diagnostic, terminal
+from dpe_tools import diagnostic, files, terminal
 from dpe_tools.commands.sessions import SUITES, describe
+from dpe_tools.oscore_files import FORMATS, Context
+
+KEYS_WARNING = "whoever has these keys speaks as this device; never use them while it uses them itself"
 
 
 @click.group()
 def device() -> None:
-    """Show which device holds a Client ID, or forget a device."""
+    """Show which device holds a Client ID, or the keys of its session, or forget a device."""
 
 
 @device.command()
@@ -62,6 +66,42 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
         terminal.print_json(told)
     else:
         _print(told, session)
+
+
+@device.command()
+@click.argument("state")
+@click.argument("client_id")
+@click.option(
+    "--format",
+    "client",
+    type=click.Choice(list(FORMATS)),
+    default="aiocoap",
+    show_default=True,
+    help="Whose file it is: a settings.json for aiocoap, or what libcoap's coap-client reads with -E.",
+)
+@click.option("--out", metavar="FILE", help="Write a new file, mode 0600, instead of standard output.")
+def keys(state: str, client_id: str, client: str, out: str | None) -> None:
+    """Show the OSCORE keys of the session that holds CLIENT_ID (14 hex digits), for another CoAP client.
+
+    Whoever has them speaks as this device, so use them to try a server, and not beside the device: two that count on
+    their own use a number twice, which shows what both have said. A line of the audit log tells that they were shown.
+    """
+    opened = StateDir.open(state)
+    with closing(open_store(opened.store_url)) as store:
+        session = _holder(store, client_id, state)
+    opened_keys = opened.at_rest.open_keys(session.sealed_keys, session.client_id)
+    secret, salt = opened_keys[:SIZE_MASTER_SECRET], opened_keys[SIZE_MASTER_SECRET:]
+    text = FORMATS[client](Context(client_id_bytes(session.client_id), secret, salt))
+    if out is None:
+        files.warn_of_other_readers("--out FILE")
+    else:
+        files.write_new_private(out, text.encode())
+    note(opened, "session-keys-shown", [session.device], format=client)
+    click.echo(f"dpe: warning: {KEYS_WARNING}", err=True)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        click.echo(f"keys in {out}, which only you can read")
 
 
 @device.command()

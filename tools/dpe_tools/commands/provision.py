@@ -1,8 +1,5 @@
 """`dpe provision`: credentials for one device or for thousands."""
 
-import os
-import stat
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -70,7 +67,7 @@ def provision(state: str, given: imeis.Source, as_json: bool, file: str | None, 
                 out, Provisioning(out, devices, make, opened.at_rest.device_id, Layout(layout)), len(devices), as_json
             )
     else:
-        _warn_of_others()
+        files.warn_of_other_readers("--file FILE")
         with progress(devices, len(devices), hidden=terminal.is_terminal()) as shown:
             for row, one in shown:
                 row_if_any = row if given.is_file or count > 1 else None
@@ -101,18 +98,6 @@ def _write_all(out: Path, provisioning: Provisioning, count: int, as_json: bool)
     before = f", {provisioning.before} of them from before" if provisioning.before else ""
     what = "credential" if count == 1 else "credentials"
     click.echo(f"{count} {what} in {out}{before}; index.csv says which row is which {provisioning.unit}", err=as_json)
-
-
-def _warn_of_others() -> None:
-    """Say so if the shell has opened standard output on a file that others can read."""
-    try:
-        status = os.fstat(sys.stdout.fileno())
-    except (OSError, ValueError):  # it is no file, as in tests
-        return
-    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        click.echo(
-            "hint: other users may read that file, and it has a secret; --file FILE makes one for you only", err=True
-        )
 
 
 def show(made: Credential, as_json: bool, row: int | None = None) -> None:
