@@ -94,5 +94,5 @@ class Generator:
 
 def build(folder: Path) -> Path:
     """Compile the load generator into ``folder``; Missing when that cannot be."""
-    sources = ["load.c", "transport_job.c", "registration_job.c"]
+    sources = ["load.c", "transport_job.c", "registration_job.c", "session_job.c"]
     return compile_c(folder, "load", sources, ["libcrypto"], "sudo apt-get install libssl-dev")

@@ -17,6 +17,9 @@ class ReceivedRequest(NamedTuple):
     message_id: bytes
     coap_token: bytes
     payload: bytes
+    """What is behind the first 0xff: right unless an option has one."""
+    rest: bytes
+    """Options and payload."""
 
     def reply(
         self,
@@ -70,6 +73,7 @@ class Peer:
                 continue
             self.seen.append((sender, datagram[2:4]))
             start = 4 + (datagram[0] & 15)
-            payload = datagram[start:].partition(b"\xff")[2]
-            for reply in self._answer(ReceivedRequest(sender, datagram[2:4], datagram[4:start], payload)):
+            rest = datagram[start:]
+            request = ReceivedRequest(sender, datagram[2:4], datagram[4:start], rest.partition(b"\xff")[2], rest)
+            for reply in self._answer(request):
                 self._socket.sendto(reply, sender)

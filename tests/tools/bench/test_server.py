@@ -38,16 +38,6 @@ HMAC_KEY = bytes.fromhex(KEY)
 RUNS = 40
 
 
-@pytest.fixture(scope="session")
-def load(require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The load generator."""
-    require_tool("gcc")
-    try:
-        return generator.build(tmp_path_factory.mktemp("load"))
-    except LocalError as error:
-        missing(str(error))
-
-
 def loaded(load: Path, answer_: Callable[[ReceivedRequest], Iterable[bytes]], **options: Any) -> tuple[Load, Peer]:
     """Load a server that answers so; return what the generator found."""
     with Peer(answer_) as peer:
@@ -70,7 +60,9 @@ def signed(fields: dict[int, object]) -> bytes:
 # -- the load generator --
 
 
-@pytest.mark.parametrize("program", ["load.c transport_job.c registration_job.c", "echo_server.c", "libcoap_server.c"])
+@pytest.mark.parametrize(
+    "program", ["load.c transport_job.c registration_job.c session_job.c", "echo_server.c", "libcoap_server.c"]
+)
 def test_the_programs_compile_without_a_warning(program: str, load: Path, tmp_path: Path) -> None:
     libraries = ["libcrypto", *(["libcoap-3-notls"] if "libcoap" in program else [])]
     found = subprocess.run(["pkg-config", "--cflags", *libraries], capture_output=True, text=True, check=False)

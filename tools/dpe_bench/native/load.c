@@ -6,7 +6,7 @@
  *
  * Run N, counted from FIRST, uses endpoint N modulo ENDPOINTS: an address of 127.0.0.0/8 and the port OWN, with message
  * IDs of its own. One socket sends from all of them (IP_PKTINFO). A response counts when sender, endpoint, message ID, CoAP token,
- * code, Content-Format and payload are right. What is not answered is sent again after 2, 6 and 14 s (the least times
+ * code, options and payload are right. What is not answered is sent again after 2, 6 and 14 s (the least times
  * of RFC 7252 section 4.2) and given up after 30 s, so a loss is a slow answer.
  *
  * WAITING is "spin" where the generator has a core to itself, else "sleep".
@@ -41,9 +41,7 @@
 #define SIZE_TOKEN 4
 #define CHANGED 0x44
 
-/* What follows the CoAP token of every request: Uri-Path dpe, Uri-Path register, Content-Format 60, payload marker. */
-static const uint8_t OPTIONS[] = "\xb3" "dpe" "\x08" "register" "\x11\x3c\xff";
-#define SIZE_HEAD (4 + SIZE_TOKEN + sizeof OPTIONS - 1)
+#define SIZE_HEAD (4 + SIZE_TOKEN)
 
 struct slot {
     struct run run;
@@ -55,7 +53,7 @@ struct slot {
     uint8_t datagram[SIZE_DATAGRAM];
 };
 
-static const struct job *jobs[] = {&transport_job, &echo_job, &registration_job};
+static const struct job *jobs[] = {&transport_job, &echo_job, &registration_job, &session_job};
 static const struct job *job;
 static struct slot *slots, **idle; /* idle: a stack of the slots without a run */
 static int window, idle_count, socket_, spins;
@@ -134,7 +132,7 @@ static void send_slot(struct slot *slot, int64_t now) {
 
 /* -- exchanges -- */
 
-static void begin_exchange(struct slot *slot, int exchange, size_t payload, int64_t now) {
+static void begin_exchange(struct slot *slot, int exchange, size_t size, int64_t now) {
     uint64_t pass = slot->run.number / endpoints;
     uint16_t message_id = (uint16_t)(pass * (uint64_t)job->exchanges + (uint64_t)exchange);
     uint16_t number = (uint16_t)(slot - slots);
@@ -144,8 +142,7 @@ static void begin_exchange(struct slot *slot, int exchange, size_t payload, int6
     *at++ = 0x02; /* POST */
     *at++ = (uint8_t)(message_id >> 8), *at++ = (uint8_t)message_id;
     memcpy(at, &number, 2), memcpy(at + 2, &slot->generation, 2);
-    memcpy(at + SIZE_TOKEN, OPTIONS, sizeof OPTIONS - 1);
-    slot->size = SIZE_HEAD + payload;
+    slot->size = SIZE_HEAD + size;
     slot->exchange = exchange;
     slot->began = now;
     slot->sent = 0;
@@ -165,22 +162,6 @@ static void begin_run(int64_t due, int64_t now) {
 static void end_run(struct slot *slot) {
     slot->busy = 0;
     idle[idle_count++] = slot;
-}
-
-/* Find the payload of a response to the path above; its Content-Format must be 60. NULL: it is not well formed. */
-static const uint8_t *payload_of(const uint8_t *at, const uint8_t *end) {
-    unsigned number = 0, format = 0xffff;
-    while (at < end && *at != 0xff) {
-        unsigned delta = *at >> 4, length = *at & 15;
-        at++;
-        if (delta == 13 && at < end) delta = 13u + *at++;
-        if (length == 13 && at < end) length = 13u + *at++;
-        if (delta >= 14 || length >= 14 || at + length > end) return NULL;
-        number += delta;
-        if (number == 12 && length == 1) format = *at;
-        at += length;
-    }
-    return at < end && format == 60 ? at + 1 : NULL;
 }
 
 static void receive_one(const uint8_t *datagram, size_t size, uint32_t endpoint, int64_t now) {
@@ -221,7 +202,6 @@ static void receive_one(const uint8_t *datagram, size_t size, uint32_t endpoint,
         wrong++;
         return;
     }
-    const uint8_t *payload = payload_of(datagram + 4 + SIZE_TOKEN, datagram + size);
     if (datagram[1] != CHANGED) {
         codes[datagram[1]]++;
         refused++;
@@ -229,9 +209,8 @@ static void receive_one(const uint8_t *datagram, size_t size, uint32_t endpoint,
         return;
     }
     size_t next = 0;
-    enum verdict verdict = WRONG;
-    if (payload)
-        verdict = job->answer(&slot->run, payload, (size_t)(datagram + size - payload), slot->datagram + SIZE_HEAD, &next);
+    enum verdict verdict =
+        job->answer(&slot->run, datagram + SIZE_HEAD, size - SIZE_HEAD, slot->datagram + SIZE_HEAD, &next);
     if (verdict == WRONG) {
         wrong++;
         end_run(slot);

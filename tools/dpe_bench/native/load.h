@@ -22,15 +22,15 @@ struct job {
     int exchanges;
     /* Take the job's argument; return why it cannot be, or NULL. */
     const char *(*open)(const char *argument);
-    /* Write the first request's payload and return its size. */
+    /* Write the first request from its options on, and return the size. */
     size_t (*begin)(struct run *run, uint8_t *request);
-    /* Verify a response; NEXT: the next request is in `request`, of `size` bytes. */
+    /* Verify a response, given from its options on; NEXT: the next request is in `request`, of `size` bytes. */
     enum verdict (*answer)(struct run *run, const uint8_t *response, size_t received, uint8_t *request, size_t *size);
     /* Write the results down; return why they could not be, or NULL. */
     const char *(*close)(void);
 };
 
-extern const struct job transport_job, echo_job, registration_job;
+extern const struct job transport_job, echo_job, registration_job, session_job;
 
 /* 64 fresh pseudo-random bits: nonces of a benchmark need to differ, not to be secret. */
 uint64_t draw(void);

@@ -12,6 +12,7 @@
 
 #include "hmac.h"
 #include "load.h"
+#include "register.h"
 
 #define SIZE_NONCE 16
 #define SIZE_HANDLE 17
@@ -124,8 +125,8 @@ static size_t begin(struct run *run, uint8_t *request) {
     expand(device_key(memory), "m1", realm_hash, sizeof realm_hash, k1);
     sign(k1, text.bytes, text.size);
     transcript(memory->th, 0, text.bytes, text.size);
-    memcpy(request, text.bytes, text.size);
-    return text.size;
+    memcpy(begin_register(request), text.bytes, text.size);
+    return SIZE_REGISTER + text.size;
 }
 
 static enum verdict answer_response(struct memory *memory, const uint8_t *response, size_t received, uint8_t *request,
@@ -154,8 +155,8 @@ static enum verdict answer_response(struct memory *memory, const uint8_t *respon
     text.size += SIZE_MAC;
     sign(key, text.bytes, text.size);
     transcript(memory->th, SIZE_HASH, text.bytes, text.size);
-    memcpy(request, text.bytes, text.size);
-    *size = text.size;
+    memcpy(begin_register(request), text.bytes, text.size);
+    *size = SIZE_REGISTER + text.size;
     memory->confirming = 1;
     return NEXT;
 }
@@ -175,8 +176,11 @@ static enum verdict answer_confirm(const struct memory *memory, const uint8_t *c
 
 static enum verdict answer(struct run *run, const uint8_t *response, size_t received, uint8_t *request, size_t *size) {
     struct memory *memory = (struct memory *)run->memory;
-    return memory->confirming ? answer_confirm(memory, response, received)
-                              : answer_response(memory, response, received, request, size);
+    size_t told = 0;
+    const uint8_t *message = cbor_payload(response, received, &told);
+    if (!message) return WRONG;
+    return memory->confirming ? answer_confirm(memory, message, told)
+                              : answer_response(memory, message, told, request, size);
 }
 
 static const char *close_job(void) { return fclose(results) ? "the results cannot be written" : NULL; }
