@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ settings.load_profile("dpe")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = (ROOT / ".cache" / "peers" / "bin", Path(sys.executable).parent)
+"""Where programs are looked for first: those of tools/fetch_peers, and those of this environment."""
+FEATURES = {"coap-client-openssl": "Have OSCORE"}
+"""What a program must say of itself when it is started without arguments."""
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +44,12 @@ def require_tool() -> Callable[[str], str]:
     """A function from a program's name to its path. Without the program, the test is skipped, or fails if CI=true."""
 
     def require(name: str) -> str:
-        here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        found = shutil.which(name, path=here)
+        found = shutil.which(name, path=os.pathsep.join([*map(str, PROGRAMS), os.environ.get("PATH", os.defpath)]))
         if found is None:
             missing(f"{name} is not installed")
+        feature = FEATURES.get(name)
+        if feature and feature not in subprocess.run([found], capture_output=True, text=True, check=False).stderr:
+            missing(f"{found} does not say {feature!r}: run tools/fetch_peers")
         return found
 
     return require

@@ -13,7 +13,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -84,10 +84,14 @@ def agrees(shown: str, printed: str) -> bool:
 class Shell:
     """A shell in a folder, which gets its commands one by one. Leaving the context ends everything that it started."""
 
-    def __init__(self, folder: Path, programs: Path, timeout: float) -> None:
-        """Start bash in the folder, with ``programs`` first on its PATH. ``timeout`` is in seconds for each command."""
+    def __init__(self, folder: Path, programs: Iterable[Path], timeout: float) -> None:
+        """Start bash in ``folder``, with ``programs`` first on its PATH. ``timeout`` is in seconds for each command."""
         self.timeout = timeout
-        variables = {"HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        variables = {
+            "HOME": str(folder),
+            "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
+            "LC_ALL": "C.UTF-8",
+        }
         variables |= {"COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb"}
         self.process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PROGRAMS
 from tests.project.console import Shell, agrees, commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ def test_the_commands_print_what_is_shown(document: Path, require_tool: Callable
     # So that ./tools/demo runs as from the checkout, and leaves its environment there.
     (tmp_path / "tools").symlink_to(ROOT / "tools")
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    with Shell(tmp_path, Path(sys.executable).parent, timeout=60) as shell:
+    with Shell(tmp_path, PROGRAMS, timeout=60) as shell:
         for command in commands(document):
             printed, status = shell.run(command)
             where = f"{document.name}:{command.line}: $ {command.text}"
@@ -62,7 +63,7 @@ def test_a_document_is_read_and_run_as_said(tmp_path: Path) -> None:
     document.write_text(DOCUMENT)
     found = list(commands(document))
     assert [command.line for command in found] == [2, 3, 6, 9, 19, 22]
-    with Shell(tmp_path, Path(sys.executable).parent, timeout=10) as shell:
+    with Shell(tmp_path, PROGRAMS, timeout=10) as shell:
         results = []
         for command in found:
             printed, status = shell.run(command)
@@ -81,5 +82,5 @@ def test_a_difference_is_seen(shown: str, printed: str) -> None:
 def test_a_command_that_does_not_end_is_told(tmp_path: Path) -> None:
     (tmp_path / "document.md").write_text("```console\n$ echo begun; sleep 60\n```\n")
     (command,) = commands(tmp_path / "document.md")
-    with Shell(tmp_path, Path(sys.executable).parent, timeout=0.5) as shell, pytest.raises(TimeoutError, match="begun"):
+    with Shell(tmp_path, PROGRAMS, timeout=0.5) as shell, pytest.raises(TimeoutError, match="begun"):
         shell.run(command)
