@@ -61,16 +61,24 @@ def signed(fields: dict[int, object]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "program", ["load.c transport_job.c registration_job.c session_job.c", "echo_server.c", "libcoap_server.c"]
+    ("program", "libraries", "system"),
+    [
+        ("load.c transport_job.c registration_job.c session_job.c", "libcrypto", None),
+        ("echo_server.c", "libcrypto", None),
+        ("libcoap_server.c", "libcoap-3-notls libcrypto", None),
+        ("libcoap_oscore_server.c", "libcoap-3-openssl", ".cache/peers/libcoap"),
+    ],
 )
-def test_the_programs_compile_without_a_warning(program: str, load: Path, tmp_path: Path) -> None:
-    libraries = ["libcrypto", *(["libcoap-3-notls"] if "libcoap" in program else [])]
-    found = subprocess.run(["pkg-config", "--cflags", *libraries], capture_output=True, text=True, check=False)
-    if found.returncode:
-        missing(f"{' or '.join(libraries)} is not installed")
-    command = ["gcc", "-Wall", "-Wextra", "-Werror", "-O2", "-c", *found.stdout.split()]
+def test_the_programs_compile_without_a_warning(
+    program: str, libraries: str, system: str | None, load: Path, root: Path, tmp_path: Path
+) -> None:
+    try:
+        flags = native.flags(libraries.split(), "", system=None if system is None else root / system)
+    except native.Missing as error:
+        missing(str(error))
     files = [native.SOURCES / source for source in program.split()]
-    done = subprocess.run([*command, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = ["gcc", "-Wall", "-Wextra", "-Werror", "-O2", *map(str, files), *flags, "-o", "program"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
