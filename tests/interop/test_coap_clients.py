@@ -4,35 +4,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dpe_tools.server_process import ServerProcess
+from tests.interop.conftest import IMEI, dpe
 
-IMEI = "490154203237518"
 Post = Callable[[str, Path, Path], None]
 """Posts the content of the first file to a URI and writes the response's payload into the second."""
-
-
-def dpe(*arguments: str | Path, status: int = 0) -> str:
-    """Run the `dpe` command as a user does; return its standard output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dpe_tools", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A real server; its state directory and the URI of its resource."""
-    place = tmp_path_factory.mktemp("interop")
-    dpe("init", place / "state", "--realm", "interop")
-    with ServerProcess(place / "state", place / "log") as running:
-        yield place / "state", f"coap://127.0.0.1:{running.address[1]}/dpe/register"
 
 
 @pytest.fixture
@@ -81,9 +61,9 @@ def test_registration(server: tuple[Path, str], post: Post, suite: int, tmp_path
     ephemeral: list[str | Path] = ["--ephemeral", tmp_path / "ephemeral"] if suite == 2 else []
 
     dpe("message", "request", credential, "--out", request, *(["--x25519"] if suite == 2 else []), *ephemeral)
-    post(uri, request, response)
+    post(f"{uri}/dpe/register", request, response)
     dpe("message", "success", credential, "--request", request, "--response", response, *ephemeral, "--out", success)
-    post(uri, success, confirm)
+    post(f"{uri}/dpe/register", success, confirm)
 
     sizes = [path.stat().st_size for path in (request, response, success, confirm)]
     assert sizes == ([61, 72, 32, 23] if suite == 1 else [96, 107, 32, 23])
@@ -104,10 +84,10 @@ def test_decline_leaves_the_session_that_was(server: tuple[Path, str], post: Pos
     request, response, success, confirm = (tmp_path / name for name in ("request", "response", "success", "confirm"))
 
     dpe("message", "request", credential, "--out", request)
-    post(uri, request, response)
+    post(f"{uri}/dpe/register", request, response)
     known: list[str | Path] = ["--request", request, "--response", response]
     dpe("message", "success", credential, *known, "--decline", "--out", success)
-    post(uri, success, confirm)
+    post(f"{uri}/dpe/register", success, confirm)
 
     shown = dpe("inspect", confirm, "--credential", credential, *known, "--success", success)
     assert "Status: released" in shown
