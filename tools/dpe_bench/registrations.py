@@ -70,7 +70,7 @@ def registrations(
     settings = Settings(rounds=rounds, seconds=seconds, window=window, devices=devices)
     if quick:
         settings = replace(settings, rounds=1, seconds=0.3, devices=min(devices, 2_000))
-    stores = _stores(Path(directory), durable_only=durable_only)
+    stores = _stores(durable_place(directory), durable_only=durable_only)
     report = _measure(stores, tuple(dict.fromkeys(names)) or tuple(SERVERS), settings, stages=stages)
     if picture is not None:
         draw(report, Path(picture))
@@ -88,12 +88,18 @@ def registrations(
     return 1 if any(cell.median.faults for cell in report.cells) else 0
 
 
-def _stores(directory: Path, *, durable_only: bool) -> dict[str, Path]:
-    """Return the folders for the store, by what a reader is told of them."""
-    kind = machine.file_system(directory)
+def durable_place(directory: str) -> Path:
+    """Return the folder for a durable store; LocalError when it is in memory."""
+    place = Path(directory)
+    kind = machine.file_system(place)
     if kind in IN_MEMORY:
         raise LocalError(f"{directory} is in memory ({kind}): nothing is durable there", hint="give --directory DIR")
-    stores = {f"durable, on {kind}": directory}
+    return place
+
+
+def _stores(directory: Path, *, durable_only: bool) -> dict[str, Path]:
+    """Return the folders for the store, by what a reader is told of them."""
+    stores = {f"durable, on {machine.file_system(directory)}": directory}
     if not durable_only and machine.file_system(MEMORY) in IN_MEMORY:
         stores["in memory"] = MEMORY
     return stores

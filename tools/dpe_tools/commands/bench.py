@@ -11,6 +11,7 @@ BENCHMARKS = {
     "device": ("dpe_bench.device", "The device client beside other CoAP clients for MicroPython."),
     "server": ("dpe_bench.server", "The server's CoAP lane beside other CoAP servers."),
     "registrations": ("dpe_bench.registrations", "Complete registrations a second, in memory and durable."),
+    "sessions": ("dpe_bench.sessions", "Reports of registered devices under OSCORE, durable."),
     "rows": ("dpe_bench.rows", "What a registration costs as the store grows."),
     "pairs": ("dpe_bench.pairs", "What a request costs here and in another commit."),
 }

@@ -1,0 +1,113 @@
+"""The measurement of `dpe bench sessions`: one contender, one round."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dpe_bench.generator import Generator
+from dpe_bench.loading import load
+from dpe_bench.process import Cores, ServerUnderMeasurement
+from dpe_bench.samples import SUM
+from dpe_bench.session_contenders import SessionContender
+from dpe_bench.session_fleet import Fleet
+from dpe_tools.server_process import free_port
+
+WARM_UP_SECONDS = 300.0
+"""The most time to let every session come once before the measurement."""
+OPEN_SECONDS = 0.5
+"""Length of the open loop if response times are of no interest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long to measure."""
+
+    rounds: int
+    seconds: float
+    """Of each closed loop."""
+    open_seconds: float
+    """Of each open loop: long enough to have in it what a server does now and then."""
+    window: int
+    """Reports under way in the closed loop."""
+    warm_up: int
+    """Reports to a peer before anything counts. Of this server's sessions, each reports once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one round found. Times are microseconds."""
+
+    cpu: float
+    """CPU time of the server for one report."""
+    user: float
+    kernel: float
+    rate: float
+    """Reports a second in the closed loop."""
+    p50: float
+    p99: float
+    p999: float
+    offered: float
+    """Reports a second in the open loop that the response times are from."""
+    memory: float
+    """Bytes by which the server grew until each session had reported once."""
+    reports: int = field(metadata=SUM)
+    """Reports sent in all; each answer was verified."""
+    resent: int = field(metadata=SUM)
+    faults: int = field(metadata=SUM)
+    """Answers that were wrong, refused or missing, and sessions of which the store has another mark in the end."""
+
+
+class Rig:
+    """What every measurement needs. Each of this server's sessions counts its reports from the first round on."""
+
+    def __init__(self, settings: Settings, program: Path, cores: Cores, log: Path) -> None:
+        self.settings = settings
+        self._program = program
+        self._cores = cores
+        self._log = log
+        self._begun: dict[Fleet, int] = {}
+
+    def measure(self, contender: SessionContender) -> Sample:
+        """Start the server, load it fully, then at 30 %, and stop it; look into its store."""
+        settings, port = self.settings, free_port()
+        command = [*contender.command, str(port)]
+        with ServerUnderMeasurement(command, self._log, core=self._cores.server, ready=contender.ready) as server:
+            generator = Generator(
+                self._program,
+                self._cores.generator,
+                job=contender.job,
+                argument=contender.argument,
+                port=port,
+                endpoints=contender.sessions,
+            )
+            warm_up = settings.warm_up
+            if contender.fleet is not None:
+                warm_up, generator.next = contender.sessions, self._begun.get(contender.fleet, 0)
+            before = server.resident()
+            warm = generator.run(seconds=WARM_UP_SECONDS, window=settings.window, runs=warm_up)
+            memory = server.resident() - before
+            found = load(
+                server,
+                generator,
+                seconds=settings.seconds,
+                open_seconds=OPEN_SECONDS if contender.only_cost else settings.open_seconds,
+                window=settings.window,
+            )
+        wrong = 0
+        if contender.fleet is not None:
+            self._begun[contender.fleet] = generator.next
+            wrong = contender.fleet.check(generator.next) if contender.durable else 0
+        loads = [warm, found.full, found.part]
+        return Sample(
+            cpu=found.user + found.kernel,
+            user=found.user,
+            kernel=found.kernel,
+            rate=found.full.rate,
+            p50=found.part.times["p50"],
+            p99=found.part.times["p99"],
+            p999=found.part.times["p99.9"],
+            offered=found.offered,
+            memory=memory,
+            reports=sum(each.verified + each.faults for each in loads),
+            resent=sum(each.resent for each in loads),
+            faults=wrong + sum(each.faults for each in loads),
+        )
