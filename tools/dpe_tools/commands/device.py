@@ -98,6 +98,8 @@ def keys(state: str, client_id: str, client: str, out: str | None) -> None:
         files.write_new_private(out, text.encode())
     note(opened, "session-keys-shown", [session.device], format=client)
     click.echo(f"dpe: warning: {KEYS_WARNING}", err=True)
+    if session.mark is not None:
+        click.echo(f"note: this session has used the numbers up to {session.mark}: begin above", err=True)
     if out is None:
         click.echo(text, nl=False)
     else:
