@@ -38,7 +38,7 @@ def test_a_filled_store_is_as_if_devices_had_registered(rows: Rows) -> None:
             values = [getattr(session, field.name) for session in found]
             if isinstance(values[0], bytes):
                 assert {len(value) for value in values} == {len(getattr(real, field.name))}
-                assert len(set(values)) == 2_500
+                assert len(set(values)) == (2_500 if values[0] else 1)  # none has reported yet
         ids = [session.client_id for session in found]
         assert len(set(ids)) == 2_500
         assert 0x10000000000000 <= min(ids) <= max(ids) <= 0x1FFFFFFFFFFFFF

@@ -241,8 +241,11 @@ class Served:
         return fleet.check(self.state.store_url, self.state.keys, self.folder / "results")
 
 
-def test_devices_register_and_are_found_in_the_store(load: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lifetime", ["lifetime = 604800", "", "lifetime = 65536"])
+def test_devices_register_and_are_found_in_the_store(load: Path, tmp_path: Path, lifetime: str) -> None:
     served = Served(tmp_path)
+    policy = served.state.policy_path
+    policy.write_text(policy.read_text(encoding="utf-8").replace("lifetime = 604800", lifetime), encoding="utf-8")
     found = served.load(load)
     assert (found.runs, found.verified, found.faults) == (RUNS, 2 * RUNS, 0)
     assert served.check() == (RUNS, 0)
@@ -251,7 +254,7 @@ def test_devices_register_and_are_found_in_the_store(load: Path, tmp_path: Path)
     assert served.check() == (RUNS, 1)
 
 
-@pytest.mark.parametrize("size", [72, 23], ids=["RESPONSE", "CONFIRM"])
+@pytest.mark.parametrize("size", [72, 29], ids=["RESPONSE", "CONFIRM"])
 @pytest.mark.parametrize("place", [0, 5, -17, -1])
 def test_a_device_refuses_a_message_that_was_changed(load: Path, tmp_path: Path, size: int, place: int) -> None:
     def tamper(payload: bytes) -> bytes:
