@@ -6,12 +6,14 @@ answered anew: its number is used up, and an answer under one nonce is made once
 
 from struct import Struct
 
+from dpe_server.session.room import make_room
+
 LIFE = 247.0
 """Seconds for which an answer is kept: EXCHANGE_LIFETIME (RFC 7252 section 4.8.2)."""
 REPEATS = 4
 """How often an answer is sent again: MAX_RETRANSMIT (RFC 7252 section 4.8)."""
 TOTAL = 1 << 17
-"""The most sessions whose last answer is kept; the oldest answer goes first. Most have some 20 bytes."""
+"""The most sessions whose last answer is kept; the oldest answers go first. Most have some 20 bytes."""
 
 
 class Answers:
@@ -43,6 +45,5 @@ class Answers:
     def keep(self, client_id: int, request: bytes, answer: bytes, now: float) -> None:
         """Keep the answer to ``request``, instead of the session's earlier one."""
         self._entries.pop(client_id, None)  # so that it becomes the youngest
-        if len(self._entries) >= self._total:
-            del self._entries[next(iter(self._entries))]
+        make_room(self._entries, self._total)
         self._entries[client_id] = self._HEAD.pack(hash(request), now, 0) + answer

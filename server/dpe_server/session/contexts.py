@@ -11,9 +11,10 @@ from struct import Struct
 from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_bytes
 from dpe_server.keys.at_rest import AtRest, AtRestError
+from dpe_server.session.room import make_room
 
 TOTAL = 1 << 20
-"""The most sessions whose keys are kept, some 200 MB. The one that came first goes first."""
+"""The most sessions whose keys are kept, some 200 MB. Those that came first go first."""
 SIZE_MASTER_SECRET, SIZE_MASTER_SALT = 16, 8
 """Bytes. The sealed keys of a session are both, one behind the other."""
 Used = tuple[int, bytes, bytes, bytes]
@@ -58,8 +59,8 @@ class Contexts:
 
     def keep(self, client_id: int, used: Used) -> None:
         """Keep what a session uses, now that a request was verified with it."""
-        if client_id not in self._entries and len(self._entries) >= self._total:
-            del self._entries[next(iter(self._entries))]
+        if client_id not in self._entries:
+            make_room(self._entries, self._total)
         self._entries[client_id] = self._ENTRY.pack(*used)
 
     def forget(self, client_id: int) -> None:
