@@ -23,6 +23,14 @@ class Cipher(Protocol):
 
 Aes = Callable[[bytes], Cipher]
 
+Property = int | str  # 0 to 65535, or 1 to 32 bytes of UTF-8
+Value = bool | int | float | str | bytes | None  # None: it is not there any more
+Conditions = dict[int, Any]
+
+class Reports(Protocol):
+    def make(self, now: int, client_id: bytes | None, /) -> bytes: ...
+    def done(self, code: int, answer: bytes, lifetime: int | None, /) -> int | None: ...
+
 class Storage(Protocol):
     def load(self) -> bytes | None: ...
     def save(self, record: bytes) -> None: ...

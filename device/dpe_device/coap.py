@@ -21,6 +21,7 @@ _BEGUN = const(8)  # at _ACKNOWLEDGED none of MAX_RETRANSMIT + 1 transmissions i
 _ACK = const(0x64)  # 0x44 is CON, 0x54 NON
 
 _BAD_REQUEST = const(0x80)
+_OPTION_OSCORE = const(9)  # the only critical option that is known here
 
 
 class Endpoint:
@@ -31,12 +32,11 @@ class Endpoint:
     peer: "Address" = None  # None when a datagram is to be sent: to the server's next address, from another socket
     mid = 0  # the last message ID
     due: "Any" = 0  # when there is something to do next, in ms; None: nothing
-    _request = b""  # the datagram of the open exchange
+    _request = _acked = b""  # the datagram of the open exchange, and our last ACK of a separate response
     _left = _FAILED
-    _acked = b""  # our last ACK of a separate response
 
-    def post(self, payload: bytes) -> None:
-        """Open an exchange: a new message ID and CoAP token."""
+    def post(self, payload: bytes, options: bytes = b"\xb3dpe\x08register\x11\x3c\xff") -> None:
+        """Open an exchange: a new message ID and CoAP token. `options` are encoded, with FF before the payload."""
         if self._left == _FAILED:
             self.peer = None
             self.mid += int.from_bytes(self.entropy(2), "big")
@@ -44,8 +44,7 @@ class Endpoint:
         coap_token = self.entropy(4)
         # ACK_RANDOM_FACTOR is 1.5. Nobody can tell the wait from the CoAP token who has not seen the datagram.
         self._wait = self.ack_timeout + (int.from_bytes(coap_token, "big") * self.ack_timeout >> 33)
-        header = b"\x44\2" + self.mid.to_bytes(2, "big") + coap_token + b"\xb3dpe\x08register\x11\x3c\xff"
-        self._request = header + payload
+        self._request = b"\x44\2" + self.mid.to_bytes(2, "big") + coap_token + options + payload
         self._left = _BEGUN  # last: memory may run out before
 
     def transmit(self, now: int) -> "bytes | None":
@@ -73,7 +72,7 @@ class Endpoint:
                 self._left = _ACKNOWLEDGED
                 self.due += self.ack_timeout * _PATIENCE
         elif kind[0] in b"\x44\x54\x64" and datagram[4:8] == self._request[4:8] and (ours or kind[0] != _ACK):
-            response = _parse(datagram)
+            response = parse(datagram)
         if kind[0] >> 4 == 4:
             reply = b"\x60\0" + mid
             if response:
@@ -83,8 +82,11 @@ class Endpoint:
         return reply, response
 
 
-def _parse(datagram: bytes) -> "Response | None":
-    # None if it is malformed or has a critical option: none is known here.
+def parse(datagram: bytes) -> "Response | None":
+    """Return the code, the options and the payload of a message whose CoAP token has 4 bytes.
+
+    None if it is malformed, or has a critical option other than OSCORE's.
+    """
     options: "Options" = {}
     at = 8
     number = delta = length = 0
@@ -101,7 +103,7 @@ def _parse(datagram: bytes) -> "Response | None":
             delta = length
             length = part
         number += delta
-        if number & 1:
+        if number & 1 > (number == _OPTION_OSCORE):
             return None
         options[number] = int.from_bytes(datagram[at : at + length], "big")
         at += length

@@ -71,7 +71,7 @@ def item(data: bytes, at: int, nesting: int) -> "tuple[Any, int]":
         value = int.from_bytes(data[at : at + size], "big")
         at += size
         if major == _SIMPLE and size > 1:
-            if size > 2 and _shortens(value, size):
+            if size > 2 and shortens(value, size):
                 raise ValueError
         elif value < (1 << 4 * size if size > 1 else 32 if major == _SIMPLE else 24):
             raise ValueError
@@ -103,8 +103,8 @@ def item(data: bytes, at: int, nesting: int) -> "tuple[Any, int]":
     return parts if major == _ARRAY else None, at
 
 
-def _shortens(bits: int, size: int) -> bool:
-    # Whether a float of 4 or 8 bytes keeps its value, or a NaN its payload, in half of them.
+def shortens(bits: int, size: int) -> bool:
+    """Return whether a float of `size` bytes, 4 or 8, keeps its value, or a NaN its payload, in half of them."""
     double = size == 8
     fraction = 23 + 29 * double
     lost = 13 + 16 * double  # bits of the fraction

@@ -3,12 +3,13 @@
 The client's Sender ID is its Client ID, the server's is empty. A response is under the nonce of its request.
 """
 
+from .coap import parse
 from .messages import hmac
 
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Aes, Encrypt
+    from ._types import Aes, Encrypt, Response
 
 _SIZE_BLOCK = const(16)
 _SIZE_TAG = const(8)
@@ -31,48 +32,54 @@ class Context:
         # The nonce of number 0 (section 5.2): the IV, XOR the size of the ID, the ID and five bytes of the number.
         self._nonce = _xor(b"\7" + client_id + bytes(5), hmac(prk, b"\x85\x40", b"\xf6\x0a\x62IV\x0d\1"))
 
-    def option(self, number: int) -> bytes:
-        """Return the value of the request's OSCORE option (section 6.1); that of a response is empty."""
-        iv = number.to_bytes(5, "big").lstrip(b"\0")
-        return bytes((8 | len(iv),)) + iv + self._client_id
+    def protect(self, number: int, code: int, rest: bytes) -> bytes:
+        """Return what follows the CoAP token of a request to /dpe: OSCORE option (section 6.1), FF and ciphertext.
 
-    def protect(self, number: int, plaintext: bytes) -> bytes:
-        """Return the ciphertext of a request, 8 bytes longer."""
-        return self._count(self._request, number, plaintext, 1) + self._tag(self._request, number, plaintext)
+        `code` is that of its method; `rest` is further options, FF and the payload, or empty.
+        """
+        text = bytes((code,)) + b"\xb3dpe" + rest
+        iv = number.to_bytes(5, "big")
+        self._counter = _xor(self._nonce, bytes(8) + iv)
+        iv = iv.lstrip(b"\0")
+        size = len(iv)
+        option = bytes((8 | size,)) + iv + self._client_id
+        # Section 5.4: the Encrypt0 structure around [1, [10], kid, Partial IV, no options].
+        aad = b"\x83\x68Encrypt0\x40" + bytes((0x4E + size, 0x85, 1, 0x81, 10, 0x47)) + self._client_id
+        self._aad = bytes((0, 26 + size)) + aad + bytes((0x40 + size,)) + iv + b"\x40"
+        header = b"\x9d\0" if size > 4 else bytes((0x98 + size,))
+        return header + option + b"\xff" + self._count(self._request, text, 1) + self._tag(self._request, text)
 
-    def unprotect(self, number: int, ciphertext: bytes) -> bytes:
-        """Return the plaintext of the response to request `number`; ValueError if the server did not make it."""
-        plaintext = self._count(self._response, number, ciphertext[:-_SIZE_TAG], 1)
-        tag = self._tag(self._response, number, plaintext)
+    def unprotect(self, ciphertext: bytes) -> "Response":
+        """Return code, options and payload of the response to the last request.
+
+        ValueError if the server did not make it, or as it has a critical option.
+        """
+        text = self._count(self._response, ciphertext[:-_SIZE_TAG], 1)
+        tag = self._tag(self._response, text)
+        response = parse(b"\0" + text[:1] + bytes(6) + text[1:])
         # As numbers: the comparison does not end at the first octet that is wrong.
-        if not plaintext or int.from_bytes(ciphertext[-_SIZE_TAG:], "big") ^ int.from_bytes(tag, "big"):
+        if not response or int.from_bytes(ciphertext[-_SIZE_TAG:], "big") ^ int.from_bytes(tag, "big"):
             raise ValueError
-        return plaintext
+        return response
 
-    def _block(self, number: int, flags: int, last: int) -> bytes:
+    def _block(self, flags: int, last: int) -> bytes:
         # A counter block of AES-CCM with L = 2 (RFC 3610), or the first of its CBC-MAC.
-        nonce = _xor(self._nonce, bytes(8) + number.to_bytes(5, "big"))
-        return bytes((flags,)) + nonce + last.to_bytes(2, "big")
+        return bytes((flags,)) + self._counter + last.to_bytes(2, "big")
 
-    def _count(self, encrypt: "Encrypt", number: int, text: bytes, first: int) -> bytes:
+    def _count(self, encrypt: "Encrypt", text: bytes, first: int) -> bytes:
         # Counter mode.
         out = b""
         for at in range(0, len(text), _SIZE_BLOCK):
-            out += _xor(text[at : at + _SIZE_BLOCK], encrypt(self._block(number, 1, first)))
+            out += _xor(text[at : at + _SIZE_BLOCK], encrypt(self._block(1, first)))
             first += 1
         return out
 
-    def _tag(self, encrypt: "Encrypt", number: int, text: bytes) -> bytes:
-        # Section 5.4: the Encrypt0 structure around [1, [10], kid, Partial IV, no options].
-        option = self.option(number)
-        size = len(option)
-        aad = b"\x83\x68Encrypt0\x40" + bytes((0x46 + size, 0x85, 1, 0x81, 10, 0x47)) + self._client_id
-        aad += bytes((0x38 + size,)) + option[1:-7] + b"\x40"
-        mac = encrypt(self._block(number, 0x59, len(text)))
-        for part in (bytes((0, len(aad))) + aad, text):
+    def _tag(self, encrypt: "Encrypt", text: bytes) -> bytes:
+        mac = encrypt(self._block(0x59, len(text)))
+        for part in (self._aad, text):
             for at in range(0, len(part), _SIZE_BLOCK):
                 mac = encrypt(_xor(part[at : at + _SIZE_BLOCK] + bytes(15), mac))
-        return self._count(encrypt, number, mac[:_SIZE_TAG], 0)
+        return self._count(encrypt, mac[:_SIZE_TAG], 0)
 
 
 def _xor(a: bytes, b: bytes) -> bytes:

@@ -82,7 +82,9 @@ _BLOCK = const(256)  # boot counters; there are 2^32 - 1 blocks, and the one aft
 
 # What is saved: the next block of boot counters (4 bytes), mark (5), session, check (16). The mark is 0 without a
 # session, one of these or, when confirmed with a lifetime, that and the last of these. The session: next handle (17),
-# Client ID (7), version (2), PRK3 (32), TH2 (32) and, after a redirect, the server's URI; without one, the handle.
+# Client ID (7), version (2), PRK3 (32), TH2 (32), after a redirect the server's URI, and a zero and the base, as text:
+# the block with which the numbers of its messages begin. Firmware that sent none has left the last two out. Without a
+# session, the handle.
 _UNCONFIRMED = const(1)
 _UNLIMITED = const(2)
 _LIMITED = const(3)
@@ -124,7 +126,7 @@ class Registration(coap.Endpoint):
     lifetime: "int | None" = None
     oscore: "tuple[bytes, bytes] | None" = None
     _redirect = ""
-    _boot = _mark = _failures = 0
+    _boot = _mark = _failures = _tries = _end = 0  # the last is the next block, as this boot has saved it
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class Registration(coap.Endpoint):
             if self._mark:
                 self._prk3 = session[_PRK3:_TH2]
                 self._th = session[_TH2:_SERVER]
-                self._redirect = str(session[_SERVER:], "utf-8")
+                self._redirect = str(session[_SERVER:], "utf-8").split("\0")[0]
                 self._answer(session[_CLIENT_ID:_VERSION], _STATUS_OK)
                 self.version = session[_VERSION], session[_VERSION + 1]
                 if self._mark > _UNCONFIRMED:
@@ -198,12 +200,8 @@ class Registration(coap.Endpoint):
                     out = None
         if out is None and self.due is not None and now >= self.due:
             if self._left <= _ANSWERED:
-                if self.state != CONFIRMING:
-                    if self._boot + _BLOCK >> 40:
-                        self.state = REFUSED
-                        self.status = self.due = None
-                        return None, None, REFUSED
-                    self._ask()
+                if self.state != CONFIRMING and self._ask(now):
+                    return None, self.due, self.state
                 self.server = self._redirect or self.credential["server"]
                 self.post(self._message)
             out = self.transmit(now)
@@ -211,15 +209,19 @@ class Registration(coap.Endpoint):
                 self._fail(now, 0)
         return out, self.due, self.state
 
-    def _ask(self) -> None:
-        # The next REQUEST. An attempt begins afresh, as the server's policy may have changed.
+    def _ask(self, now: int) -> bool:
+        # Make the next message, or return True. An attempt begins afresh, as the server's policy may have changed.
+        if self._boot + 3 * _BLOCK >> 40:  # what is saved later may name two blocks more
+            self.state = REFUSED
+            self.status = self.due = None
+            return True
         if self.state != REQUESTING:
             self._asked = self.versions[0]
             self._redirect = ""
             self._private: "Any" = self.suite > 1 and self.entropy(32)
             self.state = REQUESTING  # last: memory may run out before
-        if not self._boot % _BLOCK:
-            self._save(self._mark, self._session, _BLOCK)
+        if self._boot >> 8 >= self._end:
+            self._save(self._mark, self._session)
         self._boot += 1
         nonce = messages.derive(self._key, b"nonce" + self._boot.to_bytes(5, "big") + self.entropy(16))[:16]
         self._message = messages.make_request(
@@ -231,6 +233,7 @@ class Registration(coap.Endpoint):
             self.x25519.public(self._private) if self._private else None,
             self.firmware,
         )
+        return False
 
     def _believe(self, now: int, payload: bytes) -> bool:
         # Act on a message; or not, and it is as if it had never come.
@@ -268,8 +271,10 @@ class Registration(coap.Endpoint):
                 status = _STATUS_VERSION_UNACCEPTABLE
             elif self.accept:
                 status = self.accept(client_id, version) or _STATUS_OK
+            base = -(-self._boot >> 8)
+            self._boot = base << 8
             session = fields[_LABEL_SEALED_HANDLE] + client_id + bytes(version)
-            session += self._prk3 + self._th + self._redirect.encode()
+            session += self._prk3 + self._th + bytes(self._redirect + "\0" + str(base), "utf-8")
             if status == _STATUS_OK and not self._save(_UNCONFIRMED, session):
                 status = _STATUS_STORAGE_FAILURE
             self._answer(client_id, status)
@@ -302,13 +307,14 @@ class Registration(coap.Endpoint):
         self.state = REGISTERED
         self.due = None
 
-    def _save(self, mark: int, session: bytes, count: int = _BLOCK - 1) -> bool:
-        # The next block is the one after that of the last boot counter, or of the one `count` later.
-        record = (self._boot + count >> 8).to_bytes(4, "big") + mark.to_bytes(5, "big") + session
+    def _save(self, mark: int, session: bytes) -> bool:
+        end = (self._boot >> 8) + 1
+        record = end.to_bytes(4, "big") + mark.to_bytes(5, "big") + session
         try:
             self.storage.save(record + self._check(record))
         except OSError:
             return False
+        self._end = end
         self._mark = mark
         self._session = session
         return True
@@ -325,8 +331,6 @@ class Registration(coap.Endpoint):
         chance = int.from_bytes(self.entropy(2), "big")
         self.due = now + (max(wait * (chance + 0x8000), least * 500 * (chance + 0x20000)) >> 16)
         self._left = _FAILED
-        if self.state == CONFIRMING:
-            self._tries -= 1
-            if self._tries > 0:
-                return
-        self.state = BACKOFF
+        self._tries -= 1
+        if self.state != CONFIRMING or self._tries < 1:
+            self.state = BACKOFF

@@ -298,7 +298,7 @@ def test_a_response_has_a_type_and_a_length_of_the_coap_token_that_go_with_the_r
 
 
 def test_a_response_with_an_unknown_critical_option_is_rejected() -> None:
-    for number in (1, 5, 9, 13, 23, 35, 65001):
+    for number in (1, 5, 7, 11, 13, 23, 35, 65001):
         bench = Bench()
         request = bench.wait_sent()
         payload = bench.server.response(request.payload)
@@ -317,6 +317,27 @@ def test_a_response_with_elective_options_is_taken() -> None:
     options = ((4, b"etag"), (8, b"a" * 20), (12, CBOR), (14, b"\x3c"), (20, b"x" * 13), (60, b""), (65000, b"y" * 270))
     assert bench.step(answer(request, bench.server.response(request.payload), FORBIDDEN, options=options)) is not None
     assert bench.state == "CONFIRMING"
+
+
+def test_oscore_s_option_is_known_and_proves_nothing() -> None:
+    bench = Bench()
+    request = bench.wait_sent()
+    good = bench.server.response(request.payload)
+    assert bench.step(answer(request, good, options=((9, b""),))) is None  # no CBOR
+    assert bench.step(answer(request, good[:-1] + b"?", options=((9, b""), (12, CBOR)))) is None
+    assert bench.state == "REQUESTING"
+    assert bench.step(answer(request, code=UNAUTHORIZED, options=((9, b""),))) is None
+    assert bench.state == "BACKOFF"
+
+
+def test_an_exchange_may_have_other_options() -> None:
+    endpoint = Endpoint()
+    endpoint.entropy = Chance()
+    endpoint.ack_timeout = 2000
+    endpoint.post(b"payload", b"\x92ab\xff")
+    datagram = endpoint.transmit(0) or b""
+    assert datagram[:2] == b"\x44\2"
+    assert datagram[8:] == b"\x92ab\xffpayload"
 
 
 def test_malformed_datagrams_are_no_responses() -> None:

@@ -11,7 +11,7 @@ from markdown_it.token import Token
 
 from dpe_device.udp import LONGEST
 from tests.conftest import ROOT
-from tests.device.scripted import FORBIDDEN, Bench, Chance, answer
+from tests.device.scripted import FORBIDDEN, HANDLE, Bench, Chance, answer, sealed
 
 PACKAGE = ROOT / "device" / "dpe_device"
 PAGE = ROOT / "docs" / "device-api.md"
@@ -202,6 +202,8 @@ def test_the_entropy_of_a_registration(suite: int, row: str) -> None:
 
 def test_the_sizes_of_records_and_datagrams() -> None:
     bench = Bench(versions=((255, 255),), firmware="x" * 32, suite=2, x25519=SharesNothing())
+    bench.storage.record = sealed(b"\xff\xff\xff\0" + bytes(5) + HANDLE)  # its next block has ten digits
+    bench.boot()
     request = bench.wait_sent()
     assert bench.storage.record is not None
     shortest = len(bench.storage.record)

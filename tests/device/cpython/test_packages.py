@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-PACKAGES = {"package": {"registration", "store", "udp"}, "x25519": {"x25519"}, "aio": {"aio"}}
+PACKAGES = {
+    "package": {"registration", "store", "udp"},
+    "x25519": {"x25519"},
+    "aio": {"aio"},
+    "session": {"oscore"},
+    "aes": {"aes"},
+}
 """The packages of `mip`, and what an application imports from each."""
 
 LEFT_OUT = {"__main__.py"}  # the command line's
@@ -72,3 +78,5 @@ def test_the_manifest_freezes_the_same(root: Path, version: str) -> None:
     assert frozen(root) == (version, client)
     assert frozen(root, x25519=True) == (version, client | set(urls(root, "x25519")))
     assert frozen(root, aio=True, x25519=False) == (version, client | set(urls(root, "aio")))
+    assert frozen(root, session=True) == (version, client | set(urls(root, "session")))
+    assert frozen(root, aes=True) == (version, client | set(urls(root, "aes")))

@@ -43,7 +43,7 @@ def registered(name: str) -> int | None:
     return None
 
 
-OWN = {"_SIZE_BLOCK", "_MAX_MESSAGE", "_MAX_NESTING"}
+OWN = {"_SIZE", "_SIZE_BLOCK", "_SIZE_TAG", "_MAX_MESSAGE", "_MAX_NESTING"}
 
 
 def test_the_constants_are_the_schema_s(sources: dict[str, ast.Module]) -> None:
