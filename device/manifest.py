@@ -16,7 +16,7 @@ if options.x25519:
 if options.aio:
     files.append("aio.py")
 if options.session:
-    files.append("oscore.py")
+    files += ["oscore.py", "session.py"]
 if options.aes:
     files.append("aes.py")
 package("dpe_device", files=files, opt=3)

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from dpe_coap import numbers
-from dpe_device import registration
-from tests.device import test_answers, test_coap, test_hints, test_reboot, test_registration
+from dpe_device import registration, session
+from tests.device import test_answers, test_coap, test_hints, test_reboot, test_registration, test_session
 from tests.device.scripted import TRANSITIONS
 
 EDGES = {"__init__", "__main__", "udp", "store", "x25519", "aio"}
@@ -67,15 +67,34 @@ def test_the_core_has_no_socket_file_clock_or_chance(sources: dict[str, ast.Modu
                 assert node.func.id not in ("open", "__import__", "print"), module
 
 
-def test_the_table_of_transitions_is_what_the_code_does() -> None:
-    rows = [line.split()[:3] for line in (registration.__doc__ or "").splitlines()]
+def changes(module: ModuleType) -> set[tuple[str, str]]:
+    """The changes of state in the table of a module."""
+    rows = [line.split()[:3] for line in (module.__doc__ or "").splitlines()]
     start = rows.index(["state", "event", "next"])
     table = [row for row in rows[start + 1 :] if len(row) == 3]
     assert len({(state, event) for state, event, _ in table}) == len(table)
+    return {(state, following) for state, _, following in table if state != following}
+
+
+def seen(*modules: ModuleType) -> set[tuple[str, str]]:
+    """The changes of state in the tests of these modules."""
     TRANSITIONS.clear()
-    modules: list[ModuleType] = [test_registration, test_answers, test_hints, test_reboot, test_coap]
     for module in modules:
         for name, function in vars(module).items():
             if name.startswith("test_"):
                 function()
-    assert {(state, following) for state, _, following in table if state != following} == TRANSITIONS
+    return set(TRANSITIONS)
+
+
+def test_the_table_of_transitions_is_what_the_code_does() -> None:
+    found = seen(test_registration, test_answers, test_hints, test_reboot, test_coap)
+    assert found == changes(registration)
+
+
+def test_the_table_of_a_session_is_what_the_code_does() -> None:
+    table = changes(session)
+    found = seen(test_session)
+    # A step may lead through READY, or through the end of a back-off.
+    through = {(a, c) for a, b in table for d, c in table if b == d and b in ("READY", "BACKOFF") and a != c}
+    assert found - changes(registration) <= table | through
+    assert table - found == set()
