@@ -19,7 +19,7 @@ NOW = 1_800_000_000
 FIRST = 0x10000000000000
 
 
-def session(number: int, *, began: int = NOW - 5, rule: str = "DPE 1.x") -> Session:
+def session(number: int, *, began: int = NOW - 5, rule: str = "DPE 1.x", seen_at: int | None = None) -> Session:
     return Session(
         client_id=FIRST + number,
         device=bytes(16),
@@ -36,6 +36,7 @@ def session(number: int, *, began: int = NOW - 5, rule: str = "DPE 1.x") -> Sess
         success_hash=b"",
         confirm=b"",
         sealed_keys=b"",
+        seen_at=seen_at,
     )
 
 
@@ -75,7 +76,19 @@ def test_nothing_more_is_read_when_nobody_reads(
 def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) -> None:
     sessions.print_table([session(0, rule="a"), session(1, rule="a longer name"), session(2, rule="東京")], NOW)
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["Client", "ID", "version", "state", "suite", "age", "ends", "in", "rule", "firmware"]
+    assert head.split() == [
+        "Client",
+        "ID",
+        "version",
+        "state",
+        "suite",
+        "age",
+        "seen",
+        "ends",
+        "in",
+        "rule",
+        "firmware",
+    ]
     assert {row.index("ESTABLISHED") for row in rows} == {head.index("state")}
     assert [row[head.index("rule") :] for row in rows] == ["a", 'a longer name  "fw"', "東京"]
 
@@ -84,13 +97,22 @@ def test_an_age_that_the_clock_contradicts_is_not_shown(capsys: pytest.CaptureFi
     ahead = session(1, began=NOW + 2_527_343_254)
     sessions.print_table([session(0), ahead], NOW)
     told = capsys.readouterr()
-    assert re.search(r" +5 s +never ", told.out.splitlines()[1])
-    assert re.search(r" +\? +never ", told.out.splitlines()[2])
+    assert re.search(r" +5 s +never +never ", told.out.splitlines()[1])
+    assert re.search(r" +\? +never +never ", told.out.splitlines()[2])
     assert told.err == (
         "1 of these began later than it is now, 2027-01-15 08:00:00Z: the clock was ahead then, or it is behind now\n"
     )
     assert sessions.describe(ahead, NOW)["age"] is None
     assert sessions.describe(session(0), NOW)["age"] == 5
+
+
+def test_the_last_contact_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    sessions.print_table([session(0, seen_at=NOW - 300), session(1, seen_at=NOW + 5)], NOW)
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert "  5 min ago    never  " in rows[0]
+    assert "  2027-01-15 08:00:05Z    never  " in rows[1], "the clock was ahead then"
+    assert sessions.describe(session(0, seen_at=NOW - 300), NOW)["seen_at"] == NOW - 300
+    assert sessions.describe(session(0), NOW)["seen_at"] is None
 
 
 def test_a_narrow_terminal_cuts_nothing(dpe: Invoke, server: Running, credential: Path) -> None:

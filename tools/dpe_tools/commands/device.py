@@ -3,19 +3,15 @@
 Only `dpe device show` shows an IMEI, and only `dpe device keys` shows keys.
 """
 
-import json
 import sys
 import time
 from contextlib import closing
-from datetime import UTC, datetime
-from typing import Any
 
-import cbor2
 import click
 
 from dpe_coap.client_ids import client_id_bytes, client_id_of, client_id_text
 from dpe_coap.errors import LocalError
-from dpe_coap.imei import Imei, luhn
+from dpe_coap.imei import Imei
 from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
@@ -23,9 +19,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.session.contexts import SIZE_MASTER_SECRET
 from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session, Store
 from dpe_server.store.opening import open_store
-from dpe_server.store.record import entries
-from dpe_tools import diagnostic, files, terminal
-from dpe_tools.commands.sessions import SUITES, describe
+from dpe_tools import files, profile, terminal
 from dpe_tools.oscore_files import FORMATS, Context
 
 KEYS_WARNING = "whoever has these keys speaks as this device; never use them while it uses them itself"
@@ -44,8 +38,8 @@ def device() -> None:
 def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> None:
     """Show the device that holds CLIENT_ID (14 hex digits).
 
-    Its session and its profile record are shown, too. IMEIs are encrypted in the store: this decrypts one with the
-    at-rest key of STATE and prints it.
+    Its session is shown, too, what the device has reported, and what it is told to report. IMEIs are encrypted in the
+    store: this decrypts one with the at-rest key of STATE and prints it.
     """
     if (client_id is None) != imei_stdin:
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
@@ -57,15 +51,15 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
             name = at_rest.device_id(imei)
             session = store.session_of(name)
         else:
-            session = _holder(store, client_id, state)
+            session = holder(store, client_id, state)
             name = session.device
             imei = at_rest.open_imei(session.sealed_imei, name)
-        restriction = store.look(Questions(restrictions={name})).restrictions.get(name, Restriction())
-    told = _tell(imei, session, restriction)
+        found = profile.read(opened, store, imei, name, session)
     if as_json:
-        terminal.print_json(told)
+        terminal.print_json(profile.in_json(found))
     else:
-        _print(told, session)
+        for line in profile.in_words(found):
+            click.echo(line)
 
 
 @device.command()
@@ -88,7 +82,7 @@ def keys(state: str, client_id: str, client: str, out: str | None) -> None:
     """
     opened = StateDir.open(state)
     with closing(open_store(opened.store_url)) as store:
-        session = _holder(store, client_id, state)
+        session = holder(store, client_id, state)
     opened_keys = opened.at_rest.open_keys(session.sealed_keys, session.client_id)
     secret, salt = opened_keys[:SIZE_MASTER_SECRET], opened_keys[SIZE_MASTER_SECRET:]
     text = FORMATS[client](Context(client_id_bytes(session.client_id), secret, salt))
@@ -124,7 +118,7 @@ def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
         if client_id is None:
             name = opened.at_rest.device_id(Imei.parse(sys.stdin.readline()))
         else:
-            name = _holder(store, client_id, state).device
+            name = holder(store, client_id, state).device
         # Dated so that the trace goes an hour from now, whatever the retention.
         at = int(time.time()) + TRACE - max(opened.config.retention, TRACE)
         (outcome,) = enact(opened.journal_path, store, [Forget(name, at)])
@@ -148,57 +142,10 @@ def parse_client_id(text: str) -> int:
     return client_id_of(found)
 
 
-def _holder(store: Store, client_id: str, state: str) -> Session:
-    """Return the session that holds a Client ID, or raise LocalError."""
+def holder(store: Store, client_id: str, state: str) -> Session:
+    """Return the session that holds a Client ID (14 hex digits), or raise LocalError."""
     wanted = parse_client_id(client_id)
     session = store.session(wanted)
     if session is None:
         raise LocalError(f"no session holds the Client ID {client_id_text(wanted)}", hint=f"see: dpe sessions {state}")
     return session
-
-
-def _tell(imei: Imei, session: Session | None, restriction: Restriction) -> dict[str, Any]:
-    now = int(time.time())
-    told: dict[str, Any] = {
-        "imei": f"{imei.digits}{luhn(imei.digits)}",
-        "revoked": restriction.revoked,
-        "minimum_epoch": restriction.minimum_epoch,
-        "session": None,
-    }
-    if session is not None:
-        live = session.expires_at is None or session.expires_at > now
-        told["session"] = describe(session, now) | {"state": "ESTABLISHED" if live else "EXPIRED"}
-        told["properties"] = {
-            str(cbor2.loads(entry.property)): {"value": cbor2.loads(entry.value), "time": entry.at}
-            for entry in entries(session.record)
-        }
-    return told
-
-
-def _print(told: dict[str, Any], session: Session | None) -> None:
-    lines = [("IMEI", told["imei"])]
-    if told["revoked"]:
-        lines.append(("revoked", "yes: it cannot register"))
-    if told["minimum_epoch"]:
-        lines.append(("minimum epoch", str(told["minimum_epoch"])))
-    if session is None:
-        lines.append(("session", "none"))
-    else:
-        lines += [
-            ("Client ID", client_id_text(session.client_id)),
-            ("state", told["session"]["state"]),
-            ("DPE version", str(session.version)),
-            ("suite", SUITES[session.suite]),
-            ("firmware", "not told" if session.firmware is None else diagnostic.text(session.firmware)),
-            ("policy rule", session.rule),
-            ("established", _moment(session.established_at)),
-            ("ends", "never" if session.expires_at is None else _moment(session.expires_at)),
-            ("properties", json.dumps(told["properties"])),
-            ("policies", json.dumps(told["profile"]["policies"])),
-        ]
-    for name, value in lines:
-        click.echo(f"{name:<14} {value}")
-
-
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -24,6 +24,7 @@ COLUMNS = {
     "state": False,
     "suite": False,
     "age": True,
+    "seen": True,
     "ends in": True,
     "rule": False,
     "firmware": False,
@@ -41,8 +42,8 @@ LOOK_AHEAD = 100
 def sessions(state: str, as_json: bool) -> None:
     """List the live sessions of STATE by Client ID.
 
-    No IMEI is shown; see `dpe device show`. A session that began later than it is now has the age `?` (null in JSON):
-    the clock was ahead then, or it is behind now.
+    No IMEI is shown; see `dpe device show`. `seen` is when the device was last heard. A session that began later than
+    it is now has the age `?` (null in JSON): the clock was ahead then, or it is behind now.
     """
     opened = StateDir.open(state)
     now = int(time.time())
@@ -68,6 +69,7 @@ def describe(session: Session, now: int) -> dict[str, Any]:
         "rule": session.rule,
         "established_at": session.established_at,
         "expires_at": session.expires_at,
+        "seen_at": session.seen_at,
         "age": age if age >= 0 else None,
     }
 
@@ -119,6 +121,7 @@ def _row(session: Session, now: int) -> tuple[str, ...]:
         "ESTABLISHED",
         SUITES[session.suite],
         span(age) if age >= 0 else UNKNOWN,
+        "never" if session.seen_at is None else ago(session.seen_at, now),
         "never" if session.expires_at is None else span(session.expires_at - now),
         session.rule,
         "" if session.firmware is None else diagnostic.text(session.firmware),
@@ -139,6 +142,11 @@ def span(seconds: int) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def ago(seconds: int, now: int) -> str:
+    """Return how long ago a time was; the time itself if it is still to come. Both are in seconds since 1970."""
+    return f"{span(now - seconds)} ago" if seconds <= now else moment(seconds)
 
 
 def moment(seconds: int) -> str:

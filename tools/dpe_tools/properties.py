@@ -1,0 +1,85 @@
+"""Properties, their values and their conditions, as people write them and as commands show them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from dpe_coap.errors import LocalError
+from dpe_coap.session_messages import Policies, Property, Value
+from dpe_server.policy.reporting import NAMES
+from dpe_server.policy.vocabulary import Vocabulary
+from dpe_server.policy.vocabulary import shown as plain
+
+CONDITIONS = {number: name for name, number in NAMES.items()}
+"""What a message calls a condition, and its name."""
+
+
+def read(words: Iterable[str], vocabulary: Vocabulary) -> dict[Property, Value]:
+    """Read ``NAME=VALUE`` words. BadParameter says which one is wrong, and what was expected.
+
+    Of a property that the vocabulary knows, the value is what it says. Else it is JSON (``true``, ``12``, ``1.5``,
+    ``"text"``), or ``h'…'`` for bytes. ``null`` takes a property away.
+    """
+    found: dict[Property, Value] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, such as battery=86, found {word!r}")
+        try:
+            wire = vocabulary.wire_of(name)
+            entry = vocabulary.on_wire(wire)
+            value = _json(name, text) if entry is None else entry.read(text)
+        except LocalError as error:
+            raise click.BadParameter(f"{error} ({error.hint})" if error.hint else str(error)) from None
+        if wire in found:
+            raise click.BadParameter(f"{vocabulary.name_of(wire)} is there twice")
+        found[wire] = value
+    return found
+
+
+def _json(name: str, text: str) -> Value:
+    """Read the value of a property that nothing is known of."""
+    try:
+        if text.startswith("h'") and text.endswith("'"):
+            return bytes.fromhex(text[2:-1])
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = []
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    raise LocalError(
+        f"{name}: not a value: {text!r}", hint="""write true, 12, 1.5, '"text"', "h'0102'" for bytes, or null"""
+    )
+
+
+def in_json(value: Value) -> Any:
+    """Return a value for JSON, which has no bytes: they are ``{"bytes": HEX}``."""
+    return {"bytes": value.hex()} if isinstance(value, bytes) else value
+
+
+def named(properties: Mapping[Property, Value], vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return properties by name, for JSON."""
+    return {vocabulary.name_of(wire): in_json(value) for wire, value in properties.items()}
+
+
+def conditions(policies: Policies, vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
+    """Return policies by the names of properties and conditions, for JSON; an unknown condition has its number."""
+    return {
+        vocabulary.name_of(wire): {CONDITIONS.get(number, str(number)): setting for number, setting in how.items()}
+        for wire, how in policies.items()
+    }
+
+
+def in_words(properties: Mapping[Property, Value], vocabulary: Vocabulary) -> str:
+    """Return properties on one line: ``battery 86 %, firmware 4.2``."""
+    return ", ".join(
+        f"{vocabulary.name_of(wire)} {shown(wire, value, vocabulary)}" for wire, value in properties.items()
+    )
+
+
+def shown(wire: Property, value: Value, vocabulary: Vocabulary) -> str:
+    """Return a value as people read it, with its unit if the vocabulary knows one."""
+    entry = vocabulary.on_wire(wire)
+    return plain(value) if entry is None else entry.shown(value)
