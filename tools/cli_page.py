@@ -43,6 +43,8 @@ ARGUMENTS = {
     "IMEI": "an IMEI of 14, 15 or 16 digits; `-` reads them from standard input",
     "CREDENTIAL": "a device's credential, as a CBOR or a JSON file",
     "CLIENT_ID": "a Client ID, as 14 hex digits",
+    "NAME=VALUE": "a property and its value",
+    "REPORT": "a TOML file with a table `[report]`, as a rule of the policy has it",
     "FILE|HEX|-": "a file, the message in hex, or `-` for standard input",
     "{master|handle}": "which of the server's keys",
     "EPOCH": "a generation of the master key",

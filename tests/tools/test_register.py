@@ -4,25 +4,23 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from dpe_coap.binding import Code
 from dpe_device.store import FileStore
-from dpe_tools.commands.register import Watcher
+from dpe_tools.commands.register import RegistrationWatcher
 from dpe_tools.credentials import for_device, load
 from dpe_tools.exits import Refused
 from dpe_tools.server_process import START_SECONDS
 from tests.device.scripted import sealed
 from tests.tools.conftest import IMEI, IMEIS, Invoke, Running
+from tests.tools.strangers import Stranger
 
 
 def _client_id(output: str) -> str:
@@ -122,7 +120,7 @@ def _error(code: int) -> bytes:
 
 
 def test_a_second_refusal_of_the_key_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    watcher = Watcher(every=False, again=False)
+    watcher = RegistrationWatcher(every=False, again=False)
     watcher.sent(REQUEST, "here")
     watcher.received(_error(Code.UNAUTHORIZED), "here")
     assert capsys.readouterr().err == "dpe: here answers 4.01 Unauthorized; trying again\n"
@@ -132,7 +130,7 @@ def test_a_second_refusal_of_the_key_is_told_at_once(capsys: pytest.CaptureFixtu
 
 
 def test_an_error_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    watcher = Watcher(every=False, again=False)
+    watcher = RegistrationWatcher(every=False, again=False)
     for _ in range(3):
         watcher.sent(REQUEST, "here")
         watcher.received(_error(Code.SERVICE_UNAVAILABLE), "here")
@@ -140,7 +138,7 @@ def test_an_error_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_sent_again_is_told_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    watcher = Watcher(every=False, again=True)
+    watcher = RegistrationWatcher(every=False, again=True)
     watcher.sent(REQUEST, "here")
     assert capsys.readouterr().err == ""
     watcher.sent(REQUEST, "here")
@@ -158,36 +156,6 @@ def test_no_server(dpe: Invoke, state: Path, tmp_path: Path) -> None:
     assert error.startswith("dpe: error: no answer from coap://127.0.0.1:")
     assert error.endswith(": nobody listens there)")
     assert hint == "hint: is it running (dpe serve STATE), and listening there?"
-
-
-class Stranger:
-    """Answers every datagram with ``answer(datagram)``, or not at all."""
-
-    def __init__(self, answer: Callable[[bytes], bytes | None]) -> None:
-        self._answer = answer
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.uri = f"coap://127.0.0.1:{self.socket.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", self.socket.getsockname())
-        self._thread.join()
-        self.socket.close()
-
-    def _run(self) -> None:
-        while True:
-            datagram, sender = self.socket.recvfrom(2048)
-            if not datagram:
-                return
-            answer = self._answer(datagram)
-            if answer is not None:
-                self.socket.sendto(answer, sender)
 
 
 def _piggybacked(code: int, rest: bytes = b"") -> Callable[[bytes], bytes]:

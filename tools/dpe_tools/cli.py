@@ -19,6 +19,7 @@ COMMANDS = {
     "revoke": ("dpe_tools.commands.revoke", "Refuse a device, or all its credentials below an epoch."),
     "unrevoke": ("dpe_tools.commands.unrevoke", "Let a revoked device register again."),
     "register": ("dpe_tools.commands.register", "Register a device and print its Client ID."),
+    "session": ("dpe_tools.commands.session", "Speak as a registered device: report, get, end."),
     "message": ("dpe_tools.commands.message", "Write a REQUEST or a SUCCESS for another CoAP client to send."),
     "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte and verify its security token."),
     "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions."),

@@ -1,13 +1,14 @@
 """The device client on this machine, for a person who watches: what is known of the way to the server is told at once.
 
-The registration is the device's own; this is its way to the network. A board waits in silence, and tries the next
-address of a name with its next attempt. Here every address is tried within an attempt: at once where nobody listens,
-and else with each retransmission, until one answers.
+Registration and session are the device's own; this is their way to the network. A board waits in silence, and tries
+the next address of a name with its next attempt. Here every address is tried within an attempt: at once where nobody
+listens, and else with each retransmission, until one answers.
 """
 
 import select
 import socket
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from dpe_device.registration import Registration
@@ -29,16 +30,27 @@ class Audience(Protocol):
 
 
 class Client:
-    """Carries one registration out over UDP. ``deadline`` and ``patience`` are in seconds from the beginning."""
+    """Carries one registration, or what a session is to do, out over UDP.
+
+    ``deadline`` and ``patience`` are in seconds from the beginning. ``over`` says that nothing more is to be done: a
+    session never ends by itself.
+    """
 
     def __init__(
-        self, registration: Registration, audience: Audience, deadline: float, *, patience: float = PATIENCE
+        self,
+        registration: Registration,
+        audience: Audience,
+        deadline: float,
+        *,
+        patience: float = PATIENCE,
+        over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._registration = registration
         self._audience = audience
         self._start = time.monotonic()
         self._deadline = deadline
         self._patience = patience
+        self._over = over
         self._server = ""
         self._places: list[Place] = []
         self._sockets: dict[socket.socket, Place] = {}
@@ -55,14 +67,13 @@ class Client:
     def run(self) -> Registration:
         """Return the registration, in its last state, when it is over or the deadline has come."""
         registration = self._registration
-        registration.start()
         datagram = None
         try:
             while True:
                 out, due, _ = registration.step(int(self._now() * 1000), datagram, registration.peer)
                 if out is not None:
                     self._send(out)
-                if due is None or self._now() >= self._deadline:
+                if due is None or self._over() or self._now() >= self._deadline:
                     return registration
                 datagram = self._receive(min(due / 1000, self._deadline))
         finally:

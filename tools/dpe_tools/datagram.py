@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from dpe_coap.errors import RemoteError
 
 TYPES = ("CON", "NON", "ACK", "RST")
+OSCORE = 9
 URI_PATH = 11
 _METHODS = {1: "GET", 2: "POST", 3: "PUT", 4: "DELETE"}
 _REASONS = {
     0x41: "Created",
+    0x42: "Deleted",
     0x44: "Changed",
     0x45: "Content",
     0x80: "Bad Request",
@@ -53,7 +55,11 @@ class Datagram:
     @property
     def said(self) -> str:
         """The code of a response in words: ``2.04 Changed``."""
-        return f"{self.code >> 5}.{self.code & 31:02d} {_REASONS.get(self.code, '')}".rstrip()
+        return said_of(self.code)
+
+    def option(self, wanted: int) -> bytes | None:
+        """Return the value of an option, the first if there are several; None if there is none."""
+        return next((value for number, value in self.options if number == wanted), None)
 
     def __bytes__(self) -> bytes:
         """Return the datagram. The options must be in ascending order."""
@@ -65,6 +71,11 @@ class Datagram:
             written += bytes([delta << 4 | length]) + more + longer + value
             before = number
         return written + b"\xff" + self.payload if self.payload else written
+
+
+def said_of(code: int) -> str:
+    """Return the code of a response in words: ``2.04 Changed``."""
+    return f"{code >> 5}.{code & 31:02d} {_REASONS.get(code, '')}".rstrip()
 
 
 def is_coap(data: bytes) -> bool:

@@ -1,86 +1,50 @@
 """`dpe register`: the real device client, on this machine, over UDP."""
 
 import os
-import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from dpe_coap.binding import Code
-from dpe_coap.errors import DpeError, LocalError, RemoteError
+from dpe_coap.errors import DpeError, LocalError
 from dpe_coap.messages import Version
 from dpe_coap.numbers import MessageType, Status
 from dpe_device import registration as client
 from dpe_device import x25519
 from dpe_device.registration import Registration
 from dpe_device.store import FileStore
-from dpe_tools import annotate, credentials, reach, refusals, terminal
+from dpe_tools import annotate, credentials, device_state, reach, refusals, terminal
 from dpe_tools.client import Client
 from dpe_tools.commands.message import parse_firmware, parse_version
-from dpe_tools.datagram import Datagram, parse
+from dpe_tools.datagram import Datagram
 from dpe_tools.exits import NoAnswer, Refused
-
-ERROR = 0x80
-"""The least CoAP code of an error."""
+from dpe_tools.watcher import Watcher
 
 
-class Watcher:
-    """Sees every datagram of the client. Shows them, and ends a registration that cannot succeed."""
+class RegistrationWatcher(Watcher):
+    """Ends a registration that cannot succeed."""
 
     def __init__(self, *, every: bool, again: bool) -> None:
-        self.datagrams = {"sent": 0, "received": 0}
-        self.refusal: Datagram | None = None
-        """The last error that came without a security token."""
-        self._every = every
-        self._again = again
-        self._start = time.monotonic()
-        self._last = b""
+        super().__init__(every=every, again=again)
         self._asking = False
         self._refusals = 0
-        self._told: set[str] = set()
 
     def sent(self, datagram: bytes, place: str) -> None:
         """Take a datagram that was sent."""
-        self.datagrams["sent"] += 1
-        seen = parse(datagram)
-        self._show("->", seen, datagram, "again" if datagram == self._last else "", place)
-        self._last = datagram
-        self._asking = seen.payload[2:3] == bytes([MessageType.REQUEST])
+        super().sent(datagram, place)
+        self._asking = self.last.payload[2:3] == bytes([MessageType.REQUEST])
 
-    def received(self, datagram: bytes, place: str) -> None:
-        """Take a datagram that came. Raises Refused when the server has refused the device's key twice.
+    def refused(self, seen: Datagram, place: str) -> None:
+        """Take an error without a security token. Raises Refused when the server has refused the device's key twice.
 
-        A 4.01 has no security token, so a device must not believe it, but a person wants to know. A single one may come
-        from a server that was restarted between REQUEST and SUCCESS.
+        A device must not believe it, but a person wants to know. A single one may come from a server that was restarted
+        between REQUEST and SUCCESS.
         """
-        self.datagrams["received"] += 1
-        try:
-            seen = parse(datagram)
-        except RemoteError:
-            return
-        self._show("<-", seen, datagram, "", place)
-        if seen.code < ERROR or annotate.name_of(seen.payload):
-            return
-        self.refusal = seen
         if seen.code == Code.UNAUTHORIZED and self._asking:
             self._refusals += 1
             if self._refusals == 2:
                 raise unbelievable(seen, "")
-        self.told(f"{place} answers {seen.said}; trying again")
-
-    def told(self, news: str) -> None:
-        """Tell news, once."""
-        if news not in self._told:
-            self._told.add(news)
-            click.echo(f"dpe: {news}", err=True)
-
-    def _show(self, arrow: str, seen: Datagram, data: bytes, note: str, place: str) -> None:
-        if self._every or (note and self._again):
-            passed = time.monotonic() - self._start
-            name = annotate.name_of(seen.payload)
-            words = f"{passed:7.3f} s {arrow} {len(data):3d} bytes  {seen.title}  {name} {note}"
-            click.echo(words.rstrip(), err=True)
+        super().refused(seen, place)
 
 
 def unbelievable(seen: Datagram, when: str) -> Refused:
@@ -92,9 +56,7 @@ def unbelievable(seen: Datagram, when: str) -> Refused:
 
 @click.command()
 @click.argument("credential")
-@click.option(
-    "--state", metavar="FILE", show_default="CREDENTIAL.state", help="The file in which the device keeps its state."
-)
+@device_state.option
 @click.option("--x25519", "use_x25519", is_flag=True, help="Use the X25519 suite from the start.")
 @click.option(
     "--version",
@@ -143,20 +105,22 @@ def register(
     Exit status 3: the server did not answer. Exit status 4: the server refused the device.
     """
     known = credentials.load(credential)
-    state = writable(state or f"{credential}.state")
-    watcher = Watcher(every=trace, again=terminal.is_terminal(stderr=True))
-    registration = Registration(
-        credentials.for_device(known),
-        FileStore(state),
-        os.urandom,
-        versions=tuple(versions),
-        firmware=firmware,
-        x25519=x25519,
-        suite=2 if use_x25519 else 1,
-        accept=(lambda _client_id, _version: int(Status.DECLINED)) if decline else None,
-    )
-    way = Client(registration, watcher, timeout)
-    done = way.run()
+    state = device_state.writable(state or f"{credential}.state")
+    watcher = RegistrationWatcher(every=trace, again=terminal.is_terminal(stderr=True))
+    with device_state.held(state):
+        registration = Registration(
+            credentials.for_device(known),
+            FileStore(state),
+            os.urandom,
+            versions=tuple(versions),
+            firmware=firmware,
+            x25519=x25519,
+            suite=2 if use_x25519 else 1,
+            accept=(lambda _client_id, _version: int(Status.DECLINED)) if decline else None,
+        )
+        registration.start()
+        way = Client(registration, watcher, timeout)
+        done = way.run()
     if done.state == client.REFUSED and done.status is None:
         raise LocalError(
             "the device has counted as many attempts as it can, and makes none any more",
@@ -185,16 +149,6 @@ def register(
         click.echo(f"DPE version {told['version']}, session {ends}, at {done.server}")
     else:
         click.echo("declined: the server has released the Client ID")
-
-
-def writable(state: str) -> str:
-    """Return the path of the state file. Raises LocalError if its directory is not writable."""
-    directory = Path(state).absolute().parent
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise LocalError(
-            f"cannot write {state}", hint="a device needs a place for its state; name one with --state FILE"
-        )
-    return state
 
 
 def given_back(done: Registration, versions: list[Version], state: str) -> LocalError:

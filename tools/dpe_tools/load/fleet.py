@@ -58,10 +58,10 @@ class X25519:
 class Client(Registration):
     """A device whose message IDs go on where those of the last device on its port ended, not at a random one."""
 
-    def post(self, payload: bytes) -> None:
+    def post(self, payload: bytes, *options: bytes) -> None:
         """Open an exchange."""
         mid = self.mid + 1 & 0xFFFF
-        super().post(payload)
+        super().post(payload, *options)
         self.mid = mid
         self._request = self._request[:2] + mid.to_bytes(2, "big") + self._request[4:]
 
