@@ -24,7 +24,7 @@ COMMANDS = {
     "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte and verify its security token."),
     "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions."),
     "device": ("dpe_tools.commands.device", "Show which device holds a Client ID, or forget a device."),
-    "policy": ("dpe_tools.commands.policy", "Check a policy, or explain what it answers a device."),
+    "policy": ("dpe_tools.commands.policy", "Check a policy, explain it, or set it for a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
     "backup": ("dpe_tools.commands.backup", "Copy a server's database while it runs."),
     "restore": ("dpe_tools.commands.restore", "Put a backup back."),

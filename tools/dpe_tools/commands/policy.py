@@ -1,7 +1,8 @@
-"""`dpe policy`: whether the file is correct, and what it answers a device."""
+"""`dpe policy`: whether the file is correct, what it answers a device, and what one device reports in place of it."""
 
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,22 +10,28 @@ import click
 
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
+from dpe_coap.session_messages import decode_policies
+from dpe_server.operation.acts import note
+from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir, check_access
-from dpe_server.policy import PolicyError, Traits, describe, load
-from dpe_server.store.contract import Questions, Restriction
+from dpe_server.policy import PolicyError, Traits, describe, load, load_override
+from dpe_server.policy.reporting import described
+from dpe_server.store.contract import Outcome, OverridePolicies, Questions, Restriction
 from dpe_server.store.opening import open_store
 from dpe_tools import terminal
+from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
+from dpe_tools.exits import Exit
 
 
 @click.group()
 def policy() -> None:
-    """Check a policy, or explain what it answers a device."""
+    """Check a policy, explain what it answers a device, or have one device report by policies of its own."""
 
 
 @policy.command()
 @click.argument("path", metavar="STATE|FILE", type=click.Path(path_type=Path))
-def check(path: Path) -> int:
+def check(path: Path) -> None:
     """Check a policy as the server would read it.
 
     Every fault is reported with its line and key. In a state directory, it is also checked who may use the files.
@@ -32,20 +39,14 @@ def check(path: Path) -> int:
     file = path / "policy.toml" if path.is_dir() else path
     if path.is_dir() or (file.parent / "keys.json").exists():
         check_access(file.parent)
-    try:
+    with _every_fault_told():
         loaded = load(file)
-    except PolicyError as error:
-        for line in error.report:
-            click.echo(f"dpe: error: {line}", err=True)
-        click.echo(f"hint: {error.hint}", err=True)
-        return 1
     click.echo(f"{file}: good, {len(loaded.rules)} rule{'' if len(loaded.rules) == 1 else 's'}")
     for rule in loaded.rules:
         click.echo(f"  line {rule.line}, {rule.name}: for {rule.asks()}: {describe(rule.decision)}")
     click.echo("  otherwise: refuse")
     if loaded.allow_clear_imei:
         click.echo("  an IMEI in clear is taken: for a lab only")
-    return 0
 
 
 @policy.command()
@@ -90,3 +91,74 @@ def restriction(opened: StateDir, device: Imei) -> str:
         return "the device is revoked and gets 4.01, whatever the policy says"
     minimum = max(facts.minimum_epoch, found.minimum_epoch)
     return f"a credential below epoch {minimum} gets the status reprovision" if minimum else ""
+
+
+@policy.command("set")
+@click.argument("state")
+@click.argument("client_id")
+@click.argument("report", metavar="REPORT", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what the device would be told, and change nothing.")
+def set_(state: str, client_id: str, report: Path, dry_run: bool) -> None:
+    """Have the device that holds CLIENT_ID (14 hex digits) report by policies of its own.
+
+    REPORT is a TOML file with one table, [report], as a rule has it; if that is empty, the device reports nothing
+    unasked. It takes the place of what the rule says, in this session and all later ones of the device, until `dpe
+    policy clear`. The device is told in the answer to its next report. A running server obeys at once.
+    """
+    opened = StateDir.open(state)
+    vocabulary = load(opened.policy_path).vocabulary
+    with _every_fault_told():
+        policies = load_override(report, vocabulary)
+    with closing(open_store(opened.store_url)) as store:
+        device = holder(store, client_id, state).device
+        if not dry_run:
+            enact(opened.journal_path, store, [OverridePolicies(device, policies)])
+    lines = described(decode_policies(policies), vocabulary)
+    would = "would be told" if dry_run else "is told"
+    click.echo(f"at its next report, the device {would} to report{':' if lines else ' nothing unasked'}")
+    for line in lines:
+        click.echo(f"  {line}")
+    if dry_run:
+        click.echo("nothing was changed", err=True)
+    else:
+        note(opened, "policies-set", [device])
+
+
+@policy.command()
+@click.argument("state")
+@click.argument("client_id")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+def clear(state: str, client_id: str, dry_run: bool) -> None:
+    """Have the device that holds CLIENT_ID (14 hex digits) report by its rule again.
+
+    This takes back `dpe policy set`, also if that was for an earlier session of the device.
+    """
+    opened = StateDir.open(state)
+    with closing(open_store(opened.store_url)) as store:
+        session = holder(store, client_id, state)
+        context = store.look(Questions(contexts={session.client_id})).contexts[session.client_id]
+        cleared = context.found and context.policies is not None
+        if cleared and not dry_run:
+            (outcome,) = enact(opened.journal_path, store, [OverridePolicies(session.device, None)])
+            cleared = outcome is Outcome.COMMITTED
+    if not cleared:
+        click.echo(f'nothing was set: the device reports by its rule, "{session.rule}"')
+    else:
+        reports = "would report" if dry_run else "reports"
+        click.echo(f'cleared: from its next report on, the device {reports} by its rule, "{session.rule}"')
+    if dry_run:
+        click.echo("nothing was changed", err=True)
+    elif cleared:
+        note(opened, "policies-cleared", [session.device])
+
+
+@contextmanager
+def _every_fault_told() -> Iterator[None]:
+    """End the command with a line for each fault of a policy, if there are any."""
+    try:
+        yield
+    except PolicyError as error:
+        for line in error.report:
+            click.echo(f"dpe: error: {line}", err=True)
+        click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(Exit.FAILED)
