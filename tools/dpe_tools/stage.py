@@ -1,6 +1,7 @@
 """A real server with throw-away secrets, and the real device client, which registers through a UDP relay with a tap."""
 
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_device.registration import Registration
 from dpe_device.udp import register
@@ -20,7 +22,7 @@ from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
-from dpe_tools.server_process import ServerProcess, free_port
+from dpe_tools.server_process import START_SECONDS, ServerProcess, free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,10 @@ class Memory:
 class Stage:
     """A server with its state in ``directory``, while the ``with`` block runs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, policy: str | None = None) -> None:
+        """The server is in ``directory``, with a new server's ``policy`` unless another one is given."""
         self.state = directory / "state"
+        self._policy = policy
         self.log = directory / "server.log"
         self._cleanup = ExitStack()
 
@@ -69,6 +73,8 @@ class Stage:
         port = free_port()
         self.uri = f"coap://127.0.0.1:{port}"
         self._opened = StateDir.create(self.state, "demo", self.uri)
+        if self._policy is not None:
+            self._opened.policy_path.write_text(self._policy, encoding="utf-8")
         self.server = self._cleanup.enter_context(ServerProcess(self.state, self.log, port=port))
         return self
 
@@ -79,6 +85,28 @@ class Stage:
     def provision(self, imei: str) -> Credential:
         """Make a device's credential."""
         return credential(self._opened.keys, self._opened.config, Imei.parse(imei))
+
+    def restart(self) -> None:
+        """Stop the server and start it again at the same address."""
+        self.server.restart()
+
+    def change_policy(self, policy: str) -> None:
+        """Give the server another policy while it runs, as an operator does. LocalError if it does not take it."""
+        before = self._reloads()
+        self._opened.policy_path.write_text(policy, encoding="utf-8")
+        self.server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_SECONDS
+        while self._reloads() == before:
+            if time.monotonic() > deadline:
+                raise LocalError("the server did not read its policy again", hint=f"see {self.log}")
+            time.sleep(0.01)
+
+    def _reloads(self) -> int:
+        return self.log.read_text(encoding="utf-8").count("policy and keys reloaded")
+
+    def keys_of(self, session: Session) -> bytes:
+        """Return the OSCORE master secret and salt of a session, from the server's store."""
+        return self._opened.at_rest.open_keys(session.sealed_keys, session.client_id)
 
     def sessions(self) -> list[Session]:
         """Return the live sessions that the server's store has on disk."""
