@@ -2,8 +2,11 @@
 
 import fcntl
 import json
+import queue
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -125,6 +128,20 @@ def test_each_message_has_a_new_number_that_was_saved(
     assert numbers(iter(sent[-1:])) == [257], "a new session has numbers of its own"
 
 
+def test_a_command_that_is_killed_has_used_its_numbers_up(dpe: Invoke, device: Path) -> None:
+    seen: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    with Stranger(lambda datagram: seen.put(datagram)) as silent:
+        content = json.loads(device.read_text(encoding="utf-8")) | {"server": silent.uri}
+        device.write_text(json.dumps(content), encoding="utf-8")
+        command = [sys.executable, "-m", "dpe_tools", "session", "report", str(device), "battery=1"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+            first = parse(seen.get(timeout=20))
+            killed.kill()
+        dpe("session", "report", device, "battery=2", "--timeout", "0.2", status=3)
+        second = parse(seen.get(timeout=20))
+    assert numbers(iter([first, second])) == [257, 513]
+
+
 def test_what_cannot_be_saved_is_not_sent(dpe: Invoke, device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def save(_store: FileStore, _record: bytes) -> None:
         raise OSError("no room")
@@ -171,6 +188,34 @@ def test_a_session_that_the_server_does_not_know(dpe: Invoke, server: Running, d
     assert "is not registered" in dpe("session", "get", device, status=1).stderr
     dpe("register", device)
     dpe("session", "report", device, "battery=1")
+
+
+@pytest.mark.parametrize("words", [["report", "battery=7"], ["get"], ["end"]])
+def test_one_refusal_may_come_from_a_restart(dpe: Invoke, server: Running, device: Path, words: list[str]) -> None:
+    """A server that is restarted before it has answered refuses the repeat, and takes the next number."""
+    asked: list[Datagram] = []
+    host, port = server.process.address
+
+    def answer(datagram: bytes) -> bytes:
+        asked.append(parse(datagram))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as behind:
+            behind.settimeout(20)
+            behind.sendto(datagram, (host, port))
+            taken = behind.recv(2048)
+        return b"\x64\x81" + datagram[2:8] if len(asked) == 1 else taken
+
+    with Stranger(answer) as between:
+        content = json.loads(device.read_text(encoding="utf-8"))
+        device.write_text(json.dumps(content | {"server": between.uri}), encoding="utf-8")
+        command, *properties = words
+        ending = command == "end"
+        done = dpe("session", command, device, *properties, "--json", status=4 if ending else 0)
+    first, second, *others = numbers(iter(asked))
+    assert first < second
+    assert len(others) == ending, "what is ended is not there any more: three exchanges in all"
+    assert done.stderr.startswith(f"dpe: {between.uri.removeprefix('coap://')} answers 4.01 Unauthorized; trying again")
+    if command == "report":
+        assert shown(dpe, server) == {"battery": 7}
 
 
 def test_wrong_keys_are_refused(dpe: Invoke, server: Running, device: Path) -> None:
