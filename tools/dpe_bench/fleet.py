@@ -17,6 +17,15 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Questions
 from dpe_server.store.opening import open_store
 
+POLICY = """\
+[[rule]]
+name = "all"
+version = "1.*"
+action = "accept"
+range = ["10000000000000", "1fffffffffffff"]
+"""
+"""Sessions without end: native/registration_job.c knows no lifetime in CONFIRM."""
+
 _TAC = "35000000"
 _RECORD = struct.Struct(f"=I{SIZE_CLIENT_ID}s")
 _CHUNK = 500
@@ -25,6 +34,13 @@ _CHUNK = 500
 def imei(number: int) -> Imei:
     """Return the IMEI of a device, numbered 0 to 999,999."""
     return Imei.parse(f"{_TAC}{number:06d}")
+
+
+def open_state(path: Path, realm: str) -> StateDir:
+    """Make the state directory of a server for such devices."""
+    state = StateDir.create(path, realm, "coap://127.0.0.1")
+    state.policy_path.write_text(POLICY, encoding="utf-8")
+    return state
 
 
 def provision(state: StateDir, count: int, path: Path) -> None:

@@ -82,7 +82,7 @@ class Fleet:
     @classmethod
     def make(cls, folder: Path, count: int) -> "Fleet":
         """Make both in ``folder``."""
-        state = StateDir.create(folder / "template", "bench", "coap://127.0.0.1")
+        state = fleet.open_state(folder / "template", "bench")
         fleet.provision(state, count, folder / "devices")
         return cls(state, folder / "devices")
 

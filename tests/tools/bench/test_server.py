@@ -212,7 +212,7 @@ class Served:
     state: StateDir = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = StateDir.create(self.folder / "state", "test", "coap://127.0.0.1")
+        self.state = fleet.open_state(self.folder / "state", "test")
         fleet.provision(self.state, RUNS, self.folder / "devices")
 
     def load(self, program: Path) -> Load:
