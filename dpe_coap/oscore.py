@@ -92,7 +92,7 @@ def nonce(common_iv: bytes, sender_id: bytes, number: int) -> bytes:
 
 
 def numbered(nonce_of_zero: bytes, number: int) -> bytes:
-    """Return the nonce of a sequence number, given that of number 0 of the same sender: the number stands in its end."""
+    """Return the nonce of a sequence number, given that of number 0: the number stands at its end."""
     return (int.from_bytes(nonce_of_zero, "big") ^ number).to_bytes(SIZE_NONCE, "big")
 
 

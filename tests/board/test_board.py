@@ -66,7 +66,7 @@ def test_a_registration_runs_whole_in_a_heap_of_8_kb(new_stage: Callable[..., Bo
 
 def test_a_new_board_registers(stage: BoardStage) -> None:
     assert names(stage) == MESSAGES
-    assert sizes(stage) == [85, 83, 56, 34]
+    assert sizes(stage) == [85, 83, 56, 40]
     stage.board.type("")
     assert [stage.registered()] == stage.sessions()
 
@@ -78,7 +78,7 @@ def test_a_board_registers_with_x25519(stage: BoardStage) -> None:
     stage.board.type("register 2")
     client_id = stage.registered()
     assert names(stage) == MESSAGES
-    assert sizes(stage) == [120, 118, 56, 34]
+    assert sizes(stage) == [120, 118, 56, 40]
     assert stage.sessions() == [client_id]
     assert before != [client_id]
 

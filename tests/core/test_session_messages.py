@@ -295,7 +295,26 @@ def test_any_bytes_are_read_alike(rest: bytes) -> None:
             assert Report(*usual) == read_report(before + rest)
 
 
-USUAL = [0, 23, 24, 255, 256, 65_535, 65_536, (1 << 32) - 1, -1, -24, -25, -(1 << 32), True, None, 1.5, -0.0, "", "a"]
+USUAL: list[Value] = [
+    0,
+    23,
+    24,
+    255,
+    256,
+    65_535,
+    65_536,
+    (1 << 32) - 1,
+    -1,
+    -24,
+    -25,
+    -(1 << 32),
+    True,
+    None,
+    1.5,
+    -0.0,
+    "",
+    "a",
+]
 USUAL += ["x" * 23, b"", b"\xff", bytes(23)]
 
 

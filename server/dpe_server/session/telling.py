@@ -1,10 +1,7 @@
 """What a device is told to report: by its rule, as the policy file has it now, or as an operator has set it."""
 
-from dpe_server.policy import Policy, Told, told_of
+from dpe_server.policy import NOTHING, Policy, Told, told_of
 from dpe_server.store.contract import Context
-
-_NOTHING = b"\xa0"
-"""Policies, encoded: report nothing unasked."""
 
 
 def tell(policy: Policy, context: Context) -> Told:
@@ -12,4 +9,4 @@ def tell(policy: Policy, context: Context) -> Told:
     told = policy.told(context.rule)
     if context.policies is not None:
         return told_of(context.policies, context.lifetime if told is None else told.lifetime)
-    return told_of(_NOTHING, context.lifetime) if told is None else told
+    return told_of(NOTHING, context.lifetime) if told is None else told
