@@ -66,11 +66,7 @@ def test_registration(server: tuple[Path, str], post: Post, suite: int, tmp_path
     post(f"{uri}/dpe/register", success, confirm)
 
     sizes = [path.stat().st_size for path in (request, response, success, confirm)]
-<<<<<<< HEAD
     assert sizes == ([61, 72, 32, 29] if suite == 1 else [96, 107, 32, 29])  # CONFIRM with a lifetime
-=======
-    assert sizes == ([61, 72, 32, 29] if suite == 1 else [96, 107, 32, 29])
->>>>>>> d721d36 (Expect of the board and of other clients a CONFIRM with a lifetime)
     earlier: list[str | Path] = ["--request", request, "--response", response, "--success", success]
     shown = dpe("inspect", confirm, "--credential", credential, *earlier, *ephemeral)
     assert "security token: valid" in shown
