@@ -26,7 +26,8 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.operation import resources
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.contract import Facts, Outcome, Questions, Store
+from dpe_server.store.contract import Outcome, Store
+from dpe_server.store.questions import Facts, Questions
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.differential.traffic import REALM, Traffic
 from tests.links import FakeLink, never_separate, settle

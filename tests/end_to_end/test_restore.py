@@ -14,7 +14,14 @@ from dpe_server.operation import beats, journal, recovery
 from dpe_server.operation.journal import JournalError
 from dpe_server.operation.recovery import Recovered, RecoveryError
 from dpe_server.operation.state_dir import StateDir, StateDirError
-from dpe_server.store.contract import Forget, RestrictEpoch, Revoke, SetMinimumEpoch, StoreError, Unrevoke
+from dpe_server.store.contract import (
+    Forget,
+    RestrictEpoch,
+    Revoke,
+    SetMinimumEpoch,
+    StoreError,
+    Unrevoke,
+)
 from dpe_server.store.opening import open_store
 from tests.end_to_end.devices import Device
 from tests.end_to_end.processes import Start

@@ -14,7 +14,8 @@ from dpe_server.handling.batching import Batcher
 from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply
-from dpe_server.store.contract import Change, Facts, Outcome, Questions, Session
+from dpe_server.store.contract import Change, Outcome, Session
+from dpe_server.store.questions import Facts, Questions
 
 SECRET = b"payload that no log may hold"
 

@@ -13,7 +13,12 @@ import pytest
 from dpe_coap.keys import agree
 from dpe_coap.messages import Version
 from dpe_server.keys.ring import KeyRing
-from dpe_server.store.contract import Change, Revoke, Session, SetMinimumEpoch
+from dpe_server.store.contract import (
+    Change,
+    Revoke,
+    Session,
+    SetMinimumEpoch,
+)
 from dpe_tools.faults import Faults
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.invariants import tokens

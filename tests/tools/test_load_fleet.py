@@ -23,8 +23,9 @@ from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.contract import Facts, Revoke
+from dpe_server.store.contract import Revoke
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Facts
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet
 from dpe_tools.load.histogram import Histogram

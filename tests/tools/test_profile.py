@@ -14,7 +14,14 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
 from dpe_coap.session_messages import encode_policies
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Change, Contact, Outcome, OverridePolicies, Revoke, Session
+from dpe_server.store.contract import (
+    Change,
+    Contact,
+    Outcome,
+    OverridePolicies,
+    Revoke,
+    Session,
+)
 from dpe_server.store.opening import open_store
 from tests.tools.conftest import IMEI, Invoke
 

@@ -14,8 +14,8 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Questions
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions
 
 POLICY = """\
 [[rule]]

@@ -20,8 +20,9 @@ from dpe_server.keys.at_rest import SIZE_DEVICE, AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.session.contexts import SIZE_MASTER_SALT, SIZE_MASTER_SECRET
 from dpe_server.session.telling import tell
-from dpe_server.store.contract import Outcome, Questions, Session
+from dpe_server.store.contract import Outcome, Session
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions
 
 CHUNK = 50_000
 """Sessions in a commit."""

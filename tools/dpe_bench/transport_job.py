@@ -13,7 +13,8 @@ import cbor2
 from dpe_coap.binding import Code
 from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
-from dpe_server.store.contract import Change, Facts, Outcome, Questions
+from dpe_server.store.contract import Change, Outcome
+from dpe_server.store.questions import Facts, Questions
 
 KINDS = frozenset({bytes([1, 0x50])})
 """The first entry of a request's map, its label and the head of its value: by this the lane knows a payload."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Measure, Outcome, Questions, Restriction, Store
+from dpe_server.store.contract import Measure, Outcome, Store
+from dpe_server.store.questions import Questions, Restriction
 
 AT_ONCE = 10_000
 """Devices in one commit, for some 0.2 s."""

@@ -15,7 +15,8 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy, PolicyError, Vocabulary, load
 from dpe_server.policy.reporting import described
 from dpe_server.session.telling import tell
-from dpe_server.store.contract import OverridePolicies, Questions, Restriction, Session, Store
+from dpe_server.store.contract import OverridePolicies, Session, Store
+from dpe_server.store.questions import Questions, Restriction
 from dpe_server.store.record import Entry, entries
 from dpe_tools import diagnostic, properties
 from dpe_tools.commands.sessions import SUITES, ago, describe, moment

@@ -22,7 +22,8 @@ from dpe_server.files.logs import log_defect
 from dpe_server.handling.handler import Handler, Part, decide
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Deliver, Reply, busy
-from dpe_server.store.contract import Change, Facts, Outcome, Questions, StoreError
+from dpe_server.store.contract import Change, Outcome, StoreError
+from dpe_server.store.questions import Facts, Questions
 
 BATCH = 256
 """The most requests in one batch, and changes in one commit, unless more come at once."""

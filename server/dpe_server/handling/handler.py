@@ -18,7 +18,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Reply
-from dpe_server.store.contract import Change, Facts, Outcome, Questions, Store, StoreError
+from dpe_server.store.contract import (
+    Change,
+    Outcome,
+    Store,
+    StoreError,
+)
+from dpe_server.store.questions import Facts, Questions
 
 
 @dataclass(slots=True)

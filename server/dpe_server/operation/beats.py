@@ -18,7 +18,14 @@ from dpe_server.files import durable
 from dpe_server.operation import journal
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store import opening
-from dpe_server.store.contract import Beat, ForgottenError, MixedError, ReplacedError, Store, StoreError
+from dpe_server.store.contract import (
+    Beat,
+    ForgottenError,
+    MixedError,
+    ReplacedError,
+    Store,
+    StoreError,
+)
 
 _log = structlog.get_logger(__name__)
 

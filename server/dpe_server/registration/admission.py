@@ -20,7 +20,7 @@ from dpe_server.registration.authentication import Sender
 from dpe_server.registration.id_manager import Drawing, probes
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import State
-from dpe_server.store.contract import Facts, Questions, Restriction
+from dpe_server.store.questions import Facts, Questions, Restriction
 
 STORE_PAUSE = 5.0
 """Seconds for which no Client ID is offered after the store has failed: its SUCCESS would fail too."""

@@ -10,7 +10,7 @@ store.
 
 from collections.abc import Callable, Sequence
 
-from dpe_server.store.contract import Facts, Questions
+from dpe_server.store.questions import Facts, Questions
 
 PROBES = 4
 """Probes for each Client ID in the second look, if its first probe was in use."""

@@ -30,7 +30,8 @@ from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.recognition import subject
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
-from dpe_server.store.contract import Facts, Outcome, Questions, Session
+from dpe_server.store.contract import Outcome, Session
+from dpe_server.store.questions import Facts, Questions
 
 
 @dataclass(slots=True)

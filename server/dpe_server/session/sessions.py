@@ -26,7 +26,8 @@ from dpe_server.session.contexts import Contexts
 from dpe_server.session.requests import Asked, RefusedInside
 from dpe_server.session.shares import BURST, EVERY, Shares
 from dpe_server.session.telling import tell
-from dpe_server.store.contract import Contact, Context, Deregister, Facts, Outcome, Questions
+from dpe_server.store.contract import Contact, Deregister, Outcome
+from dpe_server.store.questions import Context, Facts, Questions
 
 SIZE_ATTEMPT = 16
 """Bytes that are drawn for a request, so that its commit can be told from another's."""

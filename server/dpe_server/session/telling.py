@@ -1,7 +1,7 @@
 """What a device is told to report: by its rule, as the policy file has it now, or as an operator has set it."""
 
 from dpe_server.policy import NOTHING, Policy, Told, told_of
-from dpe_server.store.contract import Context
+from dpe_server.store.questions import Context
 
 
 def tell(policy: Policy, context: Context) -> Told:

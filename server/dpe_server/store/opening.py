@@ -6,7 +6,12 @@
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
-from dpe_server.store.contract import Beat, CopyTold, Examination, Store
+from dpe_server.store.contract import (
+    Beat,
+    CopyTold,
+    Examination,
+    Store,
+)
 from dpe_server.store.sqlite import copying, examination
 from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import examine_file, verify_file

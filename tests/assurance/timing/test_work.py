@@ -11,7 +11,8 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request
 from dpe_server.registration.authentication import Authenticator, Sender
-from dpe_server.store.contract import NOBODY, Facts, Questions
+from dpe_server.store.contract import NOBODY
+from dpe_server.store.questions import Facts, Questions
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.assurance.timing.measuring import InProcess
 from tests.assurance.timing.refusals import BY_MODEL, POLICY, Make, Refusals

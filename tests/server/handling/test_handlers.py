@@ -20,7 +20,13 @@ from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.registration.recognition import KINDS
 from dpe_server.registration.registrar import Registrar
-from dpe_server.store.contract import Change, Facts, Outcome, Questions, Revoke, StoreError
+from dpe_server.store.contract import (
+    Change,
+    Outcome,
+    Revoke,
+    StoreError,
+)
+from dpe_server.store.questions import Facts, Questions
 from tests.coap import CON, CONTENT_FORMAT, POST, REGISTER, URI_PATH, Message
 from tests.links import FakeLink
 from tests.server.registration.double import Device, Server, confirmation

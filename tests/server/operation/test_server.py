@@ -23,8 +23,15 @@ from dpe_server.operation.server import Server, Worker
 from dpe_server.operation.state_dir import StateDir, StateDirError
 from dpe_server.policy import PolicyError
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.store.contract import End, Outcome, Questions, Session, Store, StoreError
+from dpe_server.store.contract import (
+    End,
+    Outcome,
+    Session,
+    Store,
+    StoreError,
+)
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions
 from dpe_server.store.sqlite import store as sqlite
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.coap import Client

@@ -19,7 +19,15 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transaction_table import Transactions
-from dpe_server.store.contract import Change, Outcome, RestrictEpoch, Revoke, Session, SetMinimumEpoch, StoreError
+from dpe_server.store.contract import (
+    Change,
+    Outcome,
+    RestrictEpoch,
+    Revoke,
+    Session,
+    SetMinimumEpoch,
+    StoreError,
+)
 from dpe_server.store.sqlite.store import SqliteStore
 
 REALM = "test realm"

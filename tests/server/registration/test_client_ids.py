@@ -11,7 +11,7 @@ from dpe_server import policy
 from dpe_server.registration import id_manager
 from dpe_server.registration.admission import ALL
 from dpe_server.registration.allowances import MINUTE
-from dpe_server.store.contract import Facts, Questions
+from dpe_server.store.questions import Facts, Questions
 from tests.server.registration.double import Device, Server, confirmation
 
 STABLE = """

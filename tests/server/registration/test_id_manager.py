@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from dpe_server.registration.id_manager import WINDOW, WINDOWS_AT_ONCE, Drawing, probes
-from dpe_server.store.contract import Facts, Questions
+from dpe_server.store.questions import Facts, Questions
 
 
 class Taken:

@@ -13,7 +13,8 @@ from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
-from dpe_server.store.contract import Facts, Questions, StoreError
+from dpe_server.store.contract import StoreError
+from dpe_server.store.questions import Facts, Questions
 from tests.server.registration.double import POLICY, REALM, Device, Server, confirmation
 
 

@@ -11,7 +11,7 @@ from dpe_coap.numbers import Status
 from dpe_server.handling.reply import UNAUTHORIZED
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
-from dpe_server.store.contract import Facts, Questions
+from dpe_server.store.questions import Facts, Questions
 from tests.server.registration.double import Device, Server, confirmation
 
 Flood = Callable[[Device], bytes]

@@ -15,7 +15,8 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import nobodys
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
-from dpe_server.store.contract import End, Facts, Revoke, Unrevoke
+from dpe_server.store.contract import End, Revoke, Unrevoke
+from dpe_server.store.questions import Facts
 from tests.server.registration.double import FIRST, LAST, WALL, Device, Server, confirmation
 
 

@@ -15,7 +15,12 @@ from dpe_server.handling.reply import Reply
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
 from dpe_server.session.sessions import Sessions
-from dpe_server.store.contract import Change, Outcome, Session, StoreError
+from dpe_server.store.contract import (
+    Change,
+    Outcome,
+    Session,
+    StoreError,
+)
 from dpe_server.store.record import entries
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 

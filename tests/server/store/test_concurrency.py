@@ -16,9 +16,7 @@ from dpe_server.store.contract import (
     COMMIT_PATIENCE,
     OPERATOR_PATIENCE,
     Outcome,
-    Questions,
     RestrictEpoch,
-    Restriction,
     Revoke,
     Session,
     SetMinimumEpoch,
@@ -26,6 +24,7 @@ from dpe_server.store.contract import (
     StoreError,
 )
 from dpe_server.store.opening import examine
+from dpe_server.store.questions import Questions, Restriction
 from dpe_server.store.sqlite import database
 from dpe_server.store.sqlite.store import SqliteStore
 

@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store.contract import NOBODY, Facts, Outcome, Questions, Revoke, Session, SetMinimumEpoch, StoreError
+from dpe_server.store.contract import (
+    NOBODY,
+    Outcome,
+    Revoke,
+    Session,
+    SetMinimumEpoch,
+    StoreError,
+)
 from dpe_server.store.opening import examine
+from dpe_server.store.questions import Facts, Questions
 from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
@@ -118,9 +126,9 @@ def test_a_flaw_in_an_index_is_found_by_the_check(store: SqliteStore, make: Make
         assert changed.rowcount == 1
         writer.execute("PRAGMA writable_schema = RESET")
 
-    index("expires_at IS NOT NULL", "expires_at IS NULL")
+    index("check_at IS NOT NULL", "check_at IS NULL")
     store.commit([make() for _ in range(20)])  # none of which goes into the index
-    index("expires_at IS NULL", "expires_at IS NOT NULL")
+    index("check_at IS NULL", "check_at IS NOT NULL")
     assert examine(f"sqlite:{path}").faults == [], "it looks at the tables alone"
     assert any("missing from index" in line for line in faults(store))
 

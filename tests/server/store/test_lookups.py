@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from dpe_server.store.contract import NOBODY, Questions, RestrictEpoch, Revoke, Session, Unrevoke
+from dpe_server.store.contract import (
+    NOBODY,
+    RestrictEpoch,
+    Revoke,
+    Session,
+    Unrevoke,
+)
+from dpe_server.store.questions import Questions
 from dpe_server.store.sqlite import statements
 from dpe_server.store.sqlite.store import SqliteStore
 
@@ -25,11 +32,13 @@ LOOKUPS: dict[str, tuple[str, Any]] = {
     "date a trace": (statements.DATE_TRACE, (1, bytes(16))),
     "unrevoke": (statements.UNREVOKE, (bytes(16),)),
     "tidy": (statements.TIDY, (bytes(16),)),
-    "over": (statements.OVER, (1, 1)),
+    "check later": (statements.CHECK_LATER, {"now": 1, "most": 1}),
+    "over": (statements.OVER, {"now": 1, "most": 1}),
     "end of sessions": (statements.END_SESSIONS, (1, "[1]")),
     "contexts": (statements.CONTEXTS, {"client_ids": "[1]"}),
     "in session": (statements.IN_SESSION, {"client_ids": "[1]"}),
     "contacts": (statements.put_contacts(2), (1, 1, bytes(16), 1, 1, 1, b"") * 2),
+    "contacts, sooner over": (statements.put_contacts(2, sooner=True), (1, 1, bytes(16), 1, 1, 1, b"") * 2),
     "no override": (statements.NO_OVERRIDE, (bytes(16),)),
     "prune": (statements.PRUNE, (1, 1)),
     "live": (statements.LIVE, (1, 1, 1)),

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from dpe_server.store.contract import End, Forget, ReplacedError, Revoke, Session
+from dpe_server.store.contract import (
+    End,
+    Forget,
+    ReplacedError,
+    Revoke,
+    Session,
+)
 from dpe_server.store.sqlite import database
 from dpe_server.store.sqlite.store import SqliteStore
 

@@ -17,8 +17,15 @@ from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.session.contexts import SIZE_MASTER_SECRET
-from dpe_server.store.contract import TRACE, Forget, Outcome, Questions, Restriction, Session, Store
+from dpe_server.store.contract import (
+    TRACE,
+    Forget,
+    Outcome,
+    Session,
+    Store,
+)
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions, Restriction
 from dpe_tools import files, profile, terminal
 from dpe_tools.oscore_files import FORMATS, Context
 

@@ -16,7 +16,8 @@ from dpe_server.operation import beats, loaded
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load
 from dpe_server.store import opening
-from dpe_server.store.contract import NOBODY, Questions
+from dpe_server.store.contract import NOBODY
+from dpe_server.store.questions import Questions
 from dpe_tools import terminal
 from dpe_tools.exits import Exit, NoAnswer
 

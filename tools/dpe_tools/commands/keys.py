@@ -11,8 +11,9 @@ from dpe_server.operation import loaded
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import KeyKind, StateDir
-from dpe_server.store.contract import NOBODY, Questions, SetMinimumEpoch
+from dpe_server.store.contract import NOBODY, SetMinimumEpoch
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions
 from dpe_tools import terminal
 
 

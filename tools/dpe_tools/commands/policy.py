@@ -16,8 +16,9 @@ from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir, check_access
 from dpe_server.policy import PolicyError, Traits, describe, load, load_override
 from dpe_server.policy.reporting import described
-from dpe_server.store.contract import Outcome, OverridePolicies, Questions, Restriction
+from dpe_server.store.contract import Outcome, OverridePolicies
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions, Restriction
 from dpe_tools import terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version

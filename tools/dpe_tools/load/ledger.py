@@ -9,8 +9,9 @@ from hashlib import sha256
 from dpe_coap.client_ids import client_id_of
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Questions, Store
+from dpe_server.store.contract import Store
 from dpe_server.store.opening import open_store
+from dpe_server.store.questions import Questions
 from dpe_tools.load.plan import imei
 
 CHUNK = 500

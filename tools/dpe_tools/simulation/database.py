@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dpe_server.store.contract import Change, Facts, Outcome, Questions, Revoke, Session, Store, StoreError
+from dpe_server.store.contract import (
+    Change,
+    Outcome,
+    Revoke,
+    Session,
+    Store,
+    StoreError,
+)
+from dpe_server.store.questions import Facts, Questions
 from dpe_server.store.sqlite import database
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore

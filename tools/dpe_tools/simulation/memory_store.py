@@ -19,25 +19,21 @@ from dpe_server.store.contract import (
     RECOVERY_GAP,
     Beat,
     Change,
-    Confirmed,
     Contact,
-    Context,
     Deregister,
     End,
-    Facts,
     Forget,
     Measure,
     Outcome,
     OverridePolicies,
-    Questions,
     RestrictEpoch,
-    Restriction,
     Revoke,
     Session,
     SetMinimumEpoch,
     Stats,
     Unrevoke,
 )
+from dpe_server.store.questions import Confirmed, Context, Facts, Questions, Restriction
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
 _NO_CONTEXT = Context(0, False, bytes(16), 0, None, None, None, "", b"", None)

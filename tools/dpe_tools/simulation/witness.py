@@ -10,7 +10,8 @@ from dpe_server.handling.reply import Reply
 from dpe_server.registration.registrar import Registrar, Registrations
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import State
-from dpe_server.store.contract import Facts, Outcome, Questions
+from dpe_server.store.contract import Outcome
+from dpe_server.store.questions import Facts, Questions
 from dpe_tools.simulation.events import (
     RequestRefused,
     ResponseGiven,

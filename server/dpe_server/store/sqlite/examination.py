@@ -6,7 +6,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dpe_server.store.commit_rules import check_beat
-from dpe_server.store.contract import Beat, Examination, MixedError, ReplacedError, StoreError
+from dpe_server.store.contract import (
+    Beat,
+    Examination,
+    MixedError,
+    ReplacedError,
+    StoreError,
+)
 from dpe_server.store.sqlite import schema, statements
 from dpe_server.store.sqlite.database import BESIDE
 

@@ -17,7 +17,7 @@ COLUMNS = (
     "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
     " established_at, lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record"
 )
-_NAMES = COLUMNS.split(", ")
+_NAMES = [*COLUMNS.split(", "), "check_at"]
 _ROW = f"({', '.join('?' for _ in _NAMES)})"
 _REPLACED = (
     ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device") + ", attempt = NULL, ended_at = NULL"
@@ -100,7 +100,11 @@ RESTRICT = (
 )
 LAY_NO_EPOCH = "UPDATE restriction SET minimum_epoch = 0 WHERE device = ? AND minimum_epoch != 0"
 SET_MINIMUM_EPOCH = "UPDATE server SET minimum_epoch = ?"
-OVER = "SELECT client_id FROM session WHERE expires_at <= ? LIMIT ?"
+CHECK_LATER = (
+    "UPDATE session SET check_at = expires_at WHERE rowid IN (SELECT rowid FROM session"
+    " WHERE check_at <= :now AND (expires_at IS NULL OR expires_at > :now) LIMIT :most)"
+)
+OVER = "SELECT client_id FROM session WHERE check_at <= :now AND expires_at <= :now LIMIT :most"
 PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at < ? LIMIT ?)"
 
 # Beats
@@ -121,7 +125,7 @@ LIVE = (
 )
 COUNT = (
     "SELECT (SELECT count(*) FROM session),"
-    " (SELECT count(*) FROM session WHERE expires_at <= ?)"
+    " (SELECT count(*) FROM session WHERE check_at <= :now AND expires_at <= :now)"
     " + (SELECT count(*) FROM session WHERE ended_at IS NOT NULL),"
     " (SELECT count(*) FROM restriction WHERE revoked_at IS NOT NULL)"
 )
@@ -140,15 +144,19 @@ MOVE_ORDINAL = "UPDATE server SET last_ordinal = last_ordinal + ?"
 def put_sessions(count: int) -> str:
     """Return the statement that inserts ``count`` sessions, each in place of its device's session if it has one."""
     rows = ", ".join([_ROW] * count)
-    return f"INSERT INTO session ({COLUMNS}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"
+    return f"INSERT INTO session ({', '.join(_NAMES)}) VALUES {rows} ON CONFLICT (device) DO UPDATE SET {_REPLACED}"
 
 
 @cache
-def put_contacts(count: int) -> str:
-    """Return the statement that brings ``count`` sessions up to date, each by its Client ID."""
+def put_contacts(count: int, *, sooner: bool = False) -> str:
+    """Return the statement that brings ``count`` sessions up to date, each by its Client ID.
+
+    ``sooner``: they end sooner than before. Otherwise it is left for ``CHECK_LATER`` to find that they end later.
+    """
+    check = ", check_at = new.expires_at" if sooner else ""
     rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
     return (
         f"WITH new(client_id, mark, attempt, seen_at, lifetime, expires_at, record) AS (VALUES {rows})"
         " UPDATE session SET mark = new.mark, attempt = new.attempt, seen_at = new.seen_at, lifetime = new.lifetime,"
-        " expires_at = new.expires_at, record = new.record FROM new WHERE session.client_id = new.client_id"
+        f" expires_at = new.expires_at, record = new.record{check} FROM new WHERE session.client_id = new.client_id"
     )

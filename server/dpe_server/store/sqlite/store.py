@@ -11,9 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
-from dpe_coap.messages import Version
 from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
     BEATS,
@@ -23,41 +22,30 @@ from dpe_server.store.contract import (
     RECOVERY_GAP,
     Beat,
     Change,
-    Confirmed,
     Contact,
-    Context,
     Deregister,
     End,
-    Facts,
     Forget,
     Measure,
     Outcome,
     OverridePolicies,
-    Questions,
     RestrictEpoch,
-    Restriction,
     Revoke,
     Session,
     SetMinimumEpoch,
     Stats,
     Unrevoke,
 )
-from dpe_server.store.sqlite import statements
+from dpe_server.store.questions import Confirmed, Context, Facts, Questions, Restriction
+from dpe_server.store.sqlite import rows, statements
 from dpe_server.store.sqlite.database import Database
 
 _Row = TypeVar("_Row")
 
+CHECKED_AT_ONCE = 10 * PRUNE_CHUNK
+"""The most sessions for which ``expire`` notes that they end later than was noted before."""
 PAGE = 1_000
 """Sessions that are read at once for a list of all."""
-
-
-class _Stored(NamedTuple):
-    """What ``decide`` must know of a device's row."""
-
-    client_id: int | None
-    device: bytes
-    ordinal: int
-    success_hash: bytes
 
 
 class SqliteStore:
@@ -124,7 +112,9 @@ class SqliteStore:
     def expire(self, now: int) -> list[int]:
         """See ``Store.expire``."""
         with self._database.transaction(COMMIT_PATIENCE) as writer:
-            over = [client_id for (client_id,) in writer.execute(statements.OVER, (now, PRUNE_CHUNK)).fetchall()]
+            writer.execute(statements.CHECK_LATER, {"now": now, "most": CHECKED_AT_ONCE})
+            found = writer.execute(statements.OVER, {"now": now, "most": PRUNE_CHUNK}).fetchall()
+            over = [client_id for (client_id,) in found]
             if over:
                 writer.execute(statements.END_SESSIONS, (now, _json(over)))
         return over
@@ -159,22 +149,22 @@ class SqliteStore:
     def _session(self, sql: str, name: int | bytes) -> Session | None:
         with self._database.reading() as reader:
             row = reader.execute(sql, (name,)).fetchone()
-        return None if row is None else _session(row)
+        return None if row is None else rows.session_of(row)
 
     def live(self, now: int) -> Iterator[Session]:
         """See ``Store.live``."""
         last, more = -1, True
         while more:  # nothing is open between two pages, however long the caller takes for one
             with self._database.reading() as reader:
-                rows = reader.execute(statements.LIVE, (last, now, PAGE)).fetchall()
-            yield from map(_session, rows)
-            more = len(rows) == PAGE
-            last = rows[-1][0] if more else last
+                found = reader.execute(statements.LIVE, (last, now, PAGE)).fetchall()
+            yield from map(rows.session_of, found)
+            more = len(found) == PAGE
+            last = found[-1][0] if more else last
 
     def stats(self, now: int) -> Stats:
         """See ``Store.stats``."""
         with self._database.reading() as reader:
-            sessions, ended, revoked = reader.execute(statements.COUNT, (now,)).fetchone()
+            sessions, ended, revoked = reader.execute(statements.COUNT, {"now": now}).fetchone()
         return Stats(live=sessions - ended, ended=ended, revoked=revoked)
 
     def measures(self) -> Iterator[Measure]:
@@ -182,16 +172,16 @@ class SqliteStore:
         last, more = b"", True
         while more:
             with self._database.reading() as reader:
-                rows = reader.execute(statements.MEASURES, (last, PAGE)).fetchall()
-            for device, revoked_at, epoch, policies in rows:
+                found = reader.execute(statements.MEASURES, (last, PAGE)).fetchall()
+            for device, revoked_at, epoch, policies in found:
                 if revoked_at is not None:
                     yield Revoke(device, revoked_at)
                 if epoch:
                     yield RestrictEpoch(device, epoch)
                 if policies is not None:
                     yield OverridePolicies(device, policies)
-            more = len(rows) == PAGE
-            last = rows[-1][0] if more else last
+            more = len(found) == PAGE
+            last = found[-1][0] if more else last
         with self._database.reading() as reader:
             (epoch,) = reader.execute(statements.MINIMUM_EPOCH).fetchone()
         if epoch:
@@ -237,7 +227,7 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
         "devices": b"".join(session.device for session in sessions),
     }
     by_client_id, by_device, revoked = map(json.loads, writer.execute(statements.STORED, keys).fetchone())
-    stored = starmap(_stored, (*by_client_id, *by_device))
+    stored = starmap(rows.stored, (*by_client_id, *by_device))
     effect = decide(sessions, stored, set(map(bytes.fromhex, revoked)))
     if effect.ended:
         writer.execute(statements.MAKE_ROOM, (_json(effect.ended),))
@@ -251,19 +241,37 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
 def _accept(writer: sqlite3.Connection, requests: Sequence[Contact | Deregister]) -> list[Outcome]:
     client_ids = {"client_ids": _json({request.client_id for request in requests})}
     now, found = writer.execute(statements.IN_SESSION, client_ids).fetchone()
-    effect = accept(requests, starmap(_in_session, json.loads(found)), now)
+    stored = {row.client_id: row for row in starmap(rows.in_session, json.loads(found))}
+    effect = accept(requests, stored.values(), now)
     if effect.ended:
         writer.execute(statements.END_SESSIONS, (now, _json(effect.ended)))
-    for some in _pieces(effect.changed):
+    sooner = [row for row in effect.changed if _ends_sooner(row.expires_at, stored[row.client_id].expires_at)]
+    as_late = [row for row in effect.changed if row not in sooner] if sooner else effect.changed
+    _bring_up_to_date(writer, sooner, sooner=True)
+    _bring_up_to_date(writer, as_late, sooner=False)
+    return effect.outcomes
+
+
+def _ends_sooner(end: int | None, before: int | None) -> bool:
+    return end is not None and (before is None or end < before)
+
+
+def _bring_up_to_date(writer: sqlite3.Connection, changed: Sequence[InSession], *, sooner: bool) -> None:
+    for some in _pieces(changed):
         values = [
             value
             for row in some
             for value in (
-                row.client_id, row.mark, row.attempt, row.seen_at, row.lifetime, row.expires_at, row.record,
+                row.client_id,
+                row.mark,
+                row.attempt,
+                row.seen_at,
+                row.lifetime,
+                row.expires_at,
+                row.record,
             )
-        ]  # fmt: skip
-        writer.execute(statements.put_contacts(len(some)), values)
-    return effect.outcomes
+        ]
+        writer.execute(statements.put_contacts(len(some), sooner=sooner), values)
 
 
 def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
@@ -308,87 +316,18 @@ def _forget(writer: sqlite3.Connection, device: bytes, at: int) -> Outcome:
 
 def _put(writer: sqlite3.Connection, sessions: Sequence[Session]) -> None:
     for some in _pieces(sessions):
-        rows = [value for session in some for value in _row(session)]
-        writer.execute(statements.put_sessions(len(some)), rows)
+        values = [value for session in some for value in rows.row_of(session)]
+        writer.execute(statements.put_sessions(len(some)), values)
 
 
-def _pieces(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
-    """Cut rows into pieces whose sizes are powers of two, so that their few statements stay prepared."""
+def _pieces(values: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    """Cut what is to be written into pieces whose sizes are powers of two: so their few statements stay prepared."""
     start = 0
-    while start < len(rows):
-        size = min(statements.MAX_PUT, 1 << (len(rows) - start).bit_length() - 1)
-        yield rows[start : start + size]
+    while start < len(values):
+        size = min(statements.MAX_PUT, 1 << (len(values) - start).bit_length() - 1)
+        yield values[start : start + size]
         start += size
 
 
 def _json(integers: Iterable[int]) -> str:
     return str(list(integers))  # for one integer, a tenth of the time of json.dumps
-
-
-def _stored(client_id: int | None, device: str, ordinal: int, success_hash: str) -> _Stored:
-    return _Stored(client_id, bytes.fromhex(device), ordinal, bytes.fromhex(success_hash))
-
-
-def _in_session(
-    client_id: int,
-    ordinal: int,
-    mark: int | None,
-    attempt: str,
-    seen_at: int | None,
-    lifetime: int | None,
-    expires_at: int | None,
-    record: str,
-) -> InSession:
-    kept = bytes.fromhex(attempt), seen_at, lifetime, expires_at, bytes.fromhex(record)
-    return InSession(client_id, ordinal, mark, *kept)
-
-
-def _row(s: Session) -> tuple[Any, ...]:
-    """Return a session's values in the order of the columns."""
-    return (
-        s.client_id,
-        s.device,
-        s.sealed_imei,
-        s.version.major,
-        s.version.minor,
-        s.firmware,
-        s.suite,
-        s.rule,
-        s.ordinal,
-        s.established_at,
-        s.lifetime,
-        s.expires_at,
-        s.th3,
-        s.success_hash,
-        s.confirm,
-        s.sealed_keys,
-        s.mark,
-        s.seen_at,
-        s.record,
-    )
-
-
-def _session(row: tuple[Any, ...]) -> Session:
-    """The inverse of ``_row``."""
-    client_id, device, sealed_imei, major, minor, firmware, suite, rule, ordinal, established_at, *rest = row
-    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record = rest
-    return Session(
-        client_id=client_id,
-        device=device,
-        sealed_imei=sealed_imei,
-        version=Version(major, minor),
-        firmware=firmware,
-        suite=suite,
-        rule=rule,
-        ordinal=ordinal,
-        established_at=established_at,
-        lifetime=lifetime,
-        expires_at=expires_at,
-        th3=th3,
-        success_hash=success_hash,
-        confirm=confirm,
-        sealed_keys=sealed_keys,
-        mark=mark,
-        seen_at=seen_at,
-        record=record,
-    )

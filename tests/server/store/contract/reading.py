@@ -2,12 +2,8 @@
 
 from collections.abc import Callable
 
-from dpe_server.store.contract import (
-    Questions,
-    Restriction,
-    Session,
-    Store,
-)
+from dpe_server.store.contract import Session, Store
+from dpe_server.store.questions import Questions, Restriction
 
 Make = Callable[..., Session]
 Open = Callable[[], Store]

@@ -5,7 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from dpe_server.store import contract
-from dpe_server.store.contract import BEATS, Beat, ForgottenError, ReplacedError, Session, Store
+from dpe_server.store.contract import (
+    BEATS,
+    Beat,
+    ForgottenError,
+    ReplacedError,
+    Session,
+    Store,
+)
 
 Make = Callable[..., Session]
 Open = Callable[[], Store]

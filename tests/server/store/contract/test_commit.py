@@ -18,9 +18,7 @@ from dpe_server.store.contract import (
     End,
     Forget,
     Outcome,
-    Questions,
     RestrictEpoch,
-    Restriction,
     Revoke,
     Session,
     SetMinimumEpoch,
@@ -28,6 +26,7 @@ from dpe_server.store.contract import (
     Unrevoke,
 )
 from dpe_server.store.opening import make_store
+from dpe_server.store.questions import Questions, Restriction
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 from tests.server.store.contract.reading import EVER, Make, Open, all_of, minimum_epoch
 

@@ -15,10 +15,10 @@ from dpe_server.store.contract import (
     End,
     Outcome,
     OverridePolicies,
-    Questions,
     Session,
     Store,
 )
+from dpe_server.store.questions import Questions
 from dpe_server.store.record import entries
 from tests.server.store.contract.reading import Make, Open, all_of
 
@@ -246,3 +246,22 @@ def test_the_mark_never_falls(store: Store, session: Session) -> None:
         marks.append(found.mark)
     assert all(before <= after for before, after in pairwise(marks))
     assert marks[-1] == (1 << 40) - 1
+
+
+def test_a_session_expires_when_its_last_contact_says_so(store: Store, make: Make) -> None:
+    now = int(time.time())
+    sessions = [make(expires_at=now + 100), make(expires_at=now + 100), make(expires_at=None), make(expires_at=now + 9)]
+    later, never, sooner, shorter = sessions
+    store.commit(sessions)
+    lifetimes = {later: 1000, never: None, sooner: 50, shorter: 4}
+    store.commit([contact(one, 1, {}, lifetime=lifetime) for one, lifetime in lifetimes.items()])
+    ends = {one.client_id: found.expires_at for one in sessions if (found := store.session(one.client_id))}
+    assert len(ends) == 4
+    for at in (now + 8, now + 8, now + 60, now + 101, now + 101, now + 500):
+        assert store.stats(at).ended == len(sessions) - len(ends) + sum(1 for end in ends.values() if end and end <= at)
+        over = {client_id for client_id, end in ends.items() if end is not None and end <= at}
+        assert set(store.expire(at)) == over
+        ends = {client_id: end for client_id, end in ends.items() if client_id not in over}
+    assert set(ends) == {later.client_id, never.client_id}
+    assert store.expire(now + 2000) == [later.client_id]
+    assert store.expire(2**40) == []

@@ -7,16 +7,13 @@ import pytest
 
 from dpe_server.store.contract import (
     NOBODY,
-    Confirmed,
-    Facts,
-    Questions,
     RestrictEpoch,
-    Restriction,
     Revoke,
     Session,
     SetMinimumEpoch,
     Store,
 )
+from dpe_server.store.questions import Confirmed, Facts, Questions, Restriction
 
 Make = Callable[..., Session]
 

@@ -12,12 +12,12 @@ from dpe_server.store.contract import (
     Forget,
     Outcome,
     RestrictEpoch,
-    Restriction,
     Revoke,
     SetMinimumEpoch,
     Store,
     Unrevoke,
 )
+from dpe_server.store.questions import Restriction
 from tests.server.store.contract.reading import Make, Open, all_of, minimum_epoch, restrictions
 
 
