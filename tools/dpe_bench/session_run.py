@@ -9,6 +9,7 @@ from dpe_bench.process import Cores, ServerUnderMeasurement
 from dpe_bench.samples import SUM
 from dpe_bench.session_contenders import SessionContender
 from dpe_bench.session_fleet import Fleet
+from dpe_coap.errors import LocalError
 from dpe_tools.server_process import free_port
 
 WARM_UP_SECONDS = 300.0
@@ -84,6 +85,10 @@ class Rig:
                 warm_up, generator.next = contender.sessions, self._begun.get(contender.fleet, 0)
             before = server.resident()
             warm = generator.run(seconds=WARM_UP_SECONDS, window=settings.window, runs=warm_up)
+            if warm.runs + warm.faults < warm_up:
+                raise LocalError(
+                    f"{contender.name} has answered {warm.runs:,} of the first {warm_up:,} reports in time"
+                )
             memory = server.resident() - before
             found = load(
                 server,

@@ -80,6 +80,14 @@ def test_a_wrong_answer_fails_the_command(dpe: Invoke, load: Path, monkeypatch: 
     assert "reports went wrong" in shown.stderr
 
 
+def test_a_server_that_is_too_slow_to_warm_up_is_an_error(
+    dpe: Invoke, load: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpe_bench.session_run.WARM_UP_SECONDS", 0.0)
+    shown = dpe("bench", "sessions", "--quick", "--contender", ECHO, status=1)
+    assert "C echo has answered 0 of the first 200 reports in time" in shown.stderr
+
+
 def test_a_broken_promise_fails_the_command_unless_it_is_quick(dpe: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     class Found:
         limits = (Limit("cost", 2.0, 1.3), Limit("memory", 200.0, 250.0))
