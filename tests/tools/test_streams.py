@@ -16,7 +16,7 @@ import pytest
 from dpe_tools.cli import COMMANDS
 from dpe_tools.load.network import Server
 from dpe_tools.server_process import STOP_SECONDS
-from tests.tools.conftest import IMEI, IMEIS, Running
+from tests.tools.conftest import IMEI, IMEIS, Invoke, Running
 
 DPE = [sys.executable, "-m", "dpe_tools"]
 SHELL = ["sh", "-c", 'redirection=$1; shift; eval "exec \\"\\$@\\" $redirection"', "sh"]
@@ -29,6 +29,7 @@ WORK = {
     "revoke": ["revoke", "{state}", IMEIS[1]],
     "unrevoke": ["unrevoke", "{state}", IMEIS[1]],
     "register": ["register", "{credential}"],
+    "session": ["session", "get", "{credential}"],
     "message": ["message", "request", "{credential}", "--hex"],
     "inspect": ["inspect", "a3000404001750" + "00" * 16],
     "sessions": ["sessions", "{state}"],
@@ -65,12 +66,14 @@ class Run(Protocol):
 
 
 @pytest.fixture
-def run(server: Running, credential: Path, tmp_path: Path) -> Run:
+def run(dpe: Invoke, server: Running, credential: Path, tmp_path: Path) -> Run:
     names = {"state": server.state, "credential": credential}
 
     def run(
         name: str, redirection: str = "", *, stdout: int = PIPE, environment: Mapping[str, str] = MappingProxyType({})
     ) -> CompletedProcess[str]:
+        if name == "session":
+            dpe("register", credential)
         command = [*SHELL, redirection, *DPE, *(word.format(**names) for word in WORK[name])]
         done = subprocess.run(
             command,

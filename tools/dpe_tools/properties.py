@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from dpe_coap.errors import LocalError
-from dpe_coap.session_messages import Policies, Property, Value
+from dpe_coap.session_messages import Policies, Property, Value, encode_report
+from dpe_server.files.shown import shown_key, shown_value
 from dpe_server.policy.reporting import NAMES
 from dpe_server.policy.vocabulary import Vocabulary
 from dpe_server.policy.vocabulary import shown as plain
@@ -30,7 +31,8 @@ def read(words: Iterable[str], vocabulary: Vocabulary) -> dict[Property, Value]:
         try:
             wire = vocabulary.wire_of(name)
             entry = vocabulary.on_wire(wire)
-            value = _json(name, text) if entry is None else entry.read(text)
+            value = _json(shown_key(name), text) if entry is None else entry.read(text)
+            encode_report({wire: value})
         except LocalError as error:
             raise click.BadParameter(f"{error} ({error.hint})" if error.hint else str(error)) from None
         if wire in found:
@@ -45,12 +47,15 @@ def _json(name: str, text: str) -> Value:
         if text.startswith("h'") and text.endswith("'"):
             return bytes.fromhex(text[2:-1])
         value = json.loads(text)
+        if isinstance(value, str):
+            value.encode()  # half of a surrogate pair has no UTF-8
+        if isinstance(value, bool | int | float | str | None):
+            return value
     except (ValueError, RecursionError):
-        value = []
-    if isinstance(value, bool | int | float | str | None):
-        return value
+        pass
     raise LocalError(
-        f"{name}: not a value: {text!r}", hint="""write true, 12, 1.5, '"text"', "h'0102'" for bytes, or null"""
+        f"{name}: not a value: {shown_value(text)}",
+        hint="""write true, 12, 1.5, '"text"', "h'0102'" for bytes, or null""",
     )
 
 

@@ -7,6 +7,7 @@ import click
 
 from dpe_coap.client_ids import client_id_of, client_id_text
 from dpe_coap.session_messages import Answer
+from dpe_server.files.shown import shown_key
 from dpe_server.policy.reporting import described
 from dpe_server.policy.vocabulary import Vocabulary
 from dpe_tools import device_state, properties, terminal
@@ -113,7 +114,8 @@ def end(credential: str, state: str | None, timeout: float, as_json: bool, trace
 def _warn(name: str) -> None:
     """Say on standard error that a name which is nearly one of the field's is taken as it is."""
     if KNOWN.on_wire(KNOWN.wire_of(name)) is None and "did you mean" in (guess := KNOWN.unknown(name)):
-        click.echo(f"dpe: {name}: {guess.removeprefix('unknown property; ')} It is reported as {name}", err=True)
+        shown = shown_key(name)
+        click.echo(f"dpe: {shown}: {guess.removeprefix('unknown property; ')} It is reported as {shown}", err=True)
 
 
 def _client_id(talk: Talk) -> str:
