@@ -263,15 +263,22 @@ def test_nobody_listens(dpe: Invoke, server: Running, device: Path) -> None:
     dpe("session", "report", device, "battery=1")
 
 
+def unknown_once() -> Callable[[bytes], bytes | None]:
+    """Answer 4.01, and then nothing."""
+    answers = iter([b"\x60\x81"])
+    return lambda _: next(answers, None)
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "error"),
     [
         (lambda _: None, 3, "no answer from {uri} in 0.4 s ("),
         (lambda _: b"\x60\xa3", 4, "{uri} did not take it in 0.4 s: 5.03 Service Unavailable"),
+        (unknown_once(), 4, "the server does not know this session: 4.01 Unauthorized"),
         (lambda _: b"\x60\x84", 4, "{uri} did not take it in 0.4 s: 4.04 Not Found"),
         (lambda _: b"\x60\x44", 1, "{uri} did not take it in 0.4 s: nothing that came back is protected"),
     ],
-    ids=["silence", "5.03", "4.04", "2.04"],
+    ids=["silence", "5.03", "4.01, then silence", "4.04", "2.04"],
 )
 def test_what_is_known_of_a_server_that_does_not_take_it(
     dpe: Invoke, device: Path, answer: Callable[[bytes], bytes | None], status: int, error: str

@@ -126,6 +126,8 @@ class Speaker:
             return Refused(
                 ended + watcher.refusal.said, hint="it says no more to anybody; it may have ended the session before"
             )
+        if watcher.refusal is not None and watcher.refusal.code == Code.UNAUTHORIZED:
+            return unknown(watcher.refusal, self.credential)
         if watcher.refusal is not None:
             return Refused(
                 f"{device.server} did not take it{when}: {watcher.refusal.said}",
