@@ -35,11 +35,13 @@ PAUSE = 0.9
 TRIES = 3
 ENDS = 0.02
 """The share of requests that end the session."""
+ASKED_AGAIN = 20
+"""How many sessions that have ended are asked again after each start."""
 REPEATS = 0.1
 """The share of requests after which an old datagram is sent again."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Reporter:
     """One device, and what it knows."""
 
@@ -147,6 +149,8 @@ class Reporters:
         """Let new devices take the places of those whose session has ended. The server must not run."""
         gone = [one for one in self.reporters if one.ended]
         self.ended += gone
+        for one in self.ended[:-ASKED_AGAIN]:
+            one.socket.close()
         self.reporters = [one for one in self.reporters if not one.ended] + self._made(len(gone))
 
     def _made(self, count: int) -> list[Reporter]:
@@ -221,7 +225,7 @@ class Reporters:
             one.socket.send(one.datagrams[number])
 
     def _receive(self, wait: float) -> None:
-        everyone = [*self.reporters, *self.ended]
+        everyone = [*self.reporters, *self.ended[-ASKED_AGAIN:]]
         readable, _, _ = select.select([one.socket for one in everyone], [], [], wait)
         ready = set(readable)
         for one in everyone:
@@ -263,7 +267,7 @@ class Reporters:
 
     def ask_the_ended(self) -> None:
         """Send what ended sessions have sent, and something new, under their keys."""
-        for one in self._random.sample(self.ended, min(20, len(self.ended))):
+        for one in self.ended[-ASKED_AGAIN:]:
             one.due = 0.0
             one.tries = TRIES
             self._go_on(one, 0.0)
