@@ -102,7 +102,7 @@ class SessionScenes:
         self._narrator.scene(f"{number}. A replay, and a restart")
         self._narrator.say("Somebody has recorded a report, and sends it again and again.")
         _, seen = self._ask("six", Method.REPORT, SIX | {0: 71})
-        report, answer = seen[0].datagram, seen[1].datagram
+        report, answer = seen[0].datagram, seen[-1].datagram
         answers = [self._replay(report) for _ in range(REPEATS + 1)]
         same = all(one.datagram == answer for one in answers[:-1])
         self._check(f"{REPEATS} times it gets the same bytes, as a device does whose answer was lost", same)
@@ -112,7 +112,8 @@ class SessionScenes:
         self._stage.restart()
         self._refused("what was recorded before is refused at once", self._replay(report))
         _, seen = self._ask("refresh", Method.REPORT)
-        self._check("the next report is accepted, by the first exchange", len(seen) == 2)
+        numbers = {_number(one) for one in seen if one.from_client}
+        self._check("the next report is accepted, by the first exchange", len(numbers) == 1)
         self._check("nothing that was reported is lost", self._held() == SIX | {0: 71})
         self._narrator.tell_checks()
 
@@ -138,19 +139,20 @@ class SessionScenes:
         self._narrator.line(seen[0], f"{what}, number {_number(seen[0])}")
         if reported:
             self._narrator.say(f"      {properties.in_words(reported, self._known)}")
+        for again in seen[1:-1]:  # a busy machine may take longer than CoAP waits
+            self._narrator.line(again)
         self._narrator.line(seen[-1], said_of(reply.code))
         if reply.answer is not None:
             lives = "without end" if reply.answer.lifetime is None else f"{reply.answer.lifetime} s"
             self._narrator.say(f"      session    {lives}")
             for line in described(reply.answer.policies, self._known):
                 self._narrator.say(f"      to report  {line}")
-        found = tuple(len(one.datagram) for one in seen)
-        accepted = reply.done and found == SIZES[sizes]
+        accepted = reply.done and (len(seen[0].datagram), len(seen[-1].datagram)) == SIZES[sizes]
         self._check(f"{what}: {SIZES[sizes][0]} + {SIZES[sizes][1]} bytes above UDP, and accepted", accepted)
         return reply, seen
 
     def _replay(self, datagram: bytes) -> Seen:
-        asked, answer = self._talk.repeat(datagram)
+        asked, *_, answer = self._talk.repeat(datagram)
         self._narrator.line(asked, f"report, number {_number(asked)}")
         self._narrator.line(answer, "2.04 Changed" if answer.coap.option(OSCORE) is not None else answer.coap.said)
         return answer

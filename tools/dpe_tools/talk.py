@@ -75,6 +75,7 @@ class Talk:
 
     def repeat(self, datagram: bytes) -> list[Seen]:
         """Send a datagram, as anybody can who has seen it, and wait for an answer."""
+        self._seen()  # what came late before
         self._start = time.monotonic()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as anybody:
             anybody.settimeout(PATIENCE)
@@ -83,6 +84,7 @@ class Talk:
         return self._seen()
 
     def _until(self, over: Callable[[], bool]) -> list[Seen]:
+        self._seen()
         self._start = time.monotonic()
         Client(self.session, Deaf(), PATIENCE, over=over).run()
         if not over():
