@@ -10,7 +10,13 @@ from tests.device.cpython.test_source import EDGES
 
 CORE = {"coap", "messages", "registration"}
 MOST_BYTES = 6060  # of the core, by the newest compiler at -O2
-OPTIONAL = {"oscore": 1200, "session": 1300, "aes": 1000}  # the same of what an application may add
+OPTIONAL = {
+    "oscore": 1200,
+    "session": 1300,
+    "reporter": 1300,
+    "values": 1000,
+    "aes": 1000,
+}  # the same of what an application may add
 NEWEST: list[str] = []
 OLDEST = ["-c", "1.20"]
 

@@ -37,7 +37,9 @@ def registered(name: str) -> int | None:
         return numbers.MessageType[rest]
     if kind == "STATUS":
         return numbers.Status[rest]
-    if kind in ("LABEL", "SIZE", "MAX"):
+    if kind == "ATTRIBUTE":
+        return numbers.Attribute[rest]
+    if kind in ("LABEL", "SIZE", "MAX") or rest.startswith("LABEL"):
         value: int = getattr(numbers, name[1:])
         return value
     return None
