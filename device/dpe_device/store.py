@@ -23,7 +23,9 @@ class FileStore:
     """Keeps one record in two files, written in turn: a power cut at any time leaves the old record or the new one.
 
     It asks nothing of the file system but that writing a file leaves others alone. The files are `path` and `path.2`,
-    of mode 0600 where there are modes. Each holds a counter (4 bytes), a record, and 8 bytes of the SHA-256 of both.
+    of mode 0600 where there are modes. A record stands in one, with a counter (4 bytes) before it and 8 bytes of the
+    SHA-256 of both behind it. When it is there, the other file is made void: if the record is damaged later, there is
+    none, and not an older one, whose numbers a device would use again.
     """
 
     def __init__(self, path: str) -> None:
@@ -37,22 +39,27 @@ class FileStore:
         """Replace the record; OSError if that failed: the old one is still there, or the new one after all."""
         count, _, slot = self._newest()
         data = (count + 1).to_bytes(4, "big") + record
-        with open(slot, "wb") as file:
-            if hasattr(os, "chmod"):
-                os.chmod(slot, 0o600)
-            file.write(data + messages.sha256(data).digest()[:8])
-            file.flush()  # on MicroPython this reaches the disk
-            if hasattr(os, "fsync"):
-                os.fsync(file.fileno())
-        if hasattr(os, "O_DIRECTORY"):
-            directory = os.open(os.path.dirname(slot) or ".", os.O_DIRECTORY)  # type: ignore[attr-defined]
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+        data += messages.sha256(data).digest()[:8]
+        for _ in self._slots:
+            with open(slot, "wb") as file:
+                if hasattr(os, "chmod"):
+                    os.chmod(slot, 0o600)
+                file.write(data)
+                file.flush()  # on MicroPython this reaches the disk
+                if hasattr(os, "fsync"):
+                    os.fsync(file.fileno())
+            if hasattr(os, "O_DIRECTORY"):
+                directory = os.open(os.path.dirname(slot) or ".", os.O_DIRECTORY)  # type: ignore[attr-defined]
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+            slot = self._slots[slot == self._slots[0]]
+            data = b"-"
 
     def _newest(self) -> "tuple[int, bytes | None, str]":
         # The counter and the record of the newest file that is whole, and the other file: the next to be written.
+        # Both are whole after a power cut between the two writes, or when earlier firmware has made them.
         count, record, spare = 0, None, self._slots[0]
         for slot in self._slots:
             try:

@@ -121,12 +121,12 @@ def test_a_power_cut_at_any_step_leaves_the_old_record() -> None:
                     assert FileStore("state").load() == NEW
                     disk.files = files
                     disk.cut(done, lambda: FileStore("state").save(NEW))
-                    # The last step is the flush: by then the new record is whole, and longer than what was there.
-                    assert FileStore("state").load() == (NEW if done == cuts - 1 else kept)
+                    # At its flush the new record is whole, and longer than what was there; then the other goes.
+                    assert FileStore("state").load() == (NEW if done >= 1 + 4 + len(NEW) + 8 else kept)
                     FileStore("state").save(NEXT)
                     assert FileStore("state").load() == NEXT
                     done += 1
-            assert cuts == 1 + 4 + len(NEW) + 8 + 1
+            assert cuts == 1 + 4 + len(NEW) + 8 + 1 + 3
 
 
 def test_a_power_cut_after_a_power_cut() -> None:
@@ -162,18 +162,36 @@ def test_an_error_of_the_disk_is_an_oserror_and_leaves_the_old_record() -> None:
         assert keeper.load() == NEW
 
 
-def test_a_damaged_file_does_not_count() -> None:
+def test_a_record_that_is_damaged_after_its_save_leaves_none_and_not_the_one_before() -> None:
+    for tail in TAILS:
+        with Disk(tail) as disk:
+            FileStore("state").save(OLD)
+            FileStore("state").save(NEW)
+            whole = dict(disk.files)
+            assert len(whole) == 2
+            newest = whole["state.2"]
+            for at in range(len(newest)):
+                for octet in (0, 0xFF, newest[at] ^ 1):
+                    if octet != newest[at]:
+                        disk.files["state.2"] = newest[:at] + bytes((octet,)) + newest[at + 1 :]
+                        assert FileStore("state").load() is None
+            FileStore("state").save(NEXT)
+            assert FileStore("state").load() == NEXT
+
+
+def test_what_earlier_firmware_has_left_in_two_files_is_read() -> None:
     with Disk() as disk:
         FileStore("state").save(OLD)
+        old = disk.files["state"]
         FileStore("state").save(NEW)
-        whole = dict(disk.files)
-        assert len(whole) == 2
-        newest = whole["state.2"]
-        for at in range(len(newest)):
-            for octet in (0, 0xFF, newest[at] ^ 1):
-                if octet != newest[at]:
-                    disk.files = {"state": whole["state"], "state.2": newest[:at] + bytes((octet,)) + newest[at + 1 :]}
-                    assert FileStore("state").load() == OLD
+        disk.files["state"] = old
+        assert FileStore("state").load() == NEW
+        FileStore("state").save(NEXT)
+        assert FileStore("state").load() == NEXT
+
+
+def test_a_damaged_file_does_not_count() -> None:
+    with Disk() as disk:
         for garbage in (b"", b"\xff", bytes(8), bytes(12), b"\xff" * 64):
             disk.files = {"state": garbage, "state.2": garbage}
             assert FileStore("state").load() is None
