@@ -112,10 +112,10 @@ class Session(Registration):
             self._context = None
             self._refusals = _PATIENCE
             return Registration._ask(self, now)
-        self._method = method
-        if self._wish:
-            self._wish = 0
+        if self._wish > self._method:
             self._tries = _EXCHANGES
+        self._wish = 0
+        self._method = method
         if method == _DELETE:
             if self._tries < 1:
                 self._save(0, self._session[:_HANDLE])  # if this fails, the next boot goes on with it
