@@ -16,7 +16,7 @@ if options.x25519:
 if options.aio:
     files.append("aio.py")
 if options.session:
-    files += ["oscore.py", "reporter.py", "session.py", "values.py"]
+    files += ["device.py", "oscore.py", "reporter.py", "session.py", "values.py"]
 if options.aes:
     files.append("aes.py")
 package("dpe_device", files=files, opt=3)

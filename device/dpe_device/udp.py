@@ -1,4 +1,4 @@
-"""The DPE Client on a UDP socket, as a call that blocks."""
+"""The DPE Client on a UDP socket, as calls that block."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from .registration import Registration
 const = int  # MicroPython's compiler folds `_NAME = const(..)` away; CPython calls it
 _TYPING = const(0)
 if _TYPING:
-    from ._types import Address, Any, Credential, Sequence, Settings, Storage, Trace, Unpack
+    from ._types import Address, Any, Credential, Property, Sequence, Settings, Storage, Trace, Unpack, Value
 
 LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
 _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
@@ -79,8 +79,9 @@ class Driver:
     passed over.
     """
 
-    def __init__(self, registration: Registration, deadline_ms: "int | None", trace: "Trace | None") -> None:
-        registration.start()
+    longest = LONGEST
+
+    def __init__(self, registration: "Any", deadline_ms: "int | None", trace: "Trace | None") -> None:
         self.registration = registration
         self.socket: "socket.socket | None" = None
         self._deadline = deadline_ms
@@ -154,6 +155,26 @@ class Driver:
         self.socket = self.registration.peer = None
 
 
+def _run(driver: Driver) -> None:
+    received = None
+    try:
+        while True:
+            wait = driver.send(_find(driver.step(received)))  # no name for what is found: it goes before the long wait
+            received = None
+            if wait is None:
+                return
+            if driver.socket is None:
+                time.sleep(wait)
+                continue
+            driver.socket.settimeout(wait)
+            try:
+                received = driver.socket.recvfrom(driver.longest)
+            except OSError:
+                pass
+    finally:
+        driver.close()
+
+
 def register(
     credential: "Credential",
     storage: "Storage",
@@ -169,21 +190,35 @@ def register(
     gave. What it does not take counts as lost, and so does what is for a name that the name service does not know. The
     name service blocks, so that it can delay the deadline.
     """
-    driver = Driver(Registration(credential, storage, os.urandom, **settings), deadline_ms, trace)
-    received = None
-    try:
-        while True:
-            wait = driver.send(_find(driver.step(received)))  # no name for what is found: it goes before the long wait
-            received = None
-            if wait is None:
-                return driver.registration
-            if driver.socket is None:
-                time.sleep(wait)
-                continue
-            driver.socket.settimeout(wait)
-            try:
-                received = driver.socket.recvfrom(LONGEST)
-            except OSError:
-                pass
-    finally:
-        driver.close()
+    registration = Registration(credential, storage, os.urandom, **settings)
+    registration.start()
+    _run(Driver(registration, deadline_ms, trace))
+    return registration
+
+
+def report(
+    device: "Any", values: "dict[Property, Value]", *, deadline_ms: "int | None" = None
+) -> "dict[Property | None, int]":
+    """Report what is due of these values and those before, and refresh the session if it is time; register if needed.
+
+    `device` is a `device.Device`. This ends when nothing is due any more, when the device must not go on by itself
+    (`device.registration.state` is REFUSED or IDLE) or after `deadline_ms`: then the rest stays due. It returns what
+    was dropped meanwhile, as `Reporter.dropped`.
+    """
+    device.begin(values, deadline_ms)
+    _run(device)
+    dropped: "dict[Property | None, int]" = device.reporter.dropped
+    return dropped
+
+
+def deregister(device: "Any", *, deadline_ms: "int | None" = None) -> bool:
+    """End the session; return whether the server has confirmed that. After `deadline_ms` it goes on with the next call.
+
+    A device that has no session is not registered for this.
+    """
+    if device.registration.state == "IDLE":
+        return False
+    device.begin(None, deadline_ms)
+    _run(device)
+    confirmed: bool = device.reporter.code == 0x42
+    return confirmed

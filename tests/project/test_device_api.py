@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "device-api.md"
 MODULES = sorted(file.stem for file in PACKAGE.glob("*.py") if file.stem != "__init__")
 COMPILER_ONLY = {"const"}  # MicroPython's compiler folds it away
 
-OF_OTHERS = {"os.urandom", "storage.load", "storage.save", "path.2", "_types.pyi"}
+OF_OTHERS = {"os.urandom", "storage.load", "storage.save", "path.2", "registration.state", "_types.pyi"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, missing
 DEVICE = ROOT / "tests" / "device"
 MODULES = {file.stem for file in DEVICE.glob("test_*.py")}
 # These need the machine's files, entropy and sockets, and a heap that does not grow.
-UNIX_ONLY = {"test_store", "test_udp", "test_exhaustion"}
+UNIX_ONLY = {"test_store", "test_udp", "test_device", "test_exhaustion"}
 PINNED = json.loads((DEVICE / "wasm" / "package.json").read_text(encoding="utf-8"))["dependencies"]
 VERSIONS = [name.removeprefix("micropython-") for name in PINNED]
 

@@ -14,7 +14,7 @@ PACKAGES = {
     "package": {"registration", "store", "udp"},
     "x25519": {"x25519"},
     "aio": {"aio"},
-    "session": {"session", "reporter"},
+    "session": {"device"},
     "aes": {"aes"},
 }
 """The packages of `mip`, and what an application imports from each."""

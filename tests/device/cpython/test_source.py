@@ -12,7 +12,7 @@ from dpe_device import registration, session
 from tests.device import test_answers, test_coap, test_hints, test_reboot, test_registration, test_session
 from tests.device.scripted import TRANSITIONS
 
-EDGES = {"__init__", "__main__", "udp", "store", "x25519", "aio"}
+EDGES = {"__init__", "__main__", "udp", "device", "store", "x25519", "aio"}
 IO = {"os", "socket", "time", "random", "select", "machine", "asyncio", "uos", "usocket", "utime", "io"}
 
 
