@@ -12,13 +12,14 @@
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
 import cli_page
-from dpe_device import registration
+from dpe_device import registration, session
 from dpe_server.registration.transactions import TRANSITIONS, Event, State
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,14 @@ Made from the tables in the code by `tools/generate.py`; a test fails when this 
 
 ```mermaid
 {client}
+```
+
+## The session of a DPE Client
+
+`device/dpe_device/session.py`: what follows the registration. Its states and events come besides those above.
+
+```mermaid
+{session}
 ```
 
 ## A transaction at the DPE Server
@@ -114,9 +123,9 @@ def module(found: dict[str, int]) -> str:
     return "\n".join(lines)
 
 
-def client_transitions() -> list[tuple[str, str, str]]:
-    """Return the client's transitions (state, event, next state) from the table in its docstring."""
-    lines = (registration.__doc__ or "").splitlines()
+def client_transitions(module: ModuleType = registration) -> list[tuple[str, str, str]]:
+    """Return the client's transitions (state, event, next state) from the table in a module's docstring."""
+    lines = (module.__doc__ or "").splitlines()
     start = next(n for n, line in enumerate(lines) if line.split()[:3] == ["state", "event", "next"])
     rows = []
     for line in lines[start + 1 :]:
@@ -142,6 +151,7 @@ def page() -> str:
     ]
     return PAGE.format(
         client=diagram("IDLE", client_transitions()),
+        session=diagram("CONFIRMING", client_transitions(session)),
         server=diagram(State.PENDING.name, server).replace(
             "[*] --> PENDING", "[*] --> PENDING: Client ID offered\n    [*] --> ANSWERED: refusal"
         ),

@@ -9,7 +9,15 @@ import pytest
 
 from dpe_coap import numbers
 from dpe_device import registration, session
-from tests.device import test_answers, test_coap, test_hints, test_reboot, test_registration, test_session
+from tests.device import (
+    test_answers,
+    test_coap,
+    test_hints,
+    test_reboot,
+    test_registration,
+    test_session,
+    test_session_course,
+)
 from tests.device.scripted import TRANSITIONS
 
 EDGES = {"__init__", "__main__", "udp", "device", "store", "x25519", "aio"}
@@ -95,7 +103,7 @@ def test_the_table_of_transitions_is_what_the_code_does() -> None:
 
 def test_the_table_of_a_session_is_what_the_code_does() -> None:
     table = changes(session)
-    found = seen(test_session)
+    found = seen(test_session, test_session_course)
     # A step may lead through READY, or through the end of a back-off.
     through = {(a, c) for a, b in table for d, c in table if b == d and b in ("READY", "BACKOFF") and a != c}
     assert found - changes(registration) <= table | through
