@@ -105,8 +105,8 @@ MUTANTS = (
         "the client's boot counter is not saved, and its entropy is bad",
         it.NONCES_DIFFER,
         _CLIENT + "_save",
-        "self._boot + count >> 8",
-        "self._boot >> 8",
+        "record = end.to_bytes",
+        "record = (end - 1).to_bytes",
     ),
     _one(
         "the store does not look which registration is newer",
