@@ -43,14 +43,15 @@ class Device(Driver):
         self.longest = longest
 
     def begin(self, values: "dict[Property, Value] | None", deadline_ms: "int | None") -> None:
-        """Take values to report until the deadline; None deregisters."""
+        """Take values to report until the deadline; None deregisters. The first report after a boot is always sent."""
         self._deadline = None if deadline_ms is None else self._clock.now() + deadline_ms
         self.reporter.dropped = {}
         self.reporter.values.update(values or {})
-        self._wish = _REPORT
-        if values is None:
-            self._wish = _DEREGISTER
-            self.registration.want(_DEREGISTER)
+        self._wish = _DEREGISTER if values is None else _REPORT
+        if (
+            values is None or self.reporter.code is None
+        ):  # the session is refreshed after a boot, and the first call is it
+            self.registration.want(self._wish)
 
     def rest(self) -> float:
         """Return for how long there is nothing to do, in s, if no value changes: then call `report` again."""

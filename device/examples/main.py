@@ -1,29 +1,44 @@
-"""A battery-powered board that registers once: the main.py of an ESP32 or an RP2 with Wi-Fi.
+"""A battery-powered board that reports its battery and its firmware: the main.py of an ESP32 or an RP2 with Wi-Fi.
 
-It wakes, works and sleeps. It registers when it is not registered, and again before its session ends; all else that
-it needs to know it finds in its files after a deep sleep, a reset or a power cut:
+It wakes, reports and sleeps. When the server does not know it, it registers first. All that it needs to know it finds
+in its files after a deep sleep, a reset or a power cut:
 
     credential.cbor       its credential, of `dpe provision`
     wifi.json             {"ssid": "...", "key": "..."}
-    state, state.2        its registration
-    age, age.2            how old its session is
+    state, state.2        its registration, its session, and which numbers it has used
+    told, told.2          what the server wants to hear, so that it need not say it again
 """
 
 import json
-import os
 import time
-from binascii import hexlify
 
 import machine
 import network
 
-from dpe_device.registration import REFUSED, REGISTERED, Registration
+from dpe_device.device import Device
+from dpe_device.registration import REFUSED
 from dpe_device.store import FileStore, load_credential
-from dpe_device.udp import register
+from dpe_device.udp import report
 
-SLEEP = 900  # s, from one piece of work to the next
+try:
+    import cryptolib
+
+    def aes(key: bytes) -> "cryptolib.aes":
+        """Return AES-128 by the firmware."""
+        return cryptolib.aes(key, 1)
+
+except ImportError:
+    from dpe_device.aes import AES as aes  # noqa: N811
+
+FIRMWARE = "2.1.0"
+BATTERY_PIN = 35  # of a board whose battery is behind a divider by two
+SLEEP = 900  # s, from one report to the next
 DAY = 86400  # s, after which a device that was refused asks again
-PATIENCE = 60000  # ms, for a registration; the next time it is awake it goes on where it was
+PATIENCE = 60000  # ms, for one report; the next time it is awake it goes on where it was
+
+# The properties' numbers, as the server knows them
+BATTERY = 0
+VERSION = 1
 
 
 def connect() -> bool:
@@ -41,32 +56,31 @@ def connect() -> bool:
     return False
 
 
-def work(registration: Registration) -> None:
-    """Do what the device is for; the session's OSCORE context is made of these."""
-    print("Client ID", str(hexlify(registration.client_id or b""), "ascii"))
+def battery() -> int:
+    """Return the charge in %: 3.3 V is empty and 4.2 V is full."""
+    millivolts: int = machine.ADC(machine.Pin(BATTERY_PIN)).read_u16() * 2 * 3300 // 65535
+    return min(max((millivolts - 3300) // 9, 0), 100)
 
 
 def main() -> int:
-    """Register if it is needed, work; return for how long to sleep, in s."""
-    credential = load_credential("credential.cbor")
-    state = FileStore("state")
-    age = FileStore("age")
-    registration = Registration(credential, state, os.urandom)
-    slept = int.from_bytes(age.load() or b"", "big") + SLEEP
-    lifetime = registration.lifetime
-    if registration.state != REGISTERED or (lifetime is not None and slept + SLEEP >= lifetime):
-        if not connect():
-            return SLEEP
-        registration = register(credential, state, deadline_ms=PATIENCE)
-        if registration.state == REFUSED:
-            print("refused, status", registration.status)
-            return DAY
-        if registration.state != REGISTERED:
-            return SLEEP
-        slept = 0
-    if registration.lifetime is not None:
-        age.save(slept.to_bytes(4, "big"))
-    work(registration)
+    """Report; return for how long to sleep, in s."""
+    told = FileStore("told")
+    device = Device(load_credential("credential.cbor"), FileStore("state"), aes)
+    answer = told.load()
+    if answer:
+        device.reporter.take(answer)
+    if not connect():
+        return SLEEP
+    dropped = report(device, {BATTERY: battery(), VERSION: FIRMWARE}, deadline_ms=PATIENCE)
+    for name in dropped:
+        print("dropped", name, "code", dropped[name])
+    registration = device.registration
+    if registration.state == REFUSED:
+        print("refused, status", registration.status)
+        return DAY
+    print(registration.state)
+    if device.reporter.answer != answer:
+        told.save(device.reporter.answer)
     return SLEEP
 
 

@@ -126,6 +126,17 @@ def test_after_a_boot_all_is_reported_again_and_the_session_goes_on() -> None:
     assert len(network.sent) == 4
 
 
+def test_the_first_report_after_a_boot_refreshes_the_session_though_nothing_is_due() -> None:
+    network = Network()
+    network.policies = {}
+    network.report(network.device(), {0: 87})
+    device = network.device()
+    device.reporter.take(encode({0: ETAG, 3: {}}))
+    for _ in range(2):
+        network.report(device, {0: 86})
+    assert network.reports[1:] == [None]
+
+
 def test_what_the_server_refuses_is_told() -> None:
     network = Network()
     device = network.device()
