@@ -210,8 +210,8 @@ def test_a_forged_or_changed_answer_is_as_if_it_had_never_come() -> None:
     good = bench.protected(request)
     wake = bench.wake
     for at in range(10, len(good)):
-        for kind in (good, bytes((0x54,)) + good[1:], bytes((0x44,)) + good[1:]):
-            assert bench.step(kind[:at] + bytes((kind[at] ^ 4,)) + kind[at + 1 :]) is None
+        kind = bytes((0x64 if at & 1 else 0x44,)) + good[1:]
+        assert bench.step(kind[:at] + bytes((kind[at] ^ 4,)) + kind[at + 1 :]) is None
     for payload in (b"", b"\xff" * 9, request.sent.bytes[18:], good[10:-1]):
         assert bench.step(answer(request.sent, payload, options=((9, b""),))) is None
     for code in (CHANGED, CONTENT, DELETED):  # without protection

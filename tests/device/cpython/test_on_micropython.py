@@ -32,7 +32,7 @@ def test_on_micropython(interpreter: list[str], request: pytest.FixtureRequest) 
     version = request.node.callspec.params["interpreter"]
     modules = MODULES if version == "unix" else MODULES - UNIX_ONLY
     files = [f"{module}.py" for module in sorted(modules)]
-    done = subprocess.run([*interpreter, DEVICE / "run.py", *files], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*interpreter, DEVICE / "run.py", *files], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     first, *tests, last = done.stdout.splitlines()
     assert f"MicroPython v{version}." in first or version == "unix"
