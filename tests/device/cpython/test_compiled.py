@@ -1,5 +1,6 @@
 """The device's files as `mpy-cross` compiles them, the oldest compiler and the newest; and how large they may be."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,10 @@ def test_no_module_is_larger_than_its_ceiling(root: Path, tmp_path: Path) -> Non
     assert sizes.keys() == CORE | OPTIONAL.keys()
     assert sum(sizes[module] for module in CORE) <= MOST_BYTES, sizes
     assert [module for module, most in OPTIONAL.items() if sizes[module] > most] == [], sizes
+
+
+def test_the_ceilings_are_those_that_the_page_shows(root: Path) -> None:
+    page = (root / "docs" / "performance" / "device.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([\d,]+) \|$", page, re.MULTILINE))
+    assert {module: int(most.replace(",", "")) for module, most in shown.items()} == OPTIONAL
+    assert f"| {MOST_BYTES:,} |" in page
