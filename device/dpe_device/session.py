@@ -114,14 +114,16 @@ class Session(Registration):
             return Registration._ask(self, now)
         if self._wish > self._method:
             self._tries = _EXCHANGES
+        self._method = method  # first: a step may be interrupted anywhere
         self._wish = 0
-        self._method = method
         if method == _DELETE:
             if self._tries < 1:
                 self._save(0, self._session[:_HANDLE])  # if this fails, the next boot goes on with it
-                self._context = self.client_id = self.oscore = self.due = None
-                self._method = 0
+                self.due = self._context = self.client_id = self.oscore = (
+                    None  # `due` first: it must not register again
+                )
                 self.state = IDLE
+                self._method = 0
                 return True
             self._mark |= method << _ENDS - 2
             self._end = 0
@@ -133,8 +135,8 @@ class Session(Registration):
         rest = b""
         if method == _POST:
             rest = b"\x11\x3c\xff" + self.reporter.make(now, base)
-        self.post(self._context.protect(self._boot - base, method, rest), b"")
         self._asked_at = self.due = now
+        self.post(self._context.protect(self._boot - base, method, rest), b"")
         self.state = ENDING if method == _DELETE else REPORTING
         return True
 
