@@ -20,6 +20,7 @@ from dpe_server.store.contract import (
     Forget,
     Measure,
     Outcome,
+    OverridePolicies,
     RestrictEpoch,
     Revoke,
     SetMinimumEpoch,
@@ -37,6 +38,8 @@ EVERY: list[Measure] = [
     Forget(TWO, -7),
     RestrictEpoch(TWO, 255),
     SetMinimumEpoch(0),
+    OverridePolicies(ONE, b"\xa0"),
+    OverridePolicies(ONE, None),
 ]
 
 
@@ -67,7 +70,7 @@ class Broken(MemoryStore):
 
 def test_every_act_comes_back_as_it_was(path: Path, store: Store) -> None:
     assert len(enact(path, store, EVERY[:4])) == 4
-    assert enact(path, store, EVERY[4:]) == [Outcome.COMMITTED] * 2
+    assert enact(path, store, EVERY[4:]) == [Outcome.COMMITTED] * 4
     assert enact(path, store, []) == []
     assert list(read([path])) == EVERY
     assert list(store.measures()) == [RestrictEpoch(TWO, 255)]

@@ -2,22 +2,32 @@
 
 import os
 
+from dpe_coap.binding import Code
 from dpe_coap.messages import Request, Success, Version, encode
+from dpe_server.coap.response import CoapResponse
 from dpe_server.coap.subjects import Crowds
 from dpe_server.operation import resources
 from dpe_server.registration.recognition import subject
-from tests.coap import CON, DISCOVERY, GET, POST, REGISTER, Message
+from tests.coap import CON, DELETE, DISCOVERY, GET, POST, REGISTER, URI_PATH, Message
 from tests.server.coap.asking import ask, dotted, reverse
 
-FULL = 4
+FULL, OSCORE = 4, 9
 SOURCE = slice(0, 1)
 
 
 def test_the_server_has_the_register_resource_and_lists_nothing_else() -> None:
-    router = resources.router(reverse)
+    router = resources.router(reverse, reverse)
     assert ask(router, POST, REGISTER, b"abc").payload == b"cba"
     assert ask(router, GET, DISCOVERY).payload == b'</dpe/register>;rt="dpe.register";if="dpe-1";ct=60'
-    assert dotted(ask(router, POST, REGISTER[:1])) == "4.04"
+    assert dotted(ask(router, POST, [(URI_PATH, b"dpe"), (URI_PATH, b"other")])) == "4.04"
+
+
+def test_where_sessions_are_there_is_nothing_without_oscore() -> None:
+    router = resources.router(reverse, reverse)
+    for code in (GET, POST, DELETE):
+        assert ask(router, code, [(URI_PATH, b"dpe")], b"abc") == CoapResponse(Code.UNAUTHORIZED)
+    assert dotted(ask(router, POST, [(OSCORE, b"\x09\x01" + bytes(7))], b"abc")) == "2.04", "it is decided"
+    assert dotted(ask(resources.router(reverse), POST, [(OSCORE, b"\x09\x01" + bytes(7))], b"abc")) == "4.02"
 
 
 def test_in_a_flood_a_device_has_one_request_and_one_success_decided_now_from_wherever_they_come() -> None:

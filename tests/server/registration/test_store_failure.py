@@ -42,7 +42,7 @@ def locked(server: Server) -> Iterator[None]:
 
 @pytest.mark.parametrize("failing", [full, read_only, locked])
 def test_a_store_that_cannot_write(server: Server, failing: Failing) -> None:
-    waiting = [Device(server, f"352099001{n:05d}").offered() for n in range(40)]
+    waiting = [Device(server, f"352099001{n:05d}").offered() for n in range(60)]
     successes = [success for success, _, _ in waiting]
     late = Device(server, "35209900299999")
     with failing(server):
@@ -61,7 +61,7 @@ def test_a_store_that_cannot_write(server: Server, failing: Failing) -> None:
     for (_, last, _), reply in zip(waiting, server.handle(successes), strict=True):
         assert confirmation(reply, last).status == Status.OK
     late.register()
-    assert len(server.rows()) == 41
+    assert len(server.rows()) == len(waiting) + 1
 
 
 @pytest.fixture
