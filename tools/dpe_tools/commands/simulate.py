@@ -18,7 +18,7 @@ MOST_SHOWN = 20
 
 
 @click.command()
-@click.option("--seeds", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="How many to run.")
+@click.option("--seeds", type=click.IntRange(1), default=2000, show_default=True, metavar="N", help="How many to run.")
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, metavar="S", help="The first seed.")
 @click.option(
     "--jobs",
