@@ -30,9 +30,6 @@ from dpe_coap.numbers import (
 )
 
 _FALSE, _TRUE, _NULL = 0xF4, 0xF5, 0xF6
-_SMALL = frozenset(range(0x18))
-"""Numbers of 0 to 23, encoded."""
-_SMALL_VALUES = _SMALL | frozenset(range(0x20, 0x38)) | {_FALSE, _TRUE, _NULL}
 
 MAX_SESSION_MESSAGE = 1_024
 """Bytes of the longest message of a session."""
@@ -194,9 +191,8 @@ def _items(payload: bytes, start: int, end: int) -> Items:
         raise TooLarge(f"more than {MAX_PROPERTIES} properties", offset=start, key=SESSION_LABEL_PROPERTIES)
     items: Items = {}
     for _ in range(count):
-        # Most properties, and many values, are one byte: no function is called for these.
-        value = at + 1 if payload[at] in _SMALL else _property(payload, at, SESSION_LABEL_PROPERTIES)
-        after = value + 1 if payload[value] in _SMALL_VALUES else _read_value(payload, value)
+        value = _property(payload, at, SESSION_LABEL_PROPERTIES)
+        after = _read_value(payload, value)
         items[payload[at:value]] = payload[value:after]
         at = after
     return items

@@ -25,6 +25,7 @@ _REGISTRAR = (
     "tests/server/registration/test_store_failure.py",
     "tests/server/registration/test_one_database.py",
 )
+_SESSIONS = ("tests/server/session/test_sessions.py",)
 _TRANSACTIONS = ("tests/server/registration/test_transactions.py", *_REGISTRAR)
 _DEVICE = (
     "tests/device/test_details.py",
@@ -43,6 +44,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpe_coap/imei.py": ("tests/core/test_imei.py",),
     "dpe_coap/keys.py": ("tests/core/test_vectors.py", "tests/core/test_keys.py"),
     "dpe_coap/messages.py": _MESSAGES,
+    "dpe_coap/oscore.py": ("tests/core/test_oscore.py", "tests/server/session/test_contexts.py"),
+    "dpe_coap/session_messages.py": ("tests/core/test_session_messages.py",),
+    "dpe_coap/usual_reports.py": ("tests/core/test_session_messages.py",),
     "device/dpe_device/coap.py": ("tests/device/test_coap.py", *_DEVICE),
     "device/dpe_device/messages.py": (
         "tests/device/test_vectors.py",
@@ -74,10 +78,22 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/registration/registrar.py": _REGISTRAR,
     "server/dpe_server/registration/transaction_table.py": _TRANSACTIONS,
     "server/dpe_server/registration/transactions.py": _TRANSACTIONS,
+    "server/dpe_server/session/answers.py": ("tests/server/session/test_answers.py", *_SESSIONS),
+    "server/dpe_server/session/contexts.py": ("tests/server/session/test_contexts.py", *_SESSIONS),
+    "server/dpe_server/session/requests.py": ("tests/server/session/test_requests.py", *_SESSIONS),
+    "server/dpe_server/session/room.py": ("tests/server/session/test_room.py",),
+    "server/dpe_server/session/sessions.py": _SESSIONS,
+    "server/dpe_server/session/shares.py": ("tests/server/session/test_shares.py", *_SESSIONS),
+    "server/dpe_server/session/telling.py": _SESSIONS,
     "server/dpe_server/store/commit_rules.py": (
         "tests/server/store/contract/test_commit.py",
         "tests/server/store/contract/test_measures.py",
         "tests/server/store/contract/test_beats.py",
+        "tests/server/store/contract/test_contacts.py",
+    ),
+    "server/dpe_server/store/record.py": (
+        "tests/server/store/test_record.py",
+        "tests/server/store/contract/test_contacts.py",
     ),
 }
 

@@ -351,3 +351,13 @@ def test_usual_values_are_read_by_the_pattern(value: Value) -> None:
 )
 def test_the_pattern_takes_nothing_else(message: str) -> None:
     assert usual_reports.read(bytes.fromhex(message)) is None
+
+
+def test_a_report_shows_nothing_of_the_device() -> None:
+    assert repr(Report(b"etag", {b"\x01": b"\x66secret"})) == "Report(policy_etag=b'etag')"
+
+
+def test_null_is_a_value_wherever_the_reader_comes_to_it() -> None:
+    payload = encode_report({1: None, 2: 1e300}, b"etag")
+    assert usual_reports.read(payload) is None
+    assert read_report(payload) == Report(b"etag", {b"\x01": b"\xf6", b"\x02": payload[-9:]})
