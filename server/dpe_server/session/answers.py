@@ -21,6 +21,7 @@ class Answers:
 
     _HEAD = Struct(">qdB")
     """Fingerprint of the request, when it was answered, how often it was answered again."""
+    _NONE = _HEAD.pack(0, float("-inf"), REPEATS)
 
     def __init__(self, *, total: int = TOTAL) -> None:
         self._total = total
@@ -32,9 +33,7 @@ class Answers:
 
     def again(self, client_id: int, request: bytes, now: float) -> bytes | None:
         """Return what this very request was answered, for the next repeat; None if that is not kept, or used up."""
-        entry = self._entries.get(client_id)
-        if entry is None:
-            return None
+        entry = self._entries.get(client_id, self._NONE)  # without one, the same work
         fingerprint, answered_at, repeats = self._HEAD.unpack_from(entry)
         if fingerprint != hash(request) or now > answered_at + LIFE or repeats >= REPEATS:
             return None

@@ -195,7 +195,7 @@ class Sessions:
         Whoever is refused has caused the same work, whether there is such a session or not.
         """
         kept = self._contexts.known(client_id, context.ordinal)
-        used = kept or self._contexts.derive(client_id, context.ordinal, context.sealed_keys)
+        used = kept or self._contexts.derive(context.sealed_for, context.ordinal, context.sealed_keys)
         _, theirs, ours, zero = used
         nonce = oscore.numbered(zero, number)
         end = 1 + (payload[0] & 7) + oscore.MAX_ID
@@ -214,7 +214,7 @@ class Sessions:
                 self._contexts.keep(client_id, used)
             return Opened(plaintext, ours, nonce, additional_data), ""
         if kept is not None:
-            self._contexts.derive(client_id, context.ordinal, context.sealed_keys)
+            self._contexts.derive(context.sealed_for, context.ordinal, context.sealed_keys)
         return None, refusal
 
     def _settle(self, accepted: Accepted, outcome: Outcome, batch: SessionBatch, now: float) -> None:

@@ -29,6 +29,8 @@ class Context(NamedTuple):
     """The session is over from this second on; None: it has no end."""
     lifetime: int | None
     rule: str
+    sealed_for: int
+    """The Client ID for whose session the keys are sealed: another one, if there is no such session."""
     sealed_keys: bytes
     policies: bytes | None
     """What an operator has the device report, instead of the rule's policies: see ``OverridePolicies``."""

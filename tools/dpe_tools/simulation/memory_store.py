@@ -36,7 +36,7 @@ from dpe_server.store.contract import (
 from dpe_server.store.questions import Confirmed, Context, Facts, Questions, Restriction
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
-_NO_CONTEXT = Context(0, False, bytes(16), 0, None, None, None, "", b"", None)
+_NO_CONTEXT = Context(0, False, bytes(16), 0, None, None, None, "", 0, b"", None)
 
 
 class Trace(NamedTuple):
@@ -100,8 +100,19 @@ class MemoryStore:
             facts.contexts = dict.fromkeys(asked.contexts, _NO_CONTEXT)
             for s in disk.sessions:
                 if s.client_id in asked.contexts:
-                    kept = s.mark, s.expires_at, s.lifetime, s.rule, s.sealed_keys, disk.policies.get(s.device)
-                    facts.contexts[s.client_id] = Context(s.client_id, True, s.device, s.ordinal, *kept)
+                    facts.contexts[s.client_id] = Context(
+                        client_id=s.client_id,
+                        found=True,
+                        device=s.device,
+                        ordinal=s.ordinal,
+                        mark=s.mark,
+                        expires_at=s.expires_at,
+                        lifetime=s.lifetime,
+                        rule=s.rule,
+                        sealed_for=s.client_id,
+                        sealed_keys=s.sealed_keys,
+                        policies=disk.policies.get(s.device),
+                    )
         return facts
 
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
