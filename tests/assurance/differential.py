@@ -18,7 +18,10 @@ def main(arguments: Sequence[str]) -> int:
         except AssertionError as difference:
             print(f"{how}: {difference}")
             return 1
-        taken = counts.pop("lane")
-        print(f"{options.requests} datagrams {how}, seed {options.seed}: no difference; the lane took {taken}")
+        taken, protected = counts.pop("lane"), counts.pop("protected")
+        print(
+            f"{options.requests} datagrams {how}, seed {options.seed}: no difference;"
+            f" the lane took {taken}, {protected} of them under OSCORE"
+        )
         print("answers:", ", ".join(f"{count} x {code}" for code, count in sorted(counts.items())), flush=True)
     return 0

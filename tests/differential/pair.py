@@ -69,24 +69,41 @@ class _Mirror:
         return Reply.cbor(Code.CHANGED, payload[::-1])
 
 
+class _ProtectedMirror(_Mirror):
+    """The same for requests under OSCORE, whose answers are protected or have no payload."""
+
+    def _reply(self, payload: bytes) -> Reply:
+        choice = sum(payload) % 3
+        if choice == 0:
+            return UNAUTHORIZED
+        if choice == 1:
+            return busy(len(payload))
+        return Reply(Code.CHANGED, payload[::-1], protected=True)
+
+
 class Server:
     """A whole server, from its link inwards."""
 
     def __init__(self, handler: Handler[Any], store: Store, clock: Callable[[], float], *, lane: bool) -> None:
         self.link = FakeLink()
         self._handler = handler
+        self._sessions = _ProtectedMirror()
         self._batcher = Batcher(store, retry_after=60, clock=clock, wall=lambda: WALL + clock())
-        self.by_lane = 0
-        links = [resources.lane(self.link, self._take)] if lane else [self.link]
-        submit = partial(self._batcher.submit, handler)
-        self._coap = CoapServer(links, resources.router(submit), retry_after=60)
+        self.by_lane = self.protected_by_lane = 0
+        takes = [partial(self._take, one) for one in (handler, self._sessions)]
+        links = [resources.lane(self.link, *takes)] if lane else [self.link]
+        submits = [partial(self._batcher.submit, one) for one in (handler, self._sessions)]
+        self._coap = CoapServer(links, resources.router(*submits), retry_after=60)
         for interface in self._coap._interfaces:
             interface._manager.message_id = 0
         self._coap.start()
 
-    def _take(self, payloads: Sequence[bytes], deliver: Callable[[Sequence[Reply]], None]) -> None:
+    def _take(
+        self, handler: Handler[Any], payloads: Sequence[bytes], deliver: Callable[[Sequence[Reply]], None]
+    ) -> None:
         self.by_lane += len(payloads)
-        self._batcher.take(self._handler, payloads, deliver)
+        self.protected_by_lane += len(payloads) if handler is self._sessions else 0
+        self._batcher.take(handler, payloads, deliver)
 
     async def answer(self, *datagrams: bytes, network: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Send datagrams, each from its own peer. Return the answers and their peers, in the order of the peers."""
@@ -153,7 +170,7 @@ async def _one_by_one(directory: Path, requests: int, seed: int) -> Counter[str]
         for answer, _ in answers:
             _count(seen, answer)
             traffic.answered(answer)
-    seen["lane"] = servers[0].by_lane
+    seen["lane"], seen["protected"] = servers[0].by_lane, servers[0].protected_by_lane
     for server, store in zip(servers, stores, strict=True):
         await server.close()
         store.close()
@@ -174,7 +191,7 @@ async def _in_batches(directory: Path, requests: int, seed: int) -> Counter[str]
         assert answers == expected, f"batch before datagram {sent} of seed {seed}: {[d.hex() for d in datagrams]}"
         for answer, _ in answers:
             _count(seen, answer)
-    seen["lane"] = servers[0].by_lane
+    seen["lane"], seen["protected"] = servers[0].by_lane, servers[0].protected_by_lane
     for server in servers:
         await server.close()
     store.close()

@@ -14,12 +14,14 @@ CODES = {"0.00", "2.04", "2.05", "4.00", "4.01", "4.02", "4.03", "4.04", "4.05",
 def test_the_same_datagrams_get_the_same_bytes(seed: int) -> None:
     counts = compare(REQUESTS, seed)
     assert counts.pop("lane") > REQUESTS / 4
+    assert counts.pop("protected") > REQUESTS / 40
     assert counts.keys() >= CODES
 
 
 def test_the_same_batches_get_the_same_bytes() -> None:
     counts = compare_batches(REQUESTS, 3)
     assert counts.pop("lane") > REQUESTS / 4
+    assert counts.pop("protected") > REQUESTS / 40
     assert {"0.00", "2.04", "2.05", "4.00", "4.01", "4.02", "4.04", "5.03"} <= counts.keys()
 
 

@@ -38,6 +38,7 @@ REPEATED = 15
 """A datagram is repeated within so many others, so that its device has not begun another registration meanwhile."""
 
 _HOSTS = [b"server.example", b"h", b"127.0.0.1"]
+OSCORE, FETCH = 9, 5
 _EXTRA = [
     (URI_HOST, b"server.example"), (URI_HOST, b"\xff"), (URI_HOST, b""), (URI_HOST, bytes(256)), (URI_PORT, b""),
     (URI_PORT, b"\x16\x33"), (URI_PORT, b"\0\x16\x33"), (URI_PORT, b"\xff\xff"), (ACCEPT, b"\x3c"),
@@ -106,7 +107,8 @@ class Traffic:
         self._asking = None
         if self._recent and source.random() < 0.1:
             return source.choice(self._recent)
-        datagram = source.choices([self._plain, self._near, self._other], [40, 50, 10])[0]()
+        kinds = [self._plain, self._near, self._other, self._protected]
+        datagram = source.choices(kinds, [40, 50, 10, 20])[0]()
         self._recent.append(datagram)
         return datagram
 
@@ -158,6 +160,20 @@ class Traffic:
                 options.append((source.choice([number, source.randrange(400)]), value[:40]))
         datagram = self._message(options=options, payload=payload, kind=source.choice([CON] * 5 + [NON]))
         return self._damage(datagram) if source.random() < 0.3 else datagram
+
+    def _protected(self) -> bytes:
+        """A request under OSCORE in its plain form, or nearly so."""
+        source = self._source
+        partial_iv = source.choice([b"\1", b"\0", b"\xff\xff", b"\0\1", bytes(range(1, 1 + source.randrange(8)))])
+        flags = source.choice([8] * 12 + [0, 0x18, 0x28, 0x88]) | len(partial_iv)
+        value = bytes([flags]) + partial_iv + source.randbytes(source.choice([7] * 12 + [0, 6, 8]))
+        options = [(OSCORE, value)]
+        while source.random() < 0.2:
+            options.append(source.choice(_EXTRA))
+        size = source.choice([source.randrange(80)] * 12 + [0, 1_099, 1_100, 1_101])
+        kind, code = source.choice([(CON, POST)] * 12 + [(NON, POST), (CON, FETCH), (CON, GET), (NON, GET)])
+        datagram = self._message(options=options, payload=source.randbytes(size), kind=kind, code=code)
+        return self._damage(datagram) if source.random() < 0.1 else datagram
 
     def _other(self) -> bytes:
         """Another CoAP message, or no message at all."""
