@@ -19,6 +19,7 @@ from typing import Any
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code
 from dpe_server import policy
 from dpe_server.coap.aiocoap_endpoint import TURN, CoapServer
+from dpe_server.coap.datagram import Type
 from dpe_server.handling.batching import Batcher
 from dpe_server.handling.handler import Batch, Completed, Handler
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
@@ -137,6 +138,12 @@ def _keys(source: random.Random) -> KeyRing:
     return KeyRing({1: source.randbytes(32)}, {1: source.randbytes(32)}, source.randbytes(32))
 
 
+def _unnumbered(sent: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Leave out a message ID of the server's own: in a batch, answers of two handlers may change places."""
+    answer, peer = sent
+    return (answer if answer[0] >> 4 & 3 == Type.ACK else answer[:2] + answer[4:]), peer
+
+
 def _count(seen: Counter[str], answer: bytes) -> None:
     seen[f"{answer[1] >> 5}.{answer[1] & 31:02d}"] += 1
 
@@ -188,7 +195,9 @@ async def _in_batches(directory: Path, requests: int, seed: int) -> Counter[str]
         datagrams = [traffic.next() for _ in range(source.randint(1, TURN))]
         sent += len(datagrams)
         answers, expected = [await server.answer(*datagrams) for server in servers]
-        assert answers == expected, f"batch before datagram {sent} of seed {seed}: {[d.hex() for d in datagrams]}"
+        assert list(map(_unnumbered, answers)) == list(map(_unnumbered, expected)), (
+            f"batch before datagram {sent} of seed {seed}: {[d.hex() for d in datagrams]}"
+        )
         for answer, _ in answers:
             _count(seen, answer)
     seen["lane"], seen["protected"] = servers[0].by_lane, servers[0].protected_by_lane
