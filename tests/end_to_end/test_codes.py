@@ -210,7 +210,7 @@ class TestRefusals:
         assert "65001" in problem[-2]
 
     def test_an_unknown_critical_option_in_a_non_confirmable_request_is_reset(self, client: Client) -> None:
-        client.send(bytes(Message(NON, POST, 5, b"t", [*REGISTER, (9, b"")], b"x")))
+        client.send(bytes(Message(NON, POST, 5, b"t", [*REGISTER, (13, b"")], b"x")))
         assert client.receive() == Message(RST, 0, 5)
 
     def test_a_payload_above_256_bytes_is_4_13(self, client: Client) -> None:
@@ -227,7 +227,7 @@ class TestRefusals:
         self.check(client.request(GET, [(35, b"coap://other.example/")]), "5.05")
 
     def test_another_path_is_4_04(self, client: Client) -> None:
-        self.check(client.request(POST, [(11, b"dpe")]), "4.04")
+        self.check(client.request(POST, [(11, b"dpe"), (11, b"other")]), "4.04")
 
 
 def test_a_request_in_blocks_of_16_bytes_registers(state: StateDir, client: Client) -> None:

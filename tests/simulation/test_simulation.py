@@ -17,7 +17,7 @@ from dpe_tools.simulation.mutants import MUTANTS, Change, Mutant
 
 pytestmark = pytest.mark.timeout(900)
 
-FIRST = 1200
+FIRST = 5200
 SEEDS = 2000
 """From the first on, so many that all comes to pass that is looked for."""
 MUTANT_SEEDS = 2000

@@ -11,7 +11,7 @@ from dpe_server.keys.at_rest import device_text
 from dpe_server.operation import journal
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import OverridePolicies
-from tests.audit import lines
+from tests.audit import lines, until
 from tests.tools.conftest import IMEI, Invoke, Running
 
 OWN = {"battery": {"pmin": 5}, "signal": {"lt": -100}}
@@ -46,6 +46,7 @@ def told(dpe: Invoke, device: Path) -> Any:
 def events(server: Running) -> list[str]:
     name = device_text(StateDir.open(server.state).at_rest.device_id(Imei.parse(IMEI)))
     log = StateDir.open(server.state).audit_path
+    until(log.exists)
     return [line["event"] for line in lines(log) if line.get("device") == name and line["event"].startswith("policies")]
 
 

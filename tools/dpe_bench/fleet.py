@@ -24,7 +24,7 @@ version = "1.*"
 action = "accept"
 range = ["10000000000000", "1fffffffffffff"]
 """
-"""Sessions without end: native/registration_job.c knows no lifetime in CONFIRM."""
+"""Sessions without end, as before servers were made with a lifetime: so runs of old and new can be compared."""
 
 _TAC = "35000000"
 _RECORD = struct.Struct(f"=I{SIZE_CLIENT_ID}s")
