@@ -54,7 +54,8 @@ CONFIRMED = (
 """Where no session has the Client ID, the next one's row is read: finding nothing must not be quicker."""
 CONTEXTS = (
     "SELECT value, client_id IS value, coalesce(session.device, zeroblob(16)), ordinal, mark, expires_at, lifetime,"
-    " rule, coalesce(client_id, value), coalesce(sealed_keys, x''), policies FROM json_each(:client_ids) LEFT JOIN session ON session.rowid ="
+    " rule, coalesce(client_id, value), coalesce(sealed_keys, x''), policies"
+    " FROM json_each(:client_ids) LEFT JOIN session ON session.rowid ="
     " (SELECT rowid FROM session WHERE client_id >= value ORDER BY client_id LIMIT 1)"
     " LEFT JOIN restriction ON restriction.device = session.device"
 )
