@@ -102,7 +102,7 @@ class Reporters:
             for one in self.reporters:
                 if now >= one.due and not one.ended:
                     self._go_on(one, now)
-            self._receive(0.005)
+            self.hear(0.005)
 
     def work_until_accepted(self, count: int, longest: float) -> None:
         """Let the devices report until so many more reports were accepted, or for at most ``longest`` seconds."""
@@ -224,7 +224,8 @@ class Reporters:
         with suppress(ConnectionRefusedError):  # of what was sent before: the server is down
             one.socket.send(one.datagrams[number])
 
-    def _receive(self, wait: float) -> None:
+    def hear(self, wait: float = 0.0) -> None:
+        """Read all answers that have come, or that come within ``wait`` seconds."""
         everyone = [*self.reporters, *self.ended[-ASKED_AGAIN:]]
         readable, _, _ = select.select([one.socket for one in everyone], [], [], wait)
         ready = set(readable)

@@ -79,7 +79,7 @@ def run(settings: Settings, folder: Path) -> Report:
                 os.killpg(server.process.pid, signal.SIGKILL)
                 await_end(server)
                 report.kills += 1
-                reporters.work(0.0)
+                reporters.hear()
                 report.compared += reporters.compare()
                 reporters.replace_ended()
                 if (number + 1) % 10 == 0:

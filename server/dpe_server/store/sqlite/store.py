@@ -245,8 +245,10 @@ def _accept(writer: sqlite3.Connection, requests: Sequence[Contact | Deregister]
     effect = accept(requests, stored.values(), now)
     if effect.ended:
         writer.execute(statements.END_SESSIONS, (now, _json(effect.ended)))
-    sooner = [row for row in effect.changed if _ends_sooner(row.expires_at, stored[row.client_id].expires_at)]
-    as_late = [row for row in effect.changed if row not in sooner] if sooner else effect.changed
+    sooner: list[InSession] = []
+    as_late: list[InSession] = []
+    for row in effect.changed:
+        (sooner if _ends_sooner(row.expires_at, stored[row.client_id].expires_at) else as_late).append(row)
     _bring_up_to_date(writer, sooner, sooner=True)
     _bring_up_to_date(writer, as_late, sooner=False)
     return effect.outcomes
