@@ -117,8 +117,13 @@ def additional_data(sender_id: bytes, number: int) -> bytes:
 
     The Encrypt0 structure of COSE around [version 1, [algorithm], request's kid, request's Partial IV, no options].
     """
-    iv = partial_iv(number)
-    return _BEFORE_ID[len(sender_id)][len(iv)] + sender_id + _BYTES[len(iv)] + iv + b"\x40"
+    return additional_data_of(sender_id, partial_iv(number))
+
+
+def additional_data_of(sender_id: bytes, iv: bytes) -> bytes:
+    """Return the additional data of a request whose Partial IV is ``iv``, 1 to 5 bytes."""
+    size = len(iv)
+    return _BEFORE_ID[len(sender_id)][size] + sender_id + _BYTES[size] + iv + b"\x40"
 
 
 def option(sender_id: bytes, number: int) -> bytes:

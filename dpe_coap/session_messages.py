@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import cbor2
 
-from dpe_coap import cbor, usual_reports
+from dpe_coap import cbor
 from dpe_coap.errors import LocalError, MalformedMessage, TooLarge
 from dpe_coap.numbers import (
     MAX_ATTRIBUTE,
@@ -106,12 +106,6 @@ def decode_policies(encoded: bytes) -> Policies:
 
 def decode_report(payload: bytes) -> Report:
     """Return the report in ``payload``, or raise MalformedMessage (4.00) or TooLarge (4.13), nothing else."""
-    usual = usual_reports.read(payload)
-    return read_report(payload) if usual is None else Report(*usual)
-
-
-def read_report(payload: bytes) -> Report:
-    """Do what ``decode_report`` does, entry by entry, whatever the report is."""
     found = _fields(payload)
     place = found.get(SESSION_LABEL_PROPERTIES)
     etag = _etag(payload, found)

@@ -7,6 +7,8 @@ needs no further check but for the order. A server reads thousands of reports a 
 
 import re
 
+from dpe_coap.session_messages import Report
+
 _SIZES = range(24)
 _TEXT = b"|".join(re.escape(bytes([0x60 | n])) + rb"[\x00-\x7f]{%d}" % n for n in _SIZES[1:])
 _BYTES = b"|".join(re.escape(bytes([0x40 | n])) + rb"[\x00-\xff]{%d}" % n for n in _SIZES)
@@ -19,17 +21,19 @@ _VALUE = rb"[\x00-\x17\x20-\x37\xf4-\xf6\x60]|" + b"|".join((_INTEGER, _HALF, _T
 _REFRESH = 7
 """Bytes of a refresh with a policy etag."""
 
+_single = re.compile(rb"(?:\xa1|\xa2\x00\x44([\x00-\xff]{4}))\x01\xa1(" + _PROPERTY + b")(" + _VALUE + b")").fullmatch
 _head = re.compile(rb"(?:\xa1|\xa2\x00\x44([\x00-\xff]{4}))\x01([\xa1-\xb7])").match
 _entries = re.compile(b"(" + _PROPERTY + b")(" + _VALUE + b")").findall
 
 
-def read(payload: bytes) -> tuple[bytes | None, dict[bytes, bytes] | None] | None:
-    """Return the policy etag and the encoded properties and values of a usual report; None if it is another payload.
-
-    A refresh has no properties: None.
-    """
+def read(payload: bytes) -> Report | None:
+    """Return the report in ``payload`` as ``session_messages.decode_report`` does; None if it is not a usual one."""
     if len(payload) == _REFRESH and payload.startswith(b"\xa1\x00\x44"):
-        return payload[3:], None
+        return Report(payload[3:])
+    single = _single(payload)
+    if single is not None:  # the most usual of all
+        etag, property_, value = single.groups()
+        return Report(etag, {property_: value})
     head = _head(payload)
     if head is None:
         return None
@@ -44,4 +48,4 @@ def read(payload: bytes) -> tuple[bytes | None, dict[bytes, bytes] | None] | Non
         or sorted(properties) != properties
     ):
         return None
-    return etag, items
+    return Report(etag, items)

@@ -323,7 +323,8 @@ def test_oscore_s_option_is_known_and_proves_nothing() -> None:
     bench = Bench()
     request = bench.wait_sent()
     good = bench.server.response(request.payload)
-    assert bench.step(answer(request, good[:-1] + b"?", options=((9, b""), (12, CBOR)))) is None
+    damaged = good[:-1] + bytes([good[-1] ^ 1])
+    assert bench.step(answer(request, damaged, options=((9, b""), (12, CBOR)))) is None
     assert bench.state == "REQUESTING"
     assert bench.step(answer(request, code=UNAUTHORIZED, options=((9, b""),))) is None
     assert bench.state == "BACKOFF"

@@ -19,7 +19,7 @@ from functools import partial
 from dpe_coap.binding import Code
 from dpe_server.coap.datagram import POSTS, CoapRequest, Rejected, Type, parse
 from dpe_server.coap.piggyback import piggybacked
-from dpe_server.coap.protected import plain
+from dpe_server.coap.protected import PLAIN, plain
 from dpe_server.handling.reply import Deliver, Reply
 from dpe_server.net.link import Endpoint, Link, Received
 
@@ -106,6 +106,12 @@ class Lane:
         for datagram, endpoint in zip(datagrams, endpoints, strict=True):
             start = POSTS.get(datagram[:2])
             if start is not None:
+                payload = plain(datagram, start) if datagram[start : start + 2] in PLAIN else None
+                if payload is not None and self._protected is not None:
+                    protected[0].append(payload)
+                    protected[1].append(datagram[2:start])
+                    protected[2].append(endpoint)
+                    continue
                 marker = datagram.find(b"\xff", start)
                 kind = datagram[marker + 2 : marker + 4]
                 if kind in kinds and 0 < marker < len(datagram) - 1:
@@ -119,12 +125,6 @@ class Lane:
                         echoes.append(datagram[2:start])
                         askers.append(endpoint)
                         continue
-                payload = plain(datagram, start)
-                if payload is not None and self._protected is not None:
-                    protected[0].append(payload)
-                    protected[1].append(datagram[2:start])
-                    protected[2].append(endpoint)
-                    continue
             others.append(datagram)
             senders.append(endpoint)
         for entrance, (payloads, echoes, askers) in zip(self._doors, groups, strict=True):

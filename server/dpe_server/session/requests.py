@@ -5,8 +5,8 @@ which the device reads under protection.
 """
 
 from enum import Enum
-from typing import NamedTuple
 
+from dpe_coap import usual_reports
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, SESSION_PATH, Code, problem
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.session_messages import Report, decode_report
@@ -25,22 +25,12 @@ _CONTENT_FORMATS = {
 
 
 class Asked(Enum):
-    """What a request is for."""
+    """What a request is for that is no report. A report sets the properties given, and refreshes the session."""
 
-    REPORT = "report"
-    """Sets the properties given, and refreshes the session."""
     GET = "get"
     """Refreshes the session, and asks for the policies."""
     END = "end"
     """Ends the session."""
-
-
-class SessionRequest(NamedTuple):
-    """A request of a device whose session is known."""
-
-    asked: Asked
-    report: Report | None = None
-    """Of a REPORT."""
 
 
 class RefusedInside(Exception):
@@ -51,10 +41,10 @@ class RefusedInside(Exception):
         self.answer = answer(code, problem(title, detail=detail), CONTENT_FORMAT_PROBLEM)
 
 
-def read(plaintext: bytes) -> SessionRequest:
+def read(plaintext: bytes) -> Report | Asked:
     """Return what a plaintext asks for, or raise RefusedInside."""
     if plaintext.startswith(_USUAL) and len(plaintext) > len(_USUAL):
-        return SessionRequest(Asked.REPORT, _report(plaintext[len(_USUAL) :]))
+        return _report(plaintext[len(_USUAL) :])
     malformed = RefusedInside(Code.BAD_REQUEST, "malformed CoAP message inside")
     if not plaintext:
         raise malformed
@@ -67,6 +57,7 @@ def read(plaintext: bytes) -> SessionRequest:
     if options.get(Option.URI_PATH) != _PATH:
         raise RefusedInside(Code.NOT_FOUND, "no such resource", f"a session's messages go to /{'/'.join(SESSION_PATH)}")
     accept = _number(options, Option.ACCEPT)
+    request: Report | Asked
     match plaintext[0]:
         case Code.POST:
             content_format = _number(options, Option.CONTENT_FORMAT)
@@ -74,11 +65,11 @@ def read(plaintext: bytes) -> SessionRequest:
                 given = "no content format" if content_format is None else f"content format {content_format}"
                 title = f"a report has content format {CONTENT_FORMAT_CBOR}"
                 raise RefusedInside(Code.UNSUPPORTED_CONTENT_FORMAT, title, given)
-            request = SessionRequest(Asked.REPORT, _report(payload))
+            request = _report(payload)
         case Code.GET:
-            request = SessionRequest(Asked.GET)
+            request = Asked.GET
         case Code.DELETE:
-            request = SessionRequest(Asked.END)
+            request = Asked.END
         case _:
             raise RefusedInside(Code.METHOD_NOT_ALLOWED, "method not allowed here", "POST, GET and DELETE are")
     if accept not in (None, CONTENT_FORMAT_CBOR):
@@ -96,7 +87,7 @@ def answer(code: Code, payload: bytes = b"", content_format: int = CONTENT_FORMA
 
 def _report(payload: bytes) -> Report:
     try:
-        return decode_report(payload)
+        return usual_reports.read(payload) or decode_report(payload)
     except MalformedMessage as error:
         raise RefusedInside(error.code, error.fault, error.place) from None
 

@@ -9,7 +9,6 @@ often the server restarts and however many processes share the store (docs/sessi
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import NamedTuple
 
 from dpe_coap import oscore
 from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code, problem
@@ -18,7 +17,7 @@ from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing
-from dpe_server.policy import Policy, Told
+from dpe_server.policy import Policy
 from dpe_server.session import requests
 from dpe_server.session.answers import Answers
 from dpe_server.session.audit_records import first_contact, session_ended, unauthenticated
@@ -32,6 +31,9 @@ from dpe_server.store.questions import Context, Facts, Questions
 SIZE_ATTEMPT = 16
 """Bytes that are drawn for a request, so that its commit can be told from another's."""
 
+_COMMITTED = Outcome.COMMITTED
+_OUTER = Code.CHANGED
+"""The code of every protected response, outside."""
 _DONE = requests.answer(Code.CHANGED)
 _TOO_LARGE = requests.answer(
     Code.REQUEST_ENTITY_TOO_LARGE,
@@ -40,13 +42,9 @@ _TOO_LARGE = requests.answer(
 )
 
 
-class Opened(NamedTuple):
-    """A request that was made with the keys of its session, and what its answer is protected with."""
-
-    plaintext: bytes
-    key: bytes
-    nonce: bytes
-    additional_data: bytes
+Opened = tuple[bytes, bytes, bytes, bytes]
+"""The plaintext of a request that the keys of its session have made, and what its answer is protected with: the
+server's key, the nonce and the additional data."""
 
 
 @dataclass(slots=True, repr=False)
@@ -135,7 +133,7 @@ class Sessions:
         """See ``Handler.complete``."""
         if outcomes is not None:
             for accepted, outcome in zip(batch.accepted, outcomes, strict=True):
-                self._settle(accepted, outcome, batch, now)
+                accepted.reply = self._settle(accepted, outcome, batch, now)
         self._forget(batch)
         return Completed([slot if isinstance(slot, Reply) else slot.reply for slot in batch.slots], batch.records)
 
@@ -159,9 +157,9 @@ class Sessions:
         wall: float,
     ) -> Reply | Accepted:
         """Return the reply to a request, or what it waits for."""
-        opened, refusal = self._open(number, client_id, payload, context, wall)
-        if opened is None:
-            batch.records.append(unauthenticated(refusal))
+        opened = self._open(number, client_id, payload, context, wall)
+        if isinstance(opened, str):
+            batch.records.append(unauthenticated(opened))
             return UNAUTHORIZED
         if not self._shares.take(client_id, now):
             return self._too_many
@@ -169,28 +167,28 @@ class Sessions:
         ordinal, attempt = context.ordinal, batch.attempts[SIZE_ATTEMPT * place : SIZE_ATTEMPT * (place + 1)]
         change: Contact | Deregister
         try:
-            asked, report = requests.read(opened.plaintext)
+            asked = requests.read(opened[0])
         except RefusedInside as refused:
             change = Contact(client_id, ordinal, number, attempt, None, None)
             plaintext = refused.answer
         else:
-            if asked is Asked.END:
+            if isinstance(asked, Report):
+                change = Contact(client_id, ordinal, number, attempt, asked.properties or {}, told.lifetime)
+                plaintext = _DONE if asked.policy_etag == told.etag else requests.answer(Code.CHANGED, told.answer)
+            elif asked is Asked.GET:
+                change = Contact(client_id, ordinal, number, attempt, {}, told.lifetime)
+                plaintext = requests.answer(Code.CONTENT, told.answer)
+            else:
                 change = Deregister(client_id, ordinal, number)
                 plaintext = requests.answer(Code.DELETED)
-            else:
-                items = {} if report is None else report.properties or {}
-                change = Contact(client_id, ordinal, number, attempt, items, told.lifetime)
-                plaintext = _told(report, told)
         accepted = Accepted(payload, context, change, opened, plaintext, self._busy)
         self._pending[payload] = accepted
         batch.changes.append(change)
         batch.accepted.append(accepted)
         return accepted
 
-    def _open(
-        self, number: int, client_id: int, payload: bytes, context: Context, wall: float
-    ) -> tuple[Opened | None, str]:
-        """Return a request that its session's keys have made and that may be accepted, or None and why not.
+    def _open(self, number: int, client_id: int, payload: bytes, context: Context, wall: float) -> Opened | str:
+        """Return a request that its session's keys have made and that may be accepted, or why not.
 
         Whoever is refused has caused the same work, whether there is such a session or not.
         """
@@ -198,8 +196,9 @@ class Sessions:
         used = kept or self._contexts.derive(context.sealed_for, context.ordinal, context.sealed_keys)
         _, theirs, ours, zero = used
         nonce = oscore.numbered(zero, number)
-        end = 1 + (payload[0] & 7) + oscore.MAX_ID
-        additional_data = oscore.additional_data(payload[end - oscore.MAX_ID : end], number)
+        start = 1 + (payload[0] & 7)
+        end = start + oscore.MAX_ID
+        additional_data = oscore.additional_data_of(payload[start:end], payload[1:start])
         plaintext = oscore.decrypt(theirs, nonce, additional_data, payload[end + 1 :])
         if not context.found:
             refusal = "unknown session"
@@ -212,38 +211,30 @@ class Sessions:
         else:
             if kept is None:
                 self._contexts.keep(client_id, used)
-            return Opened(plaintext, ours, nonce, additional_data), ""
+            return plaintext, ours, nonce, additional_data
         if kept is not None:
             self._contexts.derive(context.sealed_for, context.ordinal, context.sealed_keys)
-        return None, refusal
+        return refusal
 
-    def _settle(self, accepted: Accepted, outcome: Outcome, batch: SessionBatch, now: float) -> None:
-        """Protect the answer to a request that was committed."""
-        change = accepted.change
-        plaintext = accepted.plaintext
+    def _settle(self, accepted: Accepted, outcome: Outcome, batch: SessionBatch, now: float) -> Reply:
+        """Return the reply to a request whose commit is over: protected, if it was this one that was accepted."""
+        client_id, plaintext = accepted.change.client_id, accepted.plaintext
         if outcome is Outcome.NOT_ACCEPTED:
             batch.records.append(unauthenticated("not committed"))
-            accepted.reply = UNAUTHORIZED
-            return
-        if outcome is Outcome.TOO_LARGE:
-            plaintext = _TOO_LARGE
+            return UNAUTHORIZED
         if accepted.context.mark is None:
-            batch.records.append(first_contact(accepted.context.device, change.client_id))
-        if outcome is Outcome.SESSION_ENDED:
-            batch.records.append(session_ended(change.client_id, "deregistered"))
-            self._contexts.forget(change.client_id)
+            batch.records.append(first_contact(accepted.context.device, client_id))
+        if outcome is not _COMMITTED:
+            if outcome is Outcome.TOO_LARGE:
+                plaintext = _TOO_LARGE
+            else:
+                batch.records.append(session_ended(client_id, "deregistered"))
+                self._contexts.forget(client_id)
         _, key, nonce, additional_data = accepted.opened
         ciphertext = oscore.encrypt(key, nonce, additional_data, plaintext)
-        self._answers.keep(change.client_id, accepted.payload, ciphertext, now)
-        accepted.reply = _protected(ciphertext)
-
-
-def _told(report: Report | None, told: Told) -> bytes:
-    """Return the answer to a report, or to a GET (None)."""
-    if report is None:
-        return requests.answer(Code.CONTENT, told.answer)
-    return _DONE if report.policy_etag == told.etag else requests.answer(Code.CHANGED, told.answer)
+        self._answers.keep(client_id, accepted.payload, ciphertext, now)
+        return _protected(ciphertext)
 
 
 def _protected(ciphertext: bytes) -> Reply:
-    return Reply(Code.CHANGED, ciphertext, protected=True)
+    return Reply(_OUTER, ciphertext, None, None, True)  # by position: it is made for each report

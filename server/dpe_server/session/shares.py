@@ -4,6 +4,8 @@ BURST = 10
 """Requests that may come at once."""
 EVERY = 1.0
 """Seconds in which a device may send one more."""
+_LIFE = BURST * EVERY
+"""Seconds after which a burst is used up no more."""
 
 
 class Shares:
@@ -21,11 +23,14 @@ class Shares:
 
     def take(self, client_id: int, now: float) -> bool:
         """Count a request of a session; False if its device has had its share."""
-        if now - self._began >= BURST * EVERY:
-            self._old = self._new if now - self._began < 2 * BURST * EVERY else {}
+        if now - self._began >= _LIFE:
+            self._old = self._new if now - self._began < 2 * _LIFE else {}
             self._new, self._began = {}, now
-        until = max(now, self._new.get(client_id) or self._old.get(client_id, now))
-        if until > now + (BURST - 1) * EVERY:
+        used = self._new.get(client_id)
+        if used is None:
+            used = self._old.get(client_id, now)
+        until = EVERY + (used if used > now else now)
+        if until > now + _LIFE:
             return False
-        self._new[client_id] = until + EVERY
+        self._new[client_id] = until
         return True

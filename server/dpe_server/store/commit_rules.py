@@ -155,9 +155,11 @@ def accept(requests: Sequence[Contact | Deregister], stored: Iterable[InSession]
     live = {row.client_id: row for row in stored if row.expires_at is None or row.expires_at > now}
     changed: dict[int, InSession] = {}
     ended: list[int] = []
+    committed = Outcome.COMMITTED
 
     def judge(request: Contact | Deregister) -> Outcome:
-        row = live.get(request.client_id)
+        client_id = request.client_id
+        row = live.get(client_id)
         if row is None or row.ordinal != request.ordinal:
             return Outcome.NOT_ACCEPTED
         if row.mark is not None and request.number <= row.mark:
@@ -165,22 +167,21 @@ def accept(requests: Sequence[Contact | Deregister], stored: Iterable[InSession]
             if not again:
                 return Outcome.NOT_ACCEPTED
         if isinstance(request, Deregister):
-            del live[request.client_id]
-            changed.pop(request.client_id, None)
-            ended.append(request.client_id)
+            del live[client_id]
+            changed.pop(client_id, None)
+            ended.append(client_id)
             return Outcome.SESSION_ENDED
-        outcome = Outcome.COMMITTED
-        row = row._replace(mark=request.number, attempt=request.attempt)
-        if request.items is not None:
-            merged = record.merge(row.record, request.items, now)
-            if merged is None:
-                outcome = Outcome.TOO_LARGE
-            else:
-                lifetime = request.lifetime
-                expires_at = None if lifetime is None else now + lifetime
-                row = row._replace(record=merged, seen_at=now, lifetime=lifetime, expires_at=expires_at)
-        live[request.client_id] = changed[request.client_id] = row
-        return outcome
+        merged = None if request.items is None else record.merge(row.record, request.items, now)
+        if merged is None:
+            row = row._replace(mark=request.number, attempt=request.attempt)
+        else:
+            lifetime = request.lifetime
+            expires_at = None if lifetime is None else now + lifetime
+            row = InSession(
+                client_id, row.ordinal, request.number, request.attempt, now, lifetime, expires_at, merged
+            )  # a third of the time of _replace
+        live[client_id] = changed[client_id] = row
+        return committed if merged is not None or request.items is None else Outcome.TOO_LARGE
 
     outcomes = [judge(request) for request in requests]
     return Contacts(outcomes, ended, list(changed.values()))

@@ -48,6 +48,7 @@ def merge(record: bytes, items: Items, now: int) -> bytes | None:
         return record
     merged: dict[bytes, bytes] = {}
     at, head = 0, _HEAD.size
+    more = False
     while at < len(record):
         property_size, value_size, _ = _HEAD.unpack_from(record, at)
         end = at + head + property_size + value_size
@@ -57,8 +58,9 @@ def merge(record: bytes, items: Items, now: int) -> bytes | None:
         if value == NULL:
             merged.pop(property_, None)
         else:
+            more = more or property_ not in merged
             merged[property_] = _HEAD.pack(len(property_), len(value), now) + property_ + value
-    result = b"".join([merged[property_] for property_ in sorted(merged)])
+    result = b"".join([merged[property_] for property_ in sorted(merged)] if more else merged.values())
     if len(merged) > MAX_PROPERTIES or len(result) - head * len(merged) > MAX_RECORD:
         return None
     return result

@@ -201,7 +201,9 @@ def test_what_anybody_can_cause_is_marked(server: Server, device: Device) -> Non
     server.store.broken = False
     server.now += STORE_PAUSE
     success, _, _ = device.offered()
-    for payload in (b"", device.request()[:-1] + b"x", success, success, device.offered(status=Status.DECLINED)[0]):
+    request = device.request()
+    damaged = request[:-1] + bytes([request[-1] ^ 1])
+    for payload in (b"", damaged, success, success, device.offered(status=Status.DECLINED)[0]):
         server.send(payload)
     assert {(record.event, record.unproved) for record in server.take_records()} == {
         ("malformed", True),

@@ -85,7 +85,8 @@ class SqliteStore:
                 facts.confirmed = {client_id: Confirmed(*values) for client_id, *values in found}
             if questions.contexts:
                 found = reader.execute(statements.CONTEXTS, {"client_ids": _json(questions.contexts)}).fetchall()
-                facts.contexts = {row[0]: Context._make(row) for row in found}
+                make = Context._make
+                facts.contexts = {row[0]: make(row) for row in found}
         return facts
 
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
