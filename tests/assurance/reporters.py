@@ -12,22 +12,14 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-from dpe_coap import oscore
 from dpe_coap.binding import Code
-from dpe_coap.client_ids import client_id_bytes
-from dpe_coap.messages import Version
-from dpe_coap.session_messages import encode_report
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Outcome, Session
-from dpe_server.store.opening import make_store, open_store
+from dpe_server.store.contract import Session
+from dpe_server.store.opening import open_store
 from dpe_server.store.record import entries
 from tests import coap
+from tests.in_session import BATTERY, DELETE, OSCORE, InSession, put, report
 
-OSCORE = 9
-BATTERY = b"\x00"
-REPORT = b"\x02\xb3dpe\x11\x3c\xff"
-DELETE = b"\x04\xb3dpe"
 PATIENCE = 1.0
 """Seconds after which a request is sent again, and then under a new number."""
 PAUSE = 0.9
@@ -45,8 +37,7 @@ REPEATS = 0.1
 class Reporter:
     """One device, and what it knows."""
 
-    client_id: int
-    keys: oscore.Keys = field(repr=False)
+    device: InSession
     socket: socket.socket
     number: int = 0
     """The last one that was used."""
@@ -63,6 +54,11 @@ class Reporter:
     since_start: int | None = None
     """Requests under a new number since the server has started; None: one was answered."""
 
+    @property
+    def client_id(self) -> int:
+        """The device's Client ID."""
+        return self.device.client_id
+
 
 class Reporters:
     """``devices`` with sessions in the store of ``state``, at the server 127.0.0.1:``port``, which must not run yet."""
@@ -71,7 +67,6 @@ class Reporters:
         self._state = state
         self._server = ("127.0.0.1", port)
         self._random = random.Random(seed)
-        self._at_rest = AtRest(state.keys.at_rest, self._random.randbytes)
         self._cleanup = ExitStack()
         self._ordinal = 0
         self.faults: list[str] = []
@@ -155,37 +150,12 @@ class Reporters:
 
     def _made(self, count: int) -> list[Reporter]:
         made: list[Reporter] = []
-        sessions: list[Session] = []
-        for _ in range(count):
-            self._ordinal += 1
-            client_id, master = self._random.getrandbits(56), self._random.randbytes(24)
-            keys = oscore.derive(master[:16], master[16:], client_id_bytes(client_id))
+        for one in put(self._state, count, self._random, first=self._ordinal + 1):
             end = self._cleanup.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             end.setblocking(False)
             end.connect(self._server)
-            made.append(Reporter(client_id, keys, end))
-            sessions.append(
-                Session(
-                    client_id=client_id,
-                    device=self._random.randbytes(16),
-                    sealed_imei=b"sealed",
-                    version=Version(1, 0),
-                    firmware=None,
-                    suite=1,
-                    rule="DPE 1.x",
-                    ordinal=self._ordinal,
-                    established_at=int(time.time()),
-                    lifetime=None,
-                    expires_at=None,
-                    th3=self._random.randbytes(32),
-                    success_hash=self._random.randbytes(32),
-                    confirm=b"confirm",
-                    sealed_keys=self._at_rest.seal_keys(master, client_id),
-                )
-            )
-        if sessions:
-            with closing(make_store(self._state.store_url)) as store:
-                assert set(store.commit(sessions)) == {Outcome.COMMITTED}
+            made.append(Reporter(one, end))
+        self._ordinal += count
         return made
 
     def _go_on(self, one: Reporter, now: float) -> None:
@@ -201,21 +171,8 @@ class Reporters:
         one.tries = 1
         ends = self._random.random() < one.ends
         one.values[one.number] = -1 if ends else self._random.getrandbits(31) | 1 << 30
-        plaintext = DELETE if ends else REPORT + encode_report({0: one.values[one.number]}, b"none")
-        sender = client_id_bytes(one.client_id)
-        nonce = oscore.nonce(one.keys.common_iv, sender, one.number)
-        additional_data = oscore.additional_data(sender, one.number)
-        ciphertext = oscore.encrypt(one.keys.client, nonce, additional_data, plaintext)
-        one.datagrams[one.number] = bytes(
-            coap.Message(
-                coap.CON,
-                coap.POST,
-                one.number & 0xFFFF,
-                one.number.to_bytes(4, "big"),
-                [(OSCORE, oscore.option(sender, one.number))],
-                ciphertext,
-            )
-        )
+        plaintext = DELETE if ends else report(one.values[one.number])
+        one.datagrams[one.number] = one.device.request(one.number, plaintext)
         self._send(one, one.number)
         if self._random.random() < REPEATS:
             self._send(one, self._random.randint(1, one.number))
@@ -252,9 +209,7 @@ class Reporters:
         known = one.answers.setdefault(number, ciphertext)
         if known != ciphertext:
             self.faults.append(f"{one.client_id}: two answers under number {number}")
-        sender = client_id_bytes(one.client_id)
-        nonce = oscore.nonce(one.keys.common_iv, sender, number)
-        plaintext = oscore.decrypt(one.keys.server, nonce, oscore.additional_data(sender, number), ciphertext)
+        plaintext = one.device.opened(number, ciphertext)
         ends = one.values[number] == -1
         if plaintext is None or plaintext[0] != (Code.DELETED if ends else Code.CHANGED):
             self.faults.append(f"{one.client_id}: not the answer to number {number}")
