@@ -8,6 +8,7 @@ import pytest
 
 from dpe_coap.client_ids import client_id_bytes
 from dpe_server.handling.reply import UNAUTHORIZED
+from dpe_server.session import contexts
 from dpe_server.store.contract import End
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.assurance.timing.work import count
@@ -53,7 +54,10 @@ def requests(server: Server) -> dict[str, bytes]:
     return made
 
 
-def test_every_refusal_is_as_much_work(server: OnDisk) -> None:
+@pytest.mark.parametrize("kept", [contexts.TOTAL, 2, 1])
+def test_every_refusal_is_as_much_work(server: OnDisk, kept: int) -> None:
+    """However full the caches are: with room, without, and with the keys of one session pushed out."""
+    server.sessions._contexts._total = server.sessions._answers._total = kept
     works: dict[str, Counter[str]] = {}
     server.wall += 1
     made = requests(server)
