@@ -29,7 +29,7 @@ class Contender:
     name: str
     version: str
     command: Sequence[str]
-    """Port and key follow."""
+    """Port and key follow, or the port alone."""
     job: str = "transport"
     cwd: Path | None = None
 

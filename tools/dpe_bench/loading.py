@@ -25,6 +25,20 @@ class Loaded:
     growth: int
     """Bytes of memory that it has more than when this began, or when ``load`` was told."""
 
+    def sample(self) -> dict[str, float]:
+        """Return these figures as fields of a ``comparison.Sample``."""
+        times = self.part.times
+        return {
+            "cpu": self.user + self.kernel,
+            "user": self.user,
+            "kernel": self.kernel,
+            "rate": self.full.rate,
+            "p50": times["p50"],
+            "p99": times["p99"],
+            "p999": times["p99.9"],
+            "offered": self.offered,
+        }
+
 
 def load(
     server: ServerUnderMeasurement,

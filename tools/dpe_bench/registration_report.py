@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dpe_bench import plot
+from dpe_bench.comparison import new_table
 from dpe_bench.registration_run import Profile, Sample, Settings
 from dpe_bench.samples import merge
 
@@ -57,10 +58,7 @@ class Report:
 
 def table(report: Report, *, markdown: bool) -> "Table":
     """Return the table that a person reads; CPU time is of a registration, bytes of an exchange."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    made = new_table(markdown=markdown)
     for heading in ("store", "server"):
         made.add_column(heading)
     for heading in (
@@ -91,10 +89,7 @@ def table(report: Report, *, markdown: bool) -> "Table":
 
 def stages_table(profile: Profile, *, markdown: bool) -> "Table":
     """Return where the CPU time goes, as a table."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    made = new_table(markdown=markdown)
     made.add_column("stage")
     made.add_column("µs a registration", justify="right")
     made.add_column("share", justify="right")

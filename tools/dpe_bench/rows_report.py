@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpe_bench import plot
+from dpe_bench.comparison import new_table
 from dpe_bench.rows_measure import Sample
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ class Report:
 
 def table(report: Report, *, markdown: bool) -> "Table":
     """Return the table that a person reads, a column for each number of rows."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    made = new_table(markdown=markdown)
     made.add_column("rows")
     for sample in report.samples:
         made.add_column(f"{sample.rows:,}", justify="right")

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from dpe_bench.contenders import AIOCOAP, ECHO, LIBCOAP, OURS
+from dpe_bench import contenders
+from dpe_bench.contenders import AIOCOAP, ECHO, LIBCOAP, OURS, Contender
 from dpe_bench.native import Missing, compile_c
 from dpe_bench.servers import session_server
 from dpe_bench.session_fleet import Fleet, Peers, plaintext
@@ -26,18 +27,14 @@ PEER_SESSIONS = 64
 _LEAST_LIBCOAP = "4.3.4"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionContender:
-    """A server that is there to be measured."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionContender(Contender):
+    """A server that is there to be measured. The port follows its command."""
 
-    name: str
-    version: str
-    command: Sequence[str]
-    """The port follows."""
+    job: str = "session"
     sessions: int
     argument: str
     """Of the load generator's job."""
-    job: str = "session"
     ready: str = "ready"
     fleet: Fleet | None = None
     """The sessions of this server, whose numbers go on from one start to the next."""
@@ -73,8 +70,8 @@ def _ours(places: Places, name: str, kind: str) -> SessionContender:
         name,
         f"dpe-coap {version('dpe-coap')}",
         [sys.executable, "-m", "dpe_bench.servers.session_server", kind, str(fleet.state)],
-        fleet.count,
-        f"{fleet.records}:{fleet.plaintext.hex()}",
+        sessions=fleet.count,
+        argument=f"{fleet.records}:{fleet.plaintext.hex()}",
         ready="listening",
         fleet=fleet,
         durable=kind != session_server.UNCOMMITTED,
@@ -90,6 +87,10 @@ def _peers(places: Places, name: str) -> tuple[Peers, str]:
     return made, f"{records}:{plaintext(bytes(SIZE_POLICY_ETAG)).hex()}"
 
 
+def _peer(name: str, told: str, command: Sequence[str], argument: str, job: str = "session") -> SessionContender:
+    return SessionContender(name, told, command, job=job, sessions=PEER_SESSIONS, argument=argument)
+
+
 def _aiocoap(places: Places) -> SessionContender:
     if find_spec("filelock") is None or find_spec("lakers") is None:
         raise Missing("aiocoap is here without its OSCORE", hint="pip install 'aiocoap[oscore]'")
@@ -97,7 +98,7 @@ def _aiocoap(places: Places) -> SessionContender:
     told = places.folder / "aiocoap-sessions"
     made.write(told)
     command = [sys.executable, "-m", "dpe_bench.servers.oscore_aiocoap", str(told)]
-    return SessionContender(AIOCOAP, f"aiocoap {version('aiocoap')}", command, PEER_SESSIONS, argument)
+    return _peer(AIOCOAP, f"aiocoap {version('aiocoap')}", command, argument)
 
 
 def _libcoap(places: Places) -> SessionContender:
@@ -118,7 +119,7 @@ def _libcoap(places: Places) -> SessionContender:
     made, argument = _peers(places, LIBCOAP)
     configuration = places.folder / "libcoap-sessions"
     made.write_libcoap(configuration)
-    return SessionContender(LIBCOAP, told, [*start, str(configuration)], PEER_SESSIONS, argument)
+    return _peer(LIBCOAP, told, [*start, str(configuration)], argument)
 
 
 def _has_libcoap() -> bool:
@@ -131,9 +132,8 @@ def _has_libcoap() -> bool:
 
 
 def _echo(places: Places) -> SessionContender:
-    hint = "sudo apt-get install libssl-dev"
-    program = compile_c(places.folder, "echo_server", ["echo_server.c"], ["libcrypto"], hint)
-    return SessionContender(ECHO, ECHO, [str(program)], PEER_SESSIONS, KEY, job="echo")
+    made = contenders.CONTENDERS[ECHO](places.folder, places.peers)
+    return _peer(made.name, made.version, made.command, KEY, job=made.job)
 
 
 CONTENDERS: dict[str, Callable[[Places], SessionContender]] = {

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from dpe_bench import comparison
+from dpe_bench.comparison import Columns, Words
 from dpe_bench.contenders import AIOCOAP, ECHO, LIBCOAP, OURS
-from dpe_bench.samples import merge
 from dpe_bench.session_contenders import FEW, MANY, UNCOMMITTED
-from dpe_bench.session_run import Sample, Settings
+from dpe_bench.session_run import Sample
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+WORDS = Words("sessions", "report", "reports went wrong")
 OF_AIOCOAP = 1 / 8
 OF_LIBCOAP = 1.2
 LANE = 12.0
@@ -39,53 +41,11 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One contender."""
-
-    contender: str
-    sessions: int
-    median: Sample
-    ratio: float | None
-    """Its CPU time for a report divided by this server's durable one."""
-    rounds: Sequence[Sample]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(comparison.Report[Sample]):
     """Everything that was measured, and on what."""
 
-    machine: Mapping[str, str]
-    versions: Mapping[str, str]
-    """By contender."""
-    settings: Settings
-    cells: Sequence[Cell]
-    missing: Mapping[str, str]
-    """Why a contender was not measured."""
     limits: Sequence[Limit]
     """Those of which all was measured."""
-
-    @classmethod
-    def of(
-        cls,
-        machine: Mapping[str, str],
-        versions: Mapping[str, str],
-        settings: Settings,
-        samples: Mapping[tuple[str, int], Sequence[Sample]],
-        missing: Mapping[str, str],
-    ) -> Self:
-        """Make a report of the rounds' samples, by contender and number of its sessions."""
-        medians = {name: merge(rounds) for (name, _), rounds in samples.items()}
-        ours = medians.get(OURS)
-        cells = [
-            Cell(name, count, medians[name], medians[name].cpu / ours.cpu if ours and ours.cpu else None, rounds)
-            for (name, count), rounds in samples.items()
-        ]
-        return cls(machine, versions, settings, cells, missing, limits(medians, dict(samples.keys())))
-
-    @property
-    def faults(self) -> int:
-        """How many reports were not answered as they should."""
-        return sum(cell.median.faults for cell in self.cells)
 
 
 def limits(medians: Mapping[str, Sample], sessions: Mapping[str, int]) -> list[Limit]:
@@ -116,38 +76,17 @@ def limits(medians: Mapping[str, Sample], sessions: Mapping[str, int]) -> list[L
 
 def table(report: Report, *, markdown: bool) -> "Table":
     """Return the table of the servers that a person reads; CPU time is of a report."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
-    made.add_column("server")
-    for heading in (
-        "sessions", "CPU µs", "user + kernel", "times ours", "reports/s", "p50 µs", "p99 µs", "p99.9 µs", "verified",
-    ):  # fmt: skip
-        made.add_column(heading, justify="right")
-    for cell in report.cells:
-        m = cell.median
-        made.add_row(
-            cell.contender if cell.contender.startswith(OURS) else report.versions[cell.contender],
-            f"{cell.sessions:,}",
-            f"{m.cpu:.1f}",
-            f"{m.user:.1f} + {m.kernel:.1f}",
-            "-" if cell.ratio is None else f"{cell.ratio:.2f}",
-            f"{m.rate:,.0f}",
-            f"{m.p50:,.0f}",
-            f"{m.p99:,.0f}",
-            f"{m.p999:,.0f}",
-            f"{m.reports - m.faults:,}",
-        )
-    return made
+    first: Columns[Sample] = {
+        "server": lambda cell: report.name(cell.contender),
+        WORDS.sizes: lambda cell: f"{cell.size:,}",
+    }
+    last: Columns[Sample] = {"verified": lambda cell: f"{cell.median.reports - cell.median.faults:,}"}
+    return comparison.table(report, WORDS, first, last, markdown=markdown)
 
 
 def limits_table(report: Report, *, markdown: bool) -> "Table":
     """Return what is promised, what was found, and whether that holds."""
-    from rich import box
-    from rich.table import Table
-
-    made = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    made = comparison.new_table(markdown=markdown)
     made.add_column("promise")
     for heading in ("found", "at most", "holds"):
         made.add_column(heading, justify="right")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpe_bench import comparison
+from dpe_bench.comparison import Settings
 from dpe_bench.generator import Generator
 from dpe_bench.loading import load
 from dpe_bench.process import Cores, ServerUnderMeasurement
@@ -18,43 +20,14 @@ OPEN_SECONDS = 0.5
 """Length of the open loop if response times are of no interest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How long to measure."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample(comparison.Sample):
+    """What one round found. Sessions of which the store has another mark in the end are faults, too."""
 
-    rounds: int
-    seconds: float
-    """Of each closed loop."""
-    open_seconds: float
-    """Of each open loop: long enough to have in it what a server does now and then."""
-    window: int
-    """Reports under way in the closed loop."""
-    warm_up: int
-    """Reports to a peer before anything counts. Of this server's sessions, each reports once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What one round found. Times are microseconds."""
-
-    cpu: float
-    """CPU time of the server for one report."""
-    user: float
-    kernel: float
-    rate: float
-    """Reports a second in the closed loop."""
-    p50: float
-    p99: float
-    p999: float
-    offered: float
-    """Reports a second in the open loop that the response times are from."""
     memory: float
     """Bytes by which the server grew until each session had reported once."""
     reports: int = field(metadata=SUM)
     """Reports sent in all; each answer was verified."""
-    resent: int = field(metadata=SUM)
-    faults: int = field(metadata=SUM)
-    """Answers that were wrong, refused or missing, and sessions of which the store has another mark in the end."""
 
 
 class Rig:
@@ -67,7 +40,7 @@ class Rig:
         self._log = log
         self._begun: dict[Fleet, int] = {}
 
-    def measure(self, contender: SessionContender) -> Sample:
+    def measure(self, contender: SessionContender, sessions: int) -> Sample:
         """Start the server, load it fully, then at 30 %, and stop it; look into its store."""
         settings, port = self.settings, free_port()
         command = [*contender.command, str(port)]
@@ -78,11 +51,11 @@ class Rig:
                 job=contender.job,
                 argument=contender.argument,
                 port=port,
-                endpoints=contender.sessions,
+                endpoints=sessions,
             )
             warm_up = settings.warm_up
             if contender.fleet is not None:
-                warm_up, generator.next = contender.sessions, self._begun.get(contender.fleet, 0)
+                warm_up, generator.next = sessions, self._begun.get(contender.fleet, 0)
             before = server.resident()
             warm = generator.run(seconds=WARM_UP_SECONDS, window=settings.window, runs=warm_up)
             if warm.runs + warm.faults < warm_up:
@@ -103,14 +76,7 @@ class Rig:
             wrong = contender.fleet.check(generator.next) if contender.durable else 0
         loads = [warm, found.full, found.part]
         return Sample(
-            cpu=found.user + found.kernel,
-            user=found.user,
-            kernel=found.kernel,
-            rate=found.full.rate,
-            p50=found.part.times["p50"],
-            p99=found.part.times["p99"],
-            p999=found.part.times["p99.9"],
-            offered=found.offered,
+            **found.sample(),
             memory=memory,
             reports=sum(each.verified + each.faults for each in loads),
             resent=sum(each.resent for each in loads),

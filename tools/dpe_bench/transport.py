@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpe_bench import comparison
 from dpe_bench.contenders import Contender
 from dpe_bench.generator import Generator
 from dpe_bench.loading import load
@@ -15,38 +16,19 @@ KEY = bytes(range(32)).hex()
 """The HMAC key of the job, which protects nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(comparison.Settings):
     """How long to measure."""
 
-    rounds: int
-    seconds: float
-    """Of each closed loop."""
-    open_seconds: float
-    """Of each open loop: long enough to have in it what a server does now and then."""
     fill_seconds: float
     """The most to let every endpoint come once before."""
-    window: int
-    """Exchanges under way in the closed loop."""
     warm_up: int = 20_000
-    """Exchanges before anything counts, for what is loaded, allocated or compiled with the first ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What one round found. Times are microseconds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample(comparison.Sample):
+    """What one round found."""
 
-    cpu: float
-    """CPU time of the server for one request."""
-    user: float
-    kernel: float
-    rate: float
-    """Requests a second in the closed loop."""
-    p50: float
-    p99: float
-    p999: float
-    offered: float
-    """Requests a second in the open loop that the response times are from."""
     memory: float
     """Bytes by which the server grew, for each exchange."""
     longest_gc: float | None = field(metadata=MOST)
@@ -55,9 +37,6 @@ class Sample:
     """Endpoints that had come before the measurement."""
     requests: int = field(metadata=SUM)
     """Requests sent in all; each answer was verified."""
-    resent: int = field(metadata=SUM)
-    faults: int = field(metadata=SUM)
-    """Answers that were wrong, refused or missing."""
 
 
 def measure(contender: Contender, endpoints: int, settings: Settings, program: Path, cores: Cores, log: Path) -> Sample:
@@ -83,14 +62,7 @@ def measure(contender: Contender, endpoints: int, settings: Settings, program: P
         )
         loads += [found.full, found.part]
     return Sample(
-        cpu=found.user + found.kernel,
-        user=found.user,
-        kernel=found.kernel,
-        rate=found.full.rate,
-        p50=found.part.times["p50"],
-        p99=found.part.times["p99"],
-        p999=found.part.times["p99.9"],
-        offered=found.offered,
+        **found.sample(),
         memory=found.growth / (generator.next - first),
         longest_gc=longest_of(server.last_words),
         seen=seen,

@@ -283,6 +283,7 @@ def test_every_server_does_the_transport_job(dpe: Invoke, load: Path, root: Path
         missing(f"{name}: {why}")
     assert [cell["contender"] for cell in report["cells"]] == list(contenders.CONTENDERS)
     for cell in report["cells"]:
+        assert cell["endpoints"] == 64
         assert cell["median"]["requests"] >= 500
         assert cell["median"]["faults"] == 0
         assert cell["median"]["seen"] == 64

@@ -94,7 +94,6 @@ def test_a_broken_promise_fails_the_command_unless_it_is_quick(dpe: Invoke, monk
         cells = ()
         machine: ClassVar[dict[str, str]] = {}
         missing = machine
-        faults = 0
 
     monkeypatch.setattr(sessions, "_measure", lambda *_: Found())
     shown = dpe("bench", "sessions", status=1)

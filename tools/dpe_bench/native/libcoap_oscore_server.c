@@ -1,15 +1,13 @@
-/* Reports of a DPE session on libcoap's OSCORE, as its documentation shows a server: a resource, a handler, a loop.
+/* Reports of a DPE session on libcoap's OSCORE.
  *
  *     libcoap_oscore_server CONFIGURATION PORT
  *
  * CONFIGURATION is a file as in coap-oscore-conf(5), with a recipient_id for each client. Nothing is kept: a report is
  * read by hand, the cheapest way there is, and answered 2.04.
  */
-#include <arpa/inet.h>
-#include <coap3/coap.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "libcoap_serve.h"
 
 #define SIZE_REPORT 11
 #define AT_ETAG 3
@@ -46,28 +44,11 @@ int main(int argc, char **argv) {
         puts(coap_package_version());
         return 0;
     }
-    coap_startup();
-    coap_address_t own;
-    coap_address_init(&own);
-    own.addr.sin.sin_family = AF_INET;
-    own.addr.sin.sin_port = htons((uint16_t)atoi(argv[argc - 1]));
-    own.addr.sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    own.size = sizeof own.addr.sin;
-    coap_context_t *context = coap_new_context(NULL);
-    if (!context || !coap_new_endpoint(context, &own, COAP_PROTO_UDP)) {
-        fputs("libcoap_oscore_server: cannot bind\n", stderr);
-        return 1;
-    }
+    coap_context_t *context = libcoap_listen(argv[argc - 1]);
     coap_oscore_conf_t *known = configuration(argv[1]);
     if (!known || !coap_context_oscore_server(context, known)) {
         fputs("libcoap_oscore_server: the configuration cannot be read, or this libcoap has no OSCORE\n", stderr);
         return 1;
     }
-    coap_resource_t *resource = coap_resource_init(coap_make_str_const("dpe"), COAP_RESOURCE_FLAGS_OSCORE_ONLY);
-    coap_register_request_handler(resource, COAP_REQUEST_POST, handle);
-    coap_add_resource(context, resource);
-    puts("ready");
-    fflush(stdout);
-    while (coap_io_process(context, COAP_IO_WAIT) >= 0) continue;
-    return 1;
+    return libcoap_serve(context, "dpe", COAP_RESOURCE_FLAGS_OSCORE_ONLY, handle);
 }

@@ -1,18 +1,15 @@
-/* The transport job on libcoap, as its documentation shows a server: a resource, a handler, a loop.
+/* The transport job on libcoap.
  *
  *     libcoap_server [IDLE] PORT KEY
  *
  * IDLE is the most idle sessions that it keeps; without it there is no limit, as libcoap comes.
  * The CBOR is read and written by hand, the cheapest way there is. The HMAC is libcrypto's HMAC(), as with its peers.
  */
-#include <arpa/inet.h>
-#include <coap3/coap.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <stdio.h>
-#include <stdlib.h>
 
+#include "libcoap_serve.h"
 #include "transport_job.h"
 
 static uint8_t key[32];
@@ -52,25 +49,7 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < sizeof key; i++)
         if (sscanf(argv[argc - 1] + 2 * i, "%2hhx", key + i) != 1) return 2;
-
-    coap_startup();
-    coap_address_t own;
-    coap_address_init(&own);
-    own.addr.sin.sin_family = AF_INET;
-    own.addr.sin.sin_port = htons((uint16_t)atoi(argv[argc - 2]));
-    own.addr.sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    own.size = sizeof own.addr.sin;
-    coap_context_t *context = coap_new_context(NULL);
-    if (!context || !coap_new_endpoint(context, &own, COAP_PROTO_UDP)) {
-        fputs("libcoap_server: cannot bind\n", stderr);
-        return 1;
-    }
+    coap_context_t *context = libcoap_listen(argv[argc - 2]);
     if (argc == 4) coap_context_set_max_idle_sessions(context, (unsigned)atoi(argv[1]));
-    coap_resource_t *resource = coap_resource_init(coap_make_str_const("dpe/register"), 0);
-    coap_register_request_handler(resource, COAP_REQUEST_POST, handle);
-    coap_add_resource(context, resource);
-    puts("ready");
-    fflush(stdout);
-    while (coap_io_process(context, COAP_IO_WAIT) >= 0) continue;
-    return 1;
+    return libcoap_serve(context, "dpe/register", 0, handle);
 }
