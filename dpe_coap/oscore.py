@@ -166,6 +166,17 @@ def decrypt(key: bytes, nonce: bytes, additional_data: bytes, ciphertext: bytes)
         return None
 
 
+_NOBODYS = AESCCM(bytes(SIZE_KEY), SIZE_TAG)
+
+
+def fail(nonce: bytes) -> None:
+    """Fail to decrypt: a request that is refused although it was decrypted must take as long as one that was not."""
+    try:
+        _NOBODYS.decrypt(nonce, b"", None)
+    except InvalidTag:
+        return
+
+
 def _byte_string(data: bytes) -> bytes:
     """Return a CBOR byte string of at most 255 bytes."""
     size = len(data)

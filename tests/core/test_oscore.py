@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dpe_coap import oscore
 from dpe_coap.binding import Code
 from dpe_coap.errors import RemoteError
+from tests.assurance.timing.work import count
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "session-vectors.json").read_text(encoding="utf-8")
@@ -177,3 +178,9 @@ def test_what_was_not_encrypted_so_does_not_open() -> None:
 
 def test_no_key_is_shown() -> None:
     assert repr(oscore.derive(MASTER_SECRET, MASTER_SALT, CLIENT_ID)) == "Keys(...)"
+
+
+def test_failing_is_one_decryption_that_fails() -> None:
+    """It is there for its time only."""
+    assert oscore.fail(bytes(oscore.SIZE_NONCE)) is None  # type: ignore[func-returns-value]
+    assert count(lambda: oscore.fail(bytes(oscore.SIZE_NONCE)))["AESCCM.decrypt"] == 1

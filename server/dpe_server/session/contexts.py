@@ -25,12 +25,15 @@ class Contexts:
     """A bounded cache. ``at_rest`` opens the keys as the store has them; ``random`` gives strong bytes."""
 
     _ENTRY = Struct(f">Q{oscore.SIZE_KEY}s{oscore.SIZE_KEY}s{oscore.SIZE_NONCE}s")
+    _NONE = _ENTRY.pack((1 << 64) - 1, b"", b"", b"")
+    """Of no session: ordinals are below 2^63."""
 
     def __init__(self, at_rest: AtRest, random: Callable[[int], bytes], *, total: int = TOTAL) -> None:
         self._at_rest = at_rest
         self._total = total
         self._entries: dict[int, bytes] = {}
         self._nobodys = random(SIZE_MASTER_SECRET + SIZE_MASTER_SALT)
+        self._nobodys_sealed = at_rest.seal_keys(self._nobodys, 0)
 
     def __len__(self) -> int:
         """How many sessions have their keys here."""
@@ -41,16 +44,16 @@ class Contexts:
 
         A Client ID may be given again, so a session is named by both.
         """
-        entry = self._entries.get(client_id)
-        if entry is None:
-            return None
-        used: Used = self._ENTRY.unpack(entry)
+        used: Used = self._ENTRY.unpack(self._entries.get(client_id, self._NONE))  # without an entry, the same work
         return used if used[0] == ordinal else None
 
     def derive(self, client_id: int, ordinal: int, sealed_keys: bytes) -> Used:
-        """Return what a session uses whose keys the store has. If they do not open, nobody has what is returned."""
+        """Return what a session uses whose keys the store has. If none are there, or they do not open: nobody's."""
         try:
-            master = self._at_rest.open_keys(sealed_keys, client_id)
+            if sealed_keys:
+                master = self._at_rest.open_keys(sealed_keys, client_id)
+            else:  # the same work
+                master = self._at_rest.open_keys(self._nobodys_sealed, 0)
         except AtRestError:
             master = self._nobodys
         sender = client_id_bytes(client_id)

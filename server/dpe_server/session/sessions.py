@@ -212,6 +212,8 @@ class Sessions:
             if kept is None:
                 self._contexts.keep(client_id, used)
             return plaintext, ours, nonce, additional_data
+        if plaintext is not None:
+            oscore.fail(nonce)  # as it has failed for those who have not the keys
         if kept is not None:
             self._contexts.derive(context.sealed_for, context.ordinal, context.sealed_keys)
         return refusal
