@@ -50,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _judge(where: str, measured: Iterator[Times], margin: int | None) -> list[str]:
-    """Print a table for each of the three measurements. Return what was found.
+    """Print a table for each of the four measurements. Return what was found.
 
     With a ``margin``, every difference must be shown to be below it. Without one, no two classes may be told apart.
     """
     found = []
-    for kind in ("REQUEST", "SUCCESS"):
+    for kind in ("REQUEST", "SUCCESS", "session"):
         for name, comparison in _table(f"{where}, {kind}", next(measured)).items():
             if margin is not None and not comparison.within(margin):
                 found.append(f"{where}: {name} is not shown to be within {margin} ns of the first class")

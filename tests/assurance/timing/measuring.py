@@ -13,15 +13,17 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from dpe_server.handling.batching import Batcher
-from dpe_server.handling.handler import handle
+from dpe_server.handling.handler import Handler, handle
 from dpe_server.operation.resources import lane
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transactions import LIFE
 from dpe_server.store.sqlite.store import SqliteStore
 from tests.assurance.timing.planting import DELAYS, SlowRegistrar, version
-from tests.assurance.timing.refusals import Ask, Make, Refusals, registrar
+from tests.assurance.timing.refusals import Ask, Make, Refusals, registrar, sessions
+from tests.assurance.timing.session_refusals import OSCORE, SessionRefusals, protected, split
 from tests.coap import CON, POST, REGISTER, Client, Message
 from tests.end_to_end.processes import Process
 from tests.links import FakeLink
@@ -46,22 +48,31 @@ class LostError(Exception):
 
 
 class InProcess:
-    """A registrar behind its batcher and lane, with a clock that can be advanced."""
+    """The handlers behind their batcher and lane, with a clock that can be advanced."""
 
     def __init__(self, refusals: Refusals, make: Callable[..., Registrar] = Registrar) -> None:
         self.store = SqliteStore(refusals.state.path / "dpe.sqlite")
         self.registrar = registrar(refusals.state, self.store, make)
+        self.sessions = sessions(refusals.state)
         self._ahead = 0.0
         self._link = FakeLink()
         self._batcher = Batcher(self.store, retry_after=60, clock=self._clock)
-        lane(self._link, partial(self._batcher.take, self.registrar)).start(_unexpected)
+        takes = [partial(self._batcher.take, handler) for handler in (self.registrar, self.sessions)]
+        lane(self._link, *takes).start(_unexpected)
 
     def _clock(self) -> float:
         return time.monotonic() + self._ahead
 
     def ask(self, payload: bytes) -> bytes:
         """Let a message be answered, with its commit."""
-        return handle(self.registrar, self.store, [payload], self._clock(), time.time()).replies[0].payload
+        return self._ask(self.registrar, payload)
+
+    def ask_protected(self, payload: bytes) -> bytes:
+        """Let a protected request be answered, with its commit."""
+        return self._ask(self.sessions, payload)
+
+    def _ask(self, handler: Handler[Any], payload: bytes) -> bytes:
+        return handle(handler, self.store, [payload], self._clock(), time.time()).replies[0].payload
 
     def expire(self) -> None:
         """Let all transactions end."""
@@ -98,6 +109,11 @@ class OverLoopback:
         """Let a message be answered."""
         return self._client.post(payload).payload
 
+    def ask_protected(self, payload: bytes) -> bytes:
+        """Let a protected request be answered."""
+        option, ciphertext = split(payload)
+        return self._client.request(POST, [(OSCORE, option)], ciphertext).payload
+
     def exchange(self, datagram: bytes) -> tuple[int, bytes]:
         """See ``Exchange``."""
         send, receive = self._client.socket.send, self._client.socket.recv
@@ -125,10 +141,23 @@ class OverLoopback:
         self._process.process.stdout.close()
 
 
+def register(message_id: int, coap_token: bytes, payload: bytes) -> bytes:
+    """Return a message of a registration as nearly every device sends it."""
+    return bytes(Message(CON, POST, message_id, coap_token, REGISTER, payload))
+
+
 def measure(
-    name: str, exchange: Exchange, classes: Callable[[], Mapping[str, Make]], rounds: int, source: random.Random
+    name: str,
+    exchange: Exchange,
+    classes: Callable[[], Mapping[str, Make]],
+    rounds: int,
+    source: random.Random,
+    datagram_of: Callable[[int, bytes, bytes], bytes] = register,
 ) -> Times:
-    """Measure every class so many times. ``classes`` is called again now and then. ``name`` is for the progress."""
+    """Measure every class so many times. ``classes`` is called again now and then. ``name`` is for the progress.
+
+    ``datagram_of`` makes a request of a message ID, a CoAP token and a payload.
+    """
     times: Times = {}
     made: dict[str, Iterator[bytes]] = {}
     made_at = -REFRESH
@@ -143,7 +172,7 @@ def measure(
             source.shuffle(order)
             for one in order:
                 message_id = (message_id + 1) & 0xFFFF
-                datagram = bytes(Message(CON, POST, message_id, TOKEN, REGISTER, next(made[one])))
+                datagram = datagram_of(message_id, TOKEN, next(made[one]))
                 taken, answer = _surely(exchange, datagram)
                 if answer != bytes([0x60 | len(TOKEN), REFUSED]) + datagram[2 : 4 + len(TOKEN)]:
                     raise AssertionError(f"{one}: answered {answer.hex()}")
@@ -186,7 +215,8 @@ def _unexpected(datagrams: Sequence[bytes], endpoints: Sequence[object]) -> None
 
 
 def in_process(refusals: Refusals, rounds: int, seed: int) -> Iterator[Times]:
-    """Yield the times of the REQUESTs, of the SUCCESSes, and of planted delays."""
+    """Yield the times of the REQUESTs, of the SUCCESSes, of requests of sessions, and of planted delays."""
+    of_sessions = SessionRefusals(refusals.state)
     server = InProcess(refusals)
     try:
         expired = refusals.begin_expiring(server.ask)
@@ -195,6 +225,8 @@ def in_process(refusals: Refusals, rounds: int, seed: int) -> Iterator[Times]:
         yield measure("in process, REQUEST", server.exchange, refusals.requests, rounds, source)
         successes = _successes(refusals, server.ask, expired)
         yield measure("in process, SUCCESS", server.exchange, successes, rounds, source)
+        of_sessions.speak(server.ask_protected)
+        yield measure("in process, session", server.exchange, of_sessions.requests, rounds, source, protected)
     finally:
         server.close()
     slow = InProcess(refusals, SlowRegistrar)
@@ -206,6 +238,7 @@ def in_process(refusals: Refusals, rounds: int, seed: int) -> Iterator[Times]:
 
 def over_loopback(refusals: Refusals, rounds: int, seed: int, logs: Path, *, pin: bool, wait: bool) -> Iterator[Times]:
     """Yield the same over loopback. With ``wait``, wait until transactions have expired, which takes five minutes."""
+    of_sessions = SessionRefusals(refusals.state)
     server = OverLoopback(refusals, logs / "server.log", pin=pin)
     try:
         expired = refusals.begin_expiring(server.ask) if wait else []
@@ -217,6 +250,8 @@ def over_loopback(refusals: Refusals, rounds: int, seed: int, logs: Path, *, pin
             time.sleep(min(left, 5))
         successes = _successes(refusals, server.ask, expired)
         yield measure("over loopback, SUCCESS", server.exchange, successes, rounds, source)
+        of_sessions.speak(server.ask_protected)
+        yield measure("over loopback, session", server.exchange, of_sessions.requests, rounds, source, protected)
     finally:
         server.close()
     slow = OverLoopback(refusals, logs / "planted.log", PLANTED_PROGRAM, pin=pin)

@@ -16,6 +16,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
+from dpe_server.session.sessions import Sessions
 from dpe_server.store.contract import Revoke, Store
 from dpe_server.store.opening import open_store
 from tests.end_to_end.devices import VERSION, Device, Offered
@@ -75,6 +76,16 @@ def registrar(state: StateDir, store: Store, make: Callable[..., Registrar] = Re
         policy=policy.load(state.policy_path),
         random=os.urandom,
         ordinals=Ordinals.after(store.last_ordinal(), time.monotonic(), time.time()),
+        retry_after=state.config.retry_after,
+    )
+
+
+def sessions(state: StateDir) -> Sessions:
+    """Return the handler of a state directory's sessions, as ``dpe serve`` makes it."""
+    return Sessions(
+        keys=state.keys,
+        policy=policy.load(state.policy_path),
+        random=os.urandom,
         retry_after=state.config.retry_after,
     )
 

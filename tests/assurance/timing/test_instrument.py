@@ -24,6 +24,16 @@ CLASSES = {
         "wrong token, offer declined",
         "expired session",
     },
+    "session": {
+        "unknown Client ID",
+        "Client ID above that of any session",
+        "wrong keys, session in use",
+        "wrong keys, session never heard of",
+        "number not above the mark",
+        "session over",
+        "ended session",
+        "revoked device",
+    },
     "planted": {"planted 0 µs", "planted 0.5 µs", "planted 1 µs", "planted 2 µs", "planted 5 µs", "planted 20 µs"},
 }
 
