@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+import re
 import sys
 from itertools import chain, islice
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from dpe_coap import oscore, usual_reports
 from dpe_device import messages as device_messages
 from dpe_device.coap import Endpoint
 from dpe_server.coap import lane as server_lane
+from dpe_server.coap import protected
 from dpe_server.operation import credential
 from dpe_server.policy import fields
 from dpe_server.registration.authentication import Authenticator, Sender
+from dpe_server.session import requests
+from dpe_server.session.answers import Answers
 from tests.assurance import fuzz
 from tests.assurance.fuzz import corpus, seeded
 from tests.assurance.fuzz.known import NOW, Known
@@ -28,6 +33,10 @@ from tests.links import never_separate
 SHORT = {
     "message_decoder": 120_000,
     "lane": 50_000,
+    "protected": 12_000,
+    "oscore_option": 100_000,
+    "session_request": 60_000,
+    "session_messages": 60_000,
     "policy_file": 30_000,
     "credential_file": 50_000,
     "device_coap": 50_000,
@@ -83,7 +92,17 @@ def test_inputs_that_cover_something_new_are_kept(monkeypatch: pytest.MonkeyPatc
     assert 20 < len(kept) <= len(before) + result.inputs + len(load("device_cbor").seeds())
 
 
-@pytest.mark.parametrize(("name", "each"), [("message_decoder", 12), ("device_cbor", 12), ("lane", 20)])
+@pytest.mark.parametrize(
+    ("name", "each"),
+    [
+        ("message_decoder", 12),
+        ("device_cbor", 12),
+        ("lane", 20),
+        ("session_messages", 12),
+        ("session_request", 20),
+        ("protected", 40),
+    ],
+)
 def test_the_work_grows_with_the_input_and_no_faster(name: str, each: int) -> None:
     """Calls of functions are counted, not seconds: so many for an octet, and some for what is done once."""
     target = load(name)
@@ -188,6 +207,56 @@ def test_a_server_that_keeps_what_is_not_proved_is_found(monkeypatch: pytest.Mon
 def test_a_server_that_talks_too_much_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dpe_server.coap.discovery.link_format", lambda links, query: b"x" * 500)
     broken("lane")
+
+
+def test_a_server_that_answers_whoever_has_no_keys_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    decrypt = oscore.decrypt
+    monkeypatch.setattr(oscore, "decrypt", lambda *given: decrypt(*given) or given[3][:-8])
+    broken("protected")
+
+
+def test_a_server_that_does_not_know_its_answers_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "again", lambda *_: None)
+    broken("protected")
+
+
+def test_a_lane_that_takes_what_the_router_refuses_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpe_server.coap.lane.plain", lambda datagram, start: datagram[start + 1 :])
+    broken("protected")
+
+
+def test_an_option_with_bits_that_mean_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oscore, "_RESERVED", 0)
+    broken("oscore_option")
+
+
+def test_a_lane_that_takes_a_zero_before_the_number_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lenient(datagram: bytes, start: int) -> bytes | None:
+        return datagram[start + 1 :] if datagram[start : start + 2] in protected.PLAIN else None
+
+    monkeypatch.setattr("tests.assurance.fuzz.targets.oscore_option.plain", lenient)
+    broken("oscore_option")
+
+
+def test_a_reader_that_takes_a_query_inside_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_KNOWN", (*requests._KNOWN, 15))
+    broken("session_request")
+
+
+def test_a_way_for_usual_reports_that_begins_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_USUAL", requests._USUAL[:6])
+    broken("session_request")
+
+
+def test_a_pattern_that_takes_nan_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = b"(" + usual_reports._PROPERTY + b")(" + usual_reports._VALUE + rb"|\xf9[\x00-\xff]{2})"
+    monkeypatch.setattr(usual_reports, "_entries", re.compile(entry).findall)
+    broken("session_messages")
+
+
+def test_a_reader_that_refuses_a_valid_report_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpe_coap.session_messages.MAX_INT64", (1 << 32) - 1)
+    broken("session_messages")
 
 
 def test_a_policy_reader_that_fails_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

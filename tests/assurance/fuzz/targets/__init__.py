@@ -14,6 +14,10 @@ from typing import NamedTuple
 UNDER_TEST = {
     "message_decoder": ["dpe_coap"],
     "lane": ["dpe_server"],
+    "protected": ["dpe_server", "dpe_coap"],
+    "oscore_option": ["dpe_coap", "dpe_server"],
+    "session_request": ["dpe_server", "dpe_coap"],
+    "session_messages": ["dpe_coap"],
     "policy_file": ["dpe_server"],
     "credential_file": ["dpe_server", "dpe_device"],
     "device_coap": ["dpe_device"],
