@@ -1,7 +1,8 @@
 """A DPE-1 message in annotated form: its bytes, their diagnostic notation, and the source document's field names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from dpe_coap import cbor, messages, numbers
 from dpe_coap.errors import MalformedMessage
@@ -59,6 +60,15 @@ class Row:
     def hex(self) -> str:
         """The bytes in hex, or as many crosses."""
         return " ".join("xx" for _ in self.data) if self.secret else self.data.hex(" ")
+
+
+def fields(shown: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return rows for JSON, those that have bytes."""
+    return [
+        {"offset": row.offset, "hex": row.hex, "notation": row.notation.strip(), "name": row.name, "value": row.meaning}
+        for row in shown
+        if row.data
+    ]
 
 
 def status_name(status: int) -> str:
@@ -175,6 +185,11 @@ def summary(message: Message) -> Iterator[tuple[str, str]]:
         if getattr(message, attribute, None) is not None:
             yield describe(message, label)
     yield describe(message, numbers.LABEL_SECURITY_TOKEN)
+
+
+def fault(error: MalformedMessage) -> dict[str, Any]:
+    """Return a fault for JSON."""
+    return {"fault": error.fault, "offset": error.offset, "key": error.key}
 
 
 def fault_dump(payload: bytes, error: MalformedMessage) -> Iterator[str]:

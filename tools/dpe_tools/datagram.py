@@ -1,6 +1,8 @@
 """CoAP datagrams for people and simulated attackers: read, described in words, written (RFC 7252 section 3)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dpe_coap.errors import RemoteError
 
@@ -74,8 +76,8 @@ class Datagram:
 
 
 def said_of(code: int) -> str:
-    """Return the code of a response in words: ``2.04 Changed``."""
-    return f"{code >> 5}.{code & 31:02d} {_REASONS.get(code, '')}".rstrip()
+    """Return the code of a request or a response in words: ``0.02 POST``, ``2.04 Changed``."""
+    return f"{code >> 5}.{code & 31:02d} {_REASONS.get(code) or _METHODS.get(code, '')}".rstrip()
 
 
 def is_coap(data: bytes) -> bool:
@@ -88,28 +90,41 @@ def parse(data: bytes) -> Datagram:
     if not is_coap(data):
         raise RemoteError("not a CoAP message: it does not start with version 1")
     try:
-        position = 4 + (data[0] & 15)
-        options = []
-        number = 0
-        while position < len(data) and data[position] != 0xFF:
-            first = data[position]
-            delta, position = _extended(data, first >> 4, position + 1)
-            length, position = _extended(data, first & 15, position)
-            number += delta
-            if position + length > len(data):
-                raise IndexError
-            options.append((number, data[position : position + length]))
-            position += length
+        start = 4 + (data[0] & 15)
+        found = list(places(data, start))
     except IndexError:
         raise RemoteError("not a CoAP message: an option is cut short") from None
+    end = found[-1].end if found else start
     return Datagram(
         type=TYPES[data[0] >> 4 & 3],
         code=data[1],
         message_id=int.from_bytes(data[2:4], "big"),
-        coap_token=data[4 : 4 + (data[0] & 15)],
-        options=tuple(options),
-        payload=data[position + 1 :],
+        coap_token=data[4:start],
+        options=tuple((place.number, data[place.value : place.end]) for place in found),
+        payload=data[end + 1 :],
     )
+
+
+class Place(NamedTuple):
+    """Where an option lies, by offsets: its head from ``start``, its value from ``value`` to ``end``."""
+
+    number: int
+    start: int
+    value: int
+    end: int
+
+
+def places(data: bytes, at: int) -> Iterator[Place]:
+    """Yield the options from offset ``at`` to the payload marker or the end. IndexError: one is cut short."""
+    number = 0
+    while at < len(data) and data[at] != 0xFF:
+        delta, value = _extended(data, data[at] >> 4, at + 1)
+        length, value = _extended(data, data[at] & 15, value)
+        number += delta
+        if value + length > len(data):
+            raise IndexError
+        yield Place(number, at, value, value + length)
+        at = value + length
 
 
 def _extended(data: bytes, nibble: int, position: int) -> tuple[int, int]:

@@ -36,6 +36,11 @@ def has_colour() -> bool:
     return out.color_system is not None and not out.no_color
 
 
+def style_of(valid: bool | None) -> str:
+    """Return the style in which it is told whether something is valid; None: that cannot be told."""
+    return {True: "bold green", False: "bold red", None: "bold yellow"}[valid]
+
+
 def print_json(value: Any, *, line: bool = False) -> None:
     """Print a JSON value, indented, or on one line."""
     click.echo(json.dumps(value, indent=None if line else 2))

@@ -1,12 +1,17 @@
-"""Verifies the security token of one message, given the credential and the messages that came before."""
+"""Verifies the security token of one message, given the credential and the messages that came before.
+
+From the whole registration come the keys of its session.
+"""
 
 from dataclasses import dataclass
 from typing import TypeVar
 
 from dpe_coap import messages
 from dpe_coap.errors import LocalError, MalformedMessage
-from dpe_coap.keys import RequestStep, ResponseStep, agree
+from dpe_coap.keys import ConfirmStep, RequestStep, ResponseStep, SuccessStep, agree
 from dpe_coap.messages import SIZE_NONCE, Confirm, Message, Request, Response, Success
+from dpe_coap.numbers import Status
+from dpe_tools.oscore_files import Context
 
 Kind = TypeVar("Kind", Request, Response, Success, Confirm)
 
@@ -39,8 +44,35 @@ def verify(start: RequestStep, message: Message, payload: bytes, chain: Chain) -
 
     Raises LocalError if a message of ``chain`` is not of the kind that belongs in its place.
     """
+    step = _step(start, message, payload, chain)
+    return step if isinstance(step, TokenCheck) else TokenCheck(step.verify(payload))
+
+
+def session_of(start: RequestStep, chain: Chain) -> Context | TokenCheck:
+    """Return the keys of the session that a registration has begun; without REQUEST, RESPONSE and SUCCESS, why not.
+
+    Raises LocalError as ``verify`` does.
+    """
+    if chain.success is None:
+        return TokenCheck(None, "needs --success, the SUCCESS of its registration")
+    success = decode_as(Success, chain.success, "--success")
+    step = _step(start, success, chain.success, chain)
+    if isinstance(step, TokenCheck):
+        return step
+    assert isinstance(step, SuccessStep)
+    if not step.verify(chain.success):
+        return TokenCheck(False, "the SUCCESS does not answer that RESPONSE")
+    if success.status != Status.OK:
+        return TokenCheck(False, "the SUCCESS declines the Client ID: no session began")
+    return Context(success.client_id, *step.next(chain.success).export())
+
+
+def _step(
+    start: RequestStep, message: Message, payload: bytes, chain: Chain
+) -> RequestStep | ResponseStep | SuccessStep | ConfirmStep | TokenCheck:
+    """Return the step that ``message`` is said in, or why there is none."""
     if isinstance(message, Request):
-        return TokenCheck(start.verify(payload))
+        return start
     if chain.request is None:
         return TokenCheck(None, "needs --request, the REQUEST before it")
     request = decode_as(Request, chain.request, "--request")
@@ -58,24 +90,24 @@ def verify(start: RequestStep, message: Message, payload: bytes, chain: Chain) -
             return TokenCheck(None, "needs --ephemeral, the client's X25519 private key")
         dh = response.x25519_key + agree(chain.ephemeral, response.x25519_key)
     step = start.respond(chain.request, response.security_token[:SIZE_NONCE], dh)
-    return _after_request(step, message, payload, response_bytes, chain)
+    return step if isinstance(message, Response) else _after_response(step, message, response_bytes, chain)
 
 
-def _after_request(step: ResponseStep, message: Message, payload: bytes, response: bytes, chain: Chain) -> TokenCheck:
-    if isinstance(message, Response):
-        return TokenCheck(step.verify(payload))
+def _after_response(
+    step: ResponseStep, message: Message, response: bytes, chain: Chain
+) -> SuccessStep | ConfirmStep | TokenCheck:
     if not step.verify(response):
         return TokenCheck(False, "the RESPONSE before it does not answer that REQUEST")
     after_response = step.next(response)
     if isinstance(message, Success):
-        return TokenCheck(after_response.verify(payload))
+        return after_response
     assert isinstance(message, Confirm)
     if chain.success is None:
         return TokenCheck(None, "needs --success, the SUCCESS before it")
     decode_as(Success, chain.success, "--success")
     if not after_response.verify(chain.success):
         return TokenCheck(False, "the SUCCESS before it does not answer that RESPONSE")
-    return TokenCheck(after_response.next(chain.success).verify(payload))
+    return after_response.next(chain.success)
 
 
 def decode_as(kind: type[Kind], payload: bytes, source: str) -> Kind:

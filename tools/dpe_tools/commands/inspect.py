@@ -1,4 +1,4 @@
-"""`dpe inspect`: a message as annotated hex, with its security token verified on request."""
+"""`dpe inspect`: a message as annotated hex, with its security token verified, or its protection opened, on request."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from dpe_coap import messages
 from dpe_coap.errors import LocalError, MalformedMessage
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Message
-from dpe_tools import annotate, credentials, datagram, files, refusals, terminal
+from dpe_tools import annotate, credentials, datagram, files, inspect_protected, refusals, terminal
 from dpe_tools.verify import Chain, TokenCheck, verify
 
 
@@ -36,15 +36,10 @@ def _earlier(source: str | None) -> bytes | None:
 
 def _object(message: Message, payload: bytes, check: TokenCheck | None) -> dict[str, Any]:
     """Return the annotated message for a program."""
-    fields = [
-        {"offset": row.offset, "hex": row.hex, "notation": row.notation.strip(), "name": row.name, "value": row.meaning}
-        for row in annotate.rows(payload)
-        if row.data
-    ]
     found: dict[str, Any] = {
         "message": annotate.TITLES[annotate.message_type(message)],
         "size": len(payload),
-        "fields": fields,
+        "fields": annotate.fields(annotate.rows(payload)),
     }
     if check is not None:
         found["security_token"] = {"valid": check.valid, "why": check.why}
@@ -57,14 +52,13 @@ def _print(message: Message, payload: bytes, check: TokenCheck | None) -> None:
     out.print(f"{annotate.TITLES[annotate.message_type(message)]}, {len(payload)} bytes", style="bold")
     terminal.print_rows(out, annotate.rows(payload))
     if check is not None:
-        style = {True: "bold green", False: "bold red", None: "bold yellow"}[check.valid]
-        out.print(f"security token: {check}", style=style)
+        out.print(f"security token: {check}", style=terminal.style_of(check.valid))
 
 
 def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
     """Show where the bytes stop being a message. Return the exit status."""
     if as_json:
-        terminal.print_json({"error": {"fault": error.fault, "offset": error.offset, "key": error.key}})
+        terminal.print_json({"error": annotate.fault(error)})
         return 1
     click.echo(f"not a DPE-1 message: {error}")
     for line in annotate.fault_dump(payload, error):
@@ -79,6 +73,7 @@ def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
 @click.option("--response", metavar="FILE", help="The RESPONSE that came before it.")
 @click.option("--success", metavar="FILE", help="The SUCCESS that came before it.")
 @click.option("--ephemeral", metavar="FILE", help="The X25519 private key that `dpe message request` kept.")
+@click.option("--answers", metavar="FILE", help="The protected request that a protected response answers.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def inspect(
     message: str | None,
@@ -87,6 +82,7 @@ def inspect(
     response: str | None,
     success: str | None,
     ephemeral: str | None,
+    answers: str | None,
     as_json: bool,
 ) -> int:
     """Explain a DPE-1 message: its bytes, its diagnostic notation, and the OMA document's names for its fields.
@@ -94,15 +90,31 @@ def inspect(
     The argument is a file (binary or hex), the message in hex, or - for standard input. A whole CoAP datagram is
     accepted, too. With --credential and the messages that came before, the security token is verified.
 
-    Exit status 1: this is not a message, or its security token could not be verified.
+    A message of a session is protected by OSCORE, and must be a whole datagram. With --credential and the three
+    messages of the registration (--request, --response, --success), it is decrypted; a response needs --answers, too.
+
+    Exit status 1: this is not a message, or its security token or its protection could not be verified.
     """
     if message is None and sys.stdin.isatty():
         raise click.UsageError("name a file, give the message in hex, or pipe it in")
     payload = _input(message or "-")
+    start, chain = None, Chain()
+    if credential is not None:
+        private = None if ephemeral is None else files.read_ephemeral(ephemeral)
+        chain = Chain(_earlier(request), _earlier(response), _earlier(success), private)
+        known = credentials.load(credential)
+        start = RequestStep.of(known.device_key, known.realm)
     if datagram.is_coap(payload):
         carrier = datagram.parse(payload)
         if not as_json:
             click.echo(f"CoAP {carrier.title}, message ID {carrier.message_id}, {len(payload)} bytes")
+        if carrier.option(datagram.OSCORE) is not None:
+            seen = inspect_protected.read(payload, None if answers is None else _input(answers), start, chain)
+            if as_json:
+                terminal.print_json(inspect_protected.in_json(seen))
+            else:
+                inspect_protected.show(seen)
+            return inspect_protected.status(seen)
         if not carrier.payload:
             raise LocalError("the datagram has no payload", hint=refusals.CODES.get(carrier.code, ""))
         payload = carrier.payload
@@ -110,12 +122,7 @@ def inspect(
         decoded = messages.decode(payload)
     except MalformedMessage as error:
         return _malformed(payload, error, as_json)
-    check = None
-    if credential is not None:
-        private = None if ephemeral is None else files.read_ephemeral(ephemeral)
-        chain = Chain(_earlier(request), _earlier(response), _earlier(success), private)
-        known = credentials.load(credential)
-        check = verify(RequestStep.of(known.device_key, known.realm), decoded, payload, chain)
+    check = None if start is None else verify(start, decoded, payload, chain)
     if as_json:
         terminal.print_json(_object(decoded, payload, check))
     else:

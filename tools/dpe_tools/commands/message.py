@@ -1,4 +1,4 @@
-"""`dpe message`: the client's two messages as bytes, for any CoAP client to send."""
+"""`dpe message`: a device's messages as bytes, for any CoAP client to send."""
 
 import os
 import sys
@@ -6,12 +6,16 @@ import sys
 import click
 
 from dpe_coap.errors import LocalError
+from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Request, Response, Version
-from dpe_coap.numbers import MAX_FIRMWARE, SIZE_X25519_KEY, Status
+from dpe_coap.numbers import MAX_FIRMWARE, SIZE_POLICY_ETAG, SIZE_X25519_KEY, Status
+from dpe_coap.oscore import MAX_NUMBER
+from dpe_coap.session_messages import encode_report
 from dpe_device import messages as device
 from dpe_device import x25519
-from dpe_tools import credentials, files, refusals, terminal
-from dpe_tools.verify import decode_as
+from dpe_server.policy.vocabulary import Vocabulary
+from dpe_tools import credentials, files, properties, protected, refusals, terminal
+from dpe_tools.verify import Chain, TokenCheck, decode_as, session_of
 
 NONCE_SIZE = 16
 
@@ -55,7 +59,7 @@ def parse_firmware(_context: click.Context, _parameter: click.Parameter, value: 
 
 @click.group()
 def message() -> None:
-    """Write a REQUEST or a SUCCESS for another CoAP client to send.
+    """Write a REQUEST, a SUCCESS or a protected report for another CoAP client to send.
 
     \b
     A whole registration with libcoap's client:
@@ -64,6 +68,11 @@ def message() -> None:
       dpe message success CREDENTIAL --request request --response response --out success
       coap-client -m post -t 60 -f success -o confirm coap://HOST/dpe/register
       dpe inspect confirm --credential CREDENTIAL --request request --response response --success success
+
+    \b
+    A report in the session that has begun, as a whole datagram:
+      dpe message report CREDENTIAL battery=86 --number 1 \\
+        --request request --response response --success success --out report
     """
 
 
@@ -114,11 +123,20 @@ def request(
         files.write_private(ephemeral, private)
 
 
+def _registration(command: click.decorators.FC) -> click.decorators.FC:
+    """Add the options that name the messages of a registration so far."""
+    for option in (
+        click.option("--ephemeral", metavar="FILE", help="The X25519 private key that belongs to the REQUEST."),
+        click.option("--response", "response_file", required=True, metavar="FILE", help="The RESPONSE that came back."),
+        click.option("--request", "request_file", required=True, metavar="FILE", help="The REQUEST that was sent."),
+    ):
+        command = option(command)
+    return command
+
+
 @message.command()
 @click.argument("credential")
-@click.option("--request", "request_file", required=True, metavar="FILE", help="The REQUEST that was sent.")
-@click.option("--response", "response_file", required=True, metavar="FILE", help="The RESPONSE that came back.")
-@click.option("--ephemeral", metavar="FILE", help="The X25519 private key that belongs to the REQUEST.")
+@_registration
 @click.option("--decline", is_flag=True, help="Decline the Client ID instead of confirming it.")
 @output_options
 def success(
@@ -161,3 +179,60 @@ def success(
         raise refusals.refused(response.status, highest)
     status = Status.DECLINED if decline else Status.OK
     write(device.make_success(prk3, response.client_id, status), out, as_hex)
+
+
+def parse_etag(_context: click.Context, _parameter: click.Parameter, value: str | None) -> bytes | None:
+    """Read the option --etag. Raises BadParameter if it is no policy etag."""
+    if value is None:
+        return None
+    etag = files.unhex(value.encode())
+    if len(etag) != SIZE_POLICY_ETAG or not value.isalnum():
+        raise click.BadParameter(f"a policy etag is {2 * SIZE_POLICY_ETAG} hex digits")
+    return etag
+
+
+@message.command()
+@click.argument("credential")
+@click.argument("words", metavar="[NAME=VALUE]...", nargs=-1)
+@_registration
+@click.option("--success", "success_file", required=True, metavar="FILE", help="The SUCCESS that was sent.")
+@click.option(
+    "--number",
+    type=click.IntRange(1, MAX_NUMBER - 1),
+    required=True,
+    metavar="N",
+    help="The number of this request in its session, above the last one. Never use a number twice.",
+)
+@click.option(
+    "--etag", callback=parse_etag, metavar="HEX", help="The policy etag of what the device was told, if it has one."
+)
+@output_options
+def report(
+    credential: str,
+    words: tuple[str, ...],
+    request_file: str,
+    response_file: str,
+    success_file: str,
+    ephemeral: str | None,
+    number: int,
+    etag: bytes | None,
+    out: str | None,
+    as_hex: bool,
+) -> None:
+    """Write a protected report of the device that holds CREDENTIAL, as a whole CoAP datagram.
+
+    The keys are those of the session that began with the messages given. NAME=VALUE is as in `dpe session report`;
+    without any, the report is a refresh. Two reports under one number show what both say, and the server takes one.
+    """
+    payload = encode_report(properties.read(words, Vocabulary()) or None, etag)
+    known = credentials.load(credential)
+    private = None if ephemeral is None else files.read_ephemeral(ephemeral)
+    request, response, success = (files.unhex(files.read(name)) for name in (request_file, response_file, success_file))
+    chain = Chain(request, response, success, private)
+    context = session_of(RequestStep.of(known.device_key, known.realm), chain)
+    if isinstance(context, TokenCheck):
+        raise LocalError(
+            f"the session's keys cannot be derived: {context.why}",
+            hint="give the credential and the three messages of one registration",
+        )
+    write(protected.report(context, number, payload), out, as_hex)
