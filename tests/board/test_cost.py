@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dpe_tools.board import Cost, measure, try_to_register
+from dpe_tools.board_measuring import Cost, measure, try_to_register
 from dpe_tools.board_stage import BoardStage
 from dpe_tools.emulator import MAX_HEAP
 from tests.board.conftest import IMEI

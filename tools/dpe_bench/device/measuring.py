@@ -15,8 +15,9 @@ from dpe_bench.device.interpreter import Interpreter
 from dpe_bench.device.published import PUBLISHED, Published
 from dpe_bench.device.runs import Ground, Outcome
 from dpe_coap.errors import LocalError
-from dpe_tools.board import IMEI, Cost
-from dpe_tools.board import measure as measure_board
+from dpe_tools.board import IMEI
+from dpe_tools.board_measuring import Cost
+from dpe_tools.board_measuring import measure as measure_board
 from dpe_tools.board_stage import BoardStage
 from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
