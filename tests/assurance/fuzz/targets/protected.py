@@ -9,7 +9,7 @@ import cbor2
 
 from dpe_coap.binding import Code
 from dpe_coap.client_ids import client_id_bytes
-from dpe_coap.session_messages import decoded, read_report
+from dpe_coap.session_messages import decode_report, decoded
 from dpe_server.coap.datagram import CoapRequest, Rejected, Type, parse
 from dpe_server.coap.response import CoapResponse
 from dpe_server.handling.reply import UNAUTHORIZED, Reply
@@ -157,7 +157,7 @@ def _check_accepted(request: CoapRequest, response: CoapResponse) -> None:
     expected = {cbor2.dumps(0): BEFORE[1:3], cbor2.dumps("a"): BEFORE[5:]}
     if answer[0] == Code.CHANGED:
         message = Message.parse(bytes([0x40, plaintext[0], 0, 0]) + plaintext[1:])
-        for name, value in decoded(read_report(message.payload).properties or {}).items():
+        for name, value in decoded(decode_report(message.payload).properties or {}).items():
             expected.pop(cbor2.dumps(name), None)
             if value is not None:
                 expected[cbor2.dumps(name)] = cbor2.dumps(value, canonical=True)

@@ -5,10 +5,10 @@ import cbor2
 
 from dpe_coap.binding import Code
 from dpe_coap.errors import MalformedMessage
-from dpe_coap.session_messages import read_report
-from dpe_server.session.requests import Asked, RefusedInside, SessionRequest, read
+from dpe_coap.session_messages import Report, decode_report
+from dpe_server.session.requests import Asked, RefusedInside, read
 from tests.assurance.fuzz.targets import session_messages
-from tests.coap import ACCEPT, CONTENT_FORMAT, DELETE, GET, POST, URI_PATH
+from tests.coap import ACCEPT, CONTENT_FORMAT, URI_PATH
 
 LONGEST = 300
 PATH = b"\xb3dpe"
@@ -68,7 +68,7 @@ def check(plaintext: bytes) -> None:
     assert request == expected
 
 
-def _expected(plaintext: bytes) -> SessionRequest | int:
+def _expected(plaintext: bytes) -> Report | Asked | int:
     """Return what is asked for, or the code that refuses it."""
     options, payload = _options(plaintext)
     if options is None:
@@ -82,22 +82,23 @@ def _expected(plaintext: bytes) -> SessionRequest | int:
             return Code.BAD_OPTION
     if values.get(URI_PATH) != [b"dpe"]:
         return Code.NOT_FOUND
-    report = None
     match plaintext[0]:
         case 0x02:
             if int.from_bytes(values.get(CONTENT_FORMAT, [b""])[0], "big") != 60:
                 return Code.UNSUPPORTED_CONTENT_FORMAT
             try:
-                report = read_report(payload)
+                request: Report | Asked = decode_report(payload)
             except MalformedMessage as error:
                 return error.code
-        case 0x01 | 0x04:
-            pass
+        case 0x01:
+            request = Asked.GET
+        case 0x04:
+            request = Asked.END
         case _:
             return Code.METHOD_NOT_ALLOWED
     if ACCEPT in values and int.from_bytes(values[ACCEPT][0], "big") != 60:
         return Code.NOT_ACCEPTABLE
-    return SessionRequest({POST: Asked.REPORT, GET: Asked.GET, DELETE: Asked.END}[plaintext[0]], report)
+    return request
 
 
 def _options(plaintext: bytes) -> tuple[list[tuple[int, bytes]] | None, bytes]:
