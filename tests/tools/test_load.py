@@ -14,15 +14,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.contract import Session
 from dpe_server.store.opening import open_store
+from dpe_server.store.record import entries
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.crew import Crew, _send
 from dpe_tools.load.network import PORTS, Loopback, Network, Ports, Server
-from dpe_tools.load.plan import Plan
+from dpe_tools.load.plan import Plan, imei
 from dpe_tools.load.worker import FromKeys
 from dpe_tools.server_process import ServerProcess, free_port
 from tests.serving import needs_ipv6
@@ -49,10 +52,13 @@ def test_registers_every_device(dpe: Invoke, server: Running) -> None:
     }  # fmt: skip
     assert found["server"] == server.uri
     assert found["store"] == {
-        "devices": 150, "missing": 0, "other_client_id": 0, "other_keys": 0, "two_sessions": 0, "holds": True,
+        "devices": 150, "ended": 0, "missing": 0, "other_client_id": 0, "other_keys": 0, "other_record": 0,
+        "two_sessions": 0, "not_ended": 0, "holds": True,
     }  # fmt: skip
     assert found["datagrams"]["received"] == found["datagrams"]["sent"] == 300
     assert found["datagrams"]["overflowed"] == 0
+    assert found["sessions"] is None
+    assert "report to answer" not in found["latency"]
     for latency in found["latency"].values():
         assert latency["count"] == sum(count for _, count in latency["histogram"]) == 150
         assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p99.9"] <= latency["max"]
@@ -82,6 +88,63 @@ def test_a_storm(dpe: Invoke, server: Running) -> None:
     assert found["load"] == "200 devices, all at once after a reboot"
     assert found["registrations"]["REGISTERED"] == 200
     assert found["store"]["devices"] == 200
+
+
+def held(state: Path, devices: int) -> list[Session | None]:
+    """The sessions of the first simulated devices."""
+    opened = StateDir.open(state)
+    with closing(open_store(opened.store_url)) as store:
+        return [store.session_of(opened.at_rest.device_id(imei(number))) for number in range(devices)]
+
+
+def record(session: Session) -> dict[Any, Any]:
+    """What the server has of a device."""
+    return {cbor2.loads(entry.property): cbor2.loads(entry.value) for entry in entries(session.record)}
+
+
+TALK = ("--report-every", 0.05, "--properties", 3)
+"""Within a server's burst of 10."""
+
+
+def test_devices_report_in_their_sessions(dpe: Invoke, server: Running) -> None:
+    found = load(dpe, server.state, "--devices", 30, "--reports", 8, *TALK)
+    assert found["registrations"]["REGISTERED"] == 30
+    assert found["sessions"] == {
+        "reports": 240, "taken": 240, "cut off": 0, "failed": {}, "problems": {}, "slept": 0, "rebooted": 0,
+        "registered anew": 0, "ended": 0, "end not confirmed": 0,
+    }  # fmt: skip
+    assert found["latency"]["report to answer"]["count"] == 240
+    assert found["datagrams"]["sent"] == 2 * 30 + 240
+    assert (found["store"]["devices"], found["store"]["holds"]) == (30, True)
+    assert [record(session) for session in held(server.state, 30) if session] == [{1000: 8, 1001: 8, 1002: 8}] * 30
+
+
+def test_devices_sleep_lose_power_and_deregister(dpe: Invoke, server: Running, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    mishaps = ("--sleep", 0.5, "--reboot", 0.5, "--end", 0.5)
+    shown = dpe("load", server.state, "--devices", 40, "--reports", 6, *TALK, *mishaps, "--json", report).stdout
+    found = json.loads(report.read_text(encoding="utf-8"))
+    told = found["sessions"]
+    assert told["reports"] == 240 == told["taken"] + told["cut off"]
+    assert 0 < told["cut off"] < told["rebooted"] < 240
+    assert told["slept"] > 0
+    assert 0 < told["ended"] < 40
+    assert (found["store"]["devices"], found["store"]["ended"]) == (40 - told["ended"], told["ended"])
+    assert found["store"]["holds"]
+    assert held(server.state, 40).count(None) == told["ended"]
+    assert f"{told['taken']} of 240 reports were taken in " in shown
+    assert re.search(rf"the devices     slept {told['slept']}, rebooted \d+, lost power before the answer \d+, ", shown)
+    assert f"and what it has reported last; {told['ended']} without one, which has ended" in shown
+
+
+def test_sessions_on_a_bad_link(dpe: Invoke, server: Running) -> None:
+    faults = ("--loss", 0.1, "--duplicate", 0.2, "--reorder", 0.2, "--corrupt", 0.02, "--seed", 5)
+    mishaps = ("--reboot", 0.2, "--end", 0.3, "--processes", 2, "--duration", 2)
+    found = load(dpe, server.state, "--devices", 30, "--ack-timeout", 0.1, "--report-every", 0.3, *faults, *mishaps)
+    told = found["sessions"]
+    assert told["taken"] + told["cut off"] == told["reports"] > 60
+    assert found["datagrams"]["retransmitted"] > 0
+    assert found["store"]["holds"]
 
 
 def test_a_duration(dpe: Invoke, server: Running) -> None:
@@ -158,6 +221,10 @@ def test_no_server(dpe: Invoke, state: Path) -> None:
         (["--duration", "1", "--count", "1"], "--duration goes neither"),
         (["--restart-storm", "--count", "1"], "give --devices, not --count"),
         (["--loss", "2"], "0<=x<=1"),
+        (["--reboot", "2"], "0<=x<=1"),
+        (["--report-every", "0"], "x>0"),
+        (["--properties", "65"], "1<=x<=64"),
+        (["--reports", "0"], "x>=1"),
         (["--rate", "0"], "x>0"),
         (["--devices", "0"], "1<=x"),
     ],

@@ -27,7 +27,8 @@ from dpe_server.store.contract import Revoke
 from dpe_server.store.opening import open_store
 from dpe_server.store.questions import Facts
 from dpe_server.store.sqlite.store import SqliteStore
-from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, REDIRECTED, Fleet
+from dpe_tools.load.devices import REDIRECTED
+from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, Fleet
 from dpe_tools.load.histogram import Histogram
 from dpe_tools.load.ledger import Ledger, compare
 from dpe_tools.load.network import Address, Endpoint, Received
@@ -346,7 +347,7 @@ class TestLedger:
     def test_other_keys(self, state: StateDir, world: World, ledger: Ledger) -> None:
         entries = list(ledger)
         forged = Ledger()
-        for number, _, client_id, _ in entries:
+        for number, _, client_id, *_ in entries:
             forged.registered(number, client_id, (bytes(16), bytes(8)))
         assert compare(forged, state).other_keys == 20
 

@@ -17,7 +17,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Session, Store
-from dpe_tools.load.fleet import Device
+from dpe_tools.load.devices import Device
 from dpe_tools.load.plan import imei
 
 _HEADER = 24

@@ -7,7 +7,7 @@ and when it tries again. Here is what that leaves to its application: AES, what 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import cbor2
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -83,12 +83,19 @@ class Voice:
         return lifetime
 
 
+_Session = TypeVar("_Session", bound=Session)
+
+
 def session(credential: Any, storage: Any, entropy: Any, voice: Voice, **options: Any) -> Session:
     """Return a device that goes on where ``storage`` says: READY with a session, IDLE without one.
 
     ``credential`` and ``options`` are as for ``dpe_device.registration.Registration``.
     """
-    made = Session(credential, storage, entropy, **options)
+    return given(Session(credential, storage, entropy, **options), voice)
+
+
+def given(made: _Session, voice: Voice) -> _Session:
+    """Return a device's session, given what it needs before its first step."""
     made.aes = _Aes
     made.reporter = voice
     return made

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from dpe_coap.errors import LocalError
+from dpe_coap.session_messages import MAX_PROPERTIES
 from dpe_server.operation.credential import Credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_tools import credentials
@@ -19,7 +20,7 @@ from dpe_tools.faults import Faults
 from dpe_tools.load.crew import Crew
 from dpe_tools.load.ledger import compare
 from dpe_tools.load.network import Server
-from dpe_tools.load.plan import MOST_DEVICES, Plan
+from dpe_tools.load.plan import MOST_DEVICES, Plan, Talk
 from dpe_tools.load.progress import Progress
 from dpe_tools.load.report import Report
 from dpe_tools.load.worker import FromFiles, FromKeys, Maker
@@ -31,6 +32,8 @@ LASTING = 100_000
 """The number of devices, by default, when they take turns: a server lets each register some 20 times a minute."""
 AT_ONCE = 64
 """How many registrations are under way at all times, by default."""
+REPORTS = 10
+"""How many reports each device sends, by default."""
 PROVISION = "make some with: dpe provision STATE --csv FILE --out DIR"
 BACKOFF = 2.5
 """The device's first back-off, in ACK_TIMEOUTs: 5 s with CoAP's 2 s."""
@@ -64,12 +67,37 @@ SECONDS = click.FloatRange(0, min_open=True)
 @click.option("--count", type=COUNT, metavar="N", show_default="one per device", help="End after N registrations.")
 @click.option("--duration", type=SECONDS, metavar="SECONDS", help="End after this time.")
 @click.option(
+    "--reports",
+    type=COUNT,
+    metavar="N",
+    show_default=f"{REPORTS} if another option of sessions is given; with --duration, until its end",
+    help="Let each device report N times in its session once it is registered.",
+)
+@click.option(
+    "--report-every",
+    type=SECONDS,
+    metavar="SECONDS",
+    show_default=f"{Talk(None).every:g}",
+    help="Let each device report so often, half as many seconds more or less. A server lets it once a second.",
+)
+@click.option(
+    "--properties", type=click.IntRange(1, MAX_PROPERTIES), metavar="N", show_default="1", help="In each report."
+)
+@click.option("--sleep", type=PROBABILITY, metavar="P", help="After this share of the reports, sleep until the next.")
+@click.option(
+    "--reboot",
+    type=PROBABILITY,
+    metavar="P",
+    help="With this share of the reports, lose power: half of them before the answer comes.",
+)
+@click.option("--end", type=PROBABILITY, metavar="P", help="Let this share of the devices deregister in the end.")
+@click.option(
     "--timeout",
     type=SECONDS,
     default=120,
     show_default=True,
     metavar="SECONDS",
-    help="For each registration: when to give up.",
+    help="For each registration and each report: when to give up.",
 )
 @click.option("--loss", type=PROBABILITY, default=0, metavar="P", help="Lose this share of the datagrams.")
 @click.option("--duplicate", type=PROBABILITY, default=0, metavar="P", help="Duplicate this share.")
@@ -93,7 +121,7 @@ SECONDS = click.FloatRange(0, min_open=True)
     default=100,
     show_default=True,
     metavar="PERCENT",
-    help="Fail if less than this share of the registrations ends in REGISTERED.",
+    help="Fail if less than this share of the registrations ends in REGISTERED, or of the reports is taken.",
 )
 @click.option(
     "--json", "json_file", metavar="FILE", help="Write the report to FILE as JSON; - prints it instead of the text."
@@ -105,7 +133,11 @@ def load(state: str | None, directory: str | None, server: str | None, **options
     the keys of STATE, for IMEIs that no real device has. Afterwards every device is compared with the store. With
     neither STATE nor --credentials, the command starts a server of its own with throw-away keys.
 
-    Exit status 1: fewer registrations than --at-least succeeded, or devices and store disagree.
+    With --reports, or another option of sessions, each device goes on with its session once it is registered. It
+    reports properties of its own, sleeps, loses power and deregisters, as the options say. Afterwards, the store must
+    have what each has reported last.
+
+    Exit status 1: fewer registrations or reports than --at-least succeeded, or devices and store disagree.
     """
     _check(state, directory, options)
     signal.signal(signal.SIGTERM, _terminated)
@@ -124,7 +156,7 @@ def load(state: str | None, directory: str | None, server: str | None, **options
     if report.interrupted:
         sys.exit(130)
     disagrees = report.agreement is not None and not report.agreement.holds
-    if disagrees or report.succeeded < options["at_least"]:
+    if disagrees or min(report.succeeded, report.reported) < options["at_least"]:
         sys.exit(1)
 
 
@@ -150,7 +182,8 @@ def _run(make: Maker, known: int, uri: str, state: StateDir | None, options: dic
     with Crew(processes, where, make, keep_ledger=state is not None) as crew:
         plans = {plan.title: plan}
         if options["restart_storm"]:
-            plans = {"registering all": replace(plan, at_once=max(AT_ONCE, processes), faults=Faults()), **plans}
+            first = replace(plan, at_once=max(AT_ONCE, processes), faults=Faults(), talk=None)
+            plans = {"registering all": first, **plans}
         for title, one in plans.items():
             if not crew.interrupted:
                 with Progress(title) as progress:
@@ -175,7 +208,20 @@ def _plan(devices: int, options: dict[str, Any]) -> Plan:
         suite=options["suite"],
         ack_timeout=int(options["ack_timeout"] * 1000),
         backoff=int(options["ack_timeout"] * 1000 * BACKOFF),
+        talk=_talk(options),
     )
+
+
+def _talk(options: dict[str, Any]) -> Talk | None:
+    """Return what the devices do in their sessions; None: they have none."""
+    names = {"report_every": "every", **{name: name for name in ("properties", "sleep", "reboot", "end")}}
+    given = {name: options[option] for option, name in names.items() if options[option] is not None}
+    reports = options["reports"]
+    if reports is None and not given:
+        return None
+    if reports is None and options["duration"] is None:
+        reports = REPORTS
+    return Talk(reports, **given)
 
 
 def _read(directory: Path) -> list[Credential]:

@@ -4,85 +4,26 @@ There are no sockets and no clock here, so tests run it in no time.
 """
 
 import heapq
-import os
 import random
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
-from dpe_coap import keys
-from dpe_coap.errors import MalformedMessage
 from dpe_device.registration import CONFIRMING, REGISTERED, REQUESTING, Registration
+from dpe_device.session import READY
+from dpe_tools.load.devices import CON, MS, REDIRECTED, Device, S, Talker, Wire
 from dpe_tools.load.ledger import Ledger
 from dpe_tools.load.network import Address, Endpoint, Received
 from dpe_tools.load.plan import Plan
+from dpe_tools.load.talks import Talk, Talks
 from dpe_tools.load.tally import Tally
 
 BURST = 64
 """The most registrations that begin in one step, so that answers need not wait while a storm builds up."""
 NOT_BEGUN = "NOT BEGUN"
-REDIRECTED = "REDIRECTED"
 GIVEN_UP = "GIVEN UP"
-
 _ERROR = 0x80  # the least CoAP code of an error
-_CON = 0x44  # the first byte of our requests: confirmable, a CoAP token of 4 bytes
-_MS = 1_000_000
-_S = 1_000_000_000
-
-
-class Wire(Protocol):
-    """What a fleet needs from its network."""
-
-    @property
-    def peer(self) -> Address: ...  # noqa: D102
-    def lease(self, number: int) -> Endpoint | None: ...  # noqa: D102
-    def release(self, endpoint: Endpoint) -> None: ...  # noqa: D102
-    def send(self, endpoint: Endpoint, datagram: bytes) -> None: ...  # noqa: D102
-
-
-class X25519:
-    """The device client's X25519, by a library, because the server is what is measured."""
-
-    public = staticmethod(keys.ephemeral)
-
-    @staticmethod
-    def shared(private: bytes, peer: bytes) -> bytes:
-        """Return the shared secret. Raises ValueError if it is all zero."""
-        try:
-            return keys.agree(private, peer)
-        except MalformedMessage as error:
-            raise ValueError(str(error)) from None
-
-
-class Client(Registration):
-    """A device whose message IDs go on where those of the last device on its port ended, not at a random one."""
-
-    def post(self, payload: bytes, *options: bytes) -> None:
-        """Open an exchange."""
-        mid = self.mid + 1 & 0xFFFF
-        super().post(payload, *options)
-        self.mid = mid
-        self._request = self._request[:2] + mid.to_bytes(2, "big") + self._request[4:]
-
-
-class Device:
-    """A simulated device while it is off: its number, its credential, and its storage."""
-
-    __slots__ = ("credential", "number", "record")
-
-    def __init__(self, number: int, credential: dict[str, Any]) -> None:
-        self.number = number
-        self.credential = credential
-        self.record: bytes | None = None
-
-    def load(self) -> bytes | None:
-        """Return the last record that was saved."""
-        return self.record
-
-    def save(self, record: bytes) -> None:
-        """Keep a record."""
-        self.record = record
 
 
 class Attempt:
@@ -136,6 +77,7 @@ class Fleet:
         self._ledger = ledger
         self._devices: dict[int, Device] = {}
         self._attempts: dict[int, Attempt] = {}
+        self._talks: dict[int, Talk] = {}
         self._wakes: list[tuple[int, int]] = []
         self._to_begin = 0
         self.tally = Tally()
@@ -146,7 +88,7 @@ class Fleet:
         self._plan = plan
         self._random = random.Random(plan.seed)  # noqa: S311  # a simulation must repeat
         self._arrival = now = self._clock()
-        self._last_arrival = None if plan.duration is None else now + int(plan.duration * _S)
+        self._last_arrival = None if plan.duration is None else now + int(plan.duration * S)
         self._to_begin = sys.maxsize if plan.registrations is None else plan.registrations
         self._fresh: Iterator[int] = iter(plan.devices)
         self._rested: deque[int] = deque()
@@ -154,6 +96,11 @@ class Fleet:
         self.tally = Tally()
         if plan.rate is not None:
             self._arrival += self._interval()
+        if plan.talk is not None:
+            self._talking = Talks(
+                plan, network, self._clock, self.tally,
+                over=self._last_arrival, wake=self._wake, leave=self._leave, ledger=self._ledger,
+            )  # fmt: skip
 
     def begin_no_more(self) -> None:
         """Begin nothing more, but let go on what is under way."""
@@ -164,10 +111,13 @@ class Fleet:
         self.begin_no_more()
         for attempt in list(self._attempts.values()):
             self._fail(attempt, GIVEN_UP)
+        for talk in list(self._talks.values()):
+            self._talking.give_up(talk, GIVEN_UP)
 
     def look(self) -> Tally:
         """Return the tally, with the current states."""
         self.tally.under_way = Counter(attempt.registration.state for attempt in self._attempts.values())
+        self.tally.under_way.update(talk.registration.state for talk in self._talks.values())
         return self.tally
 
     def step(self, received: Iterable[Received] = ()) -> int | None:
@@ -176,20 +126,24 @@ class Fleet:
             self.tally.received += 1
             if len(datagram) > 1 and datagram[1] >= _ERROR:
                 self.tally.errors[datagram[1]] += 1
-            if endpoint.holder is not None:
+            if isinstance(endpoint.holder, Talk):
+                self._talking.advance(endpoint.holder, datagram, sender, at)
+            elif endpoint.holder is not None:
                 self._advance(endpoint.holder, datagram, sender, at)
-        while self._wakes and self._wakes[0][0] * _MS <= self._clock():
+        while self._wakes and self._wakes[0][0] * MS <= self._clock():
             due, number = heapq.heappop(self._wakes)
-            attempt = self._attempts.get(number)
+            attempt, talk = self._attempts.get(number), self._talks.get(number)
             if attempt is not None and attempt.due == due:
                 self._advance(attempt)
+            elif talk is not None and talk.due == due:
+                self._talking.advance(talk)
         arrival = self._begin_registrations()
-        if not self._attempts and not self._to_begin:
+        if not self._attempts and not self._talks and not self._to_begin:
             return None
         wakes = [] if arrival is None else [arrival]
         if self._wakes:
-            wakes.append(self._wakes[0][0] * _MS)
-        return min(wakes, default=self._clock() + _S)
+            wakes.append(self._wakes[0][0] * MS)
+        return min(wakes, default=self._clock() + S)
 
     # -- arrivals --
 
@@ -204,7 +158,7 @@ class Fleet:
             arrival = self._arrives(now)
             if arrival > now:
                 return arrival
-            if now >= arrival + self._plan.timeout * _S:
+            if now >= arrival + self._plan.timeout * S:
                 self.tally.failed[NOT_BEGUN] += 1
             elif not self._begin_one(arrival):
                 return None
@@ -222,7 +176,7 @@ class Fleet:
 
     def _interval(self) -> int:
         assert self._plan.rate is not None
-        return int(self._random.expovariate(self._plan.rate) * _S)
+        return int(self._random.expovariate(self._plan.rate) * S)
 
     def _begin_one(self, arrival: int) -> bool:
         """Begin a registration. Return False if no device or no endpoint is free."""
@@ -239,18 +193,10 @@ class Fleet:
         if device is None:
             device = self._devices[number] = Device(number, self._credential(number))
         plan = self._plan
-        registration = Client(
-            device.credential,
-            device,
-            os.urandom,
-            x25519=X25519,
-            suite=plan.suite,
-            ack_timeout=plan.ack_timeout,
-            backoff=plan.backoff,
-        )
+        registration = device.boot(plan)
         registration.start()
         registration.mid = endpoint.mid
-        attempt = Attempt(device, endpoint, registration, arrival, arrival + int(plan.timeout * _S))
+        attempt = Attempt(device, endpoint, registration, arrival, arrival + int(plan.timeout * S))
         self._attempts[number] = endpoint.holder = attempt
         self.tally.latest = max(self.tally.latest, (self._clock() - arrival) // 1000)
         self._advance(attempt)
@@ -268,7 +214,7 @@ class Fleet:
                 return
             before = registration.state
             registration.status = None
-            out, due, state = registration.step(now // _MS, datagram, sender)
+            out, due, state = registration.step(now // MS, datagram, sender)
             if registration.status:
                 self.tally.refusals[registration.status] += 1
             if before == REQUESTING and state == CONFIRMING:
@@ -279,26 +225,29 @@ class Fleet:
                     self._fail(attempt, REDIRECTED)
                     return
                 self._send(attempt, out)
-            if due is None:
-                if state == REGISTERED:
-                    self._succeed(attempt, at)
-                else:
-                    self._fail(attempt, state)
+            if state in (REGISTERED, READY):
+                self._succeed(attempt, at)
                 return
-            if due * _MS > now:
+            if due is None:
+                self._fail(attempt, state)
+                return
+            if due * MS > now:
                 break
             datagram = None
-        due = min(due, -(-attempt.deadline // _MS))
-        if due != attempt.due:
-            attempt.due = due
-            heapq.heappush(self._wakes, (due, attempt.device.number))
+        self._wake(attempt, min(due, -(-attempt.deadline // MS)))
+
+    def _wake(self, one: "Attempt | Talk", due: int) -> None:
+        """Have a registration, or a session, advanced at this time in ms."""
+        if due != one.due:
+            one.due = due
+            heapq.heappush(self._wakes, (due, one.device.number))
 
     def _send(self, attempt: Attempt, out: bytes) -> None:
         self.tally.sent += 1
         confirming = attempt.registration.state == CONFIRMING
         if out is attempt.last:
             self.tally.retransmissions += 1
-        elif out[0] == _CON and not (confirming and attempt.confirming):  # the same SUCCESS in another exchange
+        elif out[0] == CON and not (confirming and attempt.confirming):  # the same SUCCESS in another exchange
             attempt.opened = self._clock()
             attempt.confirming = confirming
             attempt.requests += not confirming
@@ -311,7 +260,18 @@ class Fleet:
         self.tally.registration.add((at - attempt.arrived) // 1000)
         self.tally.registered += 1
         self.tally.first_time += attempt.requests == 1
-        self._let_go(attempt, registered=True)
+        registration = attempt.registration
+        if isinstance(registration, Talker):
+            device, endpoint = attempt.device, attempt.endpoint
+            del self._attempts[device.number]
+            talk = self._talks[device.number] = endpoint.holder = self._talking.begin(device, endpoint, registration)
+            self._talking.advance(talk)
+        else:
+            self._let_go(attempt, registered=True)
+
+    def _leave(self, talk: Talk) -> None:
+        del self._talks[talk.device.number]
+        self._rested.append(talk.device.number)
 
     def _fail(self, attempt: Attempt, state: str) -> None:
         self.tally.failed[state] += 1

@@ -9,13 +9,35 @@ MOST_DEVICES = 10_000_000
 """There are no loopback addresses for more devices."""
 
 
+FIRST_PROPERTY = 1000
+"""The number of the first property that a simulated device reports: one of an operator's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What each device does in its session. The shares are from 0 to 1."""
+
+    reports: int | None
+    """How many; None: until the load is over."""
+    every: float = 5.0
+    """Seconds from one report to the next, half as many more or less. A server lets a device report once a second."""
+    properties: int = 1
+    """In each report."""
+    sleep: float = 0.0
+    """The share of reports after which the device sleeps until the next, and hears nothing."""
+    reboot: float = 0.0
+    """The share of reports with which the device loses power: half of them before the answer comes."""
+    end: float = 0.0
+    """The share of devices that deregister in the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The load of one process or of all.
 
     Registrations come at random times, ``rate`` per second on average; or ``at_once`` are under way at all times; or,
-    with neither, all come at once. They end when ``registrations`` have begun or, if that is None, after ``duration``.
-    The devices take turns. ``seed`` repeats arrivals and faults.
+    with neither, all come at once. They end when ``registrations`` have begun or, if that is None, after ``duration``,
+    which also ends the reports. The devices take turns. ``seed`` repeats arrivals and faults.
     """
 
     devices: range
@@ -34,6 +56,8 @@ class Plan:
     """Of the device client, in ms."""
     backoff: int = 5000
     """Of the device client, in ms."""
+    talk: Talk | None = None
+    """What comes after a registration; None: nothing."""
 
     @property
     def title(self) -> str:

@@ -17,9 +17,10 @@ class Progress(ProgressLine):
 
     def _line(self, tally: Tally) -> str:
         rate = tally.registered / tally.seconds if tally.seconds else 0
+        reports = f"{tally.reported} reports, " if tally.reports else ""
         states = ", ".join(f"{state} {count}" for state, count in sorted(tally.under_way.items())) or "none"
         return (
-            f"{self._title}: {tally.seconds:.0f} s, {tally.registered} REGISTERED ({rate:.0f}/s), "
+            f"{self._title}: {tally.seconds:.0f} s, {tally.registered} REGISTERED ({rate:.0f}/s), {reports}"
             f"{tally.failed.total()} failed; under way: {states}; sent again {tally.retransmissions}; "
             f"p50 {tally.registration.percentile(50) / 1000:.1f} ms, "
             f"p99 {tally.registration.percentile(99) / 1000:.1f} ms"

@@ -47,7 +47,19 @@ class Report:
             "REQUEST to RESPONSE": self.tally.response,
             "SUCCESS to CONFIRM": self.tally.confirm,
             "registration": self.tally.registration,
+            **({"report to answer": self.tally.report} if self.talks else {}),
         }
+
+    @property
+    def talks(self) -> bool:
+        """Whether the load had sessions."""
+        return bool(self.tally.reports)
+
+    @property
+    def reported(self) -> float:
+        """The percentage of reports that the server has taken, of those whose devices did not lose power."""
+        meant = self.tally.reports - self.tally.cut_off
+        return 100 * self.tally.reported / meant if meant else 100.0
 
     def json(self) -> dict[str, Any]:
         """Return the report as a JSON object. Times are in seconds, latencies in µs."""
@@ -65,6 +77,20 @@ class Report:
                 "failed": dict(tally.failed),
             },
             "rate": round(self.rate, 1),
+            "sessions": None
+            if not self.talks
+            else {
+                "reports": tally.reports,
+                "taken": tally.reported,
+                "cut off": tally.cut_off,
+                "failed": dict(tally.unreported),
+                "problems": {_dotted(code): count for code, count in sorted(tally.problems.items())},
+                "slept": tally.slept,
+                "rebooted": tally.rebooted,
+                "registered anew": tally.anew,
+                "ended": tally.ended,
+                "end not confirmed": tally.unconfirmed,
+            },
             "refusals": {status_name(status): count for status, count in sorted(tally.refusals.items())},
             "errors": {_dotted(code): count for code, count in sorted(tally.errors.items())},
             "datagrams": {
@@ -87,14 +113,19 @@ class Report:
         """Return the report as text, line by line."""
         tally = self.tally
         ended = f"{tally.registered} of {tally.begun} registrations ended REGISTERED"
-        lines = [
-            f"{self.load}, at {self.server}",
-            f"{ended} in {tally.seconds:.1f} s: {self.rate:.0f} a second",
-        ]
+        lines = [f"{self.load}, at {self.server}"]
+        if self.talks:
+            taken = f"{tally.reported} of {tally.reports} reports were taken"
+            lines += [ended, f"{taken} in {tally.seconds:.1f} s: {tally.reported / tally.seconds:.0f} a second"]
+        else:
+            lines.append(f"{ended} in {tally.seconds:.1f} s: {self.rate:.0f} a second")
         if self.interrupted:
             lines.append("interrupted: what was under way counts as GIVEN UP")
         for name, counts in (
             ("not registered", [f"{state} {count}" for state, count in tally.failed.most_common()]),
+            ("not reported", [f"{state} {count}" for state, count in tally.unreported.most_common()]),
+            ("the devices", [f"{what} {count}" for what, count in self._mishaps() if count]),
+            ("problems", [f"{_dotted(code)} {count}" for code, count in tally.problems.most_common()]),
             ("refusals", [f"{status_name(status)} {count}" for status, count in tally.refusals.most_common()]),
             ("error codes", [f"{_dotted(code)} {count}" for code, count in tally.errors.most_common()]),
             ("the link", [f"{fault} {count}" for fault, count in tally.faults.items() if count]),
@@ -104,6 +135,17 @@ class Report:
         sent = f"{tally.sent} sent, {tally.retransmissions} of them again; {tally.received} received"
         lines += [f"{'datagrams':<16}{sent}", "", *self._table(), "", *_bars(tally.registration), ""]
         return lines + self._notes()
+
+    def _mishaps(self) -> list[tuple[str, int]]:
+        tally = self.tally
+        return [
+            ("slept", tally.slept),
+            ("rebooted", tally.rebooted),
+            ("lost power before the answer", tally.cut_off),
+            ("registered anew", tally.anew),
+            ("ended their session", tally.ended),
+            ("did not hear of its end", tally.unconfirmed),
+        ]
 
     def _table(self) -> list[str]:
         names = [f"p{percent:g}" for percent in PERCENTILES] + ["max"]
@@ -123,11 +165,16 @@ class Report:
         if self.agreement is None:
             lines.append("the server's store is not at hand (no STATE): not compared")
         elif self.agreement.holds:
-            lines.append(f"store: {self.agreement.devices} devices, each with its one session, Client ID and keys")
+            lines.append(self._stored(self.agreement))
         else:
             wrong = {name.replace("_", " "): count for name, count in asdict(self.agreement).items() if count}
             lines.append(f"STORE AND DEVICES DISAGREE: {', '.join(f'{name} {n}' for name, n in wrong.items())}")
         return lines
+
+    def _stored(self, agreement: Agreement) -> str:
+        record = ", and what it has reported last" if self.talks else ""
+        line = f"store: {agreement.devices} devices, each with its one session, Client ID and keys{record}"
+        return line + (f"; {agreement.ended} without one, which has ended" if agreement.ended else "")
 
 
 def _latency(histogram: Histogram) -> dict[str, Any]:

@@ -37,6 +37,26 @@ class Tally:
     """From the first transmission of a SUCCESS to its CONFIRM."""
     registration: Histogram = field(default_factory=Histogram)
     """From the arrival of a registration to its CONFIRM."""
+    reports: int = 0
+    """Reports that were begun."""
+    reported: int = 0
+    """Reports that the server has taken."""
+    cut_off: int = 0
+    """Reports whose device lost power before the answer came."""
+    unreported: Counter[str] = field(default_factory=Counter)
+    """Reports that got no answer, by the device's state when they were given up."""
+    problems: Counter[int] = field(default_factory=Counter)
+    """CoAP codes of protected errors."""
+    slept: int = 0
+    rebooted: int = 0
+    anew: int = 0
+    """Registrations in the middle of a session, because the server did not know it any more."""
+    ended: int = 0
+    """Devices that have deregistered."""
+    unconfirmed: int = 0
+    """Devices that wished to deregister, but have not heard that they have."""
+    report: Histogram = field(default_factory=Histogram)
+    """From the first transmission of a report to its answer."""
     latest: int = 0
     """The greatest delay, in µs, with which a registration began."""
     processor: float = 0.0
