@@ -1,11 +1,10 @@
 """A fleet of simulated devices in virtual time, against a real registrar and a real store."""
 
-import heapq
 import itertools
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,19 @@ import pytest
 from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.numbers import Status
 from dpe_device.registration import BACKOFF, CONFIRMING, REFUSED, REQUESTING
-from dpe_server import policy
-from dpe_server.handling.handler import handle
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.config import Config
 from dpe_server.operation.credential import credential
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.registration.ordinals import Ordinals
-from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Revoke
-from dpe_server.store.opening import open_store
 from dpe_server.store.questions import Facts
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.load.devices import REDIRECTED
 from dpe_tools.load.fleet import GIVEN_UP, NOT_BEGUN, Fleet
 from dpe_tools.load.histogram import Histogram
 from dpe_tools.load.ledger import Ledger, compare
-from dpe_tools.load.network import Address, Endpoint, Received
 from dpe_tools.load.plan import Plan, imei
-from dpe_tools.load.tally import Tally
-
-MS = 1_000_000
-S = 1_000 * MS
-URI = "coap://192.0.2.1"
-HEADER = 24
-"""Bytes of a device's request before its payload."""
+from tests.tools.load_world import HEADER, URI, S, World, fleet_of, once
 
 REFUSE = """
 [[rule]]
@@ -53,70 +40,6 @@ server = "coap://192.0.2.2"
 """
 
 
-WALL = 1_700_000_000
-
-
-class World:
-    """A network and a server on it, in virtual time: every datagram takes 1 ms each way."""
-
-    peer: Address = ("192.0.2.1", 5683)
-
-    def __init__(self, state: StateDir, policy_text: str = policy.DEFAULT_POLICY, endpoints: int = 1_000_000) -> None:
-        self.now = 0
-        self.store = open_store(state.store_url)
-        self.registrar = Registrar(
-            realm=state.config.realm,
-            keys=state.keys,
-            policy=policy.parse(policy_text),
-            random=secrets.token_bytes,
-            ordinals=Ordinals.after(0, 0, WALL),
-        )
-        self.loses: Callable[[bytes], bool] = lambda _datagram: False
-        self.leased = self.most_leased = 0
-        self.requests: list[int] = []
-        """When each REQUEST came."""
-        self._endpoints = endpoints
-        self._under_way: list[tuple[int, int, Received]] = []
-        self._count = itertools.count()
-
-    def lease(self, number: int) -> Endpoint | None:
-        if self.leased == self._endpoints:
-            return None
-        self.leased += 1
-        self.most_leased = max(self.most_leased, self.leased)
-        return Endpoint(None, [])  # type: ignore[arg-type]
-
-    def release(self, endpoint: Endpoint) -> None:
-        self.leased -= 1
-        endpoint.holder = None
-
-    def send(self, endpoint: Endpoint, datagram: bytes) -> None:
-        if datagram[HEADER + 2] == 1:
-            self.requests.append(self.now)
-        if not self.loses(datagram):
-            now = self.now / S
-            (reply,) = handle(self.registrar, self.store, [datagram[HEADER:]], now, WALL + now).replies
-            header = bytes([0x64, reply.code]) + datagram[2:8]
-            option = b"" if reply.content_format is None else b"\xc1" + bytes([reply.content_format])
-            answer = header + option + (b"\xff" + reply.payload if reply.payload else b"")
-            at = self.now + 2 * MS
-            heapq.heappush(self._under_way, (at, next(self._count), Received(endpoint, answer, self.peer, at)))
-
-    def arrived(self) -> Iterator[Received]:
-        while self._under_way and self._under_way[0][0] <= self.now:
-            yield heapq.heappop(self._under_way)[2]
-
-    def run(self, fleet: Fleet, plan: Plan, until: int = 10_000 * S) -> Tally:
-        """Go by the plan to its end, or until this time."""
-        fleet.begin(plan, self)
-        due = fleet.step()
-        while due is not None and self.now < until:
-            arrival = self._under_way[0][0] if self._under_way else due
-            self.now = max(self.now, min(due, arrival))
-            due = fleet.step(self.arrived())
-        return fleet.look()
-
-
 @pytest.fixture
 def state(tmp_path: Path) -> StateDir:
     return StateDir.create(tmp_path / "state", "example", URI)
@@ -127,17 +50,6 @@ def world(state: StateDir) -> Iterator[World]:
     made = World(state)
     yield made
     made.store.close()
-
-
-def fleet_of(state: StateDir, world: World, ledger: Ledger | None = None) -> Fleet:
-    def made(number: int) -> dict[str, Any]:
-        return asdict(credential(state.keys, state.config, imei(number)))
-
-    return Fleet(made, lambda: world.now, ledger)
-
-
-def once(devices: int, **more: Any) -> Plan:
-    return Plan(range(devices), devices, **{"at_once": 10, **more})
 
 
 def test_every_device_registers_and_the_store_agrees(state: StateDir, world: World) -> None:
