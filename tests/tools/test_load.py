@@ -147,6 +147,19 @@ def test_sessions_on_a_bad_link(dpe: Invoke, server: Running) -> None:
     assert found["store"]["holds"]
 
 
+def test_reports_that_are_not_taken_are_a_failure_unless_told(dpe: Invoke, server: Running) -> None:
+    """Beyond its share, a device hears 5.03 and has no time to come back."""
+    often = (server.state, "--devices", 3, "--reports", 40, "--report-every", 0.01, "--timeout", 1)
+    found = load(dpe, *often, status=1)
+    assert found["sessions"]["failed"] == {"BACKOFF": 3}
+    assert 30 <= found["sessions"]["taken"] == found["sessions"]["reports"] - 3 < 120
+    assert found["errors"].keys() == {"5.03"}
+    assert found["store"]["holds"]
+    shown = dpe("load", *often, "--at-least", 80).stdout
+    assert "not reported    BACKOFF 3" in shown
+    assert "error codes     5.03 " in shown
+
+
 def test_a_duration(dpe: Invoke, server: Running) -> None:
     found = load(dpe, server.state, "--devices", 1000, "--closed", 5, "--duration", 0.5)
     assert found["registrations"]["REGISTERED"] == found["registrations"]["begun"] > 5
