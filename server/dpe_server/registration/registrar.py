@@ -235,6 +235,7 @@ class Registrar:
                 version=verdict.version,
                 firmware=request.firmware,
                 suite=suite,
+                epoch=p.epoch,
                 terms=verdict.accept.terms,
                 prk3=step.next(payload).prk3,
             )
@@ -349,6 +350,7 @@ class Registrar:
             success_hash=sha256(payload).digest(),
             confirm=_confirm(step, Status.OK, terms.lifetime).payload,
             sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), offer.client_id),
+            epoch=offer.epoch,
         )
         confirmation = Confirmation(transaction, session, busy(self._retry_after))
         self._confirmations[transaction.th3] = confirmation

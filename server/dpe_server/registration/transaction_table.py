@@ -38,7 +38,7 @@ class Transactions:
     """
 
     _HEAD = Struct(">BBQd16sI")
-    _OFFER = Struct(">Q7sBBBI32s32sB")
+    _OFFER = Struct(">Q7sBBBBI32s32sB")
     _KEYS = Struct(">B17x16s4xQ")
     """From both: state, device and, if there is an offer, Client ID."""
 
@@ -194,7 +194,15 @@ class Transactions:
         if terms == len(self._terms):
             self._terms.append(offer.terms)
         rest = self._OFFER.pack(
-            offer.client_id, imei, *offer.version, offer.suite, terms, offer.prk3, transaction.th3, len(firmware)
+            offer.client_id,
+            imei,
+            *offer.version,
+            offer.suite,
+            offer.epoch,
+            terms,
+            offer.prk3,
+            transaction.th3,
+            len(firmware),
         )
         return head + rest + firmware + transaction.response
 
@@ -203,11 +211,11 @@ class Transactions:
         at = self._HEAD.size
         if state == State.ANSWERED:
             return Transaction(th1, device, fresh, ordinal, ends, _STATUSES[code], record[at:])
-        client_id, imei, major, minor, suite, terms, prk3, th3, size = self._OFFER.unpack_from(record, at)
+        client_id, imei, major, minor, suite, epoch, terms, prk3, th3, size = self._OFFER.unpack_from(record, at)
         at += self._OFFER.size
         firmware = record[at : at + size].decode() or None
         # Arguments by position, in the order of the fields: by name they take a third longer.
-        offer = Offer(client_id, imei, Version(major, minor), firmware, suite, self._terms[terms], prk3)
+        offer = Offer(client_id, imei, Version(major, minor), firmware, suite, epoch, self._terms[terms], prk3)
         response = record[at + size :]
         return Transaction(th1, device, fresh, ordinal, ends, _STATUSES[code], response, offer, _STATES[state], th3)
 
@@ -220,6 +228,7 @@ def _nobodys(th1: bytes, random: Callable[[int], bytes]) -> Transaction:
         version=Version(0, 0),
         firmware=None,
         suite=1,
+        epoch=0,
         terms=Terms("", None),
         prk3=random(32),
     )

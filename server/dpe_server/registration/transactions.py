@@ -73,6 +73,8 @@ class Offer:
     version: Version
     firmware: str | None
     suite: int
+    epoch: int
+    """The key epoch of its credential."""
     terms: Terms
     prk3: bytes = field(repr=False)
 

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 from dpe_coap.session_messages import Items
+from dpe_server.store.listing import Listed, Wanted
 from dpe_server.store.questions import Facts, Questions
 
 NOBODY = bytes(16)
@@ -85,6 +86,8 @@ class Session:
     """When the device last refreshed the session; None: not yet."""
     record: bytes = field(default=b"", repr=False)
     """What the device has reported (``record.py``)."""
+    epoch: int | None = None
+    """The key epoch of the credential that it was begun with; None: an earlier version began it, and did not say."""
 
 
 # What changes
@@ -323,6 +326,12 @@ class Store(Protocol):
         Nothing is held open while the caller takes its time, so it is not one moment: a session that lasts as long as
         this takes is there once; one that begins, ends or is replaced meanwhile may be there or not.
         """
+
+    def listed(self, wanted: Wanted, now: int) -> Iterator[Listed]:
+        """Yield those sessions of ``live`` that are wanted, with what a list has of them."""
+
+    def count(self, wanted: Wanted, now: int) -> int:
+        """Return how many sessions that are live at ``now`` are wanted."""
 
     def stats(self, now: int) -> Stats:
         """Count what is there."""

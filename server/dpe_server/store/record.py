@@ -39,6 +39,16 @@ def entries(record: bytes) -> Iterator[Entry]:
         at = value + value_size
 
 
+def count(record: bytes) -> int:
+    """Return how many properties a record has."""
+    at = found = 0
+    while at < len(record):
+        property_size, value_size, _ = _HEAD.unpack_from(record, at)
+        at += _HEAD.size + property_size + value_size
+        found += 1
+    return found
+
+
 def merge(record: bytes, items: Items, now: int) -> bytes | None:
     """Return a record with what was reported at ``now`` (Unix seconds); a property reported as null goes.
 

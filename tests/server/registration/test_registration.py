@@ -47,6 +47,7 @@ def test_registration(server: Server, device: Device) -> None:
     assert (row.th3, row.success_hash, row.confirm) == (last.th3, sha256(success).digest(), answer.payload)
     assert (row.established_at, row.expires_at) == (WALL, WALL + 86400)
     assert (row.lifetime, row.mark, row.seen_at, row.record) == (86400, None, None, b"")
+    assert row.epoch == 1
     at_rest = AtRest(server.keys.at_rest, urandom)
     assert at_rest.open_imei(row.sealed_imei, row.device) == device.imei
     assert at_rest.open_keys(row.sealed_keys, row.client_id) == b"".join(last.export())
@@ -64,6 +65,12 @@ def test_x25519_suite(server: Server, device: Device) -> None:
     assert (confirm.status, confirm.lifetime) == (Status.OK, None)
     (row,) = server.rows()
     assert (row.suite, row.version, row.firmware, row.expires_at) == (2, (1, 3), "4.2.1", None)
+
+
+def test_a_session_knows_the_epoch_of_its_credential(server: Server) -> None:
+    for epoch in (1, 2):
+        Device(server, f"3520990017614{epoch}", epoch=epoch).register()
+    assert {row.epoch for row in server.rows()} == {1, 2}
 
 
 def test_resent_messages_get_the_same_bytes(server: Server, device: Device) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpe_server.store.record import EMPTY, NULL, Entry, entries, merge
+from dpe_server.store.record import EMPTY, NULL, Entry, count, entries, merge
 
 BATTERY, FIRMWARE, OWN = b"\x00", b"\x01", b"\x65level"
 
@@ -36,7 +36,7 @@ def test_nothing_reported_changes_nothing() -> None:
 def test_sixty_four_properties_and_no_more() -> None:
     record = merge(EMPTY, {bytes([0x18, n]): b"\x00" for n in range(100, 164)}, 1)
     assert record is not None
-    assert len(list(entries(record))) == 64
+    assert len(list(entries(record))) == count(record) == 64
     assert merge(record, {BATTERY: b"\x00"}, 2) is None
     assert merge(record, {BATTERY: b"\x00", bytes([0x18, 100]): NULL}, 2) is not None
 

@@ -33,6 +33,7 @@ from dpe_server.store.contract import (
     Stats,
     Unrevoke,
 )
+from dpe_server.store.listing import Listed, Wanted, fits
 from dpe_server.store.questions import Confirmed, Context, Facts, Questions, Restriction
 
 _NOBODYS = Confirmed(bytes(32), None, b"")
@@ -177,6 +178,14 @@ class MemoryStore:
         live = (session for session in self._disk.sessions if session.expires_at is None or session.expires_at > now)
         yield from sorted(live, key=lambda session: session.client_id)
 
+    def listed(self, wanted: Wanted, now: int) -> Iterator[Listed]:
+        """See ``Store.listed``."""
+        return (one for one in map(_listed, self.live(now)) if fits(one, wanted))
+
+    def count(self, wanted: Wanted, now: int) -> int:
+        """See ``Store.count``."""
+        return sum(1 for _ in self.listed(wanted, now))
+
     def stats(self, now: int) -> Stats:
         """See ``Store.stats``."""
         live = sum(1 for _ in self.live(now))
@@ -268,6 +277,11 @@ class MemoryStore:
             disk.sessions = tuple(replace(s, **kept) if s is before else s for s in disk.sessions)
             disk.attempts[row.client_id] = row.attempt or b""
         return effect.outcomes
+
+
+def _listed(session: Session) -> Listed:
+    told = {name: getattr(session, name) for name in Listed._fields if not name.startswith("version")}
+    return Listed(**told, version_major=session.version.major, version_minor=session.version.minor)
 
 
 def _apply(disk: Disk, measure: Measure) -> Outcome:

@@ -58,6 +58,7 @@ def row_of(s: Session) -> tuple[Any, ...]:
         s.mark,
         s.seen_at,
         s.record,
+        s.epoch,
         s.expires_at,
     )
 
@@ -65,7 +66,7 @@ def row_of(s: Session) -> tuple[Any, ...]:
 def session_of(row: tuple[Any, ...]) -> Session:
     """The inverse of ``row_of``."""
     client_id, device, sealed_imei, major, minor, firmware, suite, rule, ordinal, established_at, *rest = row
-    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record = rest
+    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record, epoch = rest
     return Session(
         client_id=client_id,
         device=device,
@@ -85,4 +86,5 @@ def session_of(row: tuple[Any, ...]) -> Session:
         mark=mark,
         seen_at=seen_at,
         record=record,
+        epoch=epoch,
     )

@@ -135,6 +135,7 @@ STEPS: Sequence[Step] = (
             attempt BLOB CHECK (length(attempt) = 16),
             seen_at INTEGER,
             record BLOB,
+            epoch INTEGER CHECK (epoch BETWEEN 0 AND 255),
             check_at INTEGER,
             ended_at INTEGER,
             CHECK (iif(ended_at IS NULL,
@@ -145,14 +146,14 @@ STEPS: Sequence[Step] = (
                     AND record IS NOT NULL,
                 coalesce(client_id, sealed_imei, version_major, version_minor, firmware, suite, rule, established_at,
                     lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, attempt, seen_at,
-                    record, check_at) IS NULL))
+                    record, epoch, check_at) IS NULL))
         ) STRICT
         """,
         """
         INSERT INTO session
         SELECT client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,
             established_at, expires_at - established_at, expires_at, th3, success_hash, confirm, sealed_keys, NULL,
-            NULL, NULL, iif(client_id IS NULL, NULL, x''), expires_at, ended_at
+            NULL, NULL, iif(client_id IS NULL, NULL, x''), NULL, expires_at, ended_at
         FROM session_3 ORDER BY rowid
         """,
         "DROP TABLE session_3",

@@ -8,6 +8,8 @@ A look-up takes any number of keys as one parameter: Client IDs as a JSON array 
 
 from functools import cache
 
+from dpe_server.store.listing import Listed, Wanted
+
 MAX_PUT = 512
 """The most sessions that one statement inserts; times the columns it must stay below SQLite's 32,766 variables."""
 ALL_DEVICES = b""
@@ -15,7 +17,7 @@ ALL_DEVICES = b""
 
 COLUMNS = (
     "client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,"
-    " established_at, lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record"
+    " established_at, lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record, epoch"
 )
 _NAMES = [*COLUMNS.split(", "), "check_at"]
 _ROW = f"({', '.join('?' for _ in _NAMES)})"
@@ -124,6 +126,17 @@ LIVE = (
     f"SELECT {COLUMNS} FROM session WHERE client_id > ? AND (expires_at IS NULL OR expires_at > ?)"
     " ORDER BY client_id LIMIT ?"
 )
+_IS_LIVE = "client_id > ? AND (expires_at IS NULL OR expires_at > ?)"
+_CONDITIONS = {
+    "rule": "rule = ?",
+    "version": "(version_major, version_minor) = (?, ?)",
+    "firmware": "firmware = ?",
+    "epoch": "epoch = ?",
+    "below_epoch": "epoch < ?",
+    "unknown_epoch": "epoch IS NULL",
+    "heard_before": "coalesce(seen_at, established_at) < ?",
+}
+"""By the fields of ``Wanted``."""
 COUNT = (
     "SELECT (SELECT count(*) FROM session),"
     " (SELECT count(*) FROM session WHERE check_at <= :now AND expires_at <= :now)"
@@ -139,6 +152,30 @@ MEASURES = (
 MINIMUM_EPOCH = "SELECT minimum_epoch FROM server"
 END_ALL = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE client_id IS NOT NULL"
 MOVE_ORDINAL = "UPDATE server SET last_ordinal = last_ordinal + ?"
+
+
+def listed(wanted: Wanted) -> tuple[str, list[int | str]]:
+    """Return the statement that lists wanted sessions, and its values after the last Client ID and the time.
+
+    Its last parameter is the most sessions that it may list.
+    """
+    where, values = _wanted(wanted)
+    return f"SELECT {', '.join(Listed._fields)} FROM session WHERE {where} ORDER BY client_id LIMIT ?", values
+
+
+def count(wanted: Wanted) -> tuple[str, list[int | str]]:
+    """Return the statement that counts wanted sessions, and its values after the last Client ID and the time."""
+    where, values = _wanted(wanted)
+    return f"SELECT count(*) FROM session WHERE {where}", values
+
+
+def _wanted(wanted: Wanted) -> tuple[str, list[int | str]]:
+    where, values = [_IS_LIVE], list[int | str]()
+    for name, value in wanted._asdict().items():
+        if value is not None and value is not False:
+            where.append(_CONDITIONS[name])
+            values += [] if value is True else value if isinstance(value, tuple) else [value]
+    return " AND ".join(where), values
 
 
 @cache

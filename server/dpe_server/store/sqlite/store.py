@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
@@ -36,6 +36,7 @@ from dpe_server.store.contract import (
     Stats,
     Unrevoke,
 )
+from dpe_server.store.listing import Listed, Wanted
 from dpe_server.store.questions import Confirmed, Context, Facts, Questions, Restriction
 from dpe_server.store.sqlite import rows, statements
 from dpe_server.store.sqlite.database import Database
@@ -154,11 +155,30 @@ class SqliteStore:
 
     def live(self, now: int) -> Iterator[Session]:
         """See ``Store.live``."""
+        for page in self._pages(statements.LIVE, [], now):
+            yield from map(rows.session_of, page)
+
+    def listed(self, wanted: Wanted, now: int) -> Iterator[Listed]:
+        """See ``Store.listed``."""
+        for page in self._pages(*statements.listed(wanted), now):
+            yield from map(Listed._make, page)
+
+    def count(self, wanted: Wanted, now: int) -> int:
+        """See ``Store.count``."""
+        sql, values = statements.count(wanted)
+        with self._database.reading() as reader:
+            return int(reader.execute(sql, (-1, now, *values)).fetchone()[0])
+
+    def _pages(self, sql: str, values: Sequence[int | str], now: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield sessions by their Client IDs, which are the first column, PAGE of them at once.
+
+        Nothing is open between two pages, however long the caller takes for one.
+        """
         last, more = -1, True
-        while more:  # nothing is open between two pages, however long the caller takes for one
+        while more:
             with self._database.reading() as reader:
-                found = reader.execute(statements.LIVE, (last, now, PAGE)).fetchall()
-            yield from map(rows.session_of, found)
+                found = reader.execute(sql, (last, now, *values, PAGE)).fetchall()
+            yield found
             more = len(found) == PAGE
             last = found[-1][0] if more else last
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from dpe_coap.messages import Version
 from dpe_server.store.contract import (
     PRUNE_CHUNK,
     End,
@@ -18,6 +19,7 @@ from dpe_server.store.contract import (
     Store,
     Unrevoke,
 )
+from dpe_server.store.listing import ALL, Wanted
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
 
 Make = Callable[..., Session]
@@ -58,6 +60,40 @@ def test_live_has_every_session_that_lasts_once_whatever_is_committed_meanwhile(
     found += live
     assert [session for session in found if session in lasting] == sorted(lasting, key=lambda s: s.client_id)
     assert len({session.client_id for session in found}) == len(found)
+
+
+def test_a_list_has_the_sessions_that_are_wanted(store: Store, make: Make, now: int) -> None:
+    plain = make(epoch=1, firmware=None, seen_at=now - 50)
+    newer = make(epoch=2, version=Version(1, 3), seen_at=now - 10)
+    silent = make(epoch=None, rule="lab", established_at=now - 500)
+    over = make(epoch=1, expires_at=now)
+    store.commit([plain, newer, silent, over])
+    found = {one.client_id: one for one in store.listed(ALL, now)}
+    assert list(found) == sorted(one.client_id for one in (plain, newer, silent))
+    assert store.count(ALL, now) == 3
+    for session in (plain, newer, silent):
+        one = found[session.client_id]
+        assert (one.device, one.firmware, one.suite) == (session.device, session.firmware, session.suite)
+        assert (one.version, one.rule, one.epoch) == (session.version, session.rule, session.epoch)
+        assert (one.established_at, one.expires_at) == (session.established_at, session.expires_at)
+        assert one.record == session.record
+    assert {one.heard_at for one in found.values()} == {now - 50, now - 10, now - 500}
+    for wanted, fitting in (
+        (Wanted(rule="lab"), [silent]),
+        (Wanted(version=Version(1, 3)), [newer]),
+        (Wanted(firmware="fw-7 \N{GREEK SMALL LETTER MU}"), [newer, silent]),
+        (Wanted(epoch=1), [plain]),
+        (Wanted(below_epoch=2), [plain]),
+        (Wanted(below_epoch=3), [plain, newer]),
+        (Wanted(unknown_epoch=True), [silent]),
+        (Wanted(heard_before=now - 50), [silent]),
+        (Wanted(heard_before=now - 49), [plain, silent]),
+        (Wanted(below_epoch=3, heard_before=now - 20, rule="everyone"), [plain]),
+        (Wanted(rule="x' OR '1'='1"), []),
+    ):
+        assert {one.client_id for one in store.listed(wanted, now)} == {one.client_id for one in fitting}, wanted
+        assert store.count(wanted, now) == len(fitting), wanted
+    assert not any(one.device.hex() in repr(one) for one in found.values())
 
 
 def test_stats_count_what_is_live_ended_and_revoked(store: Store, make: Make, now: int) -> None:
