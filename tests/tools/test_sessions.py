@@ -10,8 +10,7 @@ import pytest
 from dpe_coap.client_ids import client_id_text
 from dpe_coap.messages import Version
 from dpe_server.store.contract import Session
-from dpe_tools import streams
-from dpe_tools.commands import sessions
+from dpe_tools import session_list, streams
 from tests.tools.conftest import Invoke, Running
 from tests.tools.test_terminal import on_terminal
 
@@ -41,40 +40,40 @@ def session(number: int, *, began: int = NOW - 5, rule: str = "DPE 1.x", seen_at
 
 
 def test_the_table_is_printed_as_the_sessions_come(capsys: pytest.CaptureFixture[str]) -> None:
-    given = 2 * sessions.LOOK_AHEAD
+    given = 2 * session_list.LOOK_AHEAD
 
     def found() -> Iterator[Session]:
         yield from map(session, range(given))
         raise RuntimeError("the rest has not come")
 
     with pytest.raises(RuntimeError):
-        sessions.print_table(found(), NOW)
+        session_list.print_table(found(), NOW)
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[1:]] == [client_id_text(FIRST + number) for number in range(given)]
 
 
 def _print_json(found: Iterable[Session], now: int) -> None:
-    sessions.print_array(sessions.describe(one, now) for one in found)
+    session_list.print_array(session_list.describe(one, now) for one in found)
 
 
-@pytest.mark.parametrize("show", [sessions.print_table, _print_json])
+@pytest.mark.parametrize("show", [session_list.print_table, _print_json])
 def test_nothing_more_is_read_when_nobody_reads(
     show: Callable[[Iterable[Session], int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
     def found() -> Iterator[Session]:
-        for number in range(10 * sessions.LOOK_AHEAD):
+        for number in range(10 * session_list.LOOK_AHEAD):
             asked.append(number)
             yield session(number)
 
     monkeypatch.setattr(streams, "is_read", lambda: False)
     show(found(), NOW)
-    assert 1 <= len(asked) <= sessions.LOOK_AHEAD
+    assert 1 <= len(asked) <= session_list.LOOK_AHEAD
 
 
 def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) -> None:
-    sessions.print_table([session(0, rule="a"), session(1, rule="a longer name"), session(2, rule="東京")], NOW)
+    session_list.print_table([session(0, rule="a"), session(1, rule="a longer name"), session(2, rule="東京")], NOW)
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == [
         "Client",
@@ -86,6 +85,7 @@ def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) 
         "seen",
         "ends",
         "in",
+        "reported",
         "rule",
         "firmware",
     ]
@@ -95,24 +95,24 @@ def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) 
 
 def test_an_age_that_the_clock_contradicts_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ahead = session(1, began=NOW + 2_527_343_254)
-    sessions.print_table([session(0), ahead], NOW)
+    session_list.print_table([session(0), ahead], NOW)
     told = capsys.readouterr()
     assert re.search(r" +5 s +never +never ", told.out.splitlines()[1])
     assert re.search(r" +\? +never +never ", told.out.splitlines()[2])
     assert told.err == (
         "1 of these began later than it is now, 2027-01-15 08:00:00Z: the clock was ahead then, or it is behind now\n"
     )
-    assert sessions.describe(ahead, NOW)["age"] is None
-    assert sessions.describe(session(0), NOW)["age"] == 5
+    assert session_list.describe(ahead, NOW)["age"] is None
+    assert session_list.describe(session(0), NOW)["age"] == 5
 
 
 def test_the_last_contact_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    sessions.print_table([session(0, seen_at=NOW - 300), session(1, seen_at=NOW + 5)], NOW)
+    session_list.print_table([session(0, seen_at=NOW - 300), session(1, seen_at=NOW + 5)], NOW)
     rows = capsys.readouterr().out.splitlines()[1:]
     assert "  5 min ago    never  " in rows[0]
     assert "  2027-01-15 08:00:05Z    never  " in rows[1], "the clock was ahead then"
-    assert sessions.describe(session(0, seen_at=NOW - 300), NOW)["seen_at"] == NOW - 300
-    assert sessions.describe(session(0), NOW)["seen_at"] is None
+    assert session_list.describe(session(0, seen_at=NOW - 300), NOW)["seen_at"] == NOW - 300
+    assert session_list.describe(session(0), NOW)["seen_at"] is None
 
 
 def test_a_narrow_terminal_cuts_nothing(dpe: Invoke, server: Running, credential: Path) -> None:

@@ -22,7 +22,7 @@ COMMANDS = {
     "session": ("dpe_tools.commands.session", "Speak as a registered device: report, get, end."),
     "message": ("dpe_tools.commands.message", "Write a device's messages for another CoAP client to send."),
     "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte, verify it, open what is protected."),
-    "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions."),
+    "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions, or end some of them."),
     "device": ("dpe_tools.commands.device", "Show which device holds a Client ID, or forget a device."),
     "policy": ("dpe_tools.commands.policy", "Check a policy, explain it, or set it for a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),

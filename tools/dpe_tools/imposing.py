@@ -18,7 +18,7 @@ def impose(
     devices: Sequence[bytes],
     measure: Callable[[bytes], Measure],
     event: str,
-    **details: int,
+    **details: int | str,
 ) -> list[Outcome]:
     """Do this to each device, and note it in the audit log as ``event``. Returns what became of each."""
     outcomes: list[Outcome] = []

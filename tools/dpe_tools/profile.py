@@ -5,21 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import cbor2
-import click
 from rich.cells import cell_len
 
 from dpe_coap.client_ids import client_id_text
 from dpe_coap.imei import Imei, luhn
 from dpe_coap.session_messages import Policies, decode_answer, decode_policies
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.policy import Policy, PolicyError, Vocabulary, load
+from dpe_server.policy import Vocabulary
 from dpe_server.policy.reporting import described
 from dpe_server.session.telling import tell
 from dpe_server.store.contract import OverridePolicies, Session, Store
 from dpe_server.store.questions import Questions, Restriction
 from dpe_server.store.record import Entry, entries
 from dpe_tools import diagnostic, properties
-from dpe_tools.commands.sessions import SUITES, ago, describe, moment
+from dpe_tools.session_list import SUITES, ago, describe, moment, reported
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def read(opened: StateDir, store: Store, imei: Imei, name: bytes, session: Sessi
 
     If the policy file has a fault, a line on standard error says so, and properties of the operator have no name.
     """
-    policy = _policy(opened)
+    policy = properties.policy_of(opened)
     wanted = Questions(restrictions={name})
     if session is not None:
         wanted.contexts.add(session.client_id)
@@ -67,14 +66,6 @@ def read(opened: StateDir, store: Store, imei: Imei, name: bytes, session: Sessi
     )
 
 
-def _policy(opened: StateDir) -> Policy | None:
-    try:
-        return load(opened.policy_path)
-    except PolicyError as error:
-        click.echo(f"dpe: warning: {error}", err=True)
-        return None
-
-
 def _override(store: Store, name: bytes) -> bytes | None:
     """Return what an operator has set for a device that has no session."""
     for measure in store.measures():
@@ -94,13 +85,7 @@ def in_json(profile: Profile) -> dict[str, Any]:
     session, vocabulary = profile.session, profile.vocabulary
     if session is not None:
         told["session"] = describe(session, profile.now) | {"state": _state(session, profile.now)}
-    told["properties"] = {
-        vocabulary.name_of(cbor2.loads(entry.property)): {
-            "value": properties.in_json(cbor2.loads(entry.value)),
-            "time": entry.at,
-        }
-        for entry in profile.reported
-    }
+    told["properties"] = {} if session is None else reported(session.record, vocabulary)
     told["override"] = profile.override
     told["policies"] = None if profile.policies is None else properties.conditions(profile.policies, vocabulary)
     return told

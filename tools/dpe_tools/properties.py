@@ -9,12 +9,29 @@ import click
 from dpe_coap.errors import LocalError
 from dpe_coap.session_messages import Policies, Property, Value, encode_report
 from dpe_server.files.shown import shown_key, shown_value
+from dpe_server.operation.state_dir import StateDir
+from dpe_server.policy import Policy, PolicyError, load
 from dpe_server.policy.reporting import NAMES
 from dpe_server.policy.vocabulary import Vocabulary
 from dpe_server.policy.vocabulary import shown as plain
 
 CONDITIONS = {number: name for name, number in NAMES.items()}
 """What a message calls a condition, and its name."""
+
+
+def policy_of(opened: StateDir) -> Policy | None:
+    """Return the policy of a state directory. If it has a fault, say so on standard error, and return None."""
+    try:
+        return load(opened.policy_path)
+    except PolicyError as error:
+        click.echo(f"dpe: warning: {error}", err=True)
+        return None
+
+
+def vocabulary_of(opened: StateDir) -> Vocabulary:
+    """Return the properties that the policy of a state directory knows; if it has a fault, only those of the field."""
+    policy = policy_of(opened)
+    return Vocabulary() if policy is None else policy.vocabulary
 
 
 def read(words: Iterable[str], vocabulary: Vocabulary) -> dict[Property, Value]:

@@ -19,8 +19,8 @@ from dpe_coap.imei import Imei
 from dpe_coap.keys import KEY_SIZE, RequestStep
 from dpe_server.operation.credential import Credential
 from dpe_tools import annotate
-from dpe_tools.commands.sessions import print_table
 from dpe_tools.narrator import Narrator
+from dpe_tools.session_list import print_table
 from dpe_tools.session_scenes import POLICY, SessionScenes
 from dpe_tools.stage import Seen, Stage
 from dpe_tools.talk import Talk

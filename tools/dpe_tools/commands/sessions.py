@@ -1,154 +1,194 @@
-"""`dpe sessions`: the live DPE sessions of a server."""
+"""`dpe sessions`: the live DPE sessions of a server, listed, counted or ended."""
 
-import json
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
-from itertools import chain, islice
-from typing import Any
+from itertools import islice
 
 import click
-from rich.cells import cell_len
 
-from dpe_coap.client_ids import client_id_text
+from dpe_coap.messages import Version
+from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import Session
+from dpe_server.store.contract import End, Outcome, Store
+from dpe_server.store.listing import ALL, Wanted
 from dpe_server.store.opening import open_store
-from dpe_tools import diagnostic, streams, terminal
+from dpe_tools import imposing, properties, session_list, terminal
+from dpe_tools.commands.device import holder
+from dpe_tools.commands.message import parse_version
 
-SUITES = {1: "plain", 2: "X25519"}
-COLUMNS = {
-    "Client ID": False,
-    "version": False,
-    "state": False,
-    "suite": False,
-    "age": True,
-    "seen": True,
-    "ends in": True,
-    "rule": False,
-    "firmware": False,
-}
-"""The table's columns, and whether they are set to the right."""
-AGE = list(COLUMNS).index("age")
-UNKNOWN = "?"
-"""The age of a session that began later than it is now."""
-LOOK_AHEAD = 100
+UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+NO_EPOCH = "unknown"
 
 
-@click.command()
-@click.argument("state")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def sessions(state: str, as_json: bool) -> None:
-    """List the live sessions of STATE by Client ID.
+class Sessions(click.Group):
+    """A group whose usual command, `list`, need not be named."""
 
-    No IMEI is shown; see `dpe device show`. `seen` is when the device was last heard. A session that began later than
-    it is now has the age `?` (null in JSON): the clock was ahead then, or it is behind now.
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the arguments for those of `list` unless they begin with a command."""
+        if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Sessions, subcommand_metavar="STATE | COMMAND [ARGS]...")
+def sessions() -> None:
+    """List the live sessions of STATE, or end some of them.
+
+    `dpe sessions STATE` is short for `dpe sessions list STATE`.
     """
-    opened = StateDir.open(state)
-    now = int(time.time())
-    with closing(open_store(opened.store_url)) as store:
-        if as_json:
-            print_array(describe(session, now) for session in store.live(now))
-        else:
-            print_table(store.live(now), now)
 
 
-def describe(session: Session, now: int) -> dict[str, Any]:
-    """Return what may be shown of a session, without anything that identifies the device. Times are in seconds.
-
-    The age is None for a session that began later than it is now: the clock has been set back.
-    """
-    age = now - session.established_at
-    return {
-        "client_id": client_id_text(session.client_id),
-        "version": str(session.version),
-        "state": "ESTABLISHED",
-        "suite": session.suite,
-        "firmware": session.firmware,
-        "rule": session.rule,
-        "established_at": session.established_at,
-        "expires_at": session.expires_at,
-        "seen_at": session.seen_at,
-        "age": age if age >= 0 else None,
-    }
+def parse_span(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    """Read a duration such as 90, 15min, 36h or 7d, in seconds. Raises BadParameter."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9}) ?(s|min|h|d|)", value)
+    if found is None:
+        raise click.BadParameter("a duration is a number with s, min, h or d, such as 90s, 15min, 36h or 7d")
+    return int(found[1]) * UNITS[found[2]]
 
 
-def print_array(items: Iterable[dict[str, Any]]) -> None:
-    """Print a JSON array with one item per line, as the items come, while somebody reads."""
-    lead = "["
-    for item in items:
-        click.echo(f"{lead}{json.dumps(item)}", nl=False)
-        lead = ",\n "
-        if not streams.is_read():
-            return
-    click.echo("]" if lead != "[" else "[]")
+def parse_epoch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+    """Read a key epoch, or the word for one that is not known. Raises BadParameter."""
+    if value is None or value == NO_EPOCH:
+        return value
+    if not value.isdecimal() or not 1 <= int(value) <= LAST_GENERATION:
+        raise click.BadParameter(f"a key epoch is 1 to {LAST_GENERATION}, or {NO_EPOCH}")
+    return int(value)
 
 
-def print_table(found: Iterable[Session], now: int) -> None:
-    """Print a table for a person, as the sessions come, while somebody reads.
-
-    The first ``LOOK_AHEAD`` sessions decide how wide the columns are. A line that is longer than a terminal is wide is
-    not cut: a Client ID is there to be copied.
-    """
-    rows = (_row(session, now) for session in found)
-    first = list(islice(rows, LOOK_AHEAD))
-    if not first:
-        click.echo("no live session")
-        return
-    lines = [tuple(COLUMNS), *first]
-    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    colour = terminal.has_colour()
-    head = _line(lines[0], widths)
-    click.echo(click.style(head, bold=True) if colour else head, color=colour)
-    ahead = 0
-    for row in chain(first, rows):
-        ahead += row[AGE] == UNKNOWN
-        line = _line(row, widths)
-        click.echo(click.style(row[0], fg="cyan") + line[len(row[0]) :] if colour else line, color=colour)
-        if not streams.is_read():
-            return
-    if ahead:
-        why = "the clock was ahead then, or it is behind now"
-        click.echo(f"{ahead} of these began later than it is now, {moment(now)}: {why}", err=True)
+def _version(context: click.Context, parameter: click.Parameter, value: str | None) -> Version | None:
+    return None if value is None else parse_version(context, parameter, value)
 
 
-def _row(session: Session, now: int) -> tuple[str, ...]:
-    age = now - session.established_at
-    return (
-        client_id_text(session.client_id),
-        str(session.version),
-        "ESTABLISHED",
-        SUITES[session.suite],
-        span(age) if age >= 0 else UNKNOWN,
-        "never" if session.seen_at is None else ago(session.seen_at, now),
-        "never" if session.expires_at is None else span(session.expires_at - now),
-        session.rule,
-        "" if session.firmware is None else diagnostic.text(session.firmware),
+def filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which sessions are wanted. A session must fit all that are given."""
+    for option in (
+        click.option(
+            "--silent-for",
+            callback=parse_span,
+            metavar="TIME",
+            help="Only sessions whose device was last heard longer ago than this, such as 90s, 15min, 36h or 7d.",
+        ),
+        click.option(
+            "--below-epoch",
+            type=click.IntRange(1, LAST_GENERATION),
+            metavar="N",
+            help="Only sessions that began with a credential of an epoch below N.",
+        ),
+        click.option(
+            "--epoch",
+            callback=parse_epoch,
+            metavar="N",
+            help="Only sessions that began with a credential of epoch N. `unknown`: an earlier version began them.",
+        ),
+        click.option("--firmware", metavar="TEXT", help="Only sessions that began with this firmware."),
+        click.option("--version", callback=_version, metavar="V", help="Only sessions of this DPE version."),
+        click.option("--rule", metavar="NAME", help="Only sessions that this rule of the policy has accepted."),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted_of(
+    now: int,
+    rule: str | None,
+    version: Version | None,
+    firmware: str | None,
+    epoch: int | str | None,
+    below_epoch: int | None,
+    silent_for: int | None,
+) -> Wanted:
+    """Return which sessions the options ask for."""
+    return Wanted(
+        rule=rule,
+        version=version,
+        firmware=firmware,
+        epoch=epoch if isinstance(epoch, int) else None,
+        below_epoch=below_epoch,
+        unknown_epoch=epoch == NO_EPOCH,
+        heard_before=None if silent_for is None else now - silent_for,
     )
 
 
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = []
-    for cell, width, to_the_right in zip(row, widths, COLUMNS.values(), strict=True):
-        space = " " * (width - cell_len(cell))
-        cells.append(space + cell if to_the_right else cell + space)
-    return "  ".join(cells).rstrip()
+@sessions.command("list")
+@click.argument("state")
+@filters
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Show the first N sessions only.")
+@click.option("--count", is_flag=True, help="Only say how many there are.")
+@click.option("--properties", "with_properties", is_flag=True, help="Also show what each device has reported.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array; with --count, an object.")
+def list_(
+    state: str, limit: int | None, count: bool, with_properties: bool, as_json: bool, **filters: int | str | None
+) -> None:
+    """List the live sessions of STATE by Client ID.
+
+    No IMEI is shown; see `dpe device show`. `seen` is when the device was last heard, `reported` how many properties it
+    has reported. A session that began later than it is now has the age `?` (null in JSON): the clock was ahead then, or
+    it is behind now.
+    """
+    opened = StateDir.open(state)
+    now = int(time.time())
+    wanted = wanted_of(now, **filters)  # type: ignore[arg-type]  # each callback has made what it takes
+    with closing(open_store(opened.store_url)) as store:
+        if count:
+            found = store.count(wanted, now)
+            found = found if limit is None else min(found, limit)
+            if as_json:
+                terminal.print_json({"count": found})
+            else:
+                click.echo(found)
+            return
+        vocabulary = properties.vocabulary_of(opened) if with_properties else None
+        listed = islice(store.listed(wanted, now), limit)
+        if as_json:
+            session_list.print_array(session_list.describe_all(listed, now, vocabulary))
+        else:
+            session_list.print_table(listed, now, vocabulary)
 
 
-def span(seconds: int) -> str:
-    """Return a duration for a person, as in ``5 min``."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+@sessions.command()
+@click.argument("state")
+@click.argument("client_ids", metavar="[CLIENT_ID]...", nargs=-1)
+@filters
+@click.option("--dry-run", is_flag=True, help="Say how many would be ended, and do nothing.")
+def end(state: str, client_ids: tuple[str, ...], dry_run: bool, **filters: int | str | None) -> None:
+    """End sessions of STATE: those with a CLIENT_ID (14 hex digits), or those that fit all options.
+
+    Each device is answered 4.01 from now on, and registers anew by itself. To keep it from that, use dpe revoke. A
+    running server obeys at once. If a CLIENT_ID has no session, nothing is done at all.
+    """
+    opened = StateDir.open(state)
+    now = int(time.time())
+    wanted = wanted_of(now, **filters)  # type: ignore[arg-type]  # each callback has made what it takes
+    if bool(client_ids) == (wanted != ALL):
+        raise click.UsageError("give Client IDs, or options that say which sessions to end")
+    with closing(open_store(opened.store_url)) as store:
+        if client_ids:
+            devices = list(dict.fromkeys(holder(store, client_id, state).device for client_id in client_ids))
+            ended = len(devices) if dry_run else _end(opened, store, devices, now)
+        elif dry_run:
+            ended = store.count(wanted, now)
+        else:
+            ended = sum(_end(opened, store, devices, now) for devices in _parts(store, wanted, now))
+    would_be = "would be ended" if dry_run else "ended"
+    click.echo(f"{ended} session{'' if ended == 1 else 's'} {would_be}")
+    if dry_run:
+        click.echo("nothing was changed", err=True)
 
 
-def ago(seconds: int, now: int) -> str:
-    """Return how long ago a time was; the time itself if it is still to come. Both are in seconds since 1970."""
-    return f"{span(now - seconds)} ago" if seconds <= now else moment(seconds)
+def _parts(store: Store, wanted: Wanted, now: int) -> Iterator[list[bytes]]:
+    """Yield the devices of wanted sessions, as many as are ended in one commit.
+
+    A device that registers anew meanwhile may lose its new session. So it is found a moment before it is ended.
+    """
+    found = store.listed(wanted, now)
+    while devices := [session.device for session in islice(found, imposing.AT_ONCE)]:
+        yield devices
 
 
-def moment(seconds: int) -> str:
-    """Return a time for a person, in UTC. ``seconds`` are since 1970."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def _end(opened: StateDir, store: Store, devices: list[bytes], now: int) -> int:
+    outcomes = imposing.impose(opened, store, devices, lambda device: End(device, now), "session-ended", why="operator")
+    return outcomes.count(Outcome.SESSION_ENDED)
