@@ -66,7 +66,11 @@ async def _run(driver: Driver) -> None:
             wait = driver.send(found)
             if wait is None:
                 return
-            received = await _receive(driver.socket, driver.longest, wait)
+            received = None
+            try:
+                received = await _receive(driver.socket, driver.longest, wait)
+            except MemoryError:
+                driver.shorten()
     finally:
         driver.close()
 

@@ -12,6 +12,7 @@ if _TYPING:
     from ._types import Address, Any, Credential, Property, Sequence, Settings, Storage, Trace, Unpack, Value
 
 LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
+_LEAST = const(128)  # bytes, enough for most messages
 _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
 
 
@@ -148,6 +149,12 @@ class Driver:
             return True
         return False
 
+    def shorten(self) -> None:
+        """Receive less from now on, as there is no memory for so much; MemoryError if even that is little."""
+        if self.longest < 2 * _LEAST:
+            raise MemoryError
+        self.longest //= 2
+
     def close(self) -> None:
         """Close the socket."""
         if self.socket:
@@ -171,6 +178,8 @@ def _run(driver: Driver) -> None:
                 received = driver.socket.recvfrom(driver.longest)
             except OSError:
                 pass
+            except MemoryError:
+                driver.shorten()
     finally:
         driver.close()
 

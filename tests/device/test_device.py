@@ -179,6 +179,55 @@ def test_an_answer_that_is_longer_than_the_room_for_it_is_told() -> None:
     assert device.registration.state == "READY"
 
 
+class Scarce(Network):
+    """A device on it has no memory for more than `room` bytes at once."""
+
+    room = 600
+
+    def recvfrom(self, size: int) -> "tuple[bytes, object]":
+        if size > self.room:
+            raise MemoryError
+        datagram, sender = Network.recvfrom(self, 512)
+        return datagram[:size], sender
+
+
+def test_a_device_without_the_memory_to_receive_so_much_receives_less() -> None:
+    network = Scarce()
+    device = network.device()
+    assert network.report(device, {0: 87}) == {}
+    assert (device.longest, network.reports) == (544, [{0: 87}])
+    assert len(network.sent) == 3  # nothing was lost for it
+    network.room = 300
+    assert network.report(device, {0: 86}) == {}
+    assert (device.longest, network.reports[1:]) == (272, [{0: 86}])
+    assert len(network.sent) == 4
+
+
+def test_an_answer_for_which_a_device_receives_too_little_is_told() -> None:
+    network = Scarce()
+    network.room = 300
+    network.policies = {n: {1: 86400} for n in range(60)}
+    device = network.device()
+    assert network.report(device, {0: 87}, 100000) == {None: 0}
+    network.policies = {0: {}}
+    assert network.report(device, {0: 87}) == {}
+    assert device.registration.state == "READY"
+
+
+def test_a_device_without_the_memory_for_most_messages_says_so() -> None:
+    network = Scarce()
+    network.room = 100
+    device = network.device(longest=320)
+    try:
+        network.report(device, {0: 87})
+    except MemoryError:
+        network.room = 160
+        assert network.report(device, {0: 87}) == {}
+        assert device.longest == 160
+        return
+    raise AssertionError
+
+
 def test_an_answer_for_which_there_is_no_memory_is_told() -> None:
     network = Network()
     device = network.device()

@@ -1,5 +1,6 @@
 """The device reports over a real socket, blocking and in a coroutine, on both interpreters, with the AES of each."""
 
+import asyncio
 import json
 import os
 import socket
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from dpe_coap import session_messages
+from dpe_device import aio
+from dpe_device.aes import AES
+from dpe_device.device import Device
 from tests.conftest import ROOT
 from tests.device.cpython.session_server import SessionServer
-from tests.device.scripted import CREDENTIAL
+from tests.device.scripted import CREDENTIAL, Memory
 
 
 @pytest.fixture
@@ -65,3 +69,24 @@ def test_a_device_reports_and_deregisters(
     reported = [items and session_messages.decoded(items) for _, _, items in there.accepted]
     assert reported == [{0: 87, 1: "1.4.2", "vendor/temp": 21.5}, {0: 86, 1: "1.4.2"}, None]
     assert there.refused == 0
+
+
+def test_a_coroutine_without_the_memory_to_receive_so_much_receives_less(
+    server: tuple[SessionServer, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, port = server
+    receive = aio._receive
+    asked = []
+
+    async def scarce(sock: object, longest: int, wait: float) -> tuple[bytes, object] | None:
+        asked.append(longest)
+        if longest > 300:
+            raise MemoryError
+        return await receive(sock, longest, wait)
+
+    monkeypatch.setattr(aio, "_receive", scarce)
+    device = Device(dict(CREDENTIAL, server=f"coap://127.0.0.1:{port}"), Memory(), AES)
+    assert asyncio.run(aio.report(device, {0: 87})) == {}
+    assert asked[:2] == [1088, 544]
+    assert set(asked[2:]) == {272}
+    assert [items and session_messages.decoded(items) for _, _, items in there.accepted] == [{0: 87}]
