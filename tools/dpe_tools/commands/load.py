@@ -78,10 +78,14 @@ SECONDS = click.FloatRange(0, min_open=True)
     type=SECONDS,
     metavar="SECONDS",
     show_default=f"{Talk(None).every:g}",
-    help="Let each device report so often, half as many seconds more or less. A server lets it once a second.",
+    help="From one report of a device to the next, half as many more or less. A server takes one a second.",
 )
 @click.option(
-    "--properties", type=click.IntRange(1, MAX_PROPERTIES), metavar="N", show_default="1", help="In each report."
+    "--properties",
+    type=click.IntRange(1, MAX_PROPERTIES),
+    metavar="N",
+    show_default="1",
+    help="Put N properties into each report.",
 )
 @click.option("--sleep", type=PROBABILITY, metavar="P", help="After this share of the reports, sleep until the next.")
 @click.option(
