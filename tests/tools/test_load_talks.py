@@ -85,6 +85,15 @@ def test_each_device_reports_as_often_as_it_is_told(state: StateDir, world: Worl
     assert holds(ledger, state, devices=8)
 
 
+def test_a_device_refreshes_its_session_by_itself(state: StateDir, world: World) -> None:
+    """After a day at the latest, as its state machine says; the report that is due then comes all the same."""
+    ledger = Ledger()
+    tally = world.run(fleet_of(state, world, ledger), talk(1, 3, every=200_000.0), until=10**7 * S)
+    assert tally.reports == tally.reported == len(world.reports) > 6
+    assert 3 * 100_000 * S <= world.now <= 3 * 300_000 * S
+    assert holds(ledger, state, devices=1)
+
+
 def test_reports_end_with_the_load(state: StateDir, world: World) -> None:
     plan = replace(talk(4, None, end=1.0), registrations=None, duration=60.0)
     tally = world.run(fleet_of(state, world), plan)

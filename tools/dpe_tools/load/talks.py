@@ -175,9 +175,11 @@ class Talks:
 
     def _rest(self, talk: Talk) -> None:
         """Let a device do nothing until its next report is due."""
+        now = self._clock()
         talk.wants = None
         talk.cut_off = False
-        talk.next = self._clock() + int(self._talk.every * self._random.uniform(0.5, 1.5) * S)
+        if talk.next <= now:  # or it has only refreshed its session
+            talk.next = now + int(self._talk.every * self._random.uniform(0.5, 1.5) * S)
 
     # -- what comes of it --
 
