@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from dpe_bench import session_contenders, sessions
+from dpe_bench.comparison import cells
 from dpe_bench.contenders import AIOCOAP, ECHO, LIBCOAP, OURS
 from dpe_bench.session_contenders import CONTENDERS, FEW, MANY, UNCOMMITTED, Places, SessionContender
 from dpe_bench.session_fleet import Fleet
@@ -155,3 +156,23 @@ def test_the_store_is_looked_into(fleet: Fleet) -> None:
     assert fleet.check(1) == 0
     assert fleet.check(0) == 1
     assert fleet.check(2) == 1
+
+
+def test_each_server_is_compared_with_ours_of_the_same_size_or_else_with_ours() -> None:
+    found = cells(
+        {
+            (ECHO, 64): [replace(SAMPLE, cpu=2)],
+            (OURS, 5_000): [replace(SAMPLE, cpu=20), replace(SAMPLE, cpu=30), replace(SAMPLE, cpu=10)],
+            (OURS, 64): [replace(SAMPLE, cpu=40)],
+            (AIOCOAP, 64): [replace(SAMPLE, cpu=80)],
+            (MANY, 2_000): [replace(SAMPLE, cpu=25)],
+        }
+    )
+    assert [(cell.contender, cell.size, cell.median.cpu, cell.ratio) for cell in found] == [
+        (ECHO, 64, 2, 0.05),
+        (OURS, 5_000, 20, 1.0),
+        (OURS, 64, 40, 1.0),
+        (AIOCOAP, 64, 80, 2.0),
+        (MANY, 2_000, 25, 1.25),
+    ]
+    assert [cell.ratio for cell in cells({(ECHO, 64): [SAMPLE]})] == [None]
