@@ -174,11 +174,13 @@ class Talks:
         self._tally.reports += wants is Method.REPORT
 
     def _rest(self, talk: Talk) -> None:
-        """Let a device do nothing until its next report is due."""
+        """Let a device do nothing until its next report is due; with no more to come, it is done."""
         now = self._clock()
         talk.wants = None
         talk.cut_off = False
-        if talk.next <= now:  # or it has only refreshed its session
+        if talk.left == 0:
+            talk.next = now
+        elif talk.next <= now:  # or it has only refreshed its session
             talk.next = now + int(self._talk.every * self._random.uniform(0.5, 1.5) * S)
 
     # -- what comes of it --
