@@ -5,12 +5,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dpe_tools.board_stage import BoardStage
 from dpe_tools.emulator import PROGRAM
-from dpe_tools.faults import Faults
 from tests.conftest import missing
 
 IMEI = "00101700000001"
@@ -39,9 +39,8 @@ def new_stage(firmware: Path, tmp_path: Path) -> Iterator[Callable[..., BoardSta
     """A function that makes a stage. ``said`` has everything that its board has printed."""
     with ExitStack() as cleanup:
 
-        def make(*, count_instructions: bool = False, faults: Faults | None = None) -> BoardStage:
-            stage = BoardStage(tmp_path, firmware, count_instructions=count_instructions, faults=faults)
-            return cleanup.enter_context(stage)
+        def make(**options: Any) -> BoardStage:
+            return cleanup.enter_context(BoardStage(tmp_path, firmware, **options))
 
         yield make
 

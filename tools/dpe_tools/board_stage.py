@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import cbor2
+
+from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_text
 from dpe_coap.errors import LocalError
+from dpe_coap.session_messages import Property, Value
 from dpe_server.operation.credential import Credential
+from dpe_server.store.record import entries
 from dpe_tools.annotate import name_of
-from dpe_tools.datagram import Datagram, parse
+from dpe_tools.datagram import OSCORE, Datagram, parse
 from dpe_tools.emulator import HOST, SAYS_SECONDS, Board
 from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
@@ -19,6 +24,10 @@ from dpe_tools.stage import Stage
 
 REGISTERED = "REGISTERED, Client ID "
 """What the board prints when it is registered, before the Client ID."""
+PROTECTED = "protected request"
+"""The name of a datagram under OSCORE from the board."""
+PROTECTED_ANSWER = "protected response"
+"""The name of a datagram under OSCORE from the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +44,24 @@ class Passed:
 
     @property
     def name(self) -> str:
-        """The name of the message in it, such as REQUEST, or CoAP's name for the datagram."""
-        return name_of(self.coap.payload) or self.coap.title
+        """The name of the message in it, such as REQUEST, or CoAP's name for the datagram; under OSCORE, only that."""
+        coap = self.coap
+        if coap.option(OSCORE) is not None:
+            return PROTECTED if self.from_board else PROTECTED_ANSWER
+        return name_of(coap.payload) or coap.title
+
+    @property
+    def number(self) -> int:
+        """The number of a protected request, its Partial IV."""
+        return oscore.read_option(self.coap.option(OSCORE) or b"")[1]
 
 
 class BoardStage:
     """A board, its relay and its server, in ``directory``, while the ``with`` block runs.
 
     ``passed`` has the datagrams so far; clear it to see only the next ones. ``says`` is called with every line of the
-    board's console. ``faults`` are the faults of the relay.
+    board's console. ``faults`` are the faults of the relay, drawn from ``seed``. ``policy`` is the server's, or None
+    for that of a new server.
     """
 
     def __init__(
@@ -54,11 +72,14 @@ class BoardStage:
         *,
         count_instructions: bool = False,
         faults: Faults | None = None,
+        policy: str | None = None,
+        seed: int = 0,
     ) -> None:
         self.passed: list[Passed] = []
-        self._stage = Stage(directory)
+        self._stage = Stage(directory, policy)
         self.board = Board(firmware, says, count_instructions=count_instructions)
         self._faults = faults
+        self._seed = seed
         self._cleanup = ExitStack()
         self._cut_at: str | None = None
         self._is_cut = threading.Event()
@@ -67,7 +88,9 @@ class BoardStage:
         """Start the server and the relay. The board stays off."""
         with self._cleanup as cleanup:
             cleanup.enter_context(self._stage)
-            self._relay = cleanup.enter_context(Relay(self._stage.server.address, self._faults, tap=self._tap))
+            self._relay = cleanup.enter_context(
+                Relay(self._stage.server.address, self._faults, seed=self._seed, tap=self._tap)
+            )
             cleanup.enter_context(self.board)
             self._cleanup = cleanup.pop_all()
         return self
@@ -95,6 +118,15 @@ class BoardStage:
     def sessions(self) -> list[str]:
         """Return the Client IDs of the sessions that the server has on disk, in hex."""
         return [client_id_text(session.client_id) for session in self._stage.sessions()]
+
+    def properties(self) -> dict[Property, Value]:
+        """Return what the server has on disk of the board, whose session is the only one."""
+        [session] = self._stage.sessions()
+        return {cbor2.loads(entry.property): cbor2.loads(entry.value) for entry in entries(session.record)}
+
+    def change_policy(self, policy: str) -> None:
+        """Give the running server another policy."""
+        self._stage.change_policy(policy)
 
     def cut_power_at(self, message: str) -> None:
         """Let the board's power be cut when this message reaches the relay, before the relay forwards it."""

@@ -27,6 +27,8 @@ HEAP = 8192
 """Bytes of MicroPython's heap, including its own tables, for which the firmware is made."""
 HEAP_X25519 = 10240
 """The same for a registration with X25519."""
+HEAP_SESSION = 12288
+"""The same for a session: reports, policies, and deregistering."""
 MAX_HEAP = 2 * 1024 * 1024
 """The largest heap that the firmware accepts (device/boards/mps2_an385/board.c)."""
 HEAP_ADDRESS = 0x20000000
@@ -127,15 +129,16 @@ class Board:
         assert self._qemu.stdin is not None
         self._qemu.stdin.write(line + "\n")
 
-    def wait_for(self, beginning: str) -> str:
+    def wait_for(self, beginning: str, seconds: float | None = None) -> str:
         """Return the rest of the board's next line with this beginning. Raises LocalError if there is none."""
-        deadline = time.monotonic() + SAYS_SECONDS
+        seconds = SAYS_SECONDS if seconds is None else seconds
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 line = self._lines.get(timeout=max(0, deadline - time.monotonic()))
             except queue.Empty:
                 raise LocalError(
-                    f"the board did not say {beginning!r} in {SAYS_SECONDS} s, its last: {self._last}"
+                    f"the board did not say {beginning!r} in {seconds} s, its last: {self._last}"
                 ) from None
             if line is None:
                 raise LocalError(f"the board stopped, its last words: {self._last}")

@@ -1,7 +1,8 @@
 """The board's application: it registers when it starts, if it is not registered yet, and then obeys its console.
 
 The console takes lines: `provision CREDENTIAL`, the credential in CBOR and then in hex; `register` or `register 2`,
-anew and with that suite; `measure SUITE HEAP`, see measure.py. Any other line asks for the state.
+anew and with that suite; `report`, `deregister` and `course`, see reports.py; `measure WHAT HEAP`, of a registration
+(1 or 2, the suite) or of reports (C or Python, the AES). Any other line asks for the state.
 
 It is written for a small heap: what is needed once is not kept, no caller keeps a registration, and garbage is
 collected before it spreads what is kept all over the heap.
@@ -70,16 +71,24 @@ def obey(command: str, argument: str, credential: "Credential") -> None:
     gc.collect()
     if command == "register":
         x25519 = None
+        if "reports" in sys.modules:
+            sys.modules["reports"].device = None  # it has the keys of the session before
         if argument == "2":
             from dpe_device import x25519
         tell(dpe_device.udp.register(credential, nonvolatile, x25519=x25519, suite=2 if x25519 else 1, trace=trace))
     elif command == "measure":
-        from measure import measure
-
+        what, _, heap = argument.partition(" ")
+        if what in ("1", "2"):
+            from measure import measure
+        else:
+            from measure_session import measure
         gc.threshold(-1)  # only when the heap is full
-        suite, _, heap = argument.partition(" ")
-        say("measured " + measure(credential, int(suite), int(heap)))
+        say("measured " + measure(credential, what, int(heap)))
         gc.threshold(_COLLECT_AFTER)
+    elif command in ("report", "deregister", "course"):
+        import reports
+
+        say("%s: %s" % (command, getattr(reports, command)(credential, argument)))
     else:
         tell(Registration(credential, nonvolatile, os.urandom))
 

@@ -2,4 +2,4 @@
 
 # ruff: noqa: F821  # makemanifest.py defines these functions
 include("../../manifest.py", x25519=True, session=True, aes=True)
-freeze(".", ("main.py", "measure.py"))
+freeze(".", ("heap.py", "main.py", "measure.py", "measure_session.py", "reports.py"))

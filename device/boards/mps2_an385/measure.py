@@ -13,6 +13,8 @@ import socket
 import time
 from os import urandom
 
+from heap import fill
+
 from dpe_device import x25519
 from dpe_device.registration import REGISTERED, Registration
 from dpe_device.udp import resolve
@@ -26,30 +28,33 @@ _LONGEST = const(320)
 _PATIENCE = const(5000)  # ms
 
 
-class _Memory:
-    # Storage that costs nothing.
+class Memory:
+    """Storage that costs nothing."""
+
     record: "bytes | None" = None
 
     def load(self) -> "bytes | None":
+        """Return the record."""
         return self.record
 
     def save(self, record: bytes) -> None:
+        """Keep a record."""
         self.record = record
 
 
-def measure(credential: "Credential", suite: int, heap: int) -> str:
+def measure(credential: "Credential", suite: str, heap: int) -> str:
     """Register with about `heap` bytes of the heap free; return what it took, or why it could not."""
     found = resolve(credential["server"])[0]
     sock, peer = socket.socket(found[0], socket.SOCK_DGRAM), found[-1]
     sock.settimeout(0)
-    gc.collect()
-    taken: "Any" = None
-    while gc.mem_free() > heap:
-        taken = taken, bytearray(32)
-    gc.collect()
+    _taken = fill(heap)
     free = gc.mem_free()
     try:
-        client, network = _register(credential, suite, sock, peer)
+        start = time.ticks_us()
+        registration = Registration(credential, Memory(), urandom, x25519=x25519, suite=int(suite))
+        made = since(start)
+        client, network = drive(registration, REGISTERED, sock, peer)
+        client += made
         return "%d us, and %d us for the network, with a heap of %d bytes" % (client, network, free)
     except MemoryError:
         return "nothing: a heap of %d bytes is too small" % free
@@ -59,18 +64,16 @@ def measure(credential: "Credential", suite: int, heap: int) -> str:
         sock.close()
 
 
-def _register(credential: "Credential", suite: int, sock: "Any", peer: "Any") -> "tuple[int, int]":
-    now = network = 0
+def drive(registration: "Any", end: str, sock: "Any", peer: "Any") -> "tuple[int, int]":
+    """Step a registration or a session until this state, and return what it took: itself and the network, in us."""
+    now = client = network = 0
     datagram = None
     began = time.ticks_ms()
-    start = time.ticks_us()
-    registration = Registration(credential, _Memory(), urandom, x25519=x25519, suite=suite)
-    client = _since(start)
     while True:
         start = time.ticks_us()
         out, wake, state = registration.step(now, datagram, peer)
-        client += _since(start)
-        if state == REGISTERED:
+        client += since(start)
+        if state == end:
             return client, network
         if wake is None or now > _PATIENCE:
             raise OSError
@@ -78,17 +81,18 @@ def _register(credential: "Credential", suite: int, sock: "Any", peer: "Any") ->
             registration.peer = peer
             start = time.ticks_us()
             sock.sendto(out, peer)
-            network += _since(start)
+            network += since(start)
         datagram = None
         while datagram is None and now < wake:
             start = time.ticks_us()
             try:
                 datagram = sock.recvfrom(_LONGEST)[0]
-                network += _since(start)
+                network += since(start)
             except OSError:
                 time.sleep_ms(1)
             now = time.ticks_diff(time.ticks_ms(), began)
 
 
-def _since(start: int) -> int:
+def since(start: int) -> int:
+    """Return how many us have passed."""
     return time.ticks_diff(time.ticks_us(), start)
