@@ -76,7 +76,7 @@ class Session(Registration):
     aes: "Aes"
     reporter: "Reports"
     _context: "Context | None" = None
-    _wish = _method = 0
+    _wish = _method = _refused = 0
     _refusals = _PATIENCE
 
     def want(self, method: int) -> None:
@@ -147,8 +147,9 @@ class Session(Registration):
             code, options, payload = response
             if _OPTION_OSCORE not in options:
                 options[_OPTION_CONTENT_FORMAT] = 0
-                if self._left:
-                    self._refusals += code == _UNAUTHORIZED
+                if code == _UNAUTHORIZED and self._refused != self._boot:  # once an exchange, whatever came before it
+                    self._refused = self._boot
+                    self._refusals += 1
                 return reply, response
             try:
                 code, _, payload = self._context.unprotect(payload)

@@ -49,6 +49,20 @@ def test_the_third_4_01_in_a_row_registers_anew() -> None:
     assert bench.state == "READY"
 
 
+def test_who_forges_another_error_before_each_4_01_keeps_no_device_from_registering_anew() -> None:
+    bench = SessionBench().opened()
+    bench.report()
+    bench.session.want(POST)
+    for code in (UNAVAILABLE, 0x80, 0xA0):
+        request = bench.asked()
+        bench.refuse(request, code)
+        for _ in range(3):
+            bench.refuse(request)  # counts once
+        assert bench.state == "BACKOFF"
+    bench.wait_sent()
+    assert bench.state == "REQUESTING"
+
+
 def test_a_protected_answer_forgets_the_refusals_and_a_time_out_or_5_03_is_none() -> None:
     bench = SessionBench().opened()
     bench.report()
