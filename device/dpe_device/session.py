@@ -58,7 +58,9 @@ _SERVER = const(90)
 
 _ENDS = const(39)  # the bit of the mark that says that the device is deregistering
 
-_PATIENCE = const(2)  # so many times the server may say that it does not know the session; after a boot, not at all
+# Twice as often as the server may say that it does not know the session; after a boot, it may not. The lowest bit is
+# set when it has said so in this exchange: more than once counts once.
+_PATIENCE = const(4)
 _MINUTE = const(60000)  # ms
 _TWO_DAYS = const(172800)  # s: a session is refreshed after half its lifetime, and after a day at the latest
 
@@ -76,7 +78,7 @@ class Session(Registration):
     aes: "Aes"
     reporter: "Reports"
     _context: "Context | None" = None
-    _wish = _method = _refused = 0
+    _wish = _method = 0
     _refusals = _PATIENCE
 
     def want(self, method: int) -> None:
@@ -103,6 +105,7 @@ class Session(Registration):
         if self.state == READY:
             self._context = self._context or Context(self.client_id, self.oscore, self.aes)  # type: ignore[arg-type]
         method = max(self._wish, self._method) or _POST
+        self._refusals = self._refusals + 1 & -2
         if (
             not self._context
             or self.state == IDLE
@@ -119,9 +122,8 @@ class Session(Registration):
         if method == _DELETE:
             if self._tries < 1:
                 self._save(0, self._session[:_HANDLE])  # if this fails, the next boot goes on with it
-                self.due = self._context = self.client_id = self.oscore = (
-                    None  # `due` first: it must not register again
-                )
+                # `due` first: it must not register again
+                self.due = self._context = self.client_id = self.oscore = None
                 self.state = IDLE
                 self._method = 0
                 return True
@@ -132,10 +134,8 @@ class Session(Registration):
             return True
         self._boot += 1
         base = int(self._session[_SERVER:].partition(b"\0")[2] or 0) * _BLOCK
-        rest = b""
-        if method == _POST:
-            rest = b"\x11\x3c\xff" + self.reporter.make(now, base)
         self._asked_at = self.due = now
+        rest = b"\x11\x3c\xff" + self.reporter.make(now, base) if method == _POST else b""
         self.post(self._context.protect(self._boot - base, method, rest), b"")
         self.state = ENDING if method == _DELETE else REPORTING
         return True
@@ -145,25 +145,24 @@ class Session(Registration):
         reply, response = Registration.receive(self, datagram)
         if response and self._context:
             code, options, payload = response
-            if _OPTION_OSCORE not in options:
+            if _OPTION_OSCORE in options:
+                try:
+                    code, _, payload = self._context.unprotect(payload)
+                except ValueError:
+                    return None, None
+                response = None
+                self._failures = self._refusals = self._tries = self.due = 0
+                self._left = _ANSWERED
+                self.lifetime = self.reporter.done(code, payload, self.lifetime)
+                if self._method != _DELETE:
+                    if not self._wish:
+                        self.due = self._asked_at + (
+                            min(self.lifetime or _TWO_DAYS, _TWO_DAYS) * 500 if code < _BAD_REQUEST else _MINUTE
+                        )
+                    self._method = 0
+                    self.state = READY
+                self._request = b""
+            else:
                 options[_OPTION_CONTENT_FORMAT] = 0
-                if code == _UNAUTHORIZED and self._refused != self._boot:  # once an exchange, whatever came before it
-                    self._refused = self._boot
-                    self._refusals += 1
-                return reply, response
-            try:
-                code, _, payload = self._context.unprotect(payload)
-            except ValueError:
-                return None, None
-            response = None
-            self._failures = self._refusals = self._tries = self.due = 0
-            self._left = _ANSWERED
-            self.lifetime = self.reporter.done(code, payload, self.lifetime)
-            if self._method != _DELETE:
-                if not self._wish:
-                    wait = min(self.lifetime or _TWO_DAYS, _TWO_DAYS) * 500 if code < _BAD_REQUEST else _MINUTE
-                    self.due = self._asked_at + wait
-                self._method = 0
-                self.state = READY
-            self._request = b""
+                self._refusals |= code == _UNAUTHORIZED
         return reply, response
