@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -31,11 +32,14 @@ from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.session.audit_records import session_ended
 from dpe_server.session.sessions import Sessions
+from dpe_server.store.changes import KEPT
 from dpe_server.store.contract import PRUNE_CHUNK, TRACE, StoreError
 from dpe_server.store.opening import make_store, open_store
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
+CHANGES_EVERY = 60
+"""At how many of these looks once the changes are cut, too: it costs a look-up for each session that they name."""
 
 _log = structlog.get_logger(__name__)
 
@@ -190,9 +194,11 @@ class Server:
 
     async def _keep_house(self) -> None:
         first = self._worker is None or self._worker.number == 0
-        while True:
+        for turn in count():
             if first:
                 await self._prune()
+            if first and turn % CHANGES_EVERY == 0:
+                await self._drop_changes()
             self._audit.write((), time.monotonic(), time.time())
             await asyncio.sleep(HOUSEKEEPING)
             if first and not await self._batcher.exclusively(self._beat):
@@ -214,6 +220,16 @@ class Server:
         before = now - max(self._config.retention, TRACE)
         await self._in_chunks("sessions expired", lambda: self._store.expire(now), self._log_expired)
         await self._in_chunks("traces of sessions pruned", lambda: range(self._store.prune(before)))
+
+    async def _drop_changes(self) -> None:
+        """Drop of the changes what nobody need read any more."""
+        before = int(time.time()) - KEPT
+        after: int | None = 0
+        try:
+            while after is not None:  # batches have their turn in between
+                after = await self._batcher.exclusively(partial(self._store.drop_changes, after, before))
+        except StoreError as error:
+            _log.warning("housekeeping failed", reason=str(error))
 
     def _log_expired(self, client_ids: Sequence[int]) -> None:
         records = [session_ended(client_id, "expired") for client_id in client_ids]

@@ -79,6 +79,8 @@ class Effect:
     outcomes: list[Outcome]
     ended: list[int]
     """Client IDs."""
+    replaced: list[int]
+    """Client IDs of all stored sessions that give way to newer ones of their devices."""
     started: list[Session]
     """Each takes the place of its device's session, if the device still has one."""
 
@@ -120,7 +122,7 @@ def decide(sessions: Sequence[Session], stored: Iterable[Stored], revoked: Abstr
     gone = [
         client_id for client_id, device in ended.items() if client_id in started and started[client_id].device != device
     ]
-    return Effect(outcomes, gone, list(started.values()))
+    return Effect(outcomes, gone, list(ended), list(started.values()))
 
 
 class InSession(NamedTuple):

@@ -20,6 +20,7 @@ from typing import NamedTuple, Protocol
 from dpe_coap.errors import DpeError
 from dpe_coap.messages import Version
 from dpe_coap.session_messages import Items
+from dpe_server.store.changes import Changes, Standing
 from dpe_server.store.listing import Listed, Wanted
 from dpe_server.store.questions import Facts, Questions
 
@@ -309,6 +310,13 @@ class Store(Protocol):
         With none remembered, there must be none. Otherwise ReplacedError or ForgottenError, and nothing has happened.
         """
 
+    def drop_changes(self, after: int, before: int) -> int | None:
+        """Drop what nobody need read any more of the changes after number ``after``, some of them at once.
+
+        These are changes that were made before ``before``, and of others the sessions that have changed again since.
+        The newest change stays. Returns the number after which to go on; None: that was all.
+        """
+
     def close(self) -> None:
         """Release the database."""
 
@@ -333,6 +341,18 @@ class Store(Protocol):
     def count(self, wanted: Wanted, now: int) -> int:
         """Return how many sessions that are live at ``now`` are wanted."""
 
+    def standing(self) -> Standing:
+        """Return which changes there are. ReplacedError if another file is in the place of the one that is open."""
+
+    def changes(self, after: int, most: int) -> list[Changes]:
+        """Return the changes after number ``after``, of ``most`` commits at most, in the order of the commits.
+
+        A commit that changes what is reported, or ends sessions, is one change. A session that ended in it is named; of
+        one that changed comes all that it has when this is read. If several changes that are read here are of one
+        session, only the last has it. So whoever has read all changes in their order, some perhaps twice, has what the
+        store has.
+        """
+
     def stats(self, now: int) -> Stats:
         """Count what is there."""
 
@@ -341,6 +361,8 @@ class Store(Protocol):
 
     def recover(self, measures: Iterable[Measure], at: int) -> int:
         """End all sessions as of ``at``, move the last ordinal on by RECOVERY_GAP, and apply measures, in one commit.
+
+        A new history of changes begins with it.
 
         Returns how many sessions have ended.
         """

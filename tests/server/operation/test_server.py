@@ -23,6 +23,7 @@ from dpe_server.operation.server import Server, Worker
 from dpe_server.operation.state_dir import StateDir, StateDirError
 from dpe_server.policy import PolicyError
 from dpe_server.registration.ordinals import Ordinals
+from dpe_server.store.changes import KEPT
 from dpe_server.store.contract import (
     End,
     Outcome,
@@ -196,6 +197,33 @@ def test_housekeeping_goes_on_when_the_store_fails(state_dir: StateDir, monkeypa
         while len(calls) < 3:
             running.loop.run(asyncio.sleep(0))
     assert [log["event"] for log in running.logs] == ["housekeeping failed", "traces of sessions pruned"]
+
+
+def test_housekeeping_drops_changes_seldom_and_goes_on_when_that_fails(
+    state_dir: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_file, "HOUSEKEEPING", 0)
+    monkeypatch.setattr(server_file, "CHANGES_EVERY", 3)
+    calls: list[str | int] = []
+
+    def prune(store: SqliteStore, before: int) -> int:
+        calls.append("prune")
+        return 0
+
+    def drop(store: SqliteStore, after: int, before: int) -> int | None:
+        assert abs(time.time() - KEPT - before) < 3600
+        calls.append(after)
+        if calls.count(0) == 2:
+            raise StoreError("the disk is full")
+        return None if after == 8 else after + 4
+
+    monkeypatch.setattr(SqliteStore, "prune", prune)
+    monkeypatch.setattr(SqliteStore, "drop_changes", drop)
+    with running_on(state_dir) as running:
+        while calls.count(0) < 3:
+            running.loop.run(asyncio.sleep(0))
+    assert calls[:12] == ["prune", 0, 4, 8, "prune", "prune", "prune", 0, "prune", "prune", "prune", 0]
+    assert [log["event"] for log in running.logs] == ["housekeeping failed"]
 
 
 def test_a_reload_that_fails_keeps_everything_as_it_was(state_dir: StateDir) -> None:

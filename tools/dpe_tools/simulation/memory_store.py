@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from dpe_server.store.changes import Changes, Noted, Row, Standing, read, without_overtaken
 from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
     BEATS,
@@ -66,6 +67,11 @@ class Disk:
     minimum_epoch: int = 0
     last_ordinal: int = 0
     beats: tuple[Beat, ...] = ()
+    changes: tuple[Row, ...] = ()
+    changed_last: dict[int, int] = field(default_factory=dict)
+    """By Client ID, the number of a session's last change."""
+    history: int = 0
+    dropped: int = 0
 
 
 class MemoryStore:
@@ -121,15 +127,17 @@ class MemoryStore:
         self._point("before the commit")
         disk = self._copy()
         outcomes: list[Outcome] = []
+        noted = Noted()
         for step in steps(changes):
             match step:
                 case Registered(sessions):
-                    outcomes += self._establish(disk, sessions)
+                    outcomes += self._establish(disk, sessions, noted)
                 case Accepted(requests):
-                    outcomes += self._accept(disk, requests)
+                    outcomes += self._accept(disk, requests, noted)
                 case measure:
                     self._point("write")
-                    outcomes.append(_apply(disk, measure))
+                    outcomes.append(_apply(disk, measure, noted))
+        self._note(disk, noted)
         vars(self._disk).update(vars(disk))
         return outcomes
 
@@ -140,8 +148,10 @@ class MemoryStore:
     def expire(self, now: int) -> list[int]:
         """See ``Store.expire``."""
         over = [s for s in self._disk.sessions if s.expires_at is not None and s.expires_at <= now][:PRUNE_CHUNK]
+        noted = Noted()
         for session in over:
-            _end(self._disk, session, now)
+            _end(self._disk, session, now, noted)
+        self._note(self._disk, noted)
         return [session.client_id for session in over]
 
     def prune(self, before: int) -> int:
@@ -150,6 +160,16 @@ class MemoryStore:
         for device in gone:
             del self._disk.traces[device]
         return len(gone)
+
+    def drop_changes(self, after: int, before: int) -> int | None:
+        """See ``Store.drop_changes``; all at once."""
+        disk = self._disk
+        *others, newest = disk.changes or (None,)
+        kept = [without_overtaken(row, disk.changed_last) for row in others if row and row.at >= before]
+        disk.dropped = max([disk.dropped, *(row.number for row in others if row and row.at < before)])
+        if newest:
+            disk.changes = (*(row for row in kept if row.changed or row.ended), newest)
+        return None
 
     def purge(self) -> bool:
         """See ``Store.purge``; nothing is left anywhere."""
@@ -186,6 +206,15 @@ class MemoryStore:
         """See ``Store.count``."""
         return sum(1 for _ in self.listed(wanted, now))
 
+    def standing(self) -> Standing:
+        """See ``Store.standing``."""
+        return Standing(self._disk.history.to_bytes(8, "big"), _newest(self._disk), self._disk.dropped)
+
+    def changes(self, after: int, most: int) -> list[Changes]:
+        """See ``Store.changes``."""
+        rows = [row for row in self._disk.changes if row.number > after][:most]
+        return read(rows, {session.client_id: session.record for session in self._disk.sessions})
+
     def stats(self, now: int) -> Stats:
         """See ``Store.stats``."""
         live = sum(1 for _ in self.live(now))
@@ -209,10 +238,12 @@ class MemoryStore:
         """See ``Store.recover``."""
         disk = self._copy()
         for session in disk.sessions:
-            _end(disk, session, at)
+            _end(disk, session, at, Noted())
         disk.last_ordinal += RECOVERY_GAP
+        disk.history += 1
+        disk.changes = disk.changes[-1:]
         for measure in measures:
-            _apply(disk, measure)
+            _apply(disk, measure, Noted())
         ended = len(self._disk.sessions)
         vars(self._disk).update(vars(disk))
         return ended
@@ -232,13 +263,22 @@ class MemoryStore:
             traces=dict(disk.traces),
             attempts=dict(disk.attempts),
             policies=dict(disk.policies),
+            changed_last=dict(disk.changed_last),
         )
 
-    def _establish(self, disk: Disk, sessions: Sequence[Session]) -> list[Outcome]:
+    def _note(self, disk: Disk, noted: Noted) -> None:
+        if noted:
+            changed, ended = tuple(noted.changed), tuple(noted.ended)
+            disk.changes = (*disk.changes, Row(_newest(disk) + 1, int(self._clock()), changed, ended))
+
+    def _establish(self, disk: Disk, sessions: Sequence[Session], noted: Noted) -> list[Outcome]:
         revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
         effect = decide(sessions, (*disk.sessions, *disk.traces.values()), revoked)
         for _ in effect.ended:
             self._point("write")
+        noted.ended += effect.replaced
+        for client_id in effect.replaced:
+            disk.changed_last.pop(client_id, None)
         ended = set(effect.ended)
         kept = {session.device: session for session in disk.sessions if session.client_id not in ended}
         for started in effect.started:
@@ -249,7 +289,7 @@ class MemoryStore:
         disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in effect.started)])
         return effect.outcomes
 
-    def _accept(self, disk: Disk, requests: Sequence[Contact | Deregister]) -> list[Outcome]:
+    def _accept(self, disk: Disk, requests: Sequence[Contact | Deregister], noted: Noted) -> list[Outcome]:
         asked = {request.client_id for request in requests}
         sessions = {s.client_id: s for s in disk.sessions if s.client_id in asked}
         stored = (
@@ -269,13 +309,16 @@ class MemoryStore:
         effect = accept(requests, stored, now)
         for client_id in effect.ended:
             self._point("write")
-            _end(disk, sessions[client_id], now)
+            _end(disk, sessions[client_id], now, noted)
         for row in effect.changed:
             self._point("write")
             before = sessions[row.client_id]
             kept = {name: getattr(row, name) for name in ("mark", "seen_at", "lifetime", "expires_at", "record")}
             disk.sessions = tuple(replace(s, **kept) if s is before else s for s in disk.sessions)
             disk.attempts[row.client_id] = row.attempt or b""
+            if row.record != before.record:
+                noted.changed[row.client_id] = None
+                disk.changed_last[row.client_id] = _newest(disk) + 1
         return effect.outcomes
 
 
@@ -284,7 +327,11 @@ def _listed(session: Session) -> Listed:
     return Listed(**told, version_major=session.version.major, version_minor=session.version.minor)
 
 
-def _apply(disk: Disk, measure: Measure) -> Outcome:
+def _newest(disk: Disk) -> int:
+    return disk.changes[-1].number if disk.changes else 0
+
+
+def _apply(disk: Disk, measure: Measure, noted: Noted) -> Outcome:
     def lay(device: bytes, **changed: bool | int) -> None:
         laid = disk.restrictions.get(device, Restriction())._replace(**changed)  # type: ignore[arg-type]
         disk.restrictions[device] = laid
@@ -297,16 +344,16 @@ def _apply(disk: Disk, measure: Measure) -> Outcome:
             if not (laid and laid.revoked):
                 disk.revoked_at = {**disk.revoked_at, device: at}
             lay(device, revoked=True)
-            return Outcome.SESSION_ENDED if _end_of(disk, device, at) else Outcome.COMMITTED
+            return Outcome.SESSION_ENDED if _end_of(disk, device, at, noted) else Outcome.COMMITTED
         case Unrevoke(device):
             lay(device, revoked=False)
             return Outcome.COMMITTED if laid and laid.revoked else Outcome.UNCHANGED
         case End(device, at):
-            return Outcome.SESSION_ENDED if _end_of(disk, device, at) else Outcome.UNCHANGED
+            return Outcome.SESSION_ENDED if _end_of(disk, device, at, noted) else Outcome.UNCHANGED
         case Forget(device, at):
             lay(device, minimum_epoch=0)
             overridden = disk.policies.pop(device, None) is not None
-            if _end_of(disk, device, at):
+            if _end_of(disk, device, at, noted):
                 return Outcome.SESSION_ENDED
             if (trace := disk.traces.get(device)) is not None:
                 disk.traces[device] = trace._replace(ended_at=min(trace.ended_at, at))
@@ -322,15 +369,17 @@ def _apply(disk: Disk, measure: Measure) -> Outcome:
     return Outcome.COMMITTED
 
 
-def _end_of(disk: Disk, device: bytes, at: int) -> bool:
+def _end_of(disk: Disk, device: bytes, at: int, noted: Noted) -> bool:
     """End the session of a device; say whether it had one."""
     found = [session for session in disk.sessions if session.device == device]
     for session in found:
-        _end(disk, session, at)
+        _end(disk, session, at, noted)
     return bool(found)
 
 
-def _end(disk: Disk, session: Session, at: int) -> None:
+def _end(disk: Disk, session: Session, at: int, noted: Noted) -> None:
+    noted.ended.append(session.client_id)
+    disk.changed_last.pop(session.client_id, None)
     disk.sessions = tuple(other for other in disk.sessions if other is not session)
     disk.traces[session.device] = Trace(session.device, session.ordinal, at)
     disk.attempts.pop(session.client_id, None)

@@ -136,6 +136,7 @@ STEPS: Sequence[Step] = (
             seen_at INTEGER,
             record BLOB,
             epoch INTEGER CHECK (epoch BETWEEN 0 AND 255),
+            changed INTEGER,
             check_at INTEGER,
             ended_at INTEGER,
             CHECK (iif(ended_at IS NULL,
@@ -146,14 +147,14 @@ STEPS: Sequence[Step] = (
                     AND record IS NOT NULL,
                 coalesce(client_id, sealed_imei, version_major, version_minor, firmware, suite, rule, established_at,
                     lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, attempt, seen_at,
-                    record, epoch, check_at) IS NULL))
+                    record, epoch, changed, check_at) IS NULL))
         ) STRICT
         """,
         """
         INSERT INTO session
         SELECT client_id, device, sealed_imei, version_major, version_minor, firmware, suite, rule, ordinal,
             established_at, expires_at - established_at, expires_at, th3, success_hash, confirm, sealed_keys, NULL,
-            NULL, NULL, iif(client_id IS NULL, NULL, x''), NULL, expires_at, ended_at
+            NULL, NULL, iif(client_id IS NULL, NULL, x''), NULL, NULL, expires_at, ended_at
         FROM session_3 ORDER BY rowid
         """,
         "DROP TABLE session_3",
@@ -162,6 +163,18 @@ STEPS: Sequence[Step] = (
         "CREATE INDEX session_ended ON session (ended_at) WHERE ended_at IS NOT NULL",
         # What an operator has a device report, encoded as in a dpe-answer.
         "ALTER TABLE restriction ADD COLUMN policies BLOB",
+        # What commits have changed: see changes.py. Rows come at the end and go at the beginning.
+        """
+        CREATE TABLE change (
+            number INTEGER PRIMARY KEY CHECK (number > 0),
+            at INTEGER NOT NULL,
+            changed BLOB NOT NULL CHECK (length(changed) % 7 = 0),
+            ended BLOB NOT NULL CHECK (length(ended) % 7 = 0)
+        ) STRICT
+        """,
+        "ALTER TABLE server ADD COLUMN history BLOB",
+        "ALTER TABLE server ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0",
+        "UPDATE server SET history = randomblob(8)",
     ),
 )
 

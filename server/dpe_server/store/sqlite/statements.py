@@ -22,9 +22,10 @@ COLUMNS = (
 _NAMES = [*COLUMNS.split(", "), "check_at"]
 _ROW = f"({', '.join('?' for _ in _NAMES)})"
 _REPLACED = (
-    ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device") + ", attempt = NULL, ended_at = NULL"
+    ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name != "device")
+    + ", attempt = NULL, changed = NULL, ended_at = NULL"
 )
-_NOTHING = ", ".join(f"{name} = NULL" for name in (*_NAMES, "attempt") if name not in ("device", "ordinal"))
+_NOTHING = ", ".join(f"{name} = NULL" for name in (*_NAMES, "attempt", "changed") if name not in ("device", "ordinal"))
 _EACH_CLIENT_ID = "json_each(:client_ids) CROSS JOIN session ON client_id = value"
 _DEVICES = (
     "WITH RECURSIVE each(at) AS (SELECT 1 WHERE length(:devices)"
@@ -72,11 +73,12 @@ STORED = (
     f" ({_REVOKED} {_RESTRICTIONS_OF_EACH} WHERE revoked_at IS NOT NULL)"
 )
 """All that a commit must know, as one row: sessions with its Client IDs, rows of its devices, its revoked devices."""
+_NEXT = "(SELECT coalesce(max(number), 0) + 1 FROM change)"
 IN_SESSION = (
-    "SELECT unixepoch(), json_group_array(json_array(client_id, ordinal, mark, hex(attempt), seen_at, lifetime,"
-    f" expires_at, hex(record))) FROM {_EACH_CLIENT_ID}"
+    f"SELECT unixepoch(), {_NEXT}, json_group_array(json_array(client_id, ordinal, mark, hex(attempt), seen_at,"
+    f" lifetime, expires_at, hex(record))) FROM {_EACH_CLIENT_ID}"
 )
-"""The time, and all that a commit must know of sessions that have accepted requests, as one row."""
+"""As one row: the time, the number of the next change, and all that a commit must know of sessions with requests."""
 END_SESSIONS = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE client_id IN (SELECT value FROM json_each(?))"
 MAKE_ROOM = "DELETE FROM session WHERE client_id IN (SELECT value FROM json_each(?))"
 COUNT_ORDINAL = "UPDATE server SET last_ordinal = max(last_ordinal, ?)"
@@ -95,6 +97,7 @@ TIDY = (
     " AND device != zeroblob(16)"
 )
 """Drops the row of a device on which nothing is imposed any more; the row of NOBODY stays."""
+CLIENT_ID_OF = "SELECT client_id FROM session WHERE device = ? AND client_id IS NOT NULL"
 END_OF_DEVICE = f"UPDATE session SET {_NOTHING}, ended_at = ? WHERE device = ? AND client_id IS NOT NULL"
 DATE_TRACE = "UPDATE session SET ended_at = min(ended_at, ?) WHERE device = ? AND ended_at IS NOT NULL"
 RESTRICT = (
@@ -109,6 +112,19 @@ CHECK_LATER = (
 )
 OVER = "SELECT client_id FROM session WHERE check_at <= :now AND expires_at <= :now LIMIT :most"
 PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at < ? LIMIT ?)"
+
+# Changes
+
+NOTE = f"INSERT INTO change VALUES ({_NEXT}, unixepoch(), ?, ?)"
+STANDING = "SELECT history, (SELECT coalesce(max(number), 0) FROM change), dropped FROM server"
+CHANGES = "SELECT number, at, changed, ended FROM change WHERE number > ? ORDER BY number LIMIT ?"
+RECORDS = f"SELECT client_id, record FROM {_EACH_CLIENT_ID}"
+CHANGED_LAST = f"SELECT client_id, changed FROM {_EACH_CLIENT_ID}"
+DROP_CHANGES = "DELETE FROM change WHERE number IN (SELECT value FROM json_each(?))"
+CUT_CHANGE = "UPDATE change SET changed = ? WHERE number = ?"
+DROPPED = "UPDATE server SET dropped = max(dropped, ?)"
+NEW_HISTORY = "UPDATE server SET history = randomblob(8)"
+FORGET_CHANGES = "DELETE FROM change WHERE number < (SELECT max(number) FROM change)"
 
 # Beats
 
@@ -192,9 +208,10 @@ def put_contacts(count: int, *, sooner: bool = False) -> str:
     ``sooner``: they end sooner than before. Otherwise it is left for ``CHECK_LATER`` to find that they end later.
     """
     check = ", check_at = new.expires_at" if sooner else ""
-    rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
+    rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * count)
     return (
-        f"WITH new(client_id, mark, attempt, seen_at, lifetime, expires_at, record) AS (VALUES {rows})"
+        f"WITH new(client_id, mark, attempt, seen_at, lifetime, expires_at, record, changed) AS (VALUES {rows})"
         " UPDATE session SET mark = new.mark, attempt = new.attempt, seen_at = new.seen_at, lifetime = new.lifetime,"
-        f" expires_at = new.expires_at, record = new.record{check} FROM new WHERE session.client_id = new.client_id"
+        " expires_at = new.expires_at, record = new.record, changed = coalesce(new.changed, session.changed)"
+        f"{check} FROM new WHERE session.client_id = new.client_id"
     )

@@ -13,6 +13,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dpe_server.store.changes import Changes, Noted, Standing
 from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
     BEATS,
@@ -38,10 +39,12 @@ from dpe_server.store.contract import (
 )
 from dpe_server.store.listing import Listed, Wanted
 from dpe_server.store.questions import Confirmed, Context, Facts, Questions, Restriction
-from dpe_server.store.sqlite import rows, statements
+from dpe_server.store.sqlite import changing, rows, statements
 from dpe_server.store.sqlite.database import Database
 
 _Row = TypeVar("_Row")
+_Contacted = tuple[InSession, int | None]
+"""A session after requests were accepted, and the number of the change in which its record has changed, or None."""
 
 CHECKED_AT_ONCE = 10 * PRUNE_CHUNK
 """The most sessions for which ``expire`` notes that they end later than was noted before."""
@@ -95,15 +98,17 @@ class SqliteStore:
         if not changes:
             return []
         outcomes: list[Outcome] = []
+        noted = Noted()
         with self._database.transaction(patience) as writer:
             for step in steps(changes):
                 match step:
                     case Registered(sessions):
-                        outcomes += _establish(writer, sessions)
+                        outcomes += _establish(writer, sessions, noted)
                     case Accepted(requests):
-                        outcomes += _accept(writer, requests)
+                        outcomes += _accept(writer, requests, noted)
                     case measure:
-                        outcomes.append(_apply(writer, measure))
+                        outcomes.append(_apply(writer, measure, noted))
+            changing.note(writer, noted)
         return outcomes
 
     def last_ordinal(self) -> int:
@@ -119,12 +124,18 @@ class SqliteStore:
             over = [client_id for (client_id,) in found]
             if over:
                 writer.execute(statements.END_SESSIONS, (now, _json(over)))
+            changing.note(writer, Noted(ended=over))
         return over
 
     def prune(self, before: int) -> int:
         """See ``Store.prune``."""
         with self._database.transaction(COMMIT_PATIENCE) as writer:
             return writer.execute(statements.PRUNE, (before, PRUNE_CHUNK)).rowcount
+
+    def drop_changes(self, after: int, before: int) -> int | None:
+        """See ``Store.drop_changes``."""
+        with self._database.transaction(COMMIT_PATIENCE) as writer:
+            return changing.drop(writer, after, before)
 
     def purge(self) -> bool:
         """See ``Store.purge``."""
@@ -182,6 +193,17 @@ class SqliteStore:
             more = len(found) == PAGE
             last = found[-1][0] if more else last
 
+    def standing(self) -> Standing:
+        """See ``Store.standing``."""
+        self._database.check_place()
+        with self._database.reading() as reader:
+            return changing.standing(reader)
+
+    def changes(self, after: int, most: int) -> list[Changes]:
+        """See ``Store.changes``."""
+        with self._database.reading() as reader:
+            return changing.after(reader, after, most)
+
     def stats(self, now: int) -> Stats:
         """See ``Store.stats``."""
         with self._database.reading() as reader:
@@ -213,8 +235,10 @@ class SqliteStore:
         with self._database.transaction(OPERATOR_PATIENCE) as writer:
             ended = writer.execute(statements.END_ALL, (at,)).rowcount
             writer.execute(statements.MOVE_ORDINAL, (RECOVERY_GAP,))
+            writer.execute(statements.NEW_HISTORY)
+            writer.execute(statements.FORGET_CHANGES)
             for measure in measures:
-                _apply(writer, measure)
+                _apply(writer, measure, Noted())  # there is no session that it could end
         return ended
 
     def beat_anew(self, after: int, random: bytes) -> Beat:
@@ -242,7 +266,7 @@ def _in_use(reader: sqlite3.Connection, ranges: Sequence[tuple[int, int]]) -> di
     return {ranges[place]: set(json.loads(client_ids)) for place, client_ids in found}
 
 
-def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[Outcome]:
+def _establish(writer: sqlite3.Connection, sessions: Sequence[Session], noted: Noted) -> list[Outcome]:
     keys = {
         "client_ids": _json(session.client_id for session in sessions),
         "devices": b"".join(session.device for session in sessions),
@@ -252,6 +276,7 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
     effect = decide(sessions, stored, set(map(bytes.fromhex, revoked)))
     if effect.ended:
         writer.execute(statements.MAKE_ROOM, (_json(effect.ended),))
+    noted.ended += effect.replaced
     if effect.started:
         _put(writer, effect.started)
         newest = max(session.ordinal for session in effect.started)
@@ -259,17 +284,23 @@ def _establish(writer: sqlite3.Connection, sessions: Sequence[Session]) -> list[
     return effect.outcomes
 
 
-def _accept(writer: sqlite3.Connection, requests: Sequence[Contact | Deregister]) -> list[Outcome]:
+def _accept(writer: sqlite3.Connection, requests: Sequence[Contact | Deregister], noted: Noted) -> list[Outcome]:
     client_ids = {"client_ids": _json({request.client_id for request in requests})}
-    now, found = writer.execute(statements.IN_SESSION, client_ids).fetchone()
+    now, number, found = writer.execute(statements.IN_SESSION, client_ids).fetchone()
     stored = {row.client_id: row for row in starmap(rows.in_session, json.loads(found))}
     effect = accept(requests, stored.values(), now)
     if effect.ended:
         writer.execute(statements.END_SESSIONS, (now, _json(effect.ended)))
-    sooner: list[InSession] = []
-    as_late: list[InSession] = []
+        noted.ended += effect.ended
+    sooner: list[_Contacted] = []
+    as_late: list[_Contacted] = []
     for row in effect.changed:
-        (sooner if _ends_sooner(row.expires_at, stored[row.client_id].expires_at) else as_late).append(row)
+        before = stored[row.client_id]
+        changed = None
+        if row.record != before.record:
+            noted.changed[row.client_id] = None
+            changed = number
+        (sooner if _ends_sooner(row.expires_at, before.expires_at) else as_late).append((row, changed))
     _bring_up_to_date(writer, sooner, sooner=True)
     _bring_up_to_date(writer, as_late, sooner=False)
     return effect.outcomes
@@ -279,11 +310,11 @@ def _ends_sooner(end: int | None, before: int | None) -> bool:
     return end is not None and (before is None or end < before)
 
 
-def _bring_up_to_date(writer: sqlite3.Connection, changed: Sequence[InSession], *, sooner: bool) -> None:
-    for some in _pieces(changed):
+def _bring_up_to_date(writer: sqlite3.Connection, contacted: Sequence[_Contacted], *, sooner: bool) -> None:
+    for some in _pieces(contacted):
         values = [
             value
-            for row in some
+            for row, changed in some
             for value in (
                 row.client_id,
                 row.mark,
@@ -292,27 +323,28 @@ def _bring_up_to_date(writer: sqlite3.Connection, changed: Sequence[InSession], 
                 row.lifetime,
                 row.expires_at,
                 row.record,
+                changed,
             )
         ]
         writer.execute(statements.put_contacts(len(some), sooner=sooner), values)
 
 
-def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
+def _apply(writer: sqlite3.Connection, measure: Measure, noted: Noted) -> Outcome:
     def changed(sql: str, *values: int | bytes) -> bool:
         return writer.execute(sql, values).rowcount > 0
 
     match measure:
         case Revoke(device, at):
             writer.execute(statements.REVOKE, (device, at))
-            return Outcome.SESSION_ENDED if changed(statements.END_OF_DEVICE, at, device) else Outcome.COMMITTED
+            return Outcome.SESSION_ENDED if _end(writer, device, at, noted) else Outcome.COMMITTED
         case Unrevoke(device):
             lifted = changed(statements.UNREVOKE, device)
             writer.execute(statements.TIDY, (device,))
             return Outcome.COMMITTED if lifted else Outcome.UNCHANGED
         case End(device, at):
-            return Outcome.SESSION_ENDED if changed(statements.END_OF_DEVICE, at, device) else Outcome.UNCHANGED
+            return Outcome.SESSION_ENDED if _end(writer, device, at, noted) else Outcome.UNCHANGED
         case Forget(device, at):
-            return _forget(writer, device, at)
+            return _forget(writer, device, at, noted)
         case RestrictEpoch(device, epoch):
             writer.execute(statements.RESTRICT, (device, epoch))
         case SetMinimumEpoch(epoch):
@@ -326,8 +358,18 @@ def _apply(writer: sqlite3.Connection, measure: Measure) -> Outcome:
     return Outcome.COMMITTED
 
 
-def _forget(writer: sqlite3.Connection, device: bytes, at: int) -> Outcome:
-    ended = writer.execute(statements.END_OF_DEVICE, (at, device)).rowcount
+def _end(writer: sqlite3.Connection, device: bytes, at: int, noted: Noted) -> bool:
+    """End the session of a device; say whether it had one."""
+    found = writer.execute(statements.CLIENT_ID_OF, (device,)).fetchone()
+    if found is None:
+        return False
+    noted.ended += found
+    writer.execute(statements.END_OF_DEVICE, (at, device))
+    return True
+
+
+def _forget(writer: sqlite3.Connection, device: bytes, at: int, noted: Noted) -> Outcome:
+    ended = _end(writer, device, at, noted)
     traces = writer.execute(statements.DATE_TRACE, (at, device)).rowcount
     laid = writer.execute(statements.LAY_NO_EPOCH, (device,)).rowcount
     laid += writer.execute(statements.NO_OVERRIDE, (device,)).rowcount
