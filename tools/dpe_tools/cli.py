@@ -23,6 +23,7 @@ COMMANDS = {
     "message": ("dpe_tools.commands.message", "Write a device's messages for another CoAP client to send."),
     "inspect": ("dpe_tools.commands.inspect", "Explain a message byte by byte, verify it, open what is protected."),
     "sessions": ("dpe_tools.commands.sessions", "List the live DPE sessions, or end some of them."),
+    "properties": ("dpe_tools.commands.properties", "Print what devices have reported, and follow what changes."),
     "device": ("dpe_tools.commands.device", "Show which device holds a Client ID, or forget a device."),
     "policy": ("dpe_tools.commands.policy", "Check a policy, explain it, or set it for a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),

@@ -108,7 +108,7 @@ def print_table(found: Iterable[Shown], now: int, vocabulary: Vocabulary | None 
     The first ``LOOK_AHEAD`` sessions decide how wide the columns are. A line that is longer than a terminal is wide is
     not cut: a Client ID is there to be copied.
     """
-    words = None if vocabulary is None else _in_words(vocabulary)
+    words = None if vocabulary is None else in_words(vocabulary)
     rows = (_row(session, now, words) for session in found)
     first = list(islice(rows, LOOK_AHEAD))
     if not first:
@@ -171,7 +171,9 @@ def _row(session: Shown, now: int, words: Callable[[bytes, bytes], str] | None) 
     return (*row, ", ".join(words(entry.property, entry.value) for entry in entries(session.record)))
 
 
-def _in_words(vocabulary: Vocabulary) -> Callable[[bytes, bytes], str]:
+def in_words(vocabulary: Vocabulary) -> Callable[[bytes, bytes], str]:
+    """Return what puts an encoded property and its value into words."""
+
     @lru_cache(1 << 16)
     def words(property_: bytes, value: bytes) -> str:
         wire = _decoded(property_)
