@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cbor2
 import pytest
 
 from dpe_coap.client_ids import client_id_text
+from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.changes import Changes
 from dpe_server.store.contract import Contact, End, Session, Store
 from dpe_server.store.opening import open_store
 from dpe_tools import following
@@ -173,6 +175,24 @@ def test_a_cursor_that_is_too_old_is_refused(dpe: Invoke, state: Path, store: St
     store.drop_changes(0, LATE)
     assert refused(dpe, state, cursor) == "dpe: error: the cursor is too old: changes are kept for 7 days"
     dpe("properties", state, "--since", f"{store.standing().history.hex()}-2")
+
+
+class Housekept:
+    """A store of which old changes are dropped just before they are read."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.standing = store.standing
+
+    def changes(self, after: int, most: int) -> list[Changes]:
+        self.store.drop_changes(0, LATE)
+        return self.store.changes(after, most)
+
+
+def test_changes_that_are_dropped_while_they_are_read_are_not_passed_over(store: Store, devices: list[Session]) -> None:
+    cursor = following.Cursor(store.standing().history, 0)
+    with pytest.raises(LocalError, match="too old"):
+        list(following.since(cast(Store, Housekept(store)), cursor))
 
 
 def test_a_cursor_of_another_store_is_refused(dpe: Invoke, state: Path, devices: list[Session], tmp_path: Path) -> None:

@@ -115,8 +115,9 @@ def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
     """Erase what the store of STATE has of the device that holds CLIENT_ID (14 hex digits).
 
     Its session ends, and its sealed IMEI, its keys and its profile are gone at once. The keyed hash of its IMEI goes an
-    hour later: until then it refuses what comes late. A revocation stays, as that hash. To keep the device from
-    registering again, revoke it. Backups, credential files and logs are yours to delete.
+    hour later: until then it refuses what comes late. Its Client ID stays for 7 days, as that of a session that has
+    ended. A revocation stays, as that hash. To keep the device from registering again, revoke it. Backups, credential
+    files and logs are yours to delete.
     """
     if (client_id is None) != imei_stdin:
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
