@@ -20,10 +20,14 @@ from dpe_device.registration import REFUSED
 from dpe_device.store import FileStore, load_credential
 from dpe_device.udp import report
 
+_TYPING = False
+if _TYPING:
+    from dpe_device._types import Any
+
 try:
     import cryptolib
 
-    def aes(key: bytes) -> "cryptolib.aes":
+    def aes(key: bytes) -> "Any":
         """Return AES-128 by the firmware."""
         return cryptolib.aes(key, 1)
 
