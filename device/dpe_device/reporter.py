@@ -137,8 +137,8 @@ class Reporter:
         """Take the policies of a dpe-answer, in CBOR; return the session's lifetime in s. Errors as `values.decode`."""
         told = decode(answer)
         policies = told[_SESSION_LABEL_POLICIES]
-        for name in policies:
-            policies[name].get(0)
+        for conditions in policies.values():
+            conditions.get(0)
         self._etag = told[_SESSION_LABEL_POLICY_ETAG]
         self._policies = policies
         self.answer = answer

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dpe_coap import session_messages
@@ -40,6 +40,11 @@ def test_an_answer_is_read(policies: dict[Any, Any], lifetime: int | None) -> No
 
 
 @given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda tail: b"\xa2\0\x44abcd\3" + tail))
+@example(b"\xa2\0\x44abcd\3\x40")
+@example(b"\xa2\0\x44abcd\3\x60")
+@example(b"\xa2\0\x44abcd\3\xf6")
+@example(b"\xa2\0\x44abcd\3\x80")
+@example(b"\xa2\0\x44abcd\3\xa1\0\x60")
 def test_no_answer_breaks_the_reporter(payload: bytes) -> None:
     reporter = Reporter()
     reporter.values = {0: 1}
