@@ -16,6 +16,8 @@ _TYPING = const(0)
 if _TYPING:
     from ._types import Address, Any, Credential, Property, Sequence, Settings, Storage, Trace, Unpack, Value
 
+_LITTLE = const(256)  # as in `udp`
+
 
 async def register(
     credential: "Credential",
@@ -70,7 +72,9 @@ async def _run(driver: Driver) -> None:
             try:
                 received = await _receive(driver.socket, driver.longest, wait)
             except MemoryError:
-                driver.shorten()
+                if driver.longest < _LITTLE:
+                    raise
+                driver.longest //= 2
     finally:
         driver.close()
 

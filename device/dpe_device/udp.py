@@ -12,7 +12,7 @@ if _TYPING:
     from ._types import Address, Any, Credential, Property, Sequence, Settings, Storage, Trace, Unpack, Value
 
 LONGEST = 320  # more than a message of 256 bytes needs; a longer datagram comes truncated and is refused
-_LEAST = const(128)  # bytes, enough for most messages
+_LITTLE = const(256)  # bytes: with half of that, not even a registration would go on
 _PATIENCE = 3600000  # ms; less than half the period of any port's ticks_ms
 
 
@@ -149,12 +149,6 @@ class Driver:
             return True
         return False
 
-    def shorten(self) -> None:
-        """Receive less from now on, as there is no memory for so much; MemoryError if even that is little."""
-        if self.longest < 2 * _LEAST:
-            raise MemoryError
-        self.longest //= 2
-
     def close(self) -> None:
         """Close the socket."""
         if self.socket:
@@ -179,7 +173,9 @@ def _run(driver: Driver) -> None:
             except OSError:
                 pass
             except MemoryError:
-                driver.shorten()
+                if driver.longest < _LITTLE:
+                    raise
+                driver.longest //= 2
     finally:
         driver.close()
 
