@@ -75,7 +75,7 @@ def derive(master_secret: bytes, master_salt: bytes, client_id: bytes, server_id
 
 def _expand(pseudorandom: bytes, sender_id: bytes, kind: bytes, size: int) -> bytes:
     """HKDF-Expand with ``info``: an array of ID, ID Context (null), algorithm, type and length."""
-    info = b"\x85" + _byte_string(sender_id) + b"\xf6" + bytes([_ALGORITHM]) + kind + bytes([size])
+    info = b"\x85" + _BYTES[len(sender_id)] + sender_id + b"\xf6" + bytes([_ALGORITHM]) + kind + bytes([size])
     return digest(pseudorandom, info + b"\x01", sha256)[:size]
 
 
@@ -175,9 +175,3 @@ def fail(nonce: bytes) -> None:
         _NOBODYS.decrypt(nonce, b"", None)
     except InvalidTag:
         return
-
-
-def _byte_string(data: bytes) -> bytes:
-    """Return a CBOR byte string of at most 255 bytes."""
-    size = len(data)
-    return (bytes([0x40 | size]) if size < 24 else bytes([0x58, size])) + data

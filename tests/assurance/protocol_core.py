@@ -25,7 +25,7 @@ _REGISTRAR = (
     "tests/server/registration/test_store_failure.py",
     "tests/server/registration/test_one_database.py",
 )
-_SESSIONS = ("tests/server/session/test_sessions.py",)
+_SESSIONS = ("tests/server/session/test_sessions.py", "tests/server/session/test_details.py")
 _TRANSACTIONS = ("tests/server/registration/test_transactions.py", *_REGISTRAR)
 _DEVICE = (
     "tests/device/test_details.py",
@@ -45,7 +45,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "dpe_coap/keys.py": ("tests/core/test_vectors.py", "tests/core/test_keys.py"),
     "dpe_coap/messages.py": _MESSAGES,
     "dpe_coap/oscore.py": ("tests/core/test_oscore.py", "tests/server/session/test_contexts.py"),
-    "dpe_coap/session_messages.py": ("tests/core/test_session_messages.py",),
+    "dpe_coap/session_messages.py": ("tests/core/test_session_faults.py", "tests/core/test_session_messages.py"),
     "dpe_coap/usual_reports.py": ("tests/core/test_session_messages.py",),
     "device/dpe_device/coap.py": ("tests/device/test_coap.py", *_DEVICE),
     "device/dpe_device/messages.py": (
@@ -82,7 +82,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/session/contexts.py": ("tests/server/session/test_contexts.py", *_SESSIONS),
     "server/dpe_server/session/requests.py": ("tests/server/session/test_requests.py", *_SESSIONS),
     "server/dpe_server/session/room.py": ("tests/server/session/test_room.py",),
-    "server/dpe_server/session/sessions.py": _SESSIONS,
+    "server/dpe_server/session/sessions.py": (*_SESSIONS, "tests/server/session/test_refused_alike.py"),
     "server/dpe_server/session/shares.py": ("tests/server/session/test_shares.py", *_SESSIONS),
     "server/dpe_server/session/telling.py": _SESSIONS,
     "server/dpe_server/store/commit_rules.py": (

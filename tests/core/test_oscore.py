@@ -142,7 +142,10 @@ def test_a_number_takes_as_few_bytes_as_it_can(number: int, size: int) -> None:
         (b"\x49\x01" + CLIENT_ID, Code.BAD_OPTION),
         (b"\x89\x01" + CLIENT_ID, Code.BAD_OPTION),
         (b"\x0d\x01\x02", Code.BAD_OPTION),  # cut off within the Partial IV
+        (b"\x0a\x01", Code.BAD_OPTION),
+        (b"\x09", Code.BAD_OPTION),
         (b"\x19\x01\x01\x00" + CLIENT_ID, Code.UNAUTHORIZED),  # kid context
+        (b"\x19\x01" + CLIENT_ID, Code.UNAUTHORIZED),
         (b"\x09\x01" + CLIENT_ID[:-1], Code.UNAUTHORIZED),
         (b"\x09\x01" + CLIENT_ID + b"\x00", Code.UNAUTHORIZED),
         (b"\x09\x01", Code.UNAUTHORIZED),  # the empty kid
@@ -152,6 +155,26 @@ def test_options_that_are_refused(option: bytes, code: Code) -> None:
     with pytest.raises(RemoteError) as caught:
         oscore.read_option(option)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("option", "fault"),
+    [
+        (b"", "the OSCORE option of a request has 1 to 5 bytes of Partial IV and a kid (RFC 8613 section 6.1)"),
+        (b"\x0a\x00\x01" + CLIENT_ID, "the Partial IV begins with a zero"),
+        (b"\x19\x01\x00" + CLIENT_ID, "kid context present"),
+        (b"\x09\x01", "the kid is no Client ID, which has 7 bytes"),
+    ],
+)
+def test_an_option_that_is_refused_is_explained(option: bytes, fault: str) -> None:
+    with pytest.raises(RemoteError) as caught:
+        oscore.read_option(option)
+    assert str(caught.value) == fault
+
+
+def test_a_number_has_40_bits() -> None:
+    assert oscore.MAX_NUMBER == 0xFF_FFFF_FFFF
+    assert oscore.read_option(oscore.option(CLIENT_ID, oscore.MAX_NUMBER)) == (CLIENT_ID, oscore.MAX_NUMBER)
 
 
 @given(st.binary(max_size=20))

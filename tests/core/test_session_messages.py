@@ -360,3 +360,16 @@ def test_null_is_a_value_wherever_the_reader_comes_to_it() -> None:
     payload = encode_report({1: None, 2: 1e300}, b"etag")
     assert usual_reports.read(payload) is None
     assert decode_report(payload) == Report(b"etag", {b"\x01": b"\xf6", b"\x02": payload[-9:]})
+
+
+def test_a_refresh_has_seven_bytes() -> None:
+    assert usual_reports.read(b"\xa1\x00\x44etag") == Report(b"etag")
+    for payload in (b"\xa1\x00\x44eta", b"\xa1\x00\x44etags", b"\xa1\x00\x43eta\x00", b"\xa1\x01\x44etag"):
+        assert usual_reports.read(payload) is None
+
+
+def test_text_of_24_bytes_is_not_in_the_pattern() -> None:
+    """Its head has two bytes: one alone would be taken for a size of 24."""
+    assert usual_reports.read(b"\xa1\x01\xa1\x00\x78\x18" + b"a" * 23) is None
+    assert usual_reports.read(b"\xa1\x01\xa1\x00\x58\x18" + bytes(23)) is None
+    assert usual_reports.read(b"\xa1\x01\xa1\x00\x77" + b"a" * 23) is not None

@@ -1,5 +1,6 @@
 """The record of a device: what it reported last, as one byte string."""
 
+import cbor2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_what_is_reported_has_its_time_and_the_order_of_the_encodings() -> None:
 def test_null_takes_a_property_away() -> None:
     record = merge(EMPTY, {BATTERY: b"\x14", FIRMWARE: b"\x61a"}, 1)
     assert record is not None
+    assert cbor2.loads(NULL) is None
     assert merge(record, {BATTERY: NULL, OWN: NULL}, 2) == merge(EMPTY, {FIRMWARE: b"\x61a"}, 1)
     assert merge(record, {BATTERY: NULL, FIRMWARE: NULL}, 2) == EMPTY
 

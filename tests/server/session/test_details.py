@@ -1,0 +1,140 @@
+"""Details of a batch of protected requests: attempts, what is kept of keys, shares, and what is said of refusals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import cbor2
+import pytest
+
+from dpe_coap import oscore
+from dpe_coap.binding import Code
+from dpe_server import policy
+from dpe_server.handling.handler import Part, decide
+from dpe_server.handling.reply import busy
+from dpe_server.session.sessions import Sessions
+from dpe_server.session.shares import BURST
+from dpe_server.store.contract import Contact
+from tests.server.session.double import POLICY, Device, Server
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def device(server: Server) -> Device:
+    return Device(server)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """The calls of a function of ``oscore`` from now on, one entry for each."""
+    calls: list[Any] = []
+    function: Callable[..., Any] = getattr(oscore, name)
+
+    def counting(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    monkeypatch.setattr(oscore, name, counting)
+    return calls
+
+
+def test_a_repeat_does_not_keep_a_batch_from_the_requests_behind_it(server: Server, device: Device) -> None:
+    other = Device(server, 0x11111111111111)
+    repeated = device.report({0: 86})
+    (first,) = server.send(repeated)
+    fresh = other.report({0: 5})
+    again, answer = server.send(repeated, fresh)
+    assert again == first
+    assert other.opened(fresh, answer)[0] == Code.CHANGED
+
+
+def test_each_request_has_an_attempt_of_16_bytes_of_its_own(server: Server, device: Device) -> None:
+    payloads = [device.report({0: 1}), device.get(), device.protect(b"\x03\xb3dpe")]
+    batch = server.sessions.read(payloads, server.now)
+    decide([Part(server.sessions, batch)], server.store.look, server.now, server.wall)
+    attempts = [change.attempt for change in batch.changes if isinstance(change, Contact)]
+    assert [len(attempt) for attempt in attempts] == [16] * 3
+    assert len(set(attempts)) == 3
+    assert b"".join(attempts) == batch.attempts
+
+
+def test_a_commit_of_which_nobody_has_heard_is_answered_when_it_is_tried_again(server: Server, device: Device) -> None:
+    request = device.report({0: 86})
+    batch = server.sessions.read([request], server.now)
+    decide([Part(server.sessions, batch)], server.store.look, server.now, server.wall)
+    server.store.commit(batch.changes)  # durable, but that is lost
+    (reply,) = server.sessions.complete(batch, server.store.commit(batch.changes), server.now).replies
+    assert device.opened(request, reply)[0] == Code.CHANGED
+
+
+def test_the_keys_of_a_session_are_derived_once(
+    server: Server, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived = counted(monkeypatch, "derive")
+    for number in range(1, 4):
+        device.ask(device.report({0: number}))
+        assert len(derived) == 1
+        assert len(server.sessions._contexts) == 1
+    device.ask(device.delete())
+    assert len(derived) == 1
+    assert len(server.sessions._contexts) == 0
+
+
+def test_who_proves_nothing_leaves_no_keys_behind(
+    server: Server, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived = counted(monkeypatch, "derive")
+    good = device.report({0: 86})
+    server.send(good[:-1] + bytes([good[-1] ^ 1]))
+    assert (len(derived), len(server.sessions._contexts)) == (1, 0)
+
+
+def test_every_refusal_derives_keys_once_and_fails_to_decrypt_once(
+    server: Server, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.ask(device.report({0: 1}))
+    device.ask(device.report({0: 2}))
+    forged = device.report({0: 3})
+    used, forged = device.report({0: 3}, number=1), forged[:-1] + bytes([forged[-1] ^ 1])
+    derived, failed = counted(monkeypatch, "derive"), counted(monkeypatch, "fail")
+    server.send(used)
+    assert (len(derived), len(failed)) == (1, 1)
+    server.send(forged)
+    assert (len(derived), len(failed)) == (2, 1)
+    assert derived[0] == derived[1]  # each time the session's own, as for who has no keys
+
+
+def test_each_device_has_a_share_of_its_own(server: Server, device: Device) -> None:
+    other = Device(server, 0x11111111111111)
+    for one in (device, other):
+        replies = server.send(*(one.report({0: n}) for n in range(BURST + 1)))
+        assert [reply.protected for reply in replies] == [True] * BURST + [False]
+
+
+def test_who_has_lost_to_another_process_is_noted(server: Server, device: Device) -> None:
+    request = device.report({0: 86})
+    other = server.another()
+    batch = other.read([request], server.now)
+    decide([Part(other, batch)], server.store.look, server.now, server.wall)
+    server.send(request)
+    completed = other.complete(batch, server.store.commit(batch.changes), server.now)
+    (record,) = completed.records
+    assert (record.event, record.details, record.unproved) == ("unauthenticated", {"reason": "not committed"}, True)
+
+
+def test_a_record_that_is_too_large_is_explained(server: Server, device: Device) -> None:
+    device.ask(device.report(dict.fromkeys(range(100, 164), 0)))
+    answer = device.ask(device.report({0: 1}))
+    assert answer[:5] == bytes([Code.REQUEST_ENTITY_TOO_LARGE]) + b"\xc2\x01\x01\xff"
+    assert cbor2.loads(answer[5:]) == {
+        -1: "too many or too large properties",
+        -2: "at most 64, and 4096 bytes in all",
+    }
+
+
+def test_a_device_is_told_to_wait_a_minute_unless_the_server_is_told_otherwise(server: Server, device: Device) -> None:
+    server.sessions = Sessions(keys=server.keys, policy=policy.parse(POLICY), random=lambda size: bytes(size))
+    server.store.broken = True
+    assert server.send(device.report({0: 86})) == [busy(60)]
