@@ -1,12 +1,12 @@
-"""Explores the Spin model and its mutants, and prints what was found; or writes the inputs for ProVerif."""
+"""Explores the Spin models and their mutants, and prints what was found; or writes the inputs for ProVerif."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.formal import symbolic
-from tests.formal.spin import Job, ModelError, Result, explore_all, missing, plan
+from tests.formal.spin import MODELS, Job, ModelError, Result, explore_all, missing, plan
 
 
 def table(runs: Sequence[Job], explored: Sequence[Result], mutants: Sequence[Job], caught: Sequence[Result]) -> str:
@@ -29,9 +29,9 @@ def table(runs: Sequence[Job], explored: Sequence[Result], mutants: Sequence[Job
 
 
 def main() -> int:
-    """Return the exit status: 1 if the model has an error, or a fault was not caught as it should be."""
-    runs, mutants, _ = plan()
-    names = [run.name for run in runs]
+    """Return the exit status: 1 if a model has an error, or a fault was not caught as it should be."""
+    plans = [plan(name)[:2] for name in MODELS]
+    names = [run.name for runs, _ in plans for run in runs]
     parser = argparse.ArgumentParser(prog="tools/models", description=__doc__)
     parser.add_argument("run", nargs="*", help=f"only this run, without mutants: {', '.join(names)}")
     parser.add_argument("--symbolic", type=Path, metavar="FOLDER", help="write the inputs for ProVerif into FOLDER")
@@ -47,15 +47,20 @@ def main() -> int:
         print(f"not installed: {', '.join(absent)}; on Debian: apt-get install spin gcc libc6-dev", file=sys.stderr)
         return 1
     if arguments.run:
-        runs, mutants = [run for run in runs if run.name in arguments.run], []
-    jobs = [*runs, *mutants]
+        plans = [([run for run in runs if run.name in arguments.run], []) for runs, _ in plans]
+    jobs = [job for runs, mutants in plans for job in (*runs, *mutants)]
     try:
-        results = explore_all(jobs)
+        results = dict(zip([job.name for job in jobs], explore_all(jobs), strict=True))
     except ModelError as error:
         print(error, file=sys.stderr)
         return 1
-    print(table(runs, results[: len(runs)], mutants, results[len(runs) :]))
-    return int(any(job.caught_by != result.violated for job, result in zip(jobs, results, strict=True)))
+    print("\n\n".join(table(*found(runs, results), *found(mutants, results)) for runs, mutants in plans if runs))
+    return int(any(job.caught_by != results[job.name].violated for job in jobs))
+
+
+def found(jobs: Sequence[Job], results: Mapping[str, Result]) -> tuple[Sequence[Job], Sequence[Result]]:
+    """Return jobs and what was found of each, by its name."""
+    return jobs, [results[job.name] for job in jobs]
 
 
 if __name__ == "__main__":

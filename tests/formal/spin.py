@@ -1,4 +1,4 @@
-"""Explores docs/formal/registration.pml with Spin: every state within the bounds that registration.toml names."""
+"""Explores the models of docs/formal with Spin: every state within the bounds that the file beside each names."""
 
 import re
 import shutil
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "formal"
-MODEL = FOLDER / "registration.pml"
+MODELS = ("registration", "session")
+"""Each is a file NAME.pml, with its runs and mutants in NAME.toml."""
 DEPTH = 1_000_000
 """The longest path searched. A longer one would make the search incomplete, which is an error."""
 
@@ -46,10 +47,10 @@ class Result:
     """Statements of the model that no path reached."""
 
 
-def plan(text: str | None = None) -> tuple[list[Job], list[Job], Counter[str]]:
-    """Return the runs, the mutants, and the statements that no run reaches, as registration.toml says."""
-    model = MODEL.read_text(encoding="utf-8") if text is None else text
-    described = tomllib.loads((FOLDER / "registration.toml").read_text(encoding="utf-8"))
+def plan(name: str, text: str | None = None) -> tuple[list[Job], list[Job], Counter[str]]:
+    """Return a model's runs, its mutants, and the statements that no run reaches."""
+    model = (FOLDER / f"{name}.pml").read_text(encoding="utf-8") if text is None else text
+    described = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     bounds: dict[str, Mapping[str, int]] = {run["name"]: run["bounds"] for run in described["run"]}
     runs = [Job(name, model, chosen) for name, chosen in bounds.items()]
     mutants = [

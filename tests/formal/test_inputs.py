@@ -33,6 +33,8 @@ LEFT_OUT = {
 }
 """The fields that a variant leaves out of every message; like all others, they are under its MAC."""
 
+NOT_RUN = {"every-field", "session", "mutant-one-key-for-both-sides", "mutant-number-beside-the-additional-data"}
+
 BOTH = {"b1", "b2", "b3", "b4"}
 PROCESSES = {"Client": BOTH, "Server": BOTH, "ClientRefused": {"b1", "b2"}, "ServerRefuse": {"b1", "b2"}}
 
@@ -96,8 +98,8 @@ def test_a_new_field_of_the_code_is_missed_by_no_model() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
 def test_a_result_is_of_this_input(variant: Variant) -> None:
-    assert (variant.result == "not run yet") == (variant.name == "every-field")
-    assert variant.digest == ("" if variant.name == "every-field" else digest(variant.text))
+    assert (variant.result == "not run yet") == (variant.name in NOT_RUN)
+    assert variant.digest == ("" if variant.name in NOT_RUN else digest(variant.text))
 
 
 def test_a_digest_sees_all_but_comments_and_space() -> None:

@@ -1,4 +1,4 @@
-"""The Spin model has no error within its bounds, every fault planted in it is found, and the page says so."""
+"""The Spin models have no error within their bounds, every fault planted in them is found, and the page says so."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,9 +6,26 @@ from pathlib import Path
 import pytest
 
 from tests.formal.__main__ import table
-from tests.formal.spin import Job, ModelError, Result, explore, explore_all, parse, plan, reached_by_none, statements
+from tests.formal.spin import (
+    MODELS,
+    Job,
+    ModelError,
+    Result,
+    explore,
+    explore_all,
+    parse,
+    plan,
+    reached_by_none,
+    statements,
+)
 
-RUNS, MUTANTS, UNREACHED = plan()
+PLANS = {name: plan(name) for name in MODELS}
+RUNS = [run for runs, _, _ in PLANS.values() for run in runs]
+MUTANTS = [mutant for _, mutants, _ in PLANS.values() for mutant in mutants]
+PROPERTIES = {"registration": 10, "session": 9}
+"""Those that hold in each state; one more is about what happens in the end."""
+
+each_model = pytest.mark.parametrize("model", MODELS)
 
 pytestmark = pytest.mark.timeout(600)  # the first test to ask explores all
 
@@ -32,21 +49,28 @@ def test_a_fault_is_caught(mutant: Job, found: dict[str, Result]) -> None:
     assert found[mutant.name].violated == mutant.caught_by
 
 
-def test_every_statement_is_reached(found: dict[str, Result]) -> None:
-    unreached = reached_by_none([found[run.name] for run in RUNS])
-    assert statements(RUNS[0].model, unreached) == UNREACHED
+@each_model
+def test_every_statement_is_reached(model: str, found: dict[str, Result]) -> None:
+    runs, _, expected = PLANS[model]
+    unreached = reached_by_none([found[run.name] for run in runs])
+    assert statements(runs[0].model, unreached) == expected
 
 
-def test_every_property_is_broken_by_a_fault() -> None:
-    model = RUNS[0].model
-    safety = {line.split()[1] for line in model.splitlines() if line.startswith("bool ") and " = true;" in line}
-    lasting = {line.split()[1] for line in model.splitlines() if line.startswith("ltl ")}
-    assert len(safety) == 10
-    assert {mutant.caught_by for mutant in MUTANTS} == safety | lasting
+@each_model
+def test_every_property_is_broken_by_a_fault(model: str) -> None:
+    runs, mutants, _ = PLANS[model]
+    lines = runs[0].model.splitlines()
+    safety = {line.split()[1] for line in lines if line.startswith("bool ") and " = true;" in line}
+    lasting = {line.split()[1] for line in lines if line.startswith("ltl ")}
+    assert len(safety) == PROPERTIES[model]
+    assert len(lasting) == 1
+    assert {mutant.caught_by for mutant in mutants} == safety | lasting
 
 
-def test_the_page_shows_what_was_found(root: Path, found: dict[str, Result]) -> None:
-    shown = table(RUNS, [found[job.name] for job in RUNS], MUTANTS, [found[job.name] for job in MUTANTS])
+@each_model
+def test_the_page_shows_what_was_found(model: str, root: Path, found: dict[str, Result]) -> None:
+    runs, mutants, _ = PLANS[model]
+    shown = table(runs, [found[job.name] for job in runs], mutants, [found[job.name] for job in mutants])
     page = (root / "docs" / "formal" / "README.md").read_text(encoding="utf-8")
     assert f"```text\n{shown}\n```" in page, f"docs/formal/README.md should show:\n{shown}"
 
@@ -69,4 +93,4 @@ def test_a_search_that_is_not_whole_is_refused() -> None:
 
 def test_a_replacement_must_fit() -> None:
     with pytest.raises(ModelError, match="0 times"):
-        plan("no model")
+        plan("registration", "no model")

@@ -7,14 +7,16 @@ between model and code.
 
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from dpe_coap import keys
+from dpe_coap import keys, oscore
 from dpe_coap.imei import Imei
 from tests.formal.symbolic import Functions, bindings, evaluate, process, replaced, variants
 
@@ -233,3 +235,78 @@ def test_mutants_differ_from_the_code_where_it_is_a_matter_of_terms(complete: li
     assert differences(VARIANTS["mutant-confirm-like-success"].text, "Server", v) != []
     with pytest.raises(KeyError):  # its MAC is not over the message
         differences(VARIANTS["mutant-status-outside-the-mac"].text, "Server", v)
+
+
+# ---- one exchange of the session ----
+
+EXCHANGES: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "session-vectors.json").read_text(encoding="utf-8")
+)
+
+
+def of_oscore(client_id: bytes, number: int) -> Functions:
+    """The primitives of an exchange: a number is in the nonce and, with the Client ID, in the additional data."""
+
+    def keys_of(kx: bytes) -> oscore.Keys:
+        export = expand(b"oscore", 24)(kx, b"")
+        return oscore.derive(export[:16], export[16:], client_id)
+
+    def with_nonce(cipher: Any) -> Any:
+        def apply(data: bytes, iv: bytes, beside: bytes, key: bytes) -> bytes:
+            assert beside == client_id + oscore.partial_iv(number)
+            found = cipher(key, oscore.nonce(iv, client_id, number), oscore.additional_data(client_id, number), data)
+            assert isinstance(found, bytes), "the term does not open it"
+            return found
+
+        return apply
+
+    return {
+        "Lc": lambda kx, sender: keys_of(kx).client if sender == client_id else b"",
+        "Ls": lambda kx, _: keys_of(kx).server,
+        "Liv": lambda kx, _: keys_of(kx).common_iv,
+        "aead": with_nonce(oscore.encrypt),
+        "unaead": with_nonce(oscore.decrypt),
+    }
+
+
+def differing_in_session(text: str, name: str, v: Mapping[str, Any], exchange: Mapping[str, Any]) -> set[str]:
+    """Return what a process computes in the session that is not what the exchange of the vectors has."""
+    e = {key: bytes.fromhex(exchange[key]) for key in exchange if key not in ("name", "case", "sequence_number")}
+    number = exchange["sequence_number"]
+    code = {
+        "kc": e["client_key"], "kr": e["server_key"], "v": e["common_iv"],
+        "report": e["request_plaintext"], "policies": e["response_plaintext"],
+    }  # fmt: skip
+    code |= {
+        side: e[m][-8 - len(code[p]) :]
+        for side, m, p in (("asked", "request", "report"), ("told", "response", "policies"))
+    }
+    values = code | {"kx": expected(v)["kx"], "id": e["client_id"], "n": oscore.partial_iv(number)}
+    primitives = of_oscore(e["client_id"], number)
+    terms = [(bound, term) for bound, term in bindings(process(text, name)) if bound in code]
+    assert {bound for bound, _ in terms} >= {"kc", "kr", "v"}
+    return {bound for bound, term in terms if evaluate(term, values, primitives) != code[bound]}
+
+
+@pytest.mark.parametrize("name", ["Client", "Server"])
+def test_the_terms_of_an_exchange_are_the_codes(name: str, complete: list[dict[str, Any]]) -> None:
+    by_name = {v["name"]: v for v in complete}
+    compared = 0
+    for exchange in EXCHANGES:
+        if exchange["name"] in by_name:
+            v = by_name[exchange["name"]]
+            assert differing_in_session(VARIANTS["session"].text, name, v, exchange) == set(), exchange["case"]
+            compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"), [("kdf(kx, Ls)", "kdf(kx, (Lc, id))", {"kr"}), ("kdf(kx, Liv)", "kdf(kx, Ls)", {"v"})]
+)
+def test_a_term_of_the_session_that_differs_is_found(
+    old: str, new: str, wrong: set[str], complete: list[dict[str, Any]]
+) -> None:
+    text = replaced(VARIANTS["session"].text, [[old, new]])
+    for name in ("Client", "Server"):
+        exchange = next(e for e in EXCHANGES if e["name"] == complete[0]["name"])
+        assert differing_in_session(text, name, complete[0], exchange) == wrong

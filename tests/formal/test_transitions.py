@@ -1,4 +1,4 @@
-"""The Spin model moves as the tables in the code do, and within bounds that are the code's or smaller."""
+"""The Spin models move as the tables in the code do, and within bounds that are the code's or smaller."""
 
 import re
 import runpy
@@ -10,21 +10,39 @@ from dpe_server.handling import batching
 from dpe_server.registration import transactions
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import State
-from tests.formal.spin import MODEL
+from tests.formal.spin import FOLDER
 
 Table = set[tuple[str, str, str]]
 
-TEXT = MODEL.read_text(encoding="utf-8")
+TEXT = (FOLDER / "registration.pml").read_text(encoding="utf-8")
+SESSION = (FOLDER / "session.pml").read_text(encoding="utf-8")
+OTHERWISE = {
+    ("BACKOFF", "confirmed", "READY"),
+    ("READY", "exhausted", "REFUSED"),
+    ("READY", "start", "IDLE"),
+    ("REPORTING", "start", "IDLE"),
+    ("ENDING", "start", "IDLE"),
+}
+"""What the model of the session leaves out: a late CONFIRM, the end of the counter, and a wish to register anew."""
+IN_SHORT = {
+    ("IDLE", "step", "REQUESTING"),
+    ("BACKOFF", "step", "REQUESTING"),
+    ("REQUESTING", "accepted", "CONFIRMING"),
+    ("REQUESTING", "failed", "BACKOFF"),
+    ("CONFIRMING", "repeated", "CONFIRMING"),
+    ("CONFIRMING", "failed", "BACKOFF"),
+}
+"""What it has of a registration."""
 
 
 def moves(model: str, machine: str) -> Table:
     """Return the transitions that a model makes: state, event, next state."""
-    return set(re.findall(rf"\bMOVE\({machine}\[\w\], (\w+), (\w+), (\w+)\)", model))
+    return set(re.findall(rf"\bMOVE\({machine}(?:\[\w\])?, (\w+), (\w+), (\w+)\)", model))
 
 
 def assigned(model: str, machine: str) -> set[str]:
     """Return the states that a model sets beside its transitions."""
-    return set(re.findall(rf"\b{machine}\[\w+\] = (\w+)", model))
+    return set(re.findall(rf"\b{machine}(?:\[\w+\])? = (\w+)", model))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +68,15 @@ def test_the_client_moves_as_its_table(client: Table) -> None:
 def test_a_transaction_moves_as_its_table(server: Table) -> None:
     assert len(server) == 6
     assert moves(TEXT, "transaction") == server
+
+
+def test_a_device_in_its_session_moves_as_its_table(root: Path, client: Table) -> None:
+    table = runpy.run_path(str(root / "tools" / "generate.py"))
+    session: Table = set(table["client_transitions"](table["session"]))
+    assert session > OTHERWISE
+    assert client > IN_SHORT
+    assert moves(SESSION, "device") == (session - OTHERWISE) | IN_SHORT
+    assert assigned(SESSION, "device") == {"REQUESTING", "CONFIRMING", "READY"}  # at first, and after a reboot
 
 
 def test_beside_them_the_model_only_begins_forgets_and_boots() -> None:
@@ -83,3 +110,8 @@ def test_bounds_that_the_model_shares_with_the_code(root: Path) -> None:
     assert f"the code has {PER_DEVICE} */" in TEXT
     assert int(defined["BATCH"]) <= batching.BATCH
     assert f"the code has up to {batching.BATCH} */" in TEXT
+    session = (root / "device" / "dpe_device" / "session.py").read_text(encoding="utf-8")
+    defined = dict(re.findall(r"#define (\w+) +(\d+)", SESSION))
+    for name in ("PATIENCE", "EXCHANGES"):
+        assert re.findall(rf"_{name} = const\((\d+)\)", session) == [defined[name]]
+    assert re.findall(r"_BLOCK = const\((\d+)\)", session) == re.findall(r"one save; the code has (\d+)", SESSION)
