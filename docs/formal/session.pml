@@ -1,12 +1,12 @@
 /*
- * The DPE session: a device that reports under sequence numbers, and a server that accepts each once, over a network that
- * loses, repeats, reorders and delays messages, under an attacker who replays what was ever sent and forges errors, with
- * crashes of the server at every point around its commit, commits of which nobody knows whether they were durable,
- * reboots of the device, failures of its storage, and sessions that end. For Spin 6.5. README.md explains the model and
- * its limits; tests/formal runs it and compares its transitions with the table in the code.
+ * The DPE session: a device that reports under sequence numbers, and a server that accepts each once, over a network
+ * that loses, repeats, reorders and delays messages, under an attacker who replays what was ever sent and forges
+ * errors, with crashes of the server at every point around its commit, commits of which nobody knows whether they were
+ * durable, reboots of the device, failures of its storage, and sessions that end. For Spin 6.5. README.md explains the
+ * model and its limits; tests/formal runs it and compares its transitions with the table in the code.
  *
- * Cryptography is perfect here: a request is its number, and only the device brings a new one into the network; the keys
- * of a session open nothing of another. Numbers are those of the boot counter, which rises over all sessions.
+ * Cryptography is perfect here: a request is its number, and only the device brings a new one into the network; the
+ * keys of a session open nothing of another. Numbers are those of the boot counter, which rises over all sessions.
  */
 
 /* Bounds of the exploration; each may be set with -D. */
@@ -55,8 +55,8 @@ inline choose(n, set) {    /* n, which is 0, becomes any member of a set that is
 
 byte faults = FAULTS;                      /* that may still happen */
 
-/* ---- The network: every message that was ever sent. Any of them may come, at any time and any number of times. An error
-   that is not protected may come at any time too, as anybody can make one. ---- */
+/* ---- The network: every message that was ever sent. Any of them may come, at any time and any number of times. An
+   error that is not protected may come at any time too, as anybody can make one. ---- */
 
 byte requests, answers;                    /* by number */
 byte successes, confirms;                  /* by session: SUCCESS, and CONFIRM with status ok */
@@ -91,7 +91,7 @@ byte row_session = NONE;                   /* on disk: the device's session; NON
 byte row_ordinal;                          /* of that session or of the last one: 1 + its number; 0: there is no row */
 byte mark;                                 /* 1 + the highest number that was accepted; 0: none */
 byte attempt;                              /* of the process that raised the mark */
-byte held[2];                              /* by property: 1 + the number of the report that set it; 0: it is not there */
+byte held[2];                              /* by property: 1 + the number of the report that set it; 0: none */
 
 mtype:phase = { FREE, READ, COMMITTED };
 mtype:phase phase[WORKERS] = FREE;         /* of the one request that a worker is about */
@@ -119,8 +119,8 @@ byte used, made, accepted, over;           /* numbers that were used, answered, 
 byte highest[SESSIONS];                    /* marks */
 
 /* ---- When it ends. With CALM, from some moment on the network delivers and nothing fails any more: a message goes to
-   the server once, its answer to the device once, and the time-out comes when neither is under way. The device must then
-   be READY again and again, or have ended its session. RESERVE numbers, and a session, are kept for that time.
+   the server once, its answer to the device once, and the time-out comes when neither is under way. The device must
+   then be READY again and again, or have ended its session. RESERVE numbers, and a session, are kept for that time.
 
    Then the attacker forges an error before each answer, and with SIEGE it also sends any request that was ever sent, at
    any time and for ever. It stops nothing, and a back-off takes longer than a round trip. ---- */
@@ -217,7 +217,7 @@ proctype Device() {
     bool done;                     /* scratch: false between the steps */
 end:
     do
-    /* a registration, in short: a RESPONSE has come, and SUCCESS leaves once it is saved; the old session stays until then */
+    /* a registration, in short: a RESPONSE has come; SUCCESS leaves once it is saved, with the old session until then */
     :: atomic { device == REQUESTING && MAY_BEGIN ->
            ADD(alive, begun);
            save(begun, limit, false, false);
@@ -274,10 +274,12 @@ end:
            MOVE(device, BACKOFF, over, IDLE); erase()
        }
 
-    /* no answer, a reset, or an error that is not protected: its sender may be anybody. What comes later still counts. */
+    /* no answer, a reset, or an error that is not protected, of anybody. What comes later still counts. */
     :: atomic { device == REPORTING -> MOVE(device, REPORTING, failed, BACKOFF) }
     :: atomic { device == REPORTING -> MOVE(device, REPORTING, failed, BACKOFF); refuse() }
-    :: atomic { device == BACKOFF && open && !wish && !counted && REFUSED(HAS(answers, current)) -> refuse(); DEVICE_HEARD }
+    :: atomic { device == BACKOFF && open && !wish && !counted && REFUSED(HAS(answers, current)) ->
+           refuse(); DEVICE_HEARD
+       }
     :: atomic { device == ENDING -> MOVE(device, ENDING, failed, BACKOFF); tries-- }
     :: atomic { device == BACKOFF && usable && !wish && refusals > PATIENCE && TIME_OUT ->
            MOVE(device, BACKOFF, unknown, REQUESTING)
