@@ -217,7 +217,7 @@ proctype Device() {
     bool done;                     /* scratch: false between the steps */
 end:
     do
-    /* a registration, in short: a RESPONSE has come; SUCCESS leaves once it is saved, with the old session until then */
+    /* a registration in short: a RESPONSE has come. SUCCESS leaves once it is saved. The old session stays so long */
     :: atomic { device == REQUESTING && MAY_BEGIN ->
            ADD(alive, begun);
            save(begun, limit, false, false);
