@@ -20,6 +20,7 @@ CBOR2 = "git clone https://github.com/micropython/micropython-lib, and give its 
 _CLIENT = Path(dpe_device.__file__).parent
 _COAP = ("coap", "udp")
 _PROTOCOL = ("messages", "registration")
+_NO_MODULES = ("__init__", "__main__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,12 @@ def cbor2(interpreter: Interpreter, source: Path) -> tuple[str, int]:
     """Compile micropython-lib's cbor2, from its folder; return the version and the bytes of its code."""
     files = _sources(source, "cbor2", CBOR2)
     return _digest(files), sum(interpreter.compile(file, f"cbor2/{file.name}") for file in files)
+
+
+def modules(interpreter: Interpreter) -> dict[str, int]:
+    """Return the bytes of the code of every module that the client consists of, the optional ones too."""
+    names = sorted(file.stem for file in _CLIENT.glob("*.py") if file.stem not in _NO_MODULES)
+    return {name: interpreter.compile(_CLIENT / f"{name}.py", f"dpe_device/{name}.py") for name in names}
 
 
 def messages_code(interpreter: Interpreter) -> int:

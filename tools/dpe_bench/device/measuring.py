@@ -16,8 +16,9 @@ from dpe_bench.device.published import PUBLISHED, Published
 from dpe_bench.device.runs import Ground, Outcome
 from dpe_coap.errors import LocalError
 from dpe_tools.board import IMEI
-from dpe_tools.board_measuring import Cost
+from dpe_tools.board_measuring import AES, Cost, ReportCost, measure_reports
 from dpe_tools.board_measuring import measure as measure_board
+from dpe_tools.board_session import POLICY
 from dpe_tools.board_stage import BoardStage
 from dpe_tools.faults import Faults
 from dpe_tools.relay import Relay
@@ -77,7 +78,12 @@ class Report:
     idle_heap: int = 0
     results: list[Result] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
+    modules: dict[str, int] = field(default_factory=dict)
+    """Bytes of the code of each."""
     board: dict[str, Cost] = field(default_factory=dict)
+    """By suite."""
+    reports: dict[str, ReportCost] = field(default_factory=dict)
+    """On the same board, by where AES comes from."""
     not_measured: dict[str, str] = field(default_factory=dict)
     """Who, and how to."""
     published: tuple[Published, ...] = PUBLISHED
@@ -112,10 +118,11 @@ def measure(interpreter: Interpreter, peers: Peers, settings: Settings, tell: Ca
             _try(ground, report.results[-1], settings, tell)
     tell("readers of CBOR")
     report.readers = _readers(interpreter, peers, report.not_measured)
+    report.modules = contenders.modules(interpreter)
     if peers.firmware:
         tell("dpe-coap on the emulated board")
         try:
-            report.board = _board(interpreter.folder / "board", peers.firmware)
+            report.board, report.reports = _board(interpreter.folder / "board", peers.firmware)
         except LocalError as error:  # the rest has taken minutes, and stands
             report.not_measured["an emulated board"] = str(error)
     else:
@@ -159,12 +166,13 @@ def _readers(interpreter: Interpreter, peers: Peers, not_measured: dict[str, str
     return found
 
 
-def _board(directory: Path, firmware: Path) -> dict[str, Cost]:
+def _board(directory: Path, firmware: Path) -> tuple[dict[str, Cost], dict[str, ReportCost]]:
     directory.mkdir()
-    with BoardStage(directory, firmware, count_instructions=True) as stage:
+    with BoardStage(directory, firmware, count_instructions=True, policy=POLICY) as stage:
         stage.provision(IMEI)
         stage.registered()
-        return {f"suite {suite}": measure_board(stage, suite) for suite in (1, 2)}
+        registrations = {f"suite {suite}": measure_board(stage, suite) for suite in (1, 2)}
+        return registrations, {aes: measure_reports(stage, aes) for aes in AES}
 
 
 def check(report: Report) -> None:

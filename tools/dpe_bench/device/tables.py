@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dpe_bench.device.codecs import FAULTY
 from dpe_bench.device.costs import ACK_TIMEOUT
 from dpe_bench.device.measuring import Report
+from dpe_tools.board_measuring import FREE_FOR_REPORTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,11 +25,11 @@ class Table:
 
 def tables(report: Report) -> list[Table]:
     """Return all that was found."""
-    found = [_costs(report), _loss(report), _forged(report), _readers(report)]
+    found = [_costs(report), _loss(report), _forged(report), _readers(report), _modules(report)]
     if report.board:
         rows = [[suite, f"{cost.instructions:,}", f"{cost.heap:,}"] for suite, cost in report.board.items()]
         note = "dpe-coap on the emulated Cortex-M3, with its code in flash; the peers were not run there."
-        found.append(Table("On a 32-bit board", ["", "instructions", "free heap, bytes"], rows, note))
+        found += [Table("On a 32-bit board", ["", "instructions", "free heap, bytes"], rows, note), _reports(report)]
     rows = [[one.name, one.what, one.code, one.memory, one.source] for one in report.published]
     note = "Other protocols, in C, on other machines: for scale, not for comparison."
     found.append(Table("Read, not measured", ["client", "what it is", "code", "memory", "source"], rows, note))
@@ -94,6 +95,23 @@ def _readers(report: Report) -> Table:
         rows.append([name, f"{reader.code:,}", reader.scope, counted, accepts])
     columns = ["reader", "code", "what that is", "instructions", "faulty encodings accepted"]
     return Table("CBOR", columns, rows, "Instructions are those to read what a client receives, RESPONSE and CONFIRM.")
+
+
+def _modules(report: Report) -> Table:
+    rows = [[name, f"{size:,}"] for name, size in report.modules.items()]
+    return Table(
+        "Modules", ["module", "code"], rows, "Bytes of .mpy (mpy-cross -O2). An application takes what it uses."
+    )
+
+
+def _reports(report: Report) -> Table:
+    rows = [[f"AES in {aes}", f"{cost.first:,}", f"{cost.later:,}"] for aes, cost in report.reports.items()]
+    note = (
+        "Instructions of the same board for a report of six properties and its answer. The first one derives the keys,"
+        " saves a block of numbers and is told six policies; the answer to a later one is empty. AES in C is Mbed TLS's"
+        f" through cryptolib, AES in Python is dpe_device.aes. {FREE_FOR_REPORTS:,} bytes of heap were free."
+    )
+    return Table("A report on this board", ["", "the first", "a later one"], rows, note)
 
 
 def heading(report: Report) -> str:
