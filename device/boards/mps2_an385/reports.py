@@ -18,7 +18,7 @@ _TYPING = const(0)
 if _TYPING:
     from dpe_device._types import Any, Credential, Property, Value
 
-_LONGEST = const(320)  # bytes; an answer with 30 policies is shorter
+_LONGEST = const(320)  # bytes; an answer with six policies has about 70
 _PATIENCE = const(5000)  # ms
 _BACKOFF = const(100)  # ms: somebody watches this board
 _ACK_TIMEOUT = const(50)  # ms, of a course: on a link that loses much, CoAP's 2 s would take hours
