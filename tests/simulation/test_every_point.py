@@ -55,8 +55,21 @@ def out_of_memory(_: Board) -> None:
         replace(NONE, workers=2, boards=2),
         replace(NONE, sqlite=True),
         replace(NONE, sqlite=True, lane=False),
+        replace(NONE, reports=1),
+        replace(NONE, reports=1, lane=False),
+        replace(NONE, reports=1, sqlite=True),
     ],
-    ids=["lane", "aiocoap", "separate", "workers", "SQLite", "SQLite, aiocoap"],
+    ids=[
+        "lane",
+        "aiocoap",
+        "separate",
+        "workers",
+        "SQLite",
+        "SQLite, aiocoap",
+        "reports",
+        "reports, aiocoap",
+        "reports, SQLite",
+    ],
 )
 def test_the_server_ends_at_every_await_write_and_commit(trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
     with at(monkeypatch, 0, Process, "point", crash) as whole:
@@ -67,20 +80,21 @@ def test_the_server_ends_at_every_await_write_and_commit(trouble: Trouble, monke
         with at(monkeypatch, number, Process, "point", crash):
             simulation.run()
         assert simulation.counts["crashes"] == 1, number
-        assert simulation.counts["client REGISTERED"] >= 1
+        assert simulation.counts["registrations"] >= 1
 
 
 @pytest.mark.parametrize("ends", [power_cut, out_of_memory])
+@pytest.mark.parametrize("trouble", [NONE, replace(NONE, reports=1)], ids=["registration", "reports"])
 @pytest.mark.parametrize("seed", range(6))
 def test_the_client_ends_at_every_use_of_what_can_fail(
-    seed: int, ends: Callable[[Board], None], monkeypatch: pytest.MonkeyPatch
+    seed: int, trouble: Trouble, ends: Callable[[Board], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seeds differ in suite, versions and firmware, so in what the client does."""
     with at(monkeypatch, 0, Board, "_strike", ends) as whole:
-        Simulation(seed, trouble=NONE).run()
+        Simulation(seed, trouble=trouble).run()
     assert whole.total() > 8
     for number in range(1, whole.total() + 1):
-        simulation = Simulation(seed, trouble=NONE)
+        simulation = Simulation(seed, trouble=trouble)
         with at(monkeypatch, number, Board, "_strike", ends) as counts:
             simulation.run()
         assert counts.total() >= number

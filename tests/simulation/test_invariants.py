@@ -1,97 +1,32 @@
 """Each invariant notices what it is for: the events of a good run go on with some that must not be."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import pytest
 
 from dpe_coap.numbers import Status
 from dpe_server.handling.reply import UNAUTHORIZED
-from dpe_server.keys.at_rest import AtRest
 from dpe_server.registration.transaction_table import PER_DEVICE
 from dpe_server.registration.transactions import LIFE
-from dpe_server.store.contract import Outcome, Session
+from dpe_server.store.contract import Outcome
 from dpe_tools.faults import Faults
 from dpe_tools.simulation import events as ev
 from dpe_tools.simulation import invariants
 from dpe_tools.simulation.invariants import names
-from dpe_tools.simulation.simulation import Simulation
 from dpe_tools.simulation.trouble import NONE
-from dpe_tools.simulation.world import World
+from tests.simulation.replayed import Change, More, Run, Watched, again, but, failed, flipped, recorded
+from tests.simulation.test_session_invariants import CASES as IN_SESSIONS
 
 SEED = 22
 TROUBLE = replace(NONE, faults=Faults(loss=0.2, duplication=0.3), lane=False, boards=2, restarts=3)
 ANOTHER, UNKNOWN = b"another", 7
 """A device, and a Client ID, that the run does not know."""
 
-Event = TypeVar("Event")
-
-
-@dataclass
-class Run:
-    """What happened in a run, each with its time."""
-
-    at_rest: AtRest
-    events: list[tuple[int, Any]]
-
-    def all(self, kind: type[Event]) -> list[Event]:
-        return [event for _, event in self.events if isinstance(event, kind)]
-
-    def last(self, kind: type[Event]) -> Event:
-        return self.all(kind)[-1]
-
-    @property
-    def durable(self) -> tuple[Session, ...]:
-        """The rows in the end."""
-        return self.last(ev.Stored).rows
-
-    @property
-    def history(self) -> list[Session]:
-        """The rows that the device of the first has had, one after the other."""
-        rows = {row.success_hash: row for event in self.all(ev.Stored) for row in event.rows}
-        first = next(iter(rows.values()))
-        return [row for row in rows.values() if row.device == first.device]
-
-
-class Watched(World):
-    """A world that goes on when an invariant does not hold."""
-
-    def __init__(self) -> None:
-        super().__init__(0, Faults())
-        self.failed: list[tuple[str, str]] = []
-
-    def fail(self, invariant: str, what: str) -> None:
-        self.failed.append((invariant, what))
-
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    told: list[AtRest] = []
-    events: list[tuple[int, Any]] = []
-
-    def watch(world: World, at_rest: AtRest) -> None:
-        told.append(at_rest)
-        for kind in vars(ev).values():
-            if isinstance(kind, type):
-                world.on(kind, lambda event: events.append((world.now, event)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(invariants, "watch", watch)
-        Simulation(SEED, trouble=TROUBLE).run()
-    return Run(told[0], events)
-
-
-def failed(run: Run, *more: object, unsaid: Callable[[object], bool] = lambda _: False) -> list[tuple[str, str]]:
-    """What does not hold when the run goes on with some more events; ``unsaid`` says what of it nobody hears."""
-    world = Watched()
-    invariants.watch(world, run.at_rest)
-    for world.now, event in run.events:
-        if not unsaid(event):
-            world.emit(event)
-    for event in more:
-        world.emit(event)
-    return world.failed
+    return recorded(SEED, TROUBLE)
 
 
 def test_a_good_run_is_good(run: Run) -> None:
@@ -116,40 +51,9 @@ def test_events_are_plain_data(run: Run) -> None:
     assert [event for _, event in run.events if not plain(event)] == []
 
 
-Change = Callable[[Any], object]
-More = Callable[[Run], tuple[object, ...]]
-
-
-def again(kind: type, **changes: object) -> More:
-    """Say the last event of a kind again, with other fields: values, or what makes them of those that it had."""
-
-    def more(run: Run) -> tuple[object]:
-        event: Any = run.last(kind)
-        made = {name: new(getattr(event, name)) if callable(new) else new for name, new in changes.items()}
-        return (replace(event, **made),)
-
-    return more
-
-
-def but(**changes: object) -> Change:
-    """Make another record of one, with other fields."""
-    return lambda record: replace(record, **changes)
-
-
 def one_more(**changes: object) -> Change:
     """Add a row, made of the first with other fields."""
     return lambda rows: (*rows, replace(rows[0], **changes))
-
-
-def flipped(at: int = -1) -> Change:
-    """Flip a bit of the byte at this place."""
-
-    def change(message: bytes) -> bytes:
-        changed = bytearray(message)
-        changed[at] ^= 1
-        return bytes(changed)
-
-    return change
 
 
 def later(seconds: float) -> Change:
@@ -321,5 +225,6 @@ def test_a_session_that_is_over_or_revoked_may_go(run: Run) -> None:
 
 
 def test_every_invariant_is_tried() -> None:
-    tried = {name for name, _, _ in CASES} | {names.AFTER_COMMIT, names.STAYS_ENDED, names.PUSHED_OUT}
+    tried = {name for name, _, _ in (*CASES, *IN_SESSIONS)}
+    tried |= {names.AFTER_COMMIT, names.STAYS_ENDED, names.PUSHED_OUT}
     assert tried == {name for place, name in vars(names).items() if place.isupper()}

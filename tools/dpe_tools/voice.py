@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from dpe_coap.binding import Code
 from dpe_coap.errors import RemoteError
 from dpe_coap.session_messages import Answer, Property, Value, decode_answer, encode_report
+from dpe_device.reporter import Reporter
 from dpe_device.session import Session
 
 ERROR = 0x80
@@ -94,7 +95,7 @@ def session(credential: Any, storage: Any, entropy: Any, voice: Voice, **options
     return given(Session(credential, storage, entropy, **options), voice)
 
 
-def given(made: _Session, voice: Voice) -> _Session:
+def given(made: _Session, voice: Voice | Reporter) -> _Session:
     """Return a device's session, given what it needs before its first step."""
     made.aes = _Aes
     made.reporter = voice

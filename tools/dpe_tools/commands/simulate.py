@@ -35,9 +35,10 @@ MOST_SHOWN = 20
 def simulate(**options: Any) -> None:
     """Run devices and servers through simulated trouble, seed by seed, and check after every step what must hold.
 
-    The real client, CoAP endpoint, batcher, registrar and store run under one virtual clock. The network loses,
-    duplicates, reorders, delays and damages datagrams; NATs rebind; either side crashes at any await, write or commit;
-    attackers record, replay, reflect, mix, forge and flood. A seed does the same every time.
+    The real client, CoAP endpoint, batcher, handlers and store run under one virtual clock. Devices register, and in
+    most seeds they report. The network loses, duplicates, reorders, delays and damages datagrams; NATs rebind; either
+    side crashes at any await, write or commit; databases are put back; attackers record, replay, reflect, mix, forge
+    and flood. A seed does the same every time.
 
     With --mutants, a fault must be caught within --seeds seeds.
 
@@ -96,7 +97,7 @@ def _tell(result: Result, *, as_json: bool) -> None:
     counts = result.counts
     click.echo(
         f"{result.seeds} seeds, {len(result.failures)} failed: {counts['datagrams']} datagrams, "
-        f"{counts['client REGISTERED']} times REGISTERED, {counts['commits']} commits, "
+        f"{counts['registrations']} registrations, {counts['requests accepted']} requests in sessions, "
         f"{counts['crashes']} crashes, {counts['power cuts']} power cuts"
     )
     if result.seconds:

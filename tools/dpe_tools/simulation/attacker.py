@@ -11,11 +11,11 @@ from random import Random
 from dpe_coap.numbers import SIZE_MAC
 from dpe_device import messages
 from dpe_tools.datagram import Datagram
-from dpe_tools.simulation.client_state import payload_of
+from dpe_tools.simulation.client_state import payload_of, protected_of
 from dpe_tools.simulation.events import Address, RequestSent
 from dpe_tools.simulation.forgeries import CBOR, forged_answer
 from dpe_tools.simulation.trouble import Trouble
-from dpe_tools.simulation.world import World
+from dpe_tools.simulation.world import LATENCY, World
 
 STRANGER = "stranger"
 REGISTER = ((11, b"dpe"), (11, b"register"), *CBOR)
@@ -45,18 +45,24 @@ class Attacker:
     trouble: Trouble
     insider: Insider
     _withheld: set[bytes] = field(default_factory=set)
+    _held_back: dict[str, bytes] = field(default_factory=dict)
+    """By board, a request of its session that waits for the next datagram of the board."""
     _let_through: set[bytes] = field(default_factory=set)
 
     @property
     def is_there(self) -> bool:
         """Whether it does anything but flood."""
         trouble = self.trouble
-        return any((trouble.forges, trouble.replays, trouble.reflects, trouble.mixes, trouble.withholds))
+        chances = trouble.forges, trouble.replays, trouble.reflects, trouble.mixes, trouble.withholds, trouble.withheld
+        return any(chances)
 
     def hear(self, source: Address, destination: Address, datagram: bytes) -> bool:
         """Take note of a datagram on its way; return whether it is withheld."""
         world, trouble = self.world, self.trouble
-        if destination in self.servers and self._withhold(source, destination, datagram):
+        to_server = destination in self.servers
+        if to_server and self._withhold(source, destination, datagram):
+            return True
+        if to_server and self._hold_back(source, destination, datagram):
             return True
         if world.chance(trouble.reflects):
             world.note(f"a reflection of {len(datagram)} bytes to {source[0]}")
@@ -111,6 +117,23 @@ class Attacker:
         size = datagram[0] & 15  # of its CoAP token
         world.inject(destination, source, bytes([0x60 | size, 0x81]) + datagram[2 : 4 + size], 20)
         return True
+
+    def _hold_back(self, source: Address, destination: Address, datagram: bytes) -> bool:
+        """Withhold a request of a session, until the board sends another one or a SUCCESS: then both come together."""
+        world, board = self.world, source[0]
+        if not self.trouble.withheld:
+            return False
+        protected = protected_of(datagram)
+        held = self._held_back.get(board)
+        is_another = held is not None and protected != protected_of(held)
+        if held is not None and is_another and (protected or payload_of(datagram)[1:3] == b"\x00\x03"):
+            del self._held_back[board]
+            world.note(f"a request of {board} that was withheld comes now")
+            world.inject(source, destination, held, LATENCY + world.random.randint(0, 2))
+        elif protected and held is None and world.chance(self.trouble.withheld):
+            world.note(f"a request of {board} is withheld")
+            self._held_back[board] = datagram
+        return board in self._held_back and bool(protected)
 
     def _stranger(self) -> Address:
         return STRANGER, self.world.random.randint(4000, 4007)

@@ -1,4 +1,7 @@
-"""A board of the simulation: the real device client, on storage, entropy, power and memory that fail."""
+"""A board of the simulation: the real device client, on storage, entropy, power and memory that fail.
+
+If the trouble has reports, the client is a device in its session, and the board has an application.
+"""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -7,8 +10,10 @@ from typing import Any
 from dpe_coap import keys as schedule
 from dpe_coap.numbers import MessageType
 from dpe_device import udp
-from dpe_device.registration import Registration
+from dpe_device.registration import IDLE, REFUSED, REGISTERED, Registration
+from dpe_device.session import Session
 from dpe_tools.simulation import client_state
+from dpe_tools.simulation.application import Application
 from dpe_tools.simulation.events import (
     AcceptanceAsked,
     Address,
@@ -19,8 +24,10 @@ from dpe_tools.simulation.events import (
     RequestSent,
     SuccessSent,
 )
+from dpe_tools.simulation.session_events import ProtectedSent, RecordSaved, ResponseBelieved, RolledBack
 from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import HOUR, World
+from dpe_tools.voice import Method
 
 TICKS_PERIOD = 1 << 23
 """Milliseconds after which ticks_ms begins anew: so few that many runs see it. On real boards 2^29 or more."""
@@ -50,10 +57,18 @@ class X25519:
 
 
 class Flash:
-    """Storage that writes a record whole or not at all, and may then still report a failure, or lose power."""
+    """Storage that writes a record whole or not at all, and may then still report a failure, or lose power.
 
-    def __init__(self, world: World, trouble: Trouble, strike: Callable[[], None]) -> None:
+    ``saved`` is told of each record.
+    """
+
+    def __init__(
+        self, world: World, trouble: Trouble, strike: Callable[[], None], saved: Callable[[bytes], None]
+    ) -> None:
         self.record: bytes | None = None
+        self.earlier: bytes | None = None
+        """The record before."""
+        self._saved = saved
         self._world = world
         self._trouble = trouble
         self._strike = strike
@@ -68,7 +83,8 @@ class Flash:
         self._strike()
         if self._world.chance(self._trouble.flash_fails / 2):
             raise OSError(28)
-        self.record = record
+        self.earlier, self.record = self.record, record
+        self._saved(record)
         if self._world.chance(self._trouble.flash_fails / 2):
             raise OSError(5)
         self._strike()
@@ -92,7 +108,8 @@ class Board:
         self.device = device
         self.credential = credential
         self.weak = weak
-        self.flash = Flash(world, trouble, self._strike)
+        self.flash = Flash(world, trouble, self._strike, self._saved)
+        self._application = Application(world, self._strike, self._answered) if trouble.reports else None
         self.registration: Registration | None = None
         self.address: Address = (name, 1024)
         self._world = world
@@ -101,11 +118,26 @@ class Board:
         self._keeps_port = world.chance(0.5)
         self._generation = 0
         self._told: object = None
+        self._th3 = b""
+        """Of its last session."""
 
     @property
     def state(self) -> str:
         """The client's state; "off" while it does not run."""
         return "off" if self.registration is None else self.registration.state
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is registered and has nothing to report."""
+        registration = self.registration
+        if isinstance(registration, Session) and self._application is not None:
+            return self._application.is_told(registration, self._clock.now())
+        return self.state == REGISTERED
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it goes on only when its application asks for a registration."""
+        return self.state in (IDLE, REFUSED)
 
     def off(self, delay: int = 2000) -> None:
         """Lose power and what is in memory; boot again after ``delay`` ms."""
@@ -123,12 +155,32 @@ class Board:
         self.flash.record = None
         self.off(0)
 
+    def roll_back(self) -> None:
+        """Find in storage what was there before the last write, and reboot at once: a copy was put back."""
+        self._world.note(f"{self.name}: storage is rolled back")
+        self.flash.record = self.flash.earlier
+        self._world.emit(RolledBack(self.device, self.flash.record))
+        self.off(0)
+
+    def change(self) -> None:
+        """Let the application measure something else."""
+        if self._application is not None:
+            self._application.change()
+            self.step()
+
+    def ask(self, method: Method) -> None:
+        """Let the application ask for the policies, or deregister."""
+        if self._application is not None and isinstance(self.registration, Session):
+            self._world.note(f"{self.name}: the application wants {method.name}")
+            self._application.ask(self.registration, method)
+            self.step()
+
     def boot(self) -> None:
         """Power on."""
         world = self._world
         try:
             self._clock = udp.Clock()
-            self.registration = Registration(
+            self.registration = (Registration if self._application is None else self._application.boot)(
                 self.credential,
                 self.flash,
                 self._entropy,
@@ -192,6 +244,8 @@ class Board:
         if state != before:
             world.note(f"{self.name}: {before} -> {state}")
             world.counts[f"client {state}"] += 1
+        if isinstance(registration, Session) and self._application is not None:
+            wake = self._application.wish(registration, now)
         if out is not None:
             if registration.peer is None:
                 self._connect()
@@ -210,18 +264,32 @@ class Board:
         seen = client_state.claims(registration), record
         if seen != self._told:
             self._told = seen
+            if seen[0] is not None and seen[0][2] != self._th3:
+                self._th3 = seen[0][2]
+                self._world.counts["registrations"] += 1
             self._world.emit(BoardChanged(self.name, self.device, client_state.session(registration), record))
 
     def _tell_sent(self, registration: Registration, datagram: bytes) -> None:
         """Tell of a datagram that is about to be sent, if there is a message in it."""
         payload, device = client_state.payload_of(datagram), self.device
+        again = client_state.sent_before(registration)
+        if protected := client_state.protected_of(datagram):
+            session = client_state.asked_in(registration)
+            self._world.emit(ProtectedSent(device, session, protected, datagram, again))
         if payload:
-            again = client_state.sent_before(registration)
             if payload[2] == MessageType.REQUEST:
                 self._world.emit(RequestSent(device, payload, datagram, again))
             else:
                 prk3, th3 = client_state.secrets(registration)
                 self._world.emit(SuccessSent(device, payload, datagram, again, prk3, th3, self.flash.record))
+
+    def _saved(self, record: bytes) -> None:
+        self._world.emit(RecordSaved(self.device, record))
+
+    def _answered(self, code: int, payload: bytes) -> None:
+        assert self.registration is not None
+        request = client_state.protected_of(client_state.open_request(self.registration))
+        self._world.emit(ResponseBelieved(self.device, request, code, payload))
 
     def _connect(self) -> None:
         registration, world = self.registration, self._world

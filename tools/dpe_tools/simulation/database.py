@@ -1,12 +1,17 @@
 """The database of a simulated machine, and how a process opens it: in memory, or the server's own on a real disk."""
 
+import copy
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dpe_server.store.contract import (
+    Beat,
     Change,
+    Contact,
+    Deregister,
+    End,
     Outcome,
     Revoke,
     Session,
@@ -15,11 +20,15 @@ from dpe_server.store.contract import (
 )
 from dpe_server.store.questions import Facts, Questions
 from dpe_server.store.sqlite import database
+from dpe_server.store.sqlite.copying import remove
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
+from dpe_tools.simulation.session_events import AcceptedRequest
 
-BROKEN, UNREADABLE = "broken", "unreadable"
-"""The faults of a disk: it cannot be written, or not even be read."""
+BROKEN, UNREADABLE, UNSURE = "broken", "unreadable", "unsure"
+"""The faults of a disk: it cannot be written, or not even be read; or it writes, and says that it could not."""
+Copy = Disk | bytes
+"""Of a database in memory, or of a file."""
 EVER = -(2**62)
 """A Unix time before any session."""
 
@@ -32,13 +41,43 @@ class Database:
         self._disk = Disk()
         self._store: SqliteStore | MemoryStore = MemoryStore(self._disk) if path is None else SqliteStore(path)
 
-    def open(self, point: Callable[[str], None]) -> Store:
-        """Open it for a process; ``point`` is called before a commit and before each write, and may raise."""
-        return MemoryStore(self._disk, point) if self._path is None else _Sqlite(self._path, point)
+    def open(self, point: Callable[[str], None], clock: Callable[[], float]) -> Store:
+        """Open it for a process; ``point`` is called before a commit and before each write, and may raise.
+
+        ``clock`` is the machine's, in Unix seconds.
+        """
+        return MemoryStore(self._disk, point, clock) if self._path is None else _Sqlite(self._path, point, clock)
 
     def rows(self) -> tuple[Session, ...]:
         """Return all sessions that are durable."""
         return self._disk.sessions if self._path is None else tuple(self._store.live(EVER))
+
+    def copy(self) -> Copy:
+        """Return a copy of all that is durable."""
+        if self._path is None:
+            return copy.deepcopy(self._disk)
+        with closing(sqlite3.connect(self._path)) as connection:
+            return connection.serialize()
+
+    def put_back(self, saved: Copy) -> None:
+        """Put a copy in the place of what is there. No process has it open."""
+        if isinstance(saved, Disk):
+            vars(self._disk).update(vars(copy.deepcopy(saved)))
+            return
+        assert self._path is not None
+        self._store.close()
+        remove(self._path)
+        self._path.write_bytes(saved)
+        self._store = SqliteStore(self._path)
+
+    def beat(self, remembered: Beat | None, random: bytes) -> Beat:
+        """See ``Store.beat``."""
+        return self._store.beat(remembered, random)
+
+    def recover(self, revoked: Iterable[bytes], at: int, beat: int, random: bytes) -> Beat:
+        """Do as ``dpe recover`` does: end all sessions, and impose again what operators have imposed."""
+        self._store.recover([Revoke(device, at) for device in revoked], at)
+        return self._store.beat_anew(beat, random)
 
     def last_ordinal(self) -> int:
         """See ``Store.last_ordinal``."""
@@ -63,17 +102,22 @@ class Database:
         """Put a device on the revocation list, at this Unix time, and end its session."""
         self._store.commit([Revoke(device, at)])
 
+    def end(self, device: bytes, at: int) -> None:
+        """End the session of a device at this Unix time."""
+        self._store.commit([End(device, at)])
+
     def close(self) -> None:
         """Close it."""
         self._store.close()
 
 
 class _Interrupted(database.Database):
-    """A SQLite file; ``point`` is called where a commit may be interrupted from outside."""
+    """A SQLite file with the time of ``clock``; ``point`` is called where a commit may be interrupted from outside."""
 
-    def __init__(self, path: Path, point: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, point: Callable[[str], None], clock: Callable[[], float]) -> None:
         super().__init__(path)
         self._point = point
+        self._writer.create_function("unixepoch", 0, lambda: int(clock()))  # instead of SQLite's own
 
     @contextmanager
     def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
@@ -87,17 +131,20 @@ class _Interrupted(database.Database):
 class _Sqlite(SqliteStore):
     """The server's SQLite store, on a file that may be interrupted."""
 
-    def __init__(self, path: Path, point: Callable[[str], None]) -> None:
-        self._database = _Interrupted(path, point)
+    def __init__(self, path: Path, point: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._database = _Interrupted(path, point, clock)
 
 
 class FailingStore:
     """The part of a ``Store`` that the batcher uses; it fails when the disk does.
 
-    ``fault`` says what is wrong with the disk, if anything is. ``committed`` is called after a commit.
+    ``fault`` says what is wrong with the disk, if anything is. ``committed`` is called after a commit, with the
+    requests of sessions that it has accepted.
     """
 
-    def __init__(self, store: Store, fault: Callable[[], str], committed: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, fault: Callable[[], str], committed: Callable[[Sequence[AcceptedRequest]], None]
+    ) -> None:
         self._store = store
         self._fault = fault
         self._committed = committed
@@ -110,10 +157,18 @@ class FailingStore:
 
     def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """See ``Store.commit``."""
-        if self._fault():
+        if self._fault() in (BROKEN, UNREADABLE):
             raise StoreError("made to fail")
         outcomes = self._store.commit(changes)
-        self._committed()
+        self._committed(
+            [
+                AcceptedRequest(change.client_id, change.ordinal, change.number)
+                for change, outcome in zip(changes, outcomes, strict=True)
+                if isinstance(change, (Contact, Deregister)) and outcome is not Outcome.NOT_ACCEPTED
+            ]
+        )
+        if self._fault() == UNSURE:
+            raise StoreError("made to fail, after it has been done")
         return outcomes
 
     def close(self) -> None:

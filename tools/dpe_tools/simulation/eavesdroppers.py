@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from dpe_device import messages
 from dpe_tools.simulation.attacker import STRANGER, Insider, request_datagram
-from dpe_tools.simulation.client_state import payload_of
+from dpe_tools.simulation.client_state import payload_of, protected_of
 from dpe_tools.simulation.events import Address, RequestSent
 from dpe_tools.simulation.forgeries import forged_answer
+from dpe_tools.simulation.session_events import Copied
 from dpe_tools.simulation.world import LATENCY, World
 
 KEY_HOLDER: Address = (STRANGER, 5000)
@@ -104,8 +105,39 @@ class Injector:
     def hear(self, source: Address, destination: Address, datagram: bytes) -> None:
         """Take note of a datagram on its way."""
         world = self.world
-        if destination in self.servers and payload_of(datagram):
+        if destination in self.servers and (payload_of(datagram) or protected_of(datagram)):
             for _ in range(world.random.randint(1, 3)):
                 forged = forged_answer(world, datagram)
                 world.note(f"a forgery of {len(forged)} bytes to {source[0]}")
                 world.inject(destination, source, forged, world.random.randint(*BEFORE))
+
+
+@dataclass
+class Copier:
+    """Sends on each request of a session at once, ``count`` times and from other addresses, and old ones with it.
+
+    With ``first`` they come before it.
+    """
+
+    world: World
+    servers: Collection[Address]
+    count: int
+    first: bool = False
+    _old: defaultdict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    """By board, its requests; the newest last."""
+
+    def hear(self, source: Address, destination: Address, datagram: bytes) -> None:
+        """Take note of a datagram on its way."""
+        world, old = self.world, self._old[source[0]]
+        if destination not in self.servers or not protected_of(datagram) or not self.count:
+            return
+        for copied in (*[datagram] * self.count, *old[-2:]):
+            port = world.random.randrange(4000, 4000 + PORTS)
+            fresh = copied[:2] + world.random_bytes(2) + copied[4:]
+            latest = BEFORE[1] if self.first else ROUND_TRIP[1]
+            world.inject((STRANGER, port), destination, fresh, world.random.randint(BEFORE[0], latest))
+        world.emit(Copied(protected_of(datagram)))
+        world.note(f"{self.count} copies of {source[0]}'s request to {destination[0]}")
+        if datagram not in old:
+            old.append(datagram)
+            del old[:-KEPT]

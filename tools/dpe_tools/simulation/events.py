@@ -71,7 +71,7 @@ class BoardHeeded:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The session that a client in REGISTERED has."""
+    """The session that a client in REGISTERED has, or in READY or REPORTING."""
 
     server: Address
     client_id: int
@@ -87,7 +87,7 @@ class BoardChanged:
     board: str
     device: bytes
     session: Registered | None
-    """Of a client in REGISTERED."""
+    """Of a client in REGISTERED, READY or REPORTING."""
     record: bytes | None = field(repr=False)
     """What is in the board's flash."""
 

@@ -1,9 +1,12 @@
-"""Answers that no server has given: a reset, an error, a message without a valid security token, a damaged one."""
+"""Answers that no server has given: a reset, an error, a message without a valid security token, a damaged one.
+
+In a session, also one that looks protected, with what was once an answer to another request.
+"""
 
 from dpe_coap.errors import RemoteError
 from dpe_coap.numbers import SIZE_MAC
 from dpe_tools import datagram as coap
-from dpe_tools.datagram import Datagram
+from dpe_tools.datagram import OSCORE, Datagram
 from dpe_tools.simulation.world import World
 
 CONTENT_FORMAT, MAX_AGE = 12, 14
@@ -22,6 +25,11 @@ def forged_answer(world: World, request: bytes) -> bytes:
     kind = chance.choice(("ACK", "CON", "NON"))
     message_id = asked.message_id if kind == "ACK" else chance.randrange(0x10000)
     coap_token = asked.coap_token
+    if asked.option(OSCORE) is not None and chance.random() < 0.4:
+        answers = [heard for _, _, heard in world.overheard if heard[4 + (heard[0] & 15) :][:2] == b"\x90\xff"]
+        old = chance.choice(answers) if answers else b""
+        ciphertext = old[6 + (old[0] & 15) :] if old and chance.random() < 0.7 else chance.randbytes(9)
+        return bytes(Datagram(kind, CHANGED, message_id, coap_token, ((OSCORE, b""),), ciphertext))
     what = chance.choice((0, 1, 1, 1, 2, 3, 4, 5, 6, 7, 7))
     if what == 0:
         return bytes(Datagram(chance.choice(("RST", "ACK")), 0, asked.message_id, b"", (), b""))

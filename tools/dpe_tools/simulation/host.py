@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.ordinals import Ordinals
+from dpe_tools.simulation.database import Copy
 from dpe_tools.simulation.events import Address
 from dpe_tools.simulation.machine import Machine, parse_policy
 from dpe_tools.simulation.process import Process
@@ -71,6 +72,24 @@ class Host(Machine):
                 process.stop(partial(ended, process))
         self.world.after(LINGERING, finish)
 
+    def back_up(self) -> Copy:
+        """Return a copy of the database. A beat follows: so it is known to be older."""
+        self.world.note(f"{self.address[0]}: a copy of the database is made")
+        copy = self.database.copy()
+        self.beat()
+        return copy
+
+    def restore(self, copy: Copy, *, says_so: bool) -> None:
+        """Stop, put a copy of the database back, and start; ``says_so``: as ``dpe restore`` does, which recovers it."""
+        self.world.note(f"{self.address[0]}: a copy of the database is put back")
+        self._end_all()
+        for process in self._started:
+            process.bury()  # so that none has it open
+        self.database.put_back(copy)
+        if says_so:
+            self.recover()
+        self._boot()
+
     def close(self) -> None:
         """End all processes and close the database."""
         for process in self._started:
@@ -109,6 +128,8 @@ class Host(Machine):
     def _boot(self) -> None:
         """Start all processes, which know nothing of each other but an ordinal."""
         self._stopping = False
+        if not self.beat():
+            self.recover()
         self.ordinals = Ordinals.after(self.database.last_ordinal(), self.monotonic(), self.wall())
         self.processes = [self._start(number) for number in range(len(self._sockets))]
 

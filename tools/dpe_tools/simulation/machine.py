@@ -1,6 +1,7 @@
 """A simulated machine as the processes on it see it: its address, its clocks, its disk, and what is wrong with it."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,9 +10,10 @@ from dpe_server import policy
 from dpe_server.handling.records import AuditRecord
 from dpe_server.keys.ring import KeyRing
 from dpe_server.registration.ordinals import Ordinals
-from dpe_server.store.contract import TRACE, Session
+from dpe_server.store.contract import TRACE, Beat, ForgottenError, ReplacedError, Session
 from dpe_tools.simulation.database import Database
 from dpe_tools.simulation.events import Address, Pruned, Revoked, Stored
+from dpe_tools.simulation.session_events import PolicyLoaded, SessionsEnded
 from dpe_tools.simulation.trouble import Trouble
 from dpe_tools.simulation.world import World
 
@@ -69,8 +71,13 @@ class Machine:
         self.revoked: set[bytes] = set()
         """The devices on the revocation list."""
         self.database = Database(path)
+        self._chance = random.Random(f"beats of {name}")  # noqa: S311  # a simulation must repeat
+        self._beat: Beat | None = None
+        """The last that this machine remembers."""
+        self._rows: tuple[Session, ...] = ()
+        """What was durable when that was told last."""
         self._ended: dict[bytes, Session] = {}
-        """By device, the last session that has ended by its time."""
+        """By device, the last session that has ended."""
         self._latest_wall = WALL
         self._wall_offset = 0.0
         self._booted_at = -world.random.randrange(10_000_000)
@@ -102,17 +109,53 @@ class Machine:
 
     def tell(self) -> None:
         """Tell what is durable now."""
-        self.world.emit(Stored(self.name, self.database.rows(), self._latest_wall))
+        before, self._rows = self._rows, self.database.rows()
+        devices = {row.device for row in self._rows}
+        self._ended |= {row.device: row for row in before if row.device not in devices}
+        self.world.emit(Stored(self.name, self._rows, self._latest_wall))
+
+    def beat(self) -> bool:
+        """Leave a sign of life in the database, and remember it; False if the database is not the one that was left."""
+        try:
+            self._beat = self.database.beat(self._beat, self._chance.randbytes(8))
+        except (ReplacedError, ForgottenError) as error:
+            self.world.note(f"{self.address[0]} does not serve: {type(error).__name__}")
+            return False
+        return True
+
+    def recover(self) -> None:
+        """Do as ``dpe recover`` does."""
+        rows = self.database.rows()
+        self.world.note(f"{self.address[0]}: the operator recovers the database")
+        self.world.counts["recoveries"] += 1
+        beat = self._beat.number if self._beat is not None else 0
+        self._beat = self.database.recover(self.revoked, int(self.wall()), beat, self._chance.randbytes(8))
+        self._ends((*self._rows, *rows))
+
+    def end(self, device: bytes) -> None:
+        """Do as ``dpe sessions end`` does."""
+        self.world.note(f"{self.address[0]}: the operator ends a session")
+        rows = self.database.rows()
+        self.database.end(device, int(self.wall()))
+        self._ends(row for row in rows if row.device == device)
+
+    def _ends(self, rows: Iterable[Session]) -> None:
+        """Tell that an operator has ended sessions."""
+        self.world.emit(SessionsEnded(tuple(row.success_hash for row in rows)))
+        self.tell()
+
+    def told(self, process: str) -> PolicyLoaded:
+        """Return what a process that has loaded the policy tells devices."""
+        told = {rule.name: self.policy.told(rule.name) for rule in self.policy.rules}
+        return PolicyLoaded(process, tuple((name, one.answer, one.lifetime) for name, one in told.items() if one))
 
     def prune(self, now: int) -> int:
         """End sessions that are over at ``now`` (Unix seconds), and delete the traces of old ones; return how many."""
         if self.condition.disk:
             return 0
         self.wall()
-        rows = self.database.rows()
         self.database.expire(now)
-        left = {row.success_hash for row in self.database.rows()}
-        self._ended |= {row.device: row for row in rows if row.success_hash not in left}
+        self.tell()
         count = self.database.prune(now - TRACE)
         known = self.database.devices()
         gone = [device for device in self._ended if device not in known]

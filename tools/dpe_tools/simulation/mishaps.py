@@ -6,7 +6,7 @@ What may go wrong at any time is not a mishap but a probability: a field of ``Tr
 from collections.abc import Callable
 from functools import partial
 
-from dpe_tools.simulation.database import BROKEN, UNREADABLE
+from dpe_tools.simulation.database import BROKEN, UNREADABLE, UNSURE
 from dpe_tools.simulation.eavesdroppers import KeyHolder
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.impostors import impersonate
@@ -14,6 +14,7 @@ from dpe_tools.simulation.machine import WAKE
 from dpe_tools.simulation.scene import Scene
 from dpe_tools.simulation.trouble import Trouble, terms
 from dpe_tools.simulation.world import HOUR, SECOND
+from dpe_tools.voice import Method
 
 POINTS = ("await", "send", "write", "before the commit", "after the commit")
 YEARS = 3 * 365 * 86400.0
@@ -25,8 +26,9 @@ def plan(scene: Scene) -> None:
     """Draw what happens when."""
     world, trouble = scene.world, scene.trouble
     chance, lasts = world.random, trouble.lasts
+    drawn = (*DRAWN, *OF_SESSIONS) if trouble.reports else DRAWN
     for _ in range(trouble.mishaps):
-        world.after(chance.randrange(lasts), partial(chance.choice(DRAWN), scene))
+        world.after(chance.randrange(lasts), partial(chance.choice(drawn), scene))
     for count, mishap in COUNTED:
         for _ in range(count(trouble)):
             world.after(chance.randrange(lasts), partial(mishap, scene))
@@ -77,8 +79,12 @@ def shut_down(scene: Scene) -> None:
 
 def break_disk(scene: Scene) -> None:
     """Let the disk of a server be full, or unreadable, for a while."""
+    _break(scene, scene.world.random.choice((BROKEN, BROKEN, UNREADABLE)))
+
+
+def _break(scene: Scene, how: str) -> None:
     host, world = _one(scene), scene.world
-    host.condition.disk = world.random.choice((BROKEN, BROKEN, UNREADABLE))
+    host.condition.disk = how
     world.note(f"the store of {host.address[0]} is {host.condition.disk}")
 
     def mend() -> None:
@@ -102,7 +108,7 @@ def slow_down(scene: Scene) -> None:
 def set_clock(scene: Scene) -> None:
     """Let the wall clock of a server jump."""
     jump = scene.world.random.choice((-YEARS, -HOUR / 1000, -1.0, 60.0, YEARS))
-    _one(scene).set_clock(jump)
+    _one(scene).set_clock(abs(jump) if scene.storage_was_lost else jump)
 
 
 def reload(scene: Scene) -> None:
@@ -126,6 +132,50 @@ def prune(scene: Scene) -> None:
             process.prune(int(host.wall()))
 
 
+def measure(scene: Scene) -> None:
+    """Let what a board reports change."""
+    scene.world.random.choice(scene.boards).change()
+
+
+def ask(scene: Scene) -> None:
+    """Let a board ask for its policies."""
+    scene.world.random.choice(scene.boards).ask(Method.GET)
+
+
+def deregister(scene: Scene) -> None:
+    """Let a board end its session, and register anew some time later."""
+    world = scene.world
+    board = world.random.choice(scene.boards)
+    board.ask(Method.END)
+    world.after(world.random.randint(1, 600) * SECOND, lambda: board.restart() if board.has_given_up else None)
+
+
+def lose_storage(scene: Scene) -> None:
+    """Erase what a board has stored, or put back what was there before the last write."""
+    board = scene.world.random.choice(scene.boards)
+    # A weak board's counters must not begin again; and with an older handle, what a server makes must be fresher.
+    if not board.weak and not any(host.clock_is_behind for host in scene.hosts):
+        scene.storage_was_lost = True
+        scene.world.random.choice((board.erase, board.roll_back))()
+
+
+def end_session(scene: Scene) -> None:
+    """Let an operator end the session of a device."""
+    _one(scene).end(scene.world.random.choice(scene.boards).device)
+
+
+def be_unsure(scene: Scene) -> None:
+    """Let the disk of a server say for a while that it has not written what it has."""
+    _break(scene, UNSURE)
+
+
+def restore(scene: Scene) -> None:
+    """Put a copy of a server's database back some time later, by the book or without a word to the server."""
+    host, world = _one(scene), scene.world
+    copy = host.back_up()
+    world.after(world.random.randint(1, 900) * SECOND, partial(host.restore, copy, says_so=world.chance(0.5)))
+
+
 def _one(scene: Scene) -> Host:
     return scene.world.random.choice(scene.hosts)
 
@@ -145,10 +195,23 @@ DRAWN: tuple[Mishap, ...] = (
 )
 """``Trouble.mishaps`` of these happen. A mishap that stands here twice is drawn twice as often."""
 
+OF_SESSIONS: tuple[Mishap, ...] = (
+    ask,
+    deregister,
+    deregister,
+    lose_storage,
+    end_session,
+    be_unsure,
+    restore,
+    restore,
+)
+"""Those that are drawn too, if boards report."""
+
 COUNTED: tuple[tuple[Callable[[Trouble], int], Mishap], ...] = (
     (lambda trouble: trouble.restarts, register_anew),
     (lambda trouble: trouble.rebindings, rebind),
     (lambda trouble: trouble.floods, flood),
     (lambda trouble: trouble.hoards, hoard),
+    (lambda trouble: trouble.reports * trouble.boards, measure),
 )
 """Each of these happens as often as its own field of ``Trouble`` says."""

@@ -1,25 +1,31 @@
-"""One process of a simulated server: the real code from the lane and aiocoap to the registrar and the store.
+"""One process of a simulated server: the real code from the lane and aiocoap to the handlers and the store.
 
 Only the socket, the event loop and the disk are the simulation's. The process may end before each callback, each
 datagram that is sent and each step of a commit: each of these is a ``point``.
 """
 
 import copy
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+from dpe_coap.binding import Code
 from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.handling.batching import Batcher
+from dpe_server.handling.handler import Handler
 from dpe_server.net.link import Link
 from dpe_server.operation.resources import lane, router
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transaction_table import Transactions
+from dpe_server.session.sessions import Sessions
 from dpe_tools.simulation.database import UNREADABLE, FailingStore
 from dpe_tools.simulation.events import Address, DatagramRead, DatagramSent, DefectSeen, ProcessStarted
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.machine import Machine
+from dpe_tools.simulation.session_events import AcceptedRequest, RequestsAccepted, Unauthorized
 from dpe_tools.simulation.sockets import Socket, SocketLink
-from dpe_tools.simulation.witness import Witness
+from dpe_tools.simulation.witness import SessionsWitness, Witness
 
 RETRY_AFTER = 30
 NOBODYS = 4
@@ -43,7 +49,9 @@ class Process:
         self._emit = machine.world.emit
         self._buried = False
         self.loop = Loop(machine.world, self.point, machine.monotonic, machine.thread, self._defect)  # type: ignore[abstract]
-        self._store = FailingStore(machine.database.open(self.point), lambda: machine.condition.disk, self._committed)
+        self._store = FailingStore(
+            machine.database.open(self.point, machine.wall), lambda: machine.condition.disk, self._committed
+        )
         self._transactions = Transactions(machine.world.random_bytes, total=machine.trouble.total, nobodys=NOBODYS)
         self._registrar = Registrar(
             realm=machine.realm,
@@ -54,7 +62,14 @@ class Process:
             transactions=self._transactions,
             ordinals=copy.copy(machine.ordinals),
         )
+        self._sessions = Sessions(
+            keys=machine.keys,
+            policy=machine.policy,
+            random=random.Random(f"sessions of {name}").randbytes,  # noqa: S311  # a simulation must repeat
+            retry_after=RETRY_AFTER,
+        )
         self._emit(ProcessStarted(name, machine.name, machine.trouble.total))
+        self._emit(machine.told(name))
         machine.tell()
         self.loop.enter(self._start)
 
@@ -75,8 +90,14 @@ class Process:
 
     def reload(self) -> None:
         """Go on with the policy that the machine has now, as on SIGHUP."""
-        action = partial(self._registrar.reload, keys=self.machine.keys, policy=self.machine.policy)
-        self.loop.enter(lambda: self.loop.create_task(self._batcher.exclusively(action)))
+
+        def take_over() -> None:
+            machine = self.machine
+            self._registrar.reload(keys=machine.keys, policy=machine.policy)
+            self._sessions.reload(policy=machine.policy)
+            self._emit(machine.told(self.name))
+
+        self.loop.enter(lambda: self.loop.create_task(self._batcher.exclusively(take_over)))
 
     def prune(self, now: int) -> None:
         """End and prune as housekeeping does."""
@@ -110,7 +131,8 @@ class Process:
 
     def _start(self) -> None:
         machine = self.machine
-        witness = Witness(
+        sessions = SessionsWitness(self.name, self._sessions, self._emit)
+        registrar = Witness(
             self.name,
             self._registrar,
             self._transactions,
@@ -125,15 +147,15 @@ class Process:
             clock=self.loop.time,
             wall=machine.wall,
         )
-        self._coap = CoapServer(
-            [self._link(witness)], router(partial(self._batcher.submit, witness)), retry_after=RETRY_AFTER
-        )
+        handlers: tuple[Handler[Any], ...] = registrar, sessions
+        resources = router(*(partial(self._batcher.submit, handler) for handler in handlers))
+        self._coap = CoapServer([self._link(handlers)], resources, retry_after=RETRY_AFTER)
         self._coap.start()
 
-    def _link(self, witness: Witness) -> Link:
+    def _link(self, handlers: Sequence[Handler[Any]]) -> Link:
         if self.machine.trouble.lane:
             link = SocketLink(self._socket, self._wake, self._send)
-            return lane(link, partial(self._batcher.take, witness))
+            return lane(link, *(partial(self._batcher.take, handler) for handler in handlers))
         return SocketLink(self._socket, self._wake, self._send, self._read)
 
     def _wake(self, action: Callable[[], None]) -> None:
@@ -142,6 +164,8 @@ class Process:
     def _send(self, datagram: bytes, receiver: Address) -> None:
         """Send a datagram, as the kernel does; the process may end before."""
         self.point("send")
+        if datagram[1] == Code.UNAUTHORIZED:
+            self._emit(Unauthorized(self.name, datagram))
         if not self.machine.trouble.lane:
             self._emit(DatagramSent(self.name, datagram, receiver))
         self.machine.world.send(self.machine.address, receiver, datagram)
@@ -149,7 +173,9 @@ class Process:
     def _read(self, datagram: bytes, sender: Address) -> None:
         self._emit(DatagramRead(self.name, datagram, sender))
 
-    def _committed(self) -> None:
+    def _committed(self, accepted: Sequence[AcceptedRequest]) -> None:
+        if accepted:
+            self._emit(RequestsAccepted(self.name, self.machine.wall(), tuple(accepted)))
         self.machine.tell()
         self.point("after the commit")
 

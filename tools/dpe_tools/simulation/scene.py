@@ -10,11 +10,11 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.operation.credential import Credential
 from dpe_tools.simulation.attacker import Attacker, Insider
 from dpe_tools.simulation.board import Board
-from dpe_tools.simulation.eavesdroppers import Replayer
+from dpe_tools.simulation.eavesdroppers import Copier, Replayer
 from dpe_tools.simulation.events import Address, DeviceKnown, ServerKnown
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.machine import WALL
-from dpe_tools.simulation.trouble import AT_SECOND, RULES, Trouble
+from dpe_tools.simulation.trouble import AT_SECOND, RULES, Trouble, with_reports
 from dpe_tools.simulation.world import World
 
 REALM = "simulated"
@@ -32,6 +32,8 @@ class Scene:
         self.keys = keys
         self._folder = folder
         self._device_id = AtRest(keys.at_rest, world.random_bytes).device_id
+        self.storage_was_lost = False
+        """Whether a board has had an older handle since, so that no clock may be set back."""
         self.hosts: list[Host] = []
         self.impostors: list[Host] = []
         self.home = self._host(HOME, RULES)
@@ -46,6 +48,8 @@ class Scene:
             world.on_sent.append(self.attacker.hear)
         self.replayer = Replayer(world, self.attacker.servers, trouble.recordings, reacts=True)
         world.on_heard.append(self.replayer.hear)
+        self.copier = Copier(world, self.attacker.servers, trouble.copies)
+        world.on_heard.append(self.copier.hear)
 
     def host_at(self, address: Address) -> Host:
         """Return the server that devices mean by an address."""
@@ -58,6 +62,8 @@ class Scene:
 
     def _host(self, address: Address, rules: str) -> Host:
         path = None if self._folder is None else self._folder / f"{address[0]}.sqlite"
+        if self.trouble.reports:
+            rules = with_reports(rules)
         host = Host(self.world, address[0], address, self.keys, REALM, rules, self.trouble, path)
         self.hosts.append(host)
         self.world.emit(ServerKnown(host.name, address))

@@ -1,4 +1,7 @@
-"""The end of a run: boards register anew on a good network, besieged by those who can send, but stop nothing."""
+"""The end of a run: boards register anew on a good network, besieged by those who can send, but stop nothing.
+
+If they report, they do that too.
+"""
 
 from dpe_tools.simulation.eavesdroppers import Injector
 from dpe_tools.simulation.events import Address, SiegeBegan, SiegeInterrupted
@@ -8,6 +11,9 @@ from dpe_tools.simulation.world import MINUTE
 
 MUTE = 12 * MINUTE
 """Milliseconds in which a board without an answer sends five REQUESTs, all with the same handle."""
+
+COPYING = 2 * MINUTE
+"""Milliseconds in which requests are copied: enough for a board to lose three answers, and to register anew."""
 
 
 class Besieged:
@@ -48,6 +54,16 @@ class Besieged:
                 board.erase()
             else:
                 board.restart()  # without effect while it is trying
+
+    def report(self) -> None:
+        """Let all boards measure something else, and have their requests copied for a while."""
+        scene, copier = self._scene, self._scene.copier
+        copier.count, copier.first = self._siege.copies, self._siege.first
+        for board in scene.boards:
+            board.change()
+        if copier.count:
+            scene.world.run(scene.world.now + COPYING)
+        copier.count = 0
 
     def _mute(self, source: Address, _: Address, __: bytes) -> bool:
         return source in self._servers

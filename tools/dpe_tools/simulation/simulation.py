@@ -16,7 +16,6 @@ from unittest import mock
 
 import structlog
 
-from dpe_device import registration as client
 from dpe_device import udp
 from dpe_server.coap.aiocoap_endpoint import LOGGER
 from dpe_server.keys.at_rest import AtRest
@@ -43,7 +42,12 @@ class Simulation:
         self._trouble = trouble = Trouble.draw(seed) if trouble is None else replace(trouble)
         self._world = world = World(seed, trouble.faults, trace)
         world.note(str(trouble))
-        kinds = {"sqlite": trouble.sqlite, "workers": trouble.workers > 1, "aiocoap alone": not trouble.lane}
+        kinds = {
+            "sqlite": trouble.sqlite,
+            "workers": trouble.workers > 1,
+            "aiocoap alone": not trouble.lane,
+            "reports": trouble.reports > 0,
+        }
         world.counts.update({kind: 1 for kind, is_so in kinds.items() if is_so})
         self._keys = new_keys(world)
         invariants.watch(world, AtRest(self._keys.at_rest, world.random_bytes))
@@ -80,18 +84,22 @@ class Simulation:
         world.note("all is well now")
         world.calm()
         self._trouble.end()
+        self._scene.copier.count = 0
         for host in self._scene.hosts:
             host.condition = Condition()
             world.endpoints[host.address] = host.receive
 
     def _besiege(self) -> None:
-        """Let all boards register anew, under siege."""
+        """Let all boards register anew, and report, under siege."""
         siege = self._trouble.siege
         if siege is not None:
             besieged = Besieged(self._scene, siege)
             for _ in range(siege.times):
                 besieged.begin()
                 self._settle()
+                for _ in range(siege.reports):
+                    besieged.report()
+                    self._settle()
 
     def _settle(self) -> None:
         """Let every board register. Where the client has given up, its application asks again."""
@@ -101,7 +109,7 @@ class Simulation:
             world.run(world.now + 10 * MINUTE, self._all_registered)
             if not self._all_registered():
                 for board in boards:
-                    if board.state in (client.IDLE, client.REFUSED):
+                    if board.has_given_up:
                         board.restart()
         if not self._all_registered():
             world.emit(PatienceOver(tuple((board.name, board.state) for board in boards)))
@@ -112,7 +120,7 @@ class Simulation:
     def _all_registered(self) -> bool:
         revoked = self._scene.home.revoked
         return all(
-            board.state == client.REGISTERED or (board.device in revoked and board.registration is not None)
+            board.is_settled or (board.device in revoked and board.registration is not None)
             for board in self._scene.boards
         )
 

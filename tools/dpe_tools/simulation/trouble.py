@@ -1,7 +1,7 @@
 """How bad it gets in a simulation, drawn from its seed. The mishaps themselves are in ``mishaps``."""
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from dpe_tools.faults import Faults
@@ -33,16 +33,41 @@ action = "accept"
 """The policy of a simulated server; what the last rule grants is drawn."""
 AT_SECOND = RULES.replace('firmware = "moved*"', 'firmware = "nobody"')
 CIRCLE = '[[rule]]\nname = "round"\naction = "redirect"\nserver = "coap://%s:%d"\n'
+STRONG = """
+[[rule]]
+name = "strong"
+firmware = "weak*"
+version = "1.*"
+action = "accept"
+range = ["20000000000000", "2fffffffffffff"]
+[rule.report]
+signal = { pmin = 20, st = 5 }
+"""
+"""A rule for those whom "weak" has told to come back: they are told other policies than all others."""
 WIDE = 'range = ["10000000000000", "1fffffffffffff"]\n'
 NARROW = 'range = ["10000000000000", "10000000000003"]\n'
 """Four Client IDs, which devices and their transactions must share."""
 SHORT = "lifetime = 90\n"
 
 
+REPORTS = (
+    "",
+    "[rule.report]\nbattery = {}\nsignal = { st = 5 }\n",
+    "[rule.report]\nbattery = { pmin = 20, pmax = 600 }\nroaming = { edge = true }\nlanguage = {}\n",
+)
+"""What devices are told to report: nothing unasked, or some of what there is."""
+
+
 def terms(chance: random.Random) -> str:
     """Draw what the last rule of a policy grants."""
     pick = chance.choice
     return pick((WIDE, WIDE, NARROW)) + pick(("", "", 'client_id = "stable"\n')) + pick(("", "", SHORT))
+
+
+def with_reports(rules: str) -> str:
+    """Return rules of which two have devices report."""
+    before, last, after = rules.rpartition("\n[[rule]]")
+    return before + STRONG + last + after
 
 
 OLDER, SAME, ERASED = "older", "same", "erased"
@@ -65,6 +90,12 @@ class Siege:
     """Whether each request is answered with what is forged, before the server can answer it."""
     times: int
     """How often all boards register anew."""
+    reports: int = 0
+    """How often each board then measures something else, and reports that."""
+    copies: int = 0
+    """How many copies of each request of a session come, from other addresses."""
+    first: bool = False
+    """Whether they come before it."""
 
 
 MANY = 1 << 20
@@ -113,6 +144,12 @@ class Trouble:
     """How many of a board's REQUESTs are sent again, within the round trip, with each that it sends."""
     hoards: int
     """How often the holder of a key registers as often as it can."""
+    reports: int
+    """How often what a board measures changes; 0: boards are no more than REGISTERED."""
+    withheld: float
+    """How often a request of a session is withheld until its board sends something else."""
+    copies: int
+    """How many copies of each request of a session are sent on at once, from other addresses."""
     siege: Siege | None
 
     def end(self) -> None:
@@ -161,6 +198,9 @@ class Trouble:
             sqlite=chance.random() < 0.01,
             recordings=0,
             hoards=pick((0,) * 19 + (1,)),
+            reports=0,
+            withheld=0.0,
+            copies=0,
             siege=None,
         )
         # A full table forgets by age, whatever the handles; and replayed REQUESTs can reserve all of four Client IDs.
@@ -173,6 +213,13 @@ class Trouble:
             injects=chance.random() < 0.5,
             times=pick((1, 2)),
         )
+        if chance.random() < 0.6:
+            drawn.reports = pick((2, 8, 20))
+            drawn.withheld = pick((0, 0, 0.1, 0.3))
+            drawn.copies = pick((0, 0, 0, 2, 6))
+            drawn.terms += pick(REPORTS)
+            reports, copies, first = pick((1, 3)), pick((0, 0, 2, 12)), chance.random() < 0.5
+            drawn.siege = replace(drawn.siege, reports=reports, copies=copies, first=first)
         return drawn
 
 
@@ -203,6 +250,9 @@ NONE = Trouble(
     sqlite=False,
     recordings=0,
     hoards=0,
+    reports=0,
+    withheld=0.0,
+    copies=0,
     siege=None,
 )
 """All is well: one board, one server of one process, and no siege."""

@@ -1,4 +1,4 @@
-"""Stands between the batcher and the registrar, and tells what is asked, decided and answered."""
+"""Stand between the batcher and its handlers, and tell what is asked, decided and answered."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -10,6 +10,7 @@ from dpe_server.handling.reply import Reply
 from dpe_server.registration.registrar import Registrar, Registrations
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import State
+from dpe_server.session.sessions import SessionBatch, Sessions
 from dpe_server.store.contract import Outcome
 from dpe_server.store.questions import Facts, Questions
 from dpe_tools.simulation.events import (
@@ -21,13 +22,14 @@ from dpe_tools.simulation.events import (
     SuccessRead,
     TransactionBegan,
 )
+from dpe_tools.simulation.session_events import ProtectedAnswered, ProtectedRead
 
 _REQUEST, _SUCCESS = bytes((0, MessageType.REQUEST)), bytes((0, MessageType.SUCCESS))
 _OPEN = (State.PENDING, State.COMMITTING)
 
 
 class Witness:
-    """A ``Handler`` for the batcher, in the process called ``process``.
+    """The handler of registrations for the batcher, in the process called ``process``.
 
     ``wall`` gives Unix time; ``store_answers`` says whether the store can be read.
     """
@@ -119,3 +121,30 @@ class Witness:
                 self._process, now, found.device, request, client_id, prk3, tuple(rivals), of_device, len(transactions)
             )
         )
+
+
+class SessionsWitness:
+    """The handler of sessions for the batcher, in the process called ``process``."""
+
+    def __init__(self, process: str, sessions: Sessions, emit: Callable[[object], None]) -> None:
+        self._process = process
+        self._sessions = sessions
+        self._emit = emit
+        self._asked: dict[int, Sequence[bytes]] = {}
+        self.decide = sessions.decide
+        self.abandon = sessions.abandon
+
+    def read(self, payloads: Sequence[bytes], now: float) -> SessionBatch:
+        """See ``Sessions.read``."""
+        for request in payloads:
+            self._emit(ProtectedRead(self._process, request))
+        batch = self._sessions.read(payloads, now)
+        self._asked[id(batch)] = payloads
+        return batch
+
+    def complete(self, batch: SessionBatch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
+        """See ``Sessions.complete``."""
+        completed = self._sessions.complete(batch, outcomes, now)
+        for request, reply in zip(self._asked.pop(id(batch)), completed.replies, strict=True):
+            self._emit(ProtectedAnswered(self._process, now, request, reply))
+        return completed

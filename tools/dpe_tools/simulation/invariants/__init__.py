@@ -6,19 +6,27 @@ freshest (``freshness``). What a server believes, answers or stores is compared 
 (which registration is newer) and ``sessions`` (rows, and REGISTERED); ``liveness`` counts attempts; ``client`` and
 ``message_layer`` need no more than the events. An invariant only listens, and notes with ``World.fail`` what does not
 hold.
+
+Of sessions, the truth is what devices have asked for and commits have accepted (``asked``). ``numbers`` looks at what
+devices send, ``reports`` at what servers hold, ``answers`` at what they answer, and ``exchanges`` counts under siege.
 """
 
 from dpe_server.keys.at_rest import AtRest
+from dpe_tools.simulation.invariants.answers import Answers
+from dpe_tools.simulation.invariants.asked import Requests
 from dpe_tools.simulation.invariants.client import Client
 from dpe_tools.simulation.invariants.durable import Durable
+from dpe_tools.simulation.invariants.exchanges import Exchanges
 from dpe_tools.simulation.invariants.freshness import Freshness
 from dpe_tools.simulation.invariants.liveness import Attempts, Liveness
 from dpe_tools.simulation.invariants.made import Messages
 from dpe_tools.simulation.invariants.message_layer import MessageLayer
 from dpe_tools.simulation.invariants.messages import TokensAndNonces
+from dpe_tools.simulation.invariants.numbers import Numbers
 from dpe_tools.simulation.invariants.order import Order
 from dpe_tools.simulation.invariants.origin import Origin
 from dpe_tools.simulation.invariants.replies import Replies
+from dpe_tools.simulation.invariants.reports import Reports
 from dpe_tools.simulation.invariants.sessions import Sessions
 from dpe_tools.simulation.invariants.shares import Shares
 from dpe_tools.simulation.invariants.transactions import Transactions
@@ -35,8 +43,13 @@ def watch(world: World, at_rest: AtRest) -> None:
     Shares(world, messages, freshness)
     Replies(world, messages, durable)
     Order(world, messages, durable)
-    Sessions(world, messages, durable, at_rest)
+    requests = Requests(world, durable)
+    Numbers(world, requests)
+    Reports(world, durable, requests)
+    Answers(world, durable, requests)
+    Sessions(world, messages, durable, requests, at_rest)
     Client(world, messages)
     MessageLayer(world)
     Liveness(world)
     Attempts(world, messages, durable, freshness)
+    Exchanges(world, durable, requests)

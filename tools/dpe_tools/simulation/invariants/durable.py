@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from dpe_server.store.contract import Session
 from dpe_tools.simulation.events import Address, ProcessStarted, Pruned, Revoked, ServerKnown, Stored
+from dpe_tools.simulation.session_events import SessionsEnded
 from dpe_tools.simulation.world import World
 
 
@@ -19,9 +20,15 @@ class Durable:
         self.new: list[Session] = []
         """The rows that the last ``Stored`` has added."""
         self.ever: dict[bytes, Session] = {}
-        """Every row that there has been at any server, by the SHA-256 of its SUCCESS."""
-        self.of_device: defaultdict[bytes, list[Session]] = defaultdict(list)
+        """Every row that there has been at any server, as it was last, by the SHA-256 of its SUCCESS."""
+        self.of_device: defaultdict[bytes, dict[bytes, Session]] = defaultdict(dict)
         """The same, by device."""
+        self.by_ordinal: dict[tuple[str, int, int], Session] = {}
+        """By server, Client ID and ordinal, every row as it was first."""
+        self.by_th3: dict[bytes, Session] = {}
+        """Every row as it was first."""
+        self.lost: set[bytes] = set()
+        """The SHA-256 of the SUCCESS of sessions that an operator has ended, or whose database is an earlier one."""
         self.pruned: set[bytes] = set()
         """The SHA-256 of SUCCESSes."""
         self.back: list[Session] = []
@@ -38,6 +45,7 @@ class Durable:
         world.on(Stored, self._stored)
         world.on(Pruned, self._pruned)
         world.on(Revoked, self._revoked)
+        world.on(SessionsEnded, self._ended)
 
     def lives(self, process: str, name: bytes, wall: float) -> bool:
         """Say whether the session of a SUCCESS, by its SHA-256, lives at this Unix time in the store of a process."""
@@ -62,9 +70,13 @@ class Durable:
         self.latest_wall[event.server] = event.latest_wall
         self.new = [row for row in event.rows if row.success_hash not in self.ever]
         for row in self.new:
-            self.ever[row.success_hash] = row
-            self.of_device[row.device].append(row)
+            self.by_ordinal[event.server, row.client_id, row.ordinal] = self.by_th3[row.th3] = row
             self._counts["commits"] += 1
+        for row in event.rows:
+            self.ever[row.success_hash] = self.of_device[row.device][row.success_hash] = row
+
+    def _ended(self, event: SessionsEnded) -> None:
+        self.lost.update(event.sessions)
 
     def _pruned(self, event: Pruned) -> None:
         self.pruned.update(row.success_hash for row in event.rows)

@@ -49,7 +49,7 @@ class Order:
         if made is None or not event.confirm or status_of(event.confirm) in (Status.OK, Status.RELEASED):
             return
         mine = self._places[made.request].values()
-        others = (self._places_of(row) for row in self._durable.of_device[made.device])
+        others = (self._places_of(row) for row in self._durable.of_device[made.device].values())
         if not any(max(other, default=0) > min(mine, default=0) for other in others):
             self._fail(NEWER_WINS, "there is no other")
 
