@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from dpe_tools.commands.simulate import simulate
 from dpe_tools.simulation import mutation, runner
 from dpe_tools.simulation.invariants.names import REGISTERED_IS_DURABLE
-from dpe_tools.simulation.mutants import MUTANTS, Change, Mutant
+from dpe_tools.simulation.mutant import Change, Mutant
+from dpe_tools.simulation.mutants import MUTANTS
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -49,6 +50,13 @@ def test_seeds() -> None:
         "sqlite",
         "workers",
         "aiocoap alone",
+        "reports",
+        "requests accepted",
+        "first-contact",
+        "session-ended",
+        "recoveries",
+        "exchanges under siege",
+        "answers lost",
     ):
         assert counts[what] > 0, f"no seed has come to that: {what}"
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
-from dpe_tools.simulation.mutants import MUTANTS, Change, Mutant
+from dpe_tools.simulation.mutant import Change, Mutant
+from dpe_tools.simulation.mutants import MUTANTS
 from dpe_tools.simulation.runner import run_one, workers
 
 
