@@ -86,6 +86,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "server/dpe_server/session/shares.py": ("tests/server/session/test_shares.py", *_SESSIONS),
     "server/dpe_server/session/telling.py": _SESSIONS,
     "server/dpe_server/store/commit_rules.py": (
+        "tests/server/store/test_commit_rules.py",
         "tests/server/store/contract/test_commit.py",
         "tests/server/store/contract/test_measures.py",
         "tests/server/store/contract/test_beats.py",
