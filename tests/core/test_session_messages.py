@@ -373,3 +373,35 @@ def test_text_of_24_bytes_is_not_in_the_pattern() -> None:
     assert usual_reports.read(b"\xa1\x01\xa1\x00\x78\x18" + b"a" * 23) is None
     assert usual_reports.read(b"\xa1\x01\xa1\x00\x58\x18" + bytes(23)) is None
     assert usual_reports.read(b"\xa1\x01\xa1\x00\x77" + b"a" * 23) is not None
+
+
+@pytest.mark.parametrize("etag", [None, b"etag"])
+@pytest.mark.parametrize("count", [1, 2, 23])
+def test_the_pattern_takes_what_is_usual(count: int, etag: bytes | None) -> None:
+    """Without it a report is read just as well, and more slowly."""
+    usual = [0, 23, 24, 255, 256, 65_536, -1, -24, -25, True, False, None, 20.0, -0.5, "", b"", b"x" * 23]
+    usual += ["a" * size for size in range(1, 24)]
+    for value in usual:
+        for first in (0, 23, 24, 255, 256, 65_535):
+            properties = {first: value} | {f"{number:02}": value for number in range(count - 1)}
+            payload = encode_report(properties, etag)
+            assert usual_reports.read(payload) == decode_report(payload)
+    for size in range(1, 24):
+        payload = encode_report({"n" * size: 1}, etag)
+        assert usual_reports.read(payload) == decode_report(payload)
+
+
+def test_the_pattern_takes_nothing_that_does_not_fit_together() -> None:
+    one, two = b"\x00\x01", b"\x02\x03"
+    for payload in (
+        b"\xa1\x01\xa2" + one,  # one is missing
+        b"\xa1\x01\xa2" + one + two + b"\x04\x05",
+        b"\xa1\x01\xa1" + one + two,
+        b"\xa1\x01\xa2" + one + one,  # twice
+        b"\xa1\x01\xa2" + two + one,  # not in order
+        b"\xa1\x01\xa2" + one + two + b"\xff",
+        b"\xa1\x01\xa2" + one + b"\xff" + two,
+    ):
+        assert usual_reports.read(payload) is None
+        with pytest.raises(MalformedMessage):
+            decode_report(payload)
