@@ -1,6 +1,6 @@
 """The last answer of each session: repeats get the same bytes, a few times, for a while."""
 
-from dpe_server.session.answers import LIFE, REPEATS, Answers
+from dpe_server.session.answers import LIFE, REPEATS, TOTAL, Answers
 
 
 def test_a_repeat_gets_the_same_bytes_a_few_times() -> None:
@@ -43,3 +43,13 @@ def test_the_oldest_answer_goes_first() -> None:
     assert answers.again(2, b"second", 1.0) is None
     assert answers.again(1, b"third", 1.0) == b"3"
     assert answers.again(3, b"fourth", 1.0) == b"4"
+
+
+def test_the_session_that_was_answered_last_is_the_last_to_go() -> None:
+    assert TOTAL == 131_072
+    answers = Answers(total=2)
+    for client_id in (7, 8, 7):
+        answers.keep(client_id, b"request", b"answer", 0.0)
+    assert len(answers) == 2
+    answers.keep(9, b"request", b"answer", 0.0)
+    assert [client_id for client_id in (7, 8, 9) if answers.again(client_id, b"request", 1.0)] == [7, 9]

@@ -7,7 +7,7 @@ import pytest
 from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_bytes
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.session.contexts import Contexts, Used
+from dpe_server.session.contexts import TOTAL, Contexts, Used
 
 
 @pytest.fixture
@@ -67,3 +67,28 @@ def test_keys_of_an_ended_session_are_forgotten(at_rest: AtRest) -> None:
     contexts.forget(8)
     assert len(contexts) == 0
     assert contexts.known(7, 1) is None
+
+
+def test_where_there_are_no_keys_nobodys_are_opened_as_any_others(at_rest: AtRest) -> None:
+    """And not refused, which would take longer."""
+
+    class Strict(AtRest):
+        def open_keys(self, sealed: bytes, client_id: int) -> bytes:
+            opened.append(super().open_keys(sealed, client_id))
+            return opened[-1]
+
+    opened: list[bytes] = []
+    drawn: list[int] = []
+
+    def random(size: int) -> bytes:
+        drawn.append(size)
+        return urandom(size)
+
+    contexts = Contexts(Strict(bytes(32), urandom), random)
+    assert drawn == [24], "a master secret of 16 bytes and a master salt of 8"
+    contexts.derive(7, 5, b"")
+    assert [len(master) for master in opened] == [24]
+
+
+def test_a_million_sessions_have_room() -> None:
+    assert TOTAL == 1_048_576

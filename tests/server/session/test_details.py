@@ -8,12 +8,13 @@ import pytest
 
 from dpe_coap import oscore
 from dpe_coap.binding import Code
+from dpe_coap.session_messages import decode_answer
 from dpe_server import policy
 from dpe_server.handling.handler import Part, decide
 from dpe_server.handling.reply import busy
 from dpe_server.session.sessions import Sessions
 from dpe_server.session.shares import BURST
-from dpe_server.store.contract import Contact
+from dpe_server.store.contract import Contact, OverridePolicies
 from tests.server.session.double import POLICY, Device, Server
 
 
@@ -137,3 +138,12 @@ def test_a_device_is_told_to_wait_a_minute_unless_the_server_is_told_otherwise(s
     server.sessions = Sessions(keys=server.keys, policy=policy.parse(POLICY), random=lambda size: bytes(size))
     server.store.broken = True
     assert server.send(device.report({0: 86})) == [busy(60)]
+
+
+def test_what_an_operator_has_set_lasts_as_long_as_the_rule_says_and_else_as_before(server: Server) -> None:
+    device = Device(server, lifetime=600)
+    server.store.commit([OverridePolicies(device.device, b"\xa1\x01\xa0")])
+    for rule, lifetime in (("others", 600), ("everyone", 86_400)):
+        server.sessions.reload(policy=policy.parse(POLICY.replace("everyone", rule)))
+        _, answer = decode_answer(device.ask(device.get())[4:])
+        assert (answer.policies, answer.lifetime) == ({1: {}}, lifetime)

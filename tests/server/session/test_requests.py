@@ -89,6 +89,36 @@ def test_the_refusal_of_an_option_names_it() -> None:
     assert refusal(b"\x01" + PATH + b"\xc0\xd1\x0bx")[1] == {-1: "option not supported here", -2: "option 23"}
 
 
+@pytest.mark.parametrize(
+    ("plaintext", "code", "title", "detail"),
+    [
+        (b"", Code.BAD_REQUEST, "malformed CoAP message inside", None),
+        (REPORT, Code.BAD_REQUEST, "malformed CoAP message inside", None),  # a marker without a payload
+        (b"\x01" + PATH + b"\x43a=b", Code.BAD_OPTION, "option not supported here", "option 15"),
+        (b"\x01", Code.NOT_FOUND, "no such resource", "a session's messages go to /dpe"),
+        (b"\x02" + PATH, Code.UNSUPPORTED_CONTENT_FORMAT, "a report has content format 60", "no content format"),
+        (
+            b"\x02" + PATH + b"\x11\x32",
+            Code.UNSUPPORTED_CONTENT_FORMAT,
+            "a report has content format 60",
+            "content format 50",
+        ),
+        (b"\x03" + PATH, Code.METHOD_NOT_ALLOWED, "method not allowed here", "POST, GET and DELETE are"),
+        (b"\x01" + PATH + b"\x61\x32", Code.NOT_ACCEPTABLE, "answers have content format 60", "accept 50"),
+    ],
+)
+def test_a_refusal_is_explained(plaintext: bytes, code: Code, title: str, detail: str | None) -> None:
+    expected = {-1: title} if detail is None else {-1: title, -2: detail}
+    assert refusal(plaintext) == (code, expected)
+    with pytest.raises(RefusedInside, match=f"^{title}$"):
+        read(plaintext)
+
+
+def test_what_is_known_outside_and_not_critical_is_ignored_inside() -> None:
+    assert read(b"\x01" + PATH + b"\xd1\x24\x05") is Asked.GET  # Size1
+    assert read(b"\x01" + PATH + b"\xe0\x00\x0c") is Asked.GET  # Request-Tag
+
+
 def test_a_fault_of_a_report_has_its_place() -> None:
     assert refusal(REPORT + b"\xa1\x01\xa1\x00\x80")[1] == {-1: "a value is of a wrong type", -2: "key 1, offset 4"}
 

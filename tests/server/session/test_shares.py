@@ -36,3 +36,9 @@ def test_what_says_nothing_any_more_is_forgotten() -> None:
         shares.take(-1, now)
     assert len(shares._new) + len(shares._old) <= 2
     assert taken(shares, 7, 1e9, 2 * BURST) == BURST
+
+
+def test_who_has_waited_has_a_burst_and_no_more() -> None:
+    shares = Shares()
+    assert shares.take(7, 100.0)
+    assert taken(shares, 7, 109.0, 3 * BURST) == BURST

@@ -69,3 +69,13 @@ def test_it_is_the_last_of_each(reports: list[dict[bytes, bytes]]) -> None:
                 del expected[property_]
     assert record is not None
     assert {entry.property: (entry.value, entry.at) for entry in entries(record)} == expected
+
+
+def test_a_property_that_is_new_has_its_place_before_others() -> None:
+    record = merge(EMPTY, {FIRMWARE: b"\x61a", OWN: b"\x58\x20" + bytes(32)}, 1)
+    assert record is not None
+    assert count(record) == 2
+    record = merge(record, {BATTERY: b"\x14"}, 2)
+    assert record is not None
+    assert [entry.property for entry in entries(record)] == [BATTERY, FIRMWARE, OWN]
+    assert count(record) == 3
