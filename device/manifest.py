@@ -6,7 +6,7 @@ include("/path/to/device/manifest.py", x25519=True, aio=True)
 # ruff: noqa: F821  # MicroPython's build defines these names
 # mypy: ignore-errors
 
-metadata(version="0.1.0", description="The DPE Client: registration of Device Profile Evolution over CoAP")
+metadata(version="0.2.0", description="The DPE Client: registration of Device Profile Evolution over CoAP")
 
 options.defaults(x25519=False, aio=False, session=False, aes=False)
 
