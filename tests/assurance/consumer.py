@@ -30,7 +30,7 @@ def apply(kept: sqlite3.Connection, line: dict[str, Any]) -> None:
         kept.execute("INSERT OR REPLACE INTO place VALUES (1, ?)", (line["cursor"],))
 
 
-def main(state: str, path: str, *options: str) -> int:
+def follow(state: str, path: str, *options: str) -> int:
     """Follow until `dpe properties` ends, and return its exit status."""
     with closing(sqlite3.connect(path, isolation_level=None)) as kept:
         kept.execute("PRAGMA synchronous = OFF")  # it is killed, but the machine is not
@@ -48,4 +48,4 @@ def main(state: str, path: str, *options: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(follow(*sys.argv[1:]))

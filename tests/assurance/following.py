@@ -133,6 +133,7 @@ class _Run:
             until = time.monotonic() + LONGEST
             while self._place() == before and time.monotonic() < until:
                 reporters.work(0.05)
+                self._cut()  # while it reads
             reporters.work(self._chance.uniform(0, WORKING))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -140,6 +141,14 @@ class _Run:
             self.report.faults.append(f"the program ended by itself, with {process.returncode}")
         self.report.kills += 1
         self.report.applied += self._place() != before
+
+    def _cut(self) -> None:
+        """Drop of the changes what nobody need read any more, as the server does once an hour."""
+        with closing(open_store(self._state.store_url)) as store:
+            after: int | None = 0
+            while after is not None:
+                after = store.drop_changes(after, 0)
+            self.report.changes = store.standing().newest
 
     def _place(self) -> str | None:
         """Return the cursor that the program has kept."""
@@ -164,10 +173,7 @@ class _Run:
             store.commit([End(session.device, int(time.time())) for session in found if session is not None])
             for one in unlucky:
                 one.ended = True
-            after: int | None = 0
-            while after is not None:
-                after = store.drop_changes(after, 0)
-            self.report.changes = store.standing().newest
+        self._cut()
         self.report.ended += sum(one.ended for one in reporters.reporters)
         reporters.replace_ended()
         if killed:

@@ -52,7 +52,7 @@ def test_what_the_program_has_missed_is_found(tmp_path: Path, statement: str, fo
     with closing(open_store(state.store_url)) as store:
         sessions = list(store.live(int(time.time())))
         store.commit([Contact(s.client_id, s.ordinal, 1, bytes(16), {BATTERY: b"\x05"}, None) for s in sessions])
-    assert consumer.main(str(state.path), str(kept)) == 0
+    assert consumer.follow(str(state.path), str(kept)) == 0
     assert compare(state, kept) == (3, [])
     with closing(sqlite3.connect(kept)) as database:
         database.execute(statement)

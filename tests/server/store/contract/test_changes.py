@@ -216,6 +216,17 @@ def test_housekeeping_drops_some_at_once(store: Store, make: Make, monkeypatch: 
     assert [change.number for change in store.changes(0, MOST)] == list(range(10, 19))
 
 
+def test_who_has_the_store_open_too_goes_on_with_the_numbers(store: Store, opening: Open, make: Make) -> None:
+    other = opening()
+    session = make(expires_at=None)
+    store.commit([session])
+    for number in range(1, 5):
+        (store if number % 2 else other).commit([contact(session, number, {BATTERY: bytes([number])})])
+    assert [change.number for change in other.changes(0, MOST)] == [1, 2, 3, 4]
+    assert other.standing() == store.standing()
+    assert told(store.changes(0, MOST))[-1] == ([], {session.client_id: {BATTERY: b"\x04"}})
+
+
 def test_changes_are_kept_for_a_week() -> None:
     assert KEPT == 604_800
 
