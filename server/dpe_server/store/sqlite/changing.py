@@ -1,9 +1,12 @@
 """The changes in the SQLite file: noted in a commit, read by those who follow them, and dropped when nobody need."""
 
 import sqlite3
+from dataclasses import dataclass
 
 from dpe_server.store.changes import Changes, Noted, Row, Standing, packed, read, unpacked, without_overtaken
+from dpe_server.store.contract import COMMIT_PATIENCE
 from dpe_server.store.sqlite import statements
+from dpe_server.store.sqlite.database import Database
 
 DROPPED_AT_ONCE = 2_000
 """Sessions in the changes that are looked through at once, for some 10 ms; those of one commit may be more."""
@@ -29,32 +32,60 @@ def after(reader: sqlite3.Connection, number: int, most: int) -> list[Changes]:
     return read(rows, dict(reader.execute(statements.RECORDS, {"client_ids": asked}).fetchall()))
 
 
-def drop(writer: sqlite3.Connection, number: int, before: int) -> int | None:
-    """See ``Store.drop_changes``."""
-    newest = standing(writer).newest
-    rows, seen = [], 0
-    found = _rows(writer, number, ROWS_AT_ONCE)
-    for row in found:
-        if row.number == newest or seen >= DROPPED_AT_ONCE:
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is to be dropped of the changes. It is no less right later: what was overtaken once stays so."""
+
+    last: int | None
+    """The number of the last change that was looked through; None: there was none to look through."""
+    gone: list[int]
+    """Numbers of changes of which nothing stays."""
+    shorter: list[Row]
+    """What stays of others."""
+    dropped: int
+    """The highest number of a change that is too old; 0: none is."""
+
+
+def look_through(reader: sqlite3.Connection, number: int, before: int) -> Cut:
+    """Return what is to be dropped of some changes after ``number``; see ``Store.drop_changes``."""
+    newest = standing(reader).newest
+    old: list[Row] = []
+    others: list[Row] = []
+    seen, last = 0, None
+    for row in _rows(reader, number, ROWS_AT_ONCE):
+        if row.number >= newest or seen >= DROPPED_AT_ONCE:
             break
-        rows.append(row)
+        (old if row.at < before else others).append(row)
         seen += len(row.changed)
-    old = [row.number for row in rows if row.at < before]
-    asked = str(list({client_id for row in rows if row.at >= before for client_id in row.changed}))
-    changed_last = dict(writer.execute(statements.CHANGED_LAST, {"client_ids": asked}).fetchall())
-    gone = list(old)
-    for row in rows:
-        if row.at >= before:
-            cut = without_overtaken(row, changed_last)
-            if not cut.changed and not cut.ended:
-                gone.append(row.number)
-            elif len(cut.changed) < len(row.changed):
-                writer.execute(statements.CUT_CHANGE, (packed(cut.changed), row.number))
-    if gone:
-        writer.execute(statements.DROP_CHANGES, (str(gone),))
-    if old:
-        writer.execute(statements.DROPPED, (max(old),))
-    return rows[-1].number if rows else None
+        last = row.number
+    asked = str(list({client_id for row in others for client_id in row.changed}))
+    changed_last = dict(reader.execute(statements.CHANGED_LAST, {"client_ids": asked}).fetchall())
+    gone, shorter = [row.number for row in old], []
+    for row in others:
+        cut = without_overtaken(row, changed_last)
+        if not cut.changed and not cut.ended:
+            gone.append(cut.number)
+        elif len(cut.changed) < len(row.changed):
+            shorter.append(cut)
+    return Cut(last, gone, shorter, max((row.number for row in old), default=0))
+
+
+def drop_some(database: Database, number: int, before: int) -> int | None:
+    """See ``Store.drop_changes``."""
+    database.check_place()  # or another file would be read than is written
+    with database.aside() as reader:  # most of the work, while others read and write
+        cut = look_through(reader, number, before)
+    if cut.gone or cut.shorter:
+        with database.transaction(COMMIT_PATIENCE) as writer:
+            drop(writer, cut)
+    return cut.last
+
+
+def drop(writer: sqlite3.Connection, cut: Cut) -> None:
+    """Drop what was found."""
+    writer.executemany(statements.CUT_CHANGE, [(packed(row.changed), row.number) for row in cut.shorter])
+    writer.execute(statements.DROP_CHANGES, (str(cut.gone),))
+    writer.execute(statements.DROPPED, (cut.dropped,))
 
 
 def _rows(connection: sqlite3.Connection, number: int, most: int) -> list[Row]:

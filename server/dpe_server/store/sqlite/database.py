@@ -100,6 +100,17 @@ class Database:
             except sqlite3.Error as error:
                 raise self._said(error) from None
 
+    @contextmanager
+    def aside(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection of its own that reads, for what takes long: nobody waits for it."""
+        with self._answering():
+            connection = self._connect()
+            try:
+                connection.execute("PRAGMA query_only = ON")
+                yield connection
+            finally:
+                connection.close()
+
     def purge(self) -> bool:
         """Copy the WAL into the file and cut it to nothing; False while somebody still reads from it.
 

@@ -134,8 +134,7 @@ class SqliteStore:
 
     def drop_changes(self, after: int, before: int) -> int | None:
         """See ``Store.drop_changes``."""
-        with self._database.transaction(COMMIT_PATIENCE) as writer:
-            return changing.drop(writer, after, before)
+        return changing.drop_some(self._database, after, before)
 
     def purge(self) -> bool:
         """See ``Store.purge``."""
