@@ -90,8 +90,8 @@ class Reporter:
             self._reported = {}
         self.due(now)
         self._made_at = now
-        sent: "dict[Property, Value]" = {}
-        self._sent = sent
+        sent: "dict[Property, Value]"
+        self._sent = sent = {}
         room = _ROOM
         for name in self._due:
             value = self.values[name]
@@ -102,11 +102,13 @@ class Reporter:
                 room -= len(key + encode(value))
             except (ValueError, TypeError, OverflowError):
                 self._drop(name, 0)
-                continue
-            if room < 0 or len(sent) == _MOST:
-                break
-            sent[name] = value
-        report: "Any" = {_SESSION_LABEL_PROPERTIES: sent} if sent else {}
+            else:
+                if room < 0 or len(sent) == _MOST:
+                    break
+                sent[name] = value
+        report: "Any" = {}
+        if sent:
+            report[_SESSION_LABEL_PROPERTIES] = sent
         if self._etag:
             report[_SESSION_LABEL_POLICY_ETAG] = self._etag
         return encode(report)
@@ -138,12 +140,11 @@ class Reporter:
         told = decode(answer)
         policies = told[_SESSION_LABEL_POLICIES]
         for conditions in policies.values():
-            conditions.get(0)
+            sum(conditions.values())
         self._etag = told[_SESSION_LABEL_POLICY_ETAG]
         self._policies = policies
         self.answer = answer
-        lifetime: "int | None" = told.get(_SESSION_LABEL_LIFETIME)
-        return lifetime
+        return told.get(_SESSION_LABEL_LIFETIME)  # type: ignore[no-any-return]
 
 
 def _holds(conditions: "Conditions", value: "Any", last: "Any") -> bool:

@@ -313,6 +313,9 @@ def test_an_answer_that_cannot_be_read_is_told_and_counts_as_done() -> None:
         good + b"\0",
         encode({0: ETAG}),
         encode({0: ETAG, 3: {0: 1}}),
+        encode({0: ETAG, 3: b""}),
+        encode({0: ETAG, 3: {0: {1: "x"}}}),
+        encode({0: ETAG, 3: {0: {16: None}}}),
         encode(1),
         encode({3: {}}),
     ):

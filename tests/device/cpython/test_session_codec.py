@@ -45,6 +45,8 @@ def test_an_answer_is_read(policies: dict[Any, Any], lifetime: int | None) -> No
 @example(b"\xa2\0\x44abcd\3\xf6")
 @example(b"\xa2\0\x44abcd\3\x80")
 @example(b"\xa2\0\x44abcd\3\xa1\0\x60")
+@example(b"\xa2\0\x44abcd\3\xa1\0\xa1\x10\x80")
+@example(b"\xa2\0\x44abcd\3\xa1\0\xa1\1\x61x")
 def test_no_answer_breaks_the_reporter(payload: bytes) -> None:
     reporter = Reporter()
     reporter.values = {0: 1}
