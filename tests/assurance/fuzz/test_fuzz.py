@@ -12,7 +12,10 @@ import pytest
 
 from dpe_coap import oscore, usual_reports
 from dpe_device import messages as device_messages
+from dpe_device import values
 from dpe_device.coap import Endpoint
+from dpe_device.oscore import Context
+from dpe_device.reporter import Reporter
 from dpe_server.coap import lane as server_lane
 from dpe_server.coap import protected
 from dpe_server.operation import credential
@@ -41,6 +44,7 @@ SHORT = {
     "credential_file": 50_000,
     "device_coap": 50_000,
     "device_cbor": 120_000,
+    "device_session": 30_000,
 }
 UNGUIDED = 1_500
 
@@ -295,6 +299,21 @@ def test_a_device_that_answers_anybody_is_found(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Endpoint, "receive", answering)
     broken("device_coap")
+
+
+def test_a_device_that_believes_what_nobody_protected_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Context, "_tag", lambda self, encrypt, text: bytes(8))
+    broken("device_session")
+
+
+def test_a_device_that_takes_policies_that_are_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(self: Reporter, answer: bytes) -> Any:
+        told = values.decode(answer)
+        self._etag, self._policies = told[0], told[3]
+        return told.get(2)
+
+    monkeypatch.setattr(Reporter, "take", take)
+    broken("device_session")
 
 
 # The command.

@@ -22,6 +22,7 @@ UNDER_TEST = {
     "credential_file": ["dpe_server", "dpe_device"],
     "device_coap": ["dpe_device"],
     "device_cbor": ["dpe_device"],
+    "device_session": ["dpe_device"],
 }
 """The targets, and the packages whose coverage guides each: what stands between its input and its invariant."""
 
