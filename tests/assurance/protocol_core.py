@@ -54,7 +54,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/device/test_keys.py",
         *_DEVICE,
     ),
-    "device/dpe_device/registration.py": ("tests/device/test_coap.py", *_DEVICE),
+    "device/dpe_device/registration.py": ("tests/device/test_coap.py", *_DEVICE, "tests/device/test_session.py"),
     "device/dpe_device/x25519.py": ("tests/device/test_x25519.py",),
     "server/dpe_server/handling/handler.py": (
         "tests/server/handling/test_handlers.py",
