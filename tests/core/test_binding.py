@@ -36,6 +36,7 @@ def test_problem_details() -> None:
 def test_numbers_and_names_of_the_binding() -> None:
     """As docs/protocol.md has them; everything else is written in terms of these."""
     assert binding.PATH == ("dpe", "register")
+    assert binding.SESSION_PATH == ("dpe",)
     assert (binding.RESOURCE_TYPE, binding.INTERFACE) == ("dpe.register", "dpe-1")
     assert binding.DEFAULT_PORT == 5683
     assert (binding.CONTENT_FORMAT_CBOR, binding.CONTENT_FORMAT_PROBLEM) == (60, 257)
