@@ -76,7 +76,7 @@ FILTERS = [
     (["--version", "1.3"], ["newer"]),
     (["--firmware", "fw-7"], ["newer"]),
     (["--silent-for", "2h"], ["silent"]),
-    (["--silent-for", "7400"], []),
+    (["--silent-for", "86400"], []),
     (["--below-epoch", 3, "--rule", "DPE 1.x", "--silent-for", "120min"], ["silent"]),
 ]
 ALL = ["plain", "lab", "old", "older", "newer", "silent"]

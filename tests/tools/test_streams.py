@@ -33,6 +33,7 @@ WORK = {
     "message": ["message", "request", "{credential}", "--hex"],
     "inspect": ["inspect", "a3000404001750" + "00" * 16],
     "sessions": ["sessions", "{state}"],
+    "properties": ["properties", "{state}"],
     "device": ["device", "show", "{state}", "--imei-stdin"],
     "policy": ["policy", "check", "{state}"],
     "keys": ["keys", "list", "{state}"],

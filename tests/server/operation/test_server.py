@@ -153,9 +153,25 @@ def test_very_many_sessions_end_with_batches_in_between(state_dir: StateDir, mon
     store = open_store(state_dir.store_url)
     store.commit([session(number, int(time.time()) - 10**8) for number in range(1, 6)])
     left: list[int] = []
+    somebody_waits = threading.Event()
+    expire = SqliteStore.expire
+
+    def expire_then(store: SqliteStore, now: int) -> list[int]:
+        somebody_waits.wait()
+        return expire(store, now)
+
+    async def look() -> None:
+        looking = asyncio.ensure_future(
+            running.server._batcher.exclusively(lambda: left.append(len(client_ids(store))))
+        )
+        await asyncio.sleep(0)  # it is in line now
+        somebody_waits.set()
+        await looking
+
+    monkeypatch.setattr(SqliteStore, "expire", expire_then)
     with running_on(state_dir) as running:
         for _ in range(3):
-            running.loop.run(running.server._batcher.exclusively(lambda: left.append(len(client_ids(store)))))
+            running.loop.run(look())
         running.loop.run(asyncio.sleep(0))
     assert left == [3, 1, 0]
     assert running.logs == [{"event": "sessions expired", "count": 5, "log_level": "info"}]
