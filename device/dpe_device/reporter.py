@@ -141,7 +141,7 @@ class Reporter:
         policies = told[_SESSION_LABEL_POLICIES]
         for conditions in policies.values():
             sum(conditions.values())
-        self._etag = told[_SESSION_LABEL_POLICY_ETAG]
+        self._etag = told[_SESSION_LABEL_POLICY_ETAG] + b""
         self._policies = policies
         self.answer = answer
         return told.get(_SESSION_LABEL_LIFETIME)  # type: ignore[no-any-return]

@@ -47,6 +47,8 @@ ELSEWHERE = ("192.0.2.66", 5683)
 OTHER_SENDER, WHEN_DUE, PROTECTED = 1, 2, 4
 """Bits of the second octet. PROTECTED: what follows is the inside of an answer, which `check` protects."""
 OSCORE = 9
+LONGEST_BYTES = 256
+"""Of one value (docs/session.md)."""
 BAD_REQUEST = 0x80
 KNOWN = {"client_id", "oscore", "lifetime", "_session", "_mark", "_prk3", "_th", "version"}
 """What the device knows from a server that it believes."""
@@ -185,7 +187,7 @@ def check(data: bytes) -> None:
     device._context = copy.copy(device._context)
     datagram = data[2:]
     if data[1] & PROTECTED:
-        if _has_odd_lifetime(datagram):
+        if _is_taken_as_it_is(datagram):
             return
         datagram = scene.protected(datagram)
     sender = ELSEWHERE if data[1] & OTHER_SENDER else PEER
@@ -203,13 +205,16 @@ def check(data: bytes) -> None:
     device.reporter.make(now, 1)
 
 
-def _has_odd_lifetime(inside: bytes) -> bool:
-    """Say whether the lifetime in an answer is no number: the device takes its server's word for that."""
+def _is_taken_as_it_is(inside: bytes) -> bool:
+    """Say whether an answer has what the device takes its server's word for: a lifetime is a number, an etag short."""
     try:
         told = decode(Message.parse(b"\x40" + inside[:1] + b"\0\0" + inside[1:]).payload)
     except (AssertionError, IndexError, TypeError, ValueError, struct.error):  # the last is a ValueError on a board
         return False
-    return isinstance(told, dict) and not isinstance(told.get(2, 0), int | float)
+    if not isinstance(told, dict):
+        return False
+    etag = told.get(0)
+    return not isinstance(told.get(2, 0), int | float) or (isinstance(etag, bytes) and len(etag) > LONGEST_BYTES)
 
 
 def _deliver(device: Any, scene: Scene, now: int, datagram: bytes, sender: object) -> None:
