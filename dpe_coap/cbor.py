@@ -42,7 +42,7 @@ def fields(
                 raise MalformedMessage(f"a key is not an unsigned number up to {last_label}", offset=position)
             if label <= last:
                 raise MalformedMessage("duplicate or unordered key", offset=position, key=label)
-            position = skip(data, value, 0)
+            position = skip(data, value)
             found[label] = (value, position)
             last = label
     except IndexError:

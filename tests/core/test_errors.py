@@ -1,7 +1,7 @@
 """What an error of the protocol tells: what to do next, the CoAP code it earns, and where in the bytes a fault is."""
 
 from dpe_coap.binding import Code
-from dpe_coap.errors import DpeError, LocalError, MalformedMessage, RemoteError
+from dpe_coap.errors import DpeError, LocalError, MalformedMessage, RemoteError, TooLarge
 
 
 def test_an_error_may_know_what_to_do_next() -> None:
@@ -12,6 +12,7 @@ def test_an_error_may_know_what_to_do_next() -> None:
 def test_the_peer_s_errors_have_a_code() -> None:
     assert RemoteError("refused").code == Code.BAD_REQUEST
     assert MalformedMessage("short", offset=1).code == Code.BAD_REQUEST
+    assert TooLarge("long", offset=1).code == Code.REQUEST_ENTITY_TOO_LARGE
     assert issubclass(LocalError, DpeError)
     assert not issubclass(LocalError, RemoteError)
 

@@ -55,6 +55,7 @@ def test_a_realm_has_its_own_key() -> None:
 
 def test_a_handle_is_one_block_behind_its_key_s_number() -> None:
     key, imei = keys.HandleKey(9, bytes(32)), Imei.parse("35209900176148")
+    assert keys.MAX_ISSUED == 0xFFFF_FFFF
     for issued in (0, keys.MAX_ISSUED, 0x01020304):  # nothing of one block is left for the next
         handle = key.seal(1, imei, issued, bytes(keys.HANDLE_RANDOM_SIZE))
         assert (len(handle), handle[0]) == (17, 9)
