@@ -4,8 +4,9 @@ import asyncio
 import copy
 import gc
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +16,22 @@ from dpe_coap.messages import Version
 from dpe_server.keys.ring import KeyRing
 from dpe_server.store.contract import (
     Change,
+    Contact,
+    Deregister,
+    Outcome,
+    ReplacedError,
     Revoke,
     Session,
     SetMinimumEpoch,
+    StoreError,
 )
 from dpe_tools.faults import Faults
+from dpe_tools.simulation.database import UNSURE, Database, FailingStore
 from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.invariants import tokens
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
+from dpe_tools.simulation.session_events import AcceptedRequest
 from dpe_tools.simulation.trouble import NONE, RULES
 from dpe_tools.simulation.world import Violation, World
 
@@ -193,6 +201,56 @@ def test_a_commit_that_is_cut_short_leaves_the_disk_as_it_was() -> None:
     assert points == 6, "before the commit, and before each write"
     for after in range(points):
         cut(after)
+
+
+def test_a_sqlite_file_of_a_machine_has_the_time_of_the_machine(tmp_path: Path) -> None:
+    now = 99.9
+    store = Database(tmp_path / "store").open(lambda _: None, lambda: now)
+    store.commit([replace(session(1, 1), lifetime=60, expires_at=100)])
+
+    def contact(number: int) -> Outcome:
+        (outcome,) = store.commit([Contact(1, 1, number, bytes(16), {b"\0": b"\1"}, 60)])
+        return outcome
+
+    assert contact(1) is Outcome.COMMITTED
+    kept = store.session(1)
+    assert kept is not None
+    assert (kept.seen_at, kept.expires_at) == (99, 159)
+    now = 159.0
+    assert contact(2) is Outcome.NOT_ACCEPTED
+    store.close()
+
+
+def test_a_disk_that_is_not_sure_has_written() -> None:
+    disk, told = Disk(), list[Sequence[AcceptedRequest]]()
+    store = FailingStore(MemoryStore(disk, clock=lambda: 5.0), lambda: UNSURE, told.append)
+    with pytest.raises(StoreError):
+        store.commit([session(1, 1)])
+    with pytest.raises(StoreError):
+        store.commit([Contact(1, 1, 7, bytes(16), {}, None), Deregister(1, 2, 8)])
+    assert [kept.mark for kept in disk.sessions] == [7]
+    assert told == [[], [AcceptedRequest(1, 1, 7)]]
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_copy_that_was_put_back_is_known_by_its_beats(is_file: bool, tmp_path: Path) -> None:
+    database = Database(tmp_path / "store" if is_file else None)
+    first = database.beat(None, bytes(8))
+    store = database.open(lambda _: None, lambda: 5.0)
+    store.commit([session(1, 1)])
+    copy = database.copy()
+    second = database.beat(first, b"2" * 8)
+    store.commit([session(2, 2)])
+    store.close()
+    database.put_back(copy)
+    assert [row.client_id for row in database.rows()] == [1]
+    with pytest.raises(ReplacedError):
+        database.beat(second, b"3" * 8)
+    third = database.recover([b"\2" * 16], 5, second.number, b"3" * 8)
+    assert third.number > second.number
+    assert database.rows() == ()
+    assert database.beat(third, b"4" * 8).number == third.number + 1
+    database.close()
 
 
 def test_the_tokens_are_those_of_the_vectors(vectors: dict[str, Any]) -> None:

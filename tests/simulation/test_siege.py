@@ -1,4 +1,7 @@
-"""What those can do who only send: recordings, forged answers, and the holder of a key; each attempt is counted."""
+"""What those can do who only send: recordings, forged answers, copies, and the holder of a key.
+
+Each attempt to register is counted, and each exchange of a session.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -64,3 +67,36 @@ def test_the_holder_of_a_key_meets_the_bound_of_its_device(monkeypatch: pytest.M
         simulation.run()
         assert simulation.counts["limited"] > 0
         assert simulation.counts["client REGISTERED"] > 0
+
+
+def reporting(*, workers: int = 1, injects: bool = False, copies: int = 0, first: bool = False) -> list[Counter[str]]:
+    """Lay siege to one board that reports, in each of some seeds."""
+    counts = []
+    for seed in range(SEEDS):
+        siege = Siege(OLDER, 0, reacts=False, injects=injects, times=1, reports=3, copies=copies, first=first)
+        simulation = Simulation(seed, trouble=replace(NONE, reports=2, workers=workers, siege=siege))
+        simulation.run()
+        assert simulation.counts["exchanges under siege"] > 0
+        counts.append(simulation.counts)
+    return counts
+
+
+def answers_lost(counts: list[Counter[str]]) -> int:
+    return sum(one["answers lost"] for one in counts)
+
+
+def test_forged_answers_that_come_first_cost_no_report() -> None:
+    counts = reporting(injects=True)
+    assert answers_lost(counts) == 0
+    assert sum(one["client BACKOFF"] for one in counts) > SEEDS, "hints have set the back-off"
+
+
+def test_a_few_copies_cost_nothing_where_one_worker_answers() -> None:
+    """It remembers its answer for four repeats."""
+    assert answers_lost(reporting(copies=2, first=True)) == 0
+
+
+@pytest.mark.parametrize(("copies", "workers"), [(12, 1), (2, 2)])
+def test_copies_that_come_first_cost_answers_but_no_report(copies: int, workers: int) -> None:
+    """More than one worker repeats, or at another worker. That each is accepted at once, the run has seen."""
+    assert answers_lost(reporting(copies=copies, first=True, workers=workers)) > 0

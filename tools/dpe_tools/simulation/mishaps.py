@@ -44,6 +44,12 @@ def register_anew(scene: Scene) -> None:
     scene.world.random.choice(scene.boards).restart()
 
 
+def register_all_anew(scene: Scene) -> None:
+    """Let the applications of all boards ask for a new registration at the same moment."""
+    for board in scene.boards:
+        board.restart()
+
+
 def rebind(scene: Scene) -> None:
     """Let a NAT lose its entry for a board; the address may be another board's from now on."""
     world = scene.world
@@ -147,7 +153,7 @@ def deregister(scene: Scene) -> None:
     world = scene.world
     board = world.random.choice(scene.boards)
     board.ask(Method.END)
-    world.after(world.random.randint(1, 600) * SECOND, lambda: board.restart() if board.has_given_up else None)
+    _later(scene, 600, lambda: board.restart() if board.has_given_up else None)
 
 
 def lose_storage(scene: Scene) -> None:
@@ -172,8 +178,13 @@ def be_unsure(scene: Scene) -> None:
 def restore(scene: Scene) -> None:
     """Put a copy of a server's database back some time later, by the book or without a word to the server."""
     host, world = _one(scene), scene.world
-    copy = host.back_up()
-    world.after(world.random.randint(1, 900) * SECOND, partial(host.restore, copy, says_so=world.chance(0.5)))
+    _later(scene, 900, partial(host.restore, host.back_up(), says_so=world.chance(0.5)))
+
+
+def _later(scene: Scene, most: int, action: Callable[[], object]) -> None:
+    """Do something up to ``most`` seconds later, but before the trouble is over."""
+    world = scene.world
+    world.after(min(world.random.randint(1, most) * SECOND, scene.trouble.lasts - 1 - world.now), action)
 
 
 def _one(scene: Scene) -> Host:
@@ -213,5 +224,6 @@ COUNTED: tuple[tuple[Callable[[Trouble], int], Mishap], ...] = (
     (lambda trouble: trouble.floods, flood),
     (lambda trouble: trouble.hoards, hoard),
     (lambda trouble: trouble.reports * trouble.boards, measure),
+    (lambda trouble: 2 * (trouble.reports > 0 and trouble.workers > 1), register_all_anew),
 )
 """Each of these happens as often as its own field of ``Trouble`` says."""

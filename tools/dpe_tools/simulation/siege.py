@@ -6,7 +6,7 @@ If they report, they do that too.
 from dpe_tools.simulation.eavesdroppers import Injector
 from dpe_tools.simulation.events import Address, SiegeBegan, SiegeInterrupted
 from dpe_tools.simulation.scene import Scene
-from dpe_tools.simulation.trouble import ERASED, MANY, OLDER, SAME, WIDE, Siege
+from dpe_tools.simulation.trouble import ALL_REPORTS, ERASED, MANY, OLDER, SAME, WIDE, Siege
 from dpe_tools.simulation.world import MINUTE
 
 MUTE = 12 * MINUTE
@@ -26,7 +26,9 @@ class Besieged:
         scene.trouble.total = MANY  # a full table forgets by age, whatever the handles
         scene.replayer.count = 0
         for host in scene.hosts:
-            host.reload(WIDE)  # replayed REQUESTs can reserve all of four Client IDs
+            host.reload(
+                WIDE + (ALL_REPORTS if scene.trouble.reports else "")
+            )  # replayed REQUESTs can reserve all of four Client IDs
             host.restart()
         scene.world.note(str(siege))
         if siege.kind == ERASED and any(host.clock_is_behind for host in scene.hosts):

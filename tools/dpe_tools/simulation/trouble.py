@@ -56,6 +56,8 @@ REPORTS = (
     "[rule.report]\nbattery = { pmin = 20, pmax = 600 }\nroaming = { edge = true }\nlanguage = {}\n",
 )
 """What devices are told to report: nothing unasked, or some of what there is."""
+ALL_REPORTS = "[rule.report]\nbattery = {}\nroaming = {}\nlanguage = {}\nsignal = {}\n"
+"""Most of what a board measures, at every change."""
 
 
 def terms(chance: random.Random) -> str:
