@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -61,8 +63,13 @@ def test_seeds() -> None:
         assert counts[what] > 0, f"no seed has come to that: {what}"
 
 
-def test_every_mutant_is_caught() -> None:
-    findings = mutation.run(range(MUTANT_SEEDS), JOBS)
+def test_every_mutant_is_caught(root: Path) -> None:
+    """Each is tried first at the seed that the page names, which saves minutes as long as the page is right."""
+    page = (root / "docs/how-to/simulate.md").read_text(encoding="utf-8")
+    lines = page.partition("$ dpe simulate --mutants\n")[2].partition("\n```")[0].splitlines()[1:-1]
+    named = {name: int(seed) for name, _, seed in (re.split("  +", line) for line in lines)}
+    assert named.keys() == {mutant.name for mutant in MUTANTS}
+    findings = mutation.run(range(MUTANT_SEEDS), JOBS, first=named)
     assert len(findings) == len(MUTANTS) >= 16
     assert all(finding.is_caught for finding in findings), "\n".join(mutation.table(findings))
 

@@ -4,11 +4,12 @@ import importlib
 import inspect
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from types import CodeType, FunctionType
+from itertools import chain
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 from dpe_tools.simulation.mutant import Change, Mutant
@@ -75,12 +76,15 @@ def _changed(function: FunctionType, change: Change) -> CodeType:
     return next(c for c in module.co_consts if isinstance(c, CodeType) and c.co_name == function.__name__)
 
 
-def hunt(mutant: Mutant, seeds: range) -> Finding:
-    """Run seeds until one of the mutant's invariants catches it. Failures of other invariants do not count."""
+def hunt(mutant: Mutant, seeds: range, first: int | None = None) -> Finding:
+    """Run seeds until one of the mutant's invariants catches it. Failures of other invariants do not count.
+
+    ``first`` is a seed to try before the others.
+    """
     others = set()
     try:
         with planted(mutant):
-            for seed in seeds:
+            for seed in seeds if first is None else chain((first,), seeds):
                 for failure in run_one(seed).failures:
                     if failure.invariant in mutant.caught_by:
                         return Finding(mutant.name, failure.invariant, seed)
@@ -91,12 +95,20 @@ def hunt(mutant: Mutant, seeds: range) -> Finding:
     return Finding(mutant.name, fault=f"not caught in {len(seeds)} seeds by {' or '.join(mutant.caught_by)}{but}")
 
 
-def run(seeds: range, jobs: int, show: Callable[[str, float], None] = lambda _, __: None) -> list[Finding]:
-    """Hunt every mutant, in ``jobs`` processes. ``show`` is called with a line and the seconds since the beginning."""
+def run(
+    seeds: range,
+    jobs: int,
+    show: Callable[[str, float], None] = lambda _, __: None,
+    first: Mapping[str, int] = MappingProxyType({}),
+) -> list[Finding]:
+    """Hunt every mutant, in ``jobs`` processes. ``show`` is called with a line and the seconds since the beginning.
+
+    ``first`` has the seed to try before the others, by a mutant's name.
+    """
     begun = time.monotonic()
     found: dict[str, Finding] = {}
     with workers(jobs) as submit:
-        hunting = [submit(hunt, mutant, seeds) for mutant in MUTANTS]
+        hunting = [submit(hunt, mutant, seeds, first.get(mutant.name)) for mutant in MUTANTS]
         for done in as_completed(hunting):
             finding = done.result()
             found[finding.mutant] = finding

@@ -16,7 +16,7 @@ OF_SESSIONS = (
         it.MARK_IS_DURABLE,
         _SESSIONS + "_answer",
         "batch.changes.append(change)",
-        "self._settle(accepted, Outcome.COMMITTED, batch, now); return accepted.reply",
+        "return self._settle(accepted, Outcome.COMMITTED, batch, now)",
     ),
     one_change(
         "a request is answered under protection although its commit has failed",
@@ -64,7 +64,7 @@ OF_SESSIONS = (
         "the answer to a request is not remembered",
         it.SAME_REPLY,
         _SESSIONS + "_settle",
-        "self._answers.keep(change.client_id, accepted.payload, ciphertext, now)",
+        "self._answers.keep(client_id, accepted.payload, ciphertext, now)",
         "pass",
     ),
     one_change(
@@ -77,7 +77,7 @@ OF_SESSIONS = (
     Mutant(
         "the keys of a session are kept by Client ID alone",
         (it.LAST_WORD, it.REQUEST_NEEDS_KEY),
-        (Change("dpe_server.session.contexts:Contexts.known", "used if used[0] == ordinal else None", "used"),),
+        (Change("dpe_server.session.contexts:Contexts.known", "if used[0] == ordinal", "if not used[0] >> 63"),),
     ),
     Mutant(
         "a session that is over is not over",
@@ -93,14 +93,6 @@ OF_SESSIONS = (
         _ACCEPT,
         "None if lifetime is None else now + lifetime",
         "row.expires_at",
-    ),
-    one_change(
-        "what is reported is merged with the row as it was before the commit",
-        it.AS_REPORTED,
-        _ACCEPT,
-        "live[request.client_id] = changed[request.client_id] = row",
-        "changed[request.client_id] = row; live[request.client_id] = row._replace("
-        "record=live[request.client_id].record)",
     ),
     one_change(
         "what is reported replaces the record",
@@ -120,7 +112,7 @@ OF_SESSIONS = (
         "DELETE is answered, and the session stays",
         it.END_IS_DURABLE,
         _ACCEPT,
-        "ended.append(request.client_id)",
+        "ended.append(client_id)",
         "pass",
     ),
     Mutant(
@@ -157,17 +149,9 @@ OF_SESSIONS = (
     one_change(
         "a device with any policies is taken for one with the current ones",
         it.TOLD,
-        "dpe_server.session.sessions:_told",
-        "report.policy_etag == told.etag",
-        "report.policy_etag is not None",
-    ),
-    one_change(
-        "requests that prove nothing use up a device's share",
-        it.FIRST_REPORT,
         _SESSIONS + "_answer",
-        "opened, refusal = self._open(",
-        "proves_nothing = not self._shares.take(client_id, now)\n"
-        "    if proves_nothing:\n        return self._too_many\n    opened, refusal = self._open(",
+        "asked.policy_etag == told.etag",
+        "asked.policy_etag is not None",
     ),
     # and what devices do
     one_change(
@@ -209,14 +193,14 @@ OF_SESSIONS = (
         "a hint ends an exchange of the session",
         it.FIRST_REPORT,
         _SESSION + "receive",
-        "self._refusals += code == _UNAUTHORIZED",
-        'self._refusals += code == _UNAUTHORIZED; self._request = b""',
+        "self._refusals |= code == _UNAUTHORIZED",
+        'self._refusals |= code == _UNAUTHORIZED; self._request = b""',
     ),
     one_change(
         "a device whose session is unknown does not register anew",
         it.LAST_WORD,
         _SESSION + "receive",
-        "self._refusals += code == _UNAUTHORIZED",
+        "self._refusals |= code == _UNAUTHORIZED",
         "pass",
     ),
 )
