@@ -23,7 +23,7 @@ from types import CodeType, FrameType, FunctionType
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-PATIENCE = 1_800
+PATIENCE = 300
 """Seconds after which a trial that waits for ever has failed."""
 MEMORY = 4 << 30
 """Bytes of address space that a trial may use."""
