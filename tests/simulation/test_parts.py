@@ -205,7 +205,8 @@ def test_a_commit_that_is_cut_short_leaves_the_disk_as_it_was() -> None:
 
 def test_a_sqlite_file_of_a_machine_has_the_time_of_the_machine(tmp_path: Path) -> None:
     now = 99.9
-    store = Database(tmp_path / "store").open(lambda _: None, lambda: now)
+    database = Database(tmp_path / "store")
+    store = database.open(lambda _: None, lambda: now)
     store.commit([replace(session(1, 1), lifetime=60, expires_at=100)])
 
     def contact(number: int) -> Outcome:
@@ -219,6 +220,7 @@ def test_a_sqlite_file_of_a_machine_has_the_time_of_the_machine(tmp_path: Path) 
     now = 159.0
     assert contact(2) is Outcome.NOT_ACCEPTED
     store.close()
+    database.close()
 
 
 def test_a_disk_that_is_not_sure_has_written() -> None:
