@@ -58,9 +58,9 @@ _SERVER = const(90)
 
 _ENDS = const(39)  # the bit of the mark that says that the device is deregistering
 
-# Twice as often as the server may say that it does not know the session; after a boot, it may not. The lowest bit is
-# set when it has said so in this exchange: more than once counts once.
-_PATIENCE = const(4)
+# So many times the server may say that it does not know the session; after a boot, not at all. The lowest bit of what
+# is counted says that it has said so in this exchange: more than once counts once.
+_PATIENCE = const(2 << 1)
 _MINUTE = const(60000)  # ms
 _TWO_DAYS = const(172800)  # s: a session is refreshed after half its lifetime, and after a day at the latest
 
