@@ -103,12 +103,22 @@ def _loaded(data: bytes) -> Any:
     return None
 
 
-def _exact(value: Any) -> bytes:
-    """Return the deterministic encoding, maps in the order of the encoded keys (RFC 8949 section 4.2.1)."""
+def _exact(value: Any, seen: set[int] | None = None) -> bytes:
+    """Return the deterministic encoding, maps in the order of the encoded keys (RFC 8949 section 4.2.1).
+
+    ValueError for what no message of a session has: arrays, tags, and maps that tags 28 and 29 put in several places,
+    whose encoding might have no end. ``seen`` has the maps met so far, by ``id``.
+    """
     if isinstance(value, dict):
-        items = sorted((_exact(key), _exact(item)) for key, item in value.items())
+        seen = set() if seen is None else seen
+        if id(value) in seen:
+            raise ValueError("a map in two places")
+        seen.add(id(value))
+        items = sorted((_exact(key, seen), _exact(item, seen)) for key, item in value.items())
         head = cbor2.dumps(len(items))
         return bytes([head[0] | 0xA0]) + head[1:] + b"".join(key + item for key, item in items)
+    if not isinstance(value, int | float | str | bytes | None):
+        raise ValueError("not of a session's message")
     return cbor2.dumps(value, canonical=True)
 
 
