@@ -9,7 +9,7 @@ from tests.assurance.clock import HEAD, HOUR, run
 from tests.conftest import missing
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("lifetime", [None, HOUR])
 def test_a_clock_that_jumps_harms_nobody(tmp_path: Path, lifetime: int | None) -> None:
     try:

@@ -11,7 +11,7 @@ from tests.assurance.disk import Report
 from tests.conftest import missing
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("trouble", disk.TROUBLES, ids=lambda trouble: trouble.__name__)
 def test_a_disk_in_trouble_loses_nothing(
     trouble: Callable[[int, int, Path], Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,7 @@ ROUNDS = 20
 NOW, WALL = 1_000.0, 1_700_000_000.0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_honest_devices_register_beside_a_flood(tmp_path: Path) -> None:
     try:
         report = run(SHORT, tmp_path)

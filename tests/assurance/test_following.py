@@ -23,7 +23,7 @@ HARM = [
 ]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_a_program_that_is_killed_has_exactly_what_the_server_has(tmp_path: Path) -> None:
     report = run(SHORT, tmp_path)
     assert report.faults == [], f"\n{report}"

@@ -25,7 +25,7 @@ def hosts() -> Iterator[Hosts]:
         yield made
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_devices_register_over_a_bad_network_between_two_hosts(hosts: Hosts, tmp_path: Path) -> None:
     row = measure(hosts, 0.2, tmp_path, registrations=80, at_once=80, seed=1)
     assert row.faults == []

@@ -20,7 +20,7 @@ HARM = [
 ]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_is_killed_loses_no_report(tmp_path: Path, workers: int) -> None:
     report = run(replace(SHORT, workers=workers), tmp_path)
