@@ -179,9 +179,8 @@ def accept(requests: Sequence[Contact | Deregister], stored: Iterable[InSession]
         else:
             lifetime = request.lifetime
             expires_at = None if lifetime is None else now + lifetime
-            row = InSession(
-                client_id, row.ordinal, request.number, request.attempt, now, lifetime, expires_at, merged
-            )  # a third of the time of _replace
+            # Not by _replace, which takes three times as long.
+            row = InSession(client_id, row.ordinal, request.number, request.attempt, now, lifetime, expires_at, merged)
         live[client_id] = changed[client_id] = row
         return committed if merged is not None or request.items is None else Outcome.TOO_LARGE
 

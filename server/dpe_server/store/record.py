@@ -41,12 +41,7 @@ def entries(record: bytes) -> Iterator[Entry]:
 
 def count(record: bytes) -> int:
     """Return how many properties a record has."""
-    at = found = 0
-    while at < len(record):
-        property_size, value_size, _ = _HEAD.unpack_from(record, at)
-        at += _HEAD.size + property_size + value_size
-        found += 1
-    return found
+    return sum(1 for _ in entries(record))
 
 
 def merge(record: bytes, items: Items, now: int) -> bytes | None:
