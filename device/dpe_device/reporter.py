@@ -140,8 +140,8 @@ class Reporter:
         told = decode(answer)
         policies = told[_SESSION_LABEL_POLICIES]
         for conditions in policies.values():
-            sum(conditions.values())
-        self._etag = told[_SESSION_LABEL_POLICY_ETAG] + b""
+            sum(conditions.values())  # fails unless all are numbers: a wrong answer changes nothing
+        self._etag = told[_SESSION_LABEL_POLICY_ETAG] + b""  # fails unless it is bytes
         self._policies = policies
         self.answer = answer
         return told.get(_SESSION_LABEL_LIFETIME)  # type: ignore[no-any-return]
