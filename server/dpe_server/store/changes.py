@@ -34,7 +34,7 @@ class Row(NamedTuple):
     """What one commit has changed, as it is kept."""
 
     number: int
-    """The first has 1. Numbers rise, with gaps."""
+    """Positive. Numbers rise, with gaps."""
     at: int
     """Unix seconds."""
     changed: Sequence[int]

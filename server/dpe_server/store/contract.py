@@ -35,6 +35,10 @@ class StoreError(DpeError):
     """The store cannot be read, or the changes are not durable. Holds no data of any device."""
 
 
+class CommitUnknown(StoreError):
+    """Whether the changes are durable is not known. Given again, sessions and requests settle it, and do no harm."""
+
+
 class ReplacedError(StoreError):
     """The store is not the one whose last beat is remembered: it was put back, or has lost what it had acknowledged."""
 
@@ -288,8 +292,9 @@ class Store(Protocol):
         not below its number; but COMMITTED, again, if the mark and the attempt are its own. What it reports is merged
         with the record as it is by then, as a whole or, if that is TOO_LARGE, not at all.
 
-        ``patience`` is how many seconds to wait for other writers. Raises StoreError, or LocalError if a minimum epoch
-        is not 0 to 255: then nothing has happened.
+        ``patience`` is how many seconds to wait for other writers, and for a database elsewhere to answer. Raises
+        StoreError, or LocalError if a minimum epoch is not 0 to 255: then nothing has happened. Raises CommitUnknown
+        when a database elsewhere did not answer in time: then that is not known.
         """
 
     def last_ordinal(self) -> int:

@@ -1,9 +1,11 @@
 """Opens the store that a URL names: the one module that knows which databases there are.
 
-``sqlite:PATH`` is a SQLite file; the path is taken as it is, without escapes.
+``sqlite:PATH`` is a SQLite file; the path is taken as it is, without escapes. ``postgresql://USER@HOST,HOST/DATABASE``
+is a PostgreSQL database, which several servers may share; see libpq's documentation for what its URL may say.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpe_coap.errors import LocalError
 from dpe_server.store.contract import (
@@ -17,21 +19,29 @@ from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import examine_file, verify_file
 from dpe_server.store.sqlite.store import SqliteStore
 
+if TYPE_CHECKING:
+    from dpe_server.store.postgresql.store import PostgresqlStore
 
-def open_store(url: str) -> Store:
+
+def open_store(url: str, *, one_machine: bool = False) -> Store:
     """Open a store as it is.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be opened: it is not there, has not the schema
-    of this program, or is a copy that was made as a backup.
+    of this program, or is a copy that was made as a backup. A PostgreSQL database must have a synchronous standby,
+    unless ``one_machine``: the operator says that what a machine loses may be lost.
     """
+    if _is_postgresql(url):
+        return _postgresql(url, make=False, one_machine=one_machine)
     return SqliteStore(_path(url), make=False)
 
 
-def make_store(url: str) -> Store:
-    """Open a store. It is made, for its owner only, or brought to the newest schema if need be.
+def make_store(url: str, *, one_machine: bool = False) -> Store:
+    """Open a store as ``open_store`` does; it is made, for its owner only, or brought to the newest schema if need be.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be opened.
     """
+    if _is_postgresql(url):
+        return _postgresql(url, make=True, one_machine=one_machine)
     return SqliteStore(_path(url))
 
 
@@ -85,10 +95,33 @@ def remove(url: str) -> None:
     copying.remove(_path(url))
 
 
+def _is_postgresql(url: str) -> bool:
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def _postgresql(url: str, *, make: bool, one_machine: bool) -> "PostgresqlStore":
+    try:
+        from dpe_server.store.postgresql.store import PostgresqlStore
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise LocalError(
+            "what speaks with PostgreSQL is not installed", hint="pip install 'dpe-coap[postgresql]'"
+        ) from None
+    return PostgresqlStore(url, make=make, one_machine=one_machine)
+
+
 def _path(url: str) -> Path:
     scheme, _, path = url.partition(":")  # no error shows the URL: it may hold a password
+    if _is_postgresql(url):
+        raise LocalError(
+            "this store is no file of ours",
+            hint="examine, back up and restore a PostgreSQL database with PostgreSQL's own tools",
+        )
     if scheme != "sqlite":
-        raise LocalError("there is no such kind of store", hint="give its URL: sqlite:PATH")
+        raise LocalError(
+            "there is no such kind of store", hint="give its URL: sqlite:PATH, or postgresql://USER@HOST/DATABASE"
+        )
     if not path:
         raise LocalError("the store's URL has no path", hint="give its URL: sqlite:PATH")
     return Path(path)

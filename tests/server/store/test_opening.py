@@ -37,11 +37,11 @@ def test_a_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @OPENERS
-@pytest.mark.parametrize("url", ["postgresql://user:secret@host/dpe", "/srv/dpe.sqlite", "", "SQLITE:x"])
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/dpe", "/srv/dpe.sqlite", "", "SQLITE:x"])
 def test_another_kind_of_store_is_refused_without_what_may_be_secret(opener: Callable[[str], object], url: str) -> None:
     with pytest.raises(LocalError, match="there is no such kind of store") as caught:
         opener(url)
-    assert caught.value.hint == "give its URL: sqlite:PATH"
+    assert caught.value.hint == "give its URL: sqlite:PATH, or postgresql://USER@HOST/DATABASE"
     assert "secret" not in f"{caught.value!r}{caught.value}"
 
 

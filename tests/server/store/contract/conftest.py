@@ -14,13 +14,16 @@ Open = Callable[[], Store]
 """Opens a store, each time the same one."""
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "postgresql"])
 def opening(request: pytest.FixtureRequest, path: Path) -> Iterator[Open]:
     disk = Disk()
+    url = f"sqlite:{path}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").emptied()
     with ExitStack() as opened:
 
         def open_it() -> Store:
-            store = make_store(f"sqlite:{path}") if request.param == "sqlite" else MemoryStore(disk)
+            store = MemoryStore(disk) if request.param == "memory" else make_store(url, one_machine=True)
             opened.callback(store.close)
             return store
 

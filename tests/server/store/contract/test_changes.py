@@ -21,7 +21,8 @@ from dpe_server.store.contract import (
     Store,
 )
 from dpe_server.store.listing import ALL
-from dpe_server.store.sqlite import changing
+from dpe_server.store.postgresql import changing as in_postgresql
+from dpe_server.store.sqlite import changing as in_sqlite
 from tests.server.store.contract.reading import EVER, Make, Open
 
 BATTERY, FIRMWARE = b"\x00", b"\x01"
@@ -30,6 +31,15 @@ MOST = 1_000
 
 def contact(session: Session, number: int, items: dict[bytes, bytes] | None) -> Contact:
     return Contact(session.client_id, session.ordinal, number, os.urandom(16), items, 1_000)
+
+
+def number_of(store: Store, *changes: Change) -> int:
+    """Commit changes, and return the number of what has changed with them."""
+    before = store.standing().newest
+    store.commit(changes)
+    newest = store.standing().newest
+    assert newest > before
+    return newest
 
 
 def told(changes: list[Changes]) -> list[tuple[list[int], dict[int, dict[bytes, bytes]]]]:
@@ -57,26 +67,24 @@ def test_a_new_store_has_no_change_and_a_history(store: Store, opening: Open) ->
 
 def test_a_report_is_a_change_with_all_that_the_session_has(store: Store, session: Session) -> None:
     before = int(time.time())
-    store.commit([contact(session, 1, {BATTERY: b"\x14", FIRMWARE: b"\x61a"})])
-    store.commit([contact(session, 2, {BATTERY: b"\x13"})])
-    assert store.standing().newest == 2
-    (change,) = store.changes(1, MOST)
-    assert (change.number, list(change.ended)) == (2, [])
+    first = number_of(store, contact(session, 1, {BATTERY: b"\x14", FIRMWARE: b"\x61a"}))
+    second = number_of(store, contact(session, 2, {BATTERY: b"\x13"}))
+    (change,) = store.changes(first, MOST)
+    assert (change.number, list(change.ended)) == (second, [])
     assert before <= change.at <= int(time.time())
     found = store.session(session.client_id)
     assert found is not None
     assert change.changed == [Reported(session.client_id, found.record)]
     assert items(found.record) == {BATTERY: b"\x13", FIRMWARE: b"\x61a"}
-    assert store.changes(2, MOST) == []
+    assert store.changes(second, MOST) == []
 
 
 def test_of_several_changes_the_last_one_that_is_read_has_the_session(store: Store, session: Session) -> None:
-    for number in (1, 2, 3):
-        store.commit([contact(session, number, {BATTERY: bytes([number])})])
+    _, second, _ = (number_of(store, contact(session, number, {BATTERY: bytes([number])})) for number in (1, 2, 3))
     now = {session.client_id: {BATTERY: b"\x03"}}
     assert told(store.changes(0, MOST)) == [([], {}), ([], {}), ([], now)]
     assert told(store.changes(0, 2)) == [([], {}), ([], now)]
-    assert told(store.changes(2, MOST)) == [([], now)]
+    assert told(store.changes(second, MOST)) == [([], now)]
 
 
 def test_what_changes_nothing_that_is_reported_is_no_change(store: Store, session: Session, make: Make) -> None:
@@ -90,11 +98,11 @@ def test_what_changes_nothing_that_is_reported_is_no_change(store: Store, sessio
 
 
 def test_a_property_that_is_taken_away_is_a_change(store: Store, session: Session) -> None:
-    store.commit([contact(session, 1, {BATTERY: b"\x14", FIRMWARE: b"\x61a"})])
-    store.commit([contact(session, 2, {FIRMWARE: record.NULL})])
-    assert told(store.changes(1, MOST)) == [([], {session.client_id: {BATTERY: b"\x14"}})]
-    store.commit([contact(session, 3, {BATTERY: record.NULL})])
-    assert told(store.changes(2, MOST)) == [([], {session.client_id: {}})]
+    first = number_of(store, contact(session, 1, {BATTERY: b"\x14", FIRMWARE: b"\x61a"}))
+    second = number_of(store, contact(session, 2, {FIRMWARE: record.NULL}))
+    assert told(store.changes(first, MOST)) == [([], {session.client_id: {BATTERY: b"\x14"}})]
+    number_of(store, contact(session, 3, {BATTERY: record.NULL}))
+    assert told(store.changes(second, MOST)) == [([], {session.client_id: {}})]
 
 
 def test_one_commit_is_one_change(store: Store, make: Make) -> None:
@@ -133,9 +141,9 @@ ENDS: dict[str, Callable[[Store, Session, Make], object]] = {
 def test_every_end_of_a_session_is_a_change(
     store: Store, session: Session, make: Make, end: Callable[[Store, Session, Make], object]
 ) -> None:
-    store.commit([contact(session, 1, {BATTERY: b"\x14"})])
+    first = number_of(store, contact(session, 1, {BATTERY: b"\x14"}))
     end(store, session, make)
-    assert [ended for ended, _ in told(store.changes(1, MOST))] == [[session.client_id]]
+    assert [ended for ended, _ in told(store.changes(first, MOST))] == [[session.client_id]]
     followed = Follower(store)
     followed.catch_up()
     assert followed.has == truth(store)
@@ -170,59 +178,63 @@ def dropped(store: Store, before: int = 0) -> None:
 def test_who_has_changed_again_since_is_dropped_from_older_changes(store: Store, make: Make) -> None:
     one, other, ended = sessions = [make(expires_at=None) for _ in range(3)]
     store.commit(sessions)
-    store.commit([contact(session, 1, {BATTERY: b"\x01"}) for session in sessions])
-    store.commit([contact(one, 2, {BATTERY: b"\x02"})])
-    store.commit([End(ended.device, 1)])
-    store.commit([contact(one, 3, {BATTERY: b"\x03"})])
+    all_report = number_of(store, *[contact(session, 1, {BATTERY: b"\x01"}) for session in sessions])
+    number_of(store, contact(one, 2, {BATTERY: b"\x02"}))
+    one_ends = number_of(store, End(ended.device, 1))
+    last = number_of(store, contact(one, 3, {BATTERY: b"\x03"}))
     dropped(store)
     assert told(store.changes(0, MOST)) == [
         ([], {other.client_id: {BATTERY: b"\x01"}}),
         ([ended.client_id], {}),
         ([], {one.client_id: {BATTERY: b"\x03"}}),
     ]
-    assert [change.number for change in store.changes(0, MOST)] == [1, 3, 4]
-    assert (store.standing().newest, store.standing().dropped) == (4, 0)
+    assert [change.number for change in store.changes(0, MOST)] == [all_report, one_ends, last]
+    assert (store.standing().newest, store.standing().dropped) == (last, 0)
 
 
 def test_old_changes_are_dropped_but_for_the_newest(store: Store, make: Make) -> None:
     sessions = [make(expires_at=None) for _ in range(3)]
     store.commit(sessions)
-    for session in sessions:
-        store.commit([contact(session, 1, {BATTERY: b"\x01"})])
+    _, second, third = (number_of(store, contact(session, 1, {BATTERY: b"\x01"})) for session in sessions)
     dropped(store, before=2**40)
-    assert [change.number for change in store.changes(0, MOST)] == [3]
-    assert (store.standing().newest, store.standing().dropped) == (3, 2)
-    store.commit([contact(sessions[0], 2, {BATTERY: b"\x02"})])
-    assert store.standing().newest == 4
+    assert [change.number for change in store.changes(0, MOST)] == [third]
+    assert (store.standing().newest, store.standing().dropped) == (third, second)
+    assert number_of(store, contact(sessions[0], 2, {BATTERY: b"\x02"})) > third
 
 
 def test_a_change_has_a_number_that_no_other_had(store: Store, session: Session) -> None:
     store.commit([contact(session, 1, {BATTERY: b"\x01"})])
-    store.commit([contact(session, 2, {BATTERY: b"\x02"})])
+    second = number_of(store, contact(session, 2, {BATTERY: b"\x02"}))
     dropped(store, before=2**40)
-    store.commit([End(session.device, 1)])
+    third = number_of(store, End(session.device, 1))
     dropped(store, before=2**40)
-    assert store.standing().newest == 3
+    assert third > second
+    assert store.standing().newest == third
 
 
 def test_housekeeping_drops_some_at_once(store: Store, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changing, "DROPPED_AT_ONCE", 2)
+    for changing in (in_sqlite, in_postgresql):
+        monkeypatch.setattr(changing, "DROPPED_AT_ONCE", 2)
     sessions = [make(expires_at=None) for _ in range(9)]
     store.commit(sessions)
-    for number in (1, 2):
-        for session in sessions:
-            store.commit([contact(session, number, {BATTERY: bytes([number])})])
+    numbers = [
+        number_of(store, contact(session, number, {BATTERY: bytes([number])}))
+        for number in (1, 2)
+        for session in sessions
+    ]
     dropped(store)
-    assert [change.number for change in store.changes(0, MOST)] == list(range(10, 19))
+    assert [change.number for change in store.changes(0, MOST)] == numbers[9:]
 
 
 def test_who_has_the_store_open_too_goes_on_with_the_numbers(store: Store, opening: Open, make: Make) -> None:
     other = opening()
     session = make(expires_at=None)
     store.commit([session])
-    for number in range(1, 5):
-        (store if number % 2 else other).commit([contact(session, number, {BATTERY: bytes([number])})])
-    assert [change.number for change in other.changes(0, MOST)] == [1, 2, 3, 4]
+    numbers = [
+        number_of((other, store)[number % 2], contact(session, number, {BATTERY: bytes([number])}))
+        for number in range(1, 5)
+    ]
+    assert [change.number for change in other.changes(0, MOST)] == numbers
     assert other.standing() == store.standing()
     assert told(store.changes(0, MOST))[-1] == ([], {session.client_id: {BATTERY: b"\x04"}})
 
