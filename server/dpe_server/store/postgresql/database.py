@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from dpe_coap.errors import LocalError
 from dpe_server.store.commit_rules import check_beat
 from dpe_server.store.contract import Beat, CommitUnknown, ReplacedError, StoreError
 from dpe_server.store.postgresql import schema, statements
@@ -131,6 +130,8 @@ class _Line:
         end = time.monotonic() + patience
         unknown = False
         with self._lock:
+            if self._closed:
+                raise StoreError("the store is closed", hint="open it again")
             while True:
                 try:
                     connection = self._open(end)
@@ -150,7 +151,7 @@ class _Line:
                         if not connection.closed and error.sqlstate != _READ_ONLY:
                             raise _unknown(fault) if connection.committed or unknown else fault from None
                         lost = connection.closed or connection.committed
-                    except (StoreError, LocalError) as error:
+                    except StoreError as error:
                         raise _unknown(error) if connection.committed or unknown else error from None
                     except BaseException:
                         self._drop()  # it may be anywhere in what it does
@@ -173,8 +174,6 @@ class _Line:
 
     def _open(self, end: float) -> Connection:
         """Return the connection, which is made if there is none, for something that is over at ``end``."""
-        if self._closed:
-            raise StoreError("the store is closed", hint="open it again")
         if self._connection is None or self._connection.closed:
             self._drop()
             self._place, self._connection = self._database.connected()
@@ -197,5 +196,5 @@ class _Line:
             self._connection = None
 
 
-def _unknown(fault: StoreError | LocalError) -> CommitUnknown:
+def _unknown(fault: StoreError) -> CommitUnknown:
     return CommitUnknown(f"it is not known whether it was committed: {fault}", hint="it may be given again")
