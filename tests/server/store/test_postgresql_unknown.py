@@ -182,6 +182,24 @@ def test_a_report_that_comes_late_overwrites_nothing(
     assert [entry.value for entry in entries(found.record)] == [b"\x13"]
 
 
+def test_a_report_that_comes_late_is_not_taken_for_one_of_the_next_session(
+    store: PostgresqlStore, direct: PostgresqlStore, between: Proxy, make: Make
+) -> None:
+    session = make(expires_at=None)
+    direct.commit([session])
+    attempt = os.urandom(16)
+    late = Contact(session.client_id, session.ordinal, 1, attempt, {BATTERY: b"\x14"}, None)
+    between.cut(attempt, Cut.HOLD)
+    with pytest.raises(CommitUnknown):
+        store.commit([late], patience=0.5)
+    assert between.held.wait(PATIENT)
+    newer = make(device=session.device, client_id=session.client_id, expires_at=None)
+    assert direct.commit([newer]) == [Outcome.REPLACED]
+    between.let_go()
+    assert between.done.wait(PATIENT)
+    assert direct.session(newer.client_id) == newer
+
+
 @pytest.mark.parametrize("cut", [Cut.BEFORE, Cut.AFTER])
 def test_what_an_operator_changes_is_not_given_again(store: PostgresqlStore, between: Proxy, cut: Cut) -> None:
     """It might come after what he has changed since."""

@@ -68,6 +68,19 @@ def test_client_ids_may_go_round_in_a_batch(store: Store, make: Make) -> None:
     assert all_of(store) == {newer[1], newer[2]}
 
 
+@pytest.mark.parametrize("first", [b"\x01", b"\x02"])
+def test_a_client_id_is_taken_until_its_session_has_left_it(store: Store, make: Make, first: bytes) -> None:
+    """Whatever order the devices have otherwise."""
+    other = bytes([3 - first[0]])
+    leaving = make(device=first * 16)
+    store.commit([leaving])
+    moved = make(device=leaving.device)
+    heirs = [make(device=other * 16, client_id=leaving.client_id) for _ in range(2)]
+    assert store.commit([heirs[0], moved]) == [Outcome.CLIENT_ID_TAKEN, Outcome.REPLACED]
+    assert store.commit([heirs[1]]) == [Outcome.COMMITTED]
+    assert all_of(store) == {moved, heirs[1]}
+
+
 def test_a_newer_session_may_keep_the_client_id(store: Store, make: Make) -> None:
     old = make()
     new = make(device=old.device, client_id=old.client_id)
@@ -98,6 +111,7 @@ def test_the_same_success_again_is_committed_again_and_changes_nothing(store: St
     store.commit([session])
     again = replace(session, established_at=now + 9, confirm=b"other", ordinal=session.ordinal + 1)
     assert store.commit([again, session]) == [Outcome.COMMITTED] * 2
+    assert store.commit([again]) == [Outcome.COMMITTED]
     assert all_of(store) == {session}
     assert store.last_ordinal() == session.ordinal
 

@@ -183,6 +183,24 @@ def test_kinds_of_changes_may_be_mixed_in_a_commit(store: Store, make: Make) -> 
     ]
 
 
+def test_a_session_may_report_and_be_replaced_in_one_commit(store: Store, make: Make) -> None:
+    session = make(expires_at=None)
+    store.commit([session])
+    newer = make(device=session.device, expires_at=None)
+    assert store.commit([contact(session, 1, {BATTERY: b"\x14"}), newer]) == [Outcome.COMMITTED, Outcome.REPLACED]
+    newest = make(device=session.device, expires_at=None)
+    assert store.commit([newest, contact(newer, 1, {BATTERY: b"\x14"})]) == [Outcome.REPLACED, Outcome.NOT_ACCEPTED]
+    assert all_of(store) == {newest}
+
+
+def test_a_client_id_is_taken_until_its_session_has_deregistered(store: Store, session: Session, make: Make) -> None:
+    early, late = make(client_id=session.client_id), make(client_id=session.client_id)
+    end = Deregister(session.client_id, session.ordinal, 1)
+    assert store.commit([early, end]) == [Outcome.CLIENT_ID_TAKEN, Outcome.SESSION_ENDED]
+    assert store.commit([late]) == [Outcome.COMMITTED]
+    assert all_of(store) == {late}
+
+
 def test_many_sessions_report_in_one_commit(store: Store, make: Make) -> None:
     sessions = [make(expires_at=None) for _ in range(301)]
     store.commit(sessions)
