@@ -116,7 +116,7 @@ class Injector:
 class Copier:
     """Sends on each request of a session at once, ``count`` times and from other addresses, and old ones with it.
 
-    With ``first`` they come before it.
+    With ``first`` they come before it, and as many that are damaged.
     """
 
     world: World
@@ -131,7 +131,8 @@ class Copier:
         world, old = self.world, self._old[source[0]]
         if destination not in self.servers or not protected_of(datagram) or not self.count:
             return
-        for copied in (*[datagram] * self.count, *old[-2:]):
+        damaged = datagram[:-1] + bytes([datagram[-1] ^ 1])
+        for copied in (*[datagram] * self.count, *old[-2:], *[damaged] * (self.count * self.first)):
             port = world.random.randrange(4000, 4000 + PORTS)
             fresh = copied[:2] + world.random_bytes(2) + copied[4:]
             latest = BEFORE[1] if self.first else ROUND_TRIP[1]

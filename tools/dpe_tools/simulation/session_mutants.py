@@ -95,6 +95,13 @@ OF_SESSIONS = (
         "row.expires_at",
     ),
     one_change(
+        "what is reported is merged with the row as it was before the commit",
+        it.AS_REPORTED,
+        _ACCEPT,
+        "live[client_id] = changed[client_id] = row",
+        "changed[client_id] = row; live[client_id] = row._replace(record=live[client_id].record)",
+    ),
+    one_change(
         "what is reported replaces the record",
         it.AS_REPORTED,
         _MERGE,
@@ -152,6 +159,14 @@ OF_SESSIONS = (
         _SESSIONS + "_answer",
         "asked.policy_etag == told.etag",
         "asked.policy_etag is not None",
+    ),
+    one_change(
+        "requests that prove nothing use up a device's share",
+        it.FIRST_REPORT,
+        _SESSIONS + "_answer",
+        "opened = self._open(",
+        "proves_nothing = not self._shares.take(client_id, now)\n"
+        "    if proves_nothing:\n        return self._too_many\n    opened = self._open(",
     ),
     # and what devices do
     one_change(

@@ -217,7 +217,7 @@ class Trouble:
         )
         if chance.random() < 0.6:
             drawn.reports = pick((2, 8, 20))
-            drawn.withheld = pick((0, 0, 0.1, 0.3))
+            drawn.withheld = pick((0, 0, 0.3, 0.6))
             drawn.copies = pick((0, 0, 0, 2, 6))
             drawn.terms += pick(REPORTS)
             reports, copies, first = pick((1, 3)), pick((0, 0, 2, 12)), chance.random() < 0.5
