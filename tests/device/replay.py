@@ -2,7 +2,9 @@
 
 from binascii import hexlify
 
-from dpe_device.coap import Endpoint
+from dpe_device.coap import Endpoint, parse
+from dpe_device.reporter import Reporter
+from dpe_device.values import encode as encode_value
 from tests.device.scripted import encode
 from tests.device.test_cbor import decode
 
@@ -31,6 +33,21 @@ def of_datagram(datagram: bytes) -> str:
             told.append(f"{code} {sorted(options.items())} {_hex(payload)}")
         told.append(f"{endpoint._left} {endpoint.due}")
     return "; ".join(told)
+
+
+def of_inside(inside: bytes) -> str:
+    """What a reporter makes of the inside of a protected answer, and what it reports then."""
+    response = parse(b"\0" + inside[:1] + bytes(6) + inside[1:])
+    if response is None:
+        return ""
+    code, _, payload = response
+    reporter = Reporter()
+    reporter.values = {0: 87, 1: "1.4.2", 2: True}
+    reporter.make(0, 1)
+    lifetime = reporter.done(code, payload, 60)
+    reporter.values[0] = 20
+    told = (lifetime, reporter._etag, reporter._policies, reporter.dropped, reporter.due(5000) <= 5000)
+    return " ".join([str(code)] + [_hex(encode_value(one)) for one in told] + [_hex(reporter.make(5000, 1))])
 
 
 def _hex(data: bytes) -> str:
