@@ -31,7 +31,7 @@ from dpe_tools.simulation.host import Host
 from dpe_tools.simulation.invariants import tokens
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
-from dpe_tools.simulation.session_events import AcceptedRequest
+from dpe_tools.simulation.session_events import Accepted
 from dpe_tools.simulation.trouble import NONE, RULES
 from dpe_tools.simulation.world import Violation, World
 
@@ -224,14 +224,15 @@ def test_a_sqlite_file_of_a_machine_has_the_time_of_the_machine(tmp_path: Path) 
 
 
 def test_a_disk_that_is_not_sure_has_written() -> None:
-    disk, told = Disk(), list[Sequence[AcceptedRequest]]()
+    disk, told = Disk(), list[Sequence[Accepted]]()
     store = FailingStore(MemoryStore(disk, clock=lambda: 5.0), lambda: UNSURE, told.append)
+    contact = Contact(1, 1, 7, bytes(16), {}, None)
     with pytest.raises(StoreError):
         store.commit([session(1, 1)])
     with pytest.raises(StoreError):
-        store.commit([Contact(1, 1, 7, bytes(16), {}, None), Deregister(1, 2, 8)])
+        store.commit([contact, Deregister(1, 2, 8)])
     assert [kept.mark for kept in disk.sessions] == [7]
-    assert told == [[], [AcceptedRequest(1, 1, 7)]]
+    assert told == [[], [contact]]
 
 
 @pytest.mark.parametrize("is_file", [False, True])

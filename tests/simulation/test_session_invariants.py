@@ -9,6 +9,8 @@ from dpe_coap.binding import Code
 from dpe_coap.client_ids import client_id_bytes
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.session.answers import REPEATS
+from dpe_server.store import record
+from dpe_server.store.contract import Contact, Deregister
 from dpe_tools.faults import Faults
 from dpe_tools.simulation import events as ev
 from dpe_tools.simulation import invariants
@@ -105,7 +107,7 @@ def still_there(run: Run) -> tuple[object, ...]:
     number = oscore.read_option(more.request[: 8 + (more.request[0] & 7)])[1]
     rows = [row for stored in run.all(ev.Stored) for row in stored.rows]
     row = next(row for row in rows if row.th3 == more.session.th3)
-    accepted = sv.AcceptedRequest(row.client_id, row.ordinal, number)
+    accepted = Deregister(row.client_id, row.ordinal, number)
     answer = replace(answered(run), request=more.request, reply=reply(run, more.request, b"\x42"))
     return more, replace(event, accepted=(accepted,)), answer
 
@@ -133,7 +135,7 @@ def before(run: Run) -> tuple[object, ...]:
 
 def accepted_of_nobody(run: Run) -> tuple[object, ...]:
     event = run.last(sv.RequestsAccepted)
-    return (replace(event, accepted=(replace(event.accepted[-1], number=1 << 30),)),)
+    return (replace(event, accepted=(event.accepted[-1]._replace(number=1 << 30),)),)
 
 
 def repeats(times: int) -> More:
@@ -265,3 +267,26 @@ def test_what_an_operator_has_ended_may_go(run: Run) -> None:
     noticed = names.REGISTERED_IS_DURABLE
     assert {name for name, _ in failed(run, gone)} == {noticed}
     assert failed(run, sv.SessionsEnded(tuple(row.success_hash for row in run.durable)), gone) == []
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+@pytest.mark.parametrize("kept", [0, 1])
+def test_of_two_requests_with_one_number_the_accepted_one_counts(run: Run, accepted: int, kept: int) -> None:
+    last = run.last(sv.ProtectedSent)
+    saved = [event for event in run.all(sv.RecordSaved) if event.device == last.device][-1]
+    reported = ({b"\0": b"\5"}, {b"\0": b"\6"})
+    requests = [sent(run, REPORT[:-1] + b"\xa1\1\xa1\0" + items[b"\0"]) for items in reported]
+    number = oscore.read_option(requests[0].request[: 8 + (requests[0].request[0] & 7)])[1]
+    before = [row for event in run.all(ev.Stored) for row in event.rows if row.th3 == last.session.th3][-1]
+    taken = run.last(sv.RequestsAccepted)
+    lifetime = next(told[2] for told in run.last(sv.PolicyLoaded).told if told[0] == before.rule)
+    contact = Contact(before.client_id, before.ordinal, number, bytes(16), reported[accepted], lifetime)
+    now = int(taken.wall)
+    row = replace(before, mark=number, record=record.merge(before.record, reported[kept], now) or b"")
+    row = replace(row, expires_at=None if lifetime is None else now + lifetime)
+    stored = replace(run.last(ev.Stored), rows=(*run.durable, row))
+    found = failed(
+        run, sv.RolledBack(last.device, saved.record), *requests, replace(taken, accepted=(contact,)), stored
+    )
+    assert ((names.AS_REPORTED, "the row is another") in found) == (accepted != kept)
+    assert {name for name, _ in found} <= {names.AS_REPORTED}

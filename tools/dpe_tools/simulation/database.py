@@ -23,7 +23,7 @@ from dpe_server.store.sqlite import database
 from dpe_server.store.sqlite.copying import remove
 from dpe_server.store.sqlite.store import SqliteStore
 from dpe_tools.simulation.memory_store import Disk, MemoryStore
-from dpe_tools.simulation.session_events import AcceptedRequest
+from dpe_tools.simulation.session_events import Accepted
 
 BROKEN, UNREADABLE, UNSURE = "broken", "unreadable", "unsure"
 """The faults of a disk: it cannot be written, or not even be read; or it writes, and says that it could not."""
@@ -142,9 +142,7 @@ class FailingStore:
     requests of sessions that it has accepted.
     """
 
-    def __init__(
-        self, store: Store, fault: Callable[[], str], committed: Callable[[Sequence[AcceptedRequest]], None]
-    ) -> None:
+    def __init__(self, store: Store, fault: Callable[[], str], committed: Callable[[Sequence[Accepted]], None]) -> None:
         self._store = store
         self._fault = fault
         self._committed = committed
@@ -162,7 +160,7 @@ class FailingStore:
         outcomes = self._store.commit(changes)
         self._committed(
             [
-                AcceptedRequest(change.client_id, change.ordinal, change.number)
+                change
                 for change, outcome in zip(changes, outcomes, strict=True)
                 if isinstance(change, (Contact, Deregister)) and outcome is not Outcome.NOT_ACCEPTED
             ]

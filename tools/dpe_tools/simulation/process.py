@@ -23,7 +23,7 @@ from dpe_tools.simulation.database import UNREADABLE, FailingStore
 from dpe_tools.simulation.events import Address, DatagramRead, DatagramSent, DefectSeen, ProcessStarted
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.machine import Machine
-from dpe_tools.simulation.session_events import AcceptedRequest, RequestsAccepted, Unauthorized
+from dpe_tools.simulation.session_events import Accepted, RequestsAccepted, Unauthorized
 from dpe_tools.simulation.sockets import Socket, SocketLink
 from dpe_tools.simulation.witness import SessionsWitness, Witness
 
@@ -173,7 +173,7 @@ class Process:
     def _read(self, datagram: bytes, sender: Address) -> None:
         self._emit(DatagramRead(self.name, datagram, sender))
 
-    def _committed(self, accepted: Sequence[AcceptedRequest]) -> None:
+    def _committed(self, accepted: Sequence[Accepted]) -> None:
         if accepted:
             self._emit(RequestsAccepted(self.name, self.machine.wall(), tuple(accepted)))
         self.machine.tell()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from dpe_server.handling.reply import Reply
+from dpe_server.store.contract import Contact, Deregister
 from dpe_tools.simulation.events import Registered
 
 # the devices
@@ -76,14 +77,8 @@ class PolicyLoaded:
     """Of each rule that accepts devices: its name, the dpe-answer, and how long sessions live (s, None: for ever)."""
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedRequest:
-    """A request of a session that a commit has accepted."""
-
-    client_id: int
-    ordinal: int
-    """Of the session whose keys it was verified with."""
-    number: int
+Accepted = Contact | Deregister
+"""A request of a session that a commit has accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +88,7 @@ class RequestsAccepted:
     process: str
     wall: float
     """Unix time."""
-    accepted: tuple[AcceptedRequest, ...]
+    accepted: tuple[Accepted, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,19 @@
 """What devices have asked for in their sessions, and what commits have accepted of it: the truth for all that follows.
 
 Everything is read from the wire again, with the keys that the devices have: nothing is taken from a server's word but
-which number a commit has accepted, and when.
+which number a commit has accepted, and when; and which of several requests with that number, where there are any.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.session_messages import MAX_PROPERTIES, MAX_RECORD, decode_report
-from dpe_server.store.contract import Session
+from dpe_server.store.contract import Deregister, Session
 from dpe_tools.simulation.events import Registered, Stored
 from dpe_tools.simulation.invariants.durable import Durable
-from dpe_tools.simulation.session_events import PolicyLoaded, ProtectedSent, RequestsAccepted
+from dpe_tools.simulation.session_events import Accepted, PolicyLoaded, ProtectedSent, RequestsAccepted
 from dpe_tools.simulation.world import World
 
 POST, DELETE = 2, 4
@@ -70,7 +70,8 @@ class Requests:
         """What the last ``RequestsAccepted`` has accepted, the row that there was, and whether that is new."""
         self.told: dict[tuple[str, str], tuple[bytes, int | None]] = {}
         """By process and rule, the dpe-answer and the lifetime that devices are told."""
-        self._numbers: dict[tuple[bytes, int], Asked] = {}
+        self._numbers: dict[tuple[bytes, int], list[Asked]] = {}
+        """By session and number; several requests have one if the device's storage was rolled back."""
         self._durable = durable
         self._rows: dict[bytes, Session] = {}
         world.on(ProtectedSent, self._sent)
@@ -91,7 +92,7 @@ class Requests:
             self._begin(session.th3)
         if request not in self.made:
             asked = self.made[request] = _read(event, known.keys)
-            self._numbers[session.th3, asked.number] = asked
+            self._numbers.setdefault((session.th3, asked.number), []).append(asked)
             known.ends |= asked.method == DELETE
 
     def _begin(self, th3: bytes) -> None:
@@ -109,7 +110,7 @@ class Requests:
         server = self._durable.server_of[event.process]
         for one in event.accepted:
             row = self._durable.by_ordinal.get((server, one.client_id, one.ordinal))
-            asked = None if row is None else self._numbers.get((row.th3, one.number))
+            asked = None if row is None else _which(one, self._numbers.get((row.th3, one.number), []))
             if row is None or asked is None:
                 self.just.append((None, row, False))
                 continue
@@ -132,6 +133,19 @@ def _read(event: ProtectedSent, keys: oscore.Keys) -> Asked:
         raise ValueError("a device has sent what its own keys do not open")
     method, rest = plaintext[0], plaintext[1:].removeprefix(_BEFORE_REPORT)
     return Asked(event.device, event.session.th3, number, method, rest if method == POST else b"")
+
+
+def _which(accepted: Accepted, asked: Sequence[Asked]) -> Asked | None:
+    """Return which of the requests with one number was accepted."""
+    if len(asked) < 2:
+        return asked[0] if asked else None
+    return next((one for one in asked if _is_of(accepted, one)), None)
+
+
+def _is_of(accepted: Accepted, asked: Asked) -> bool:
+    if isinstance(accepted, Deregister) or asked.method != POST:
+        return isinstance(accepted, Deregister) and asked.method == DELETE
+    return (accepted.items or {}) == (decode_report(asked.report).properties or {})
 
 
 def opened(asked: Asked, known: InSession, ciphertext: bytes) -> bytes | None:
