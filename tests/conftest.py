@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.postgresql import Cluster
 
 settings.register_profile("dpe", deadline=None)  # no test fails because it takes long
 settings.load_profile("dpe")
@@ -62,6 +65,18 @@ def micropython() -> str:
     if shutil.which(found) is None:
         missing("there is no MicroPython: run tools/fetch_micropython, or set DPE_MICROPYTHON")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> "Iterator[Cluster]":
+    """A PostgreSQL server, for all tests of this run."""
+    from tests.postgresql import programs, running
+
+    found = programs()
+    if found is None:
+        missing("PostgreSQL is not installed: sudo apt-get install postgresql")
+    with running(found) as cluster:
+        yield cluster
 
 
 def missing(what: str) -> NoReturn:

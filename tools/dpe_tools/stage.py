@@ -17,7 +17,6 @@ from dpe_device.udp import register
 from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
-from dpe_server.store.opening import open_store
 from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.faults import Faults
@@ -110,7 +109,7 @@ class Stage:
 
     def sessions(self) -> list[Session]:
         """Return the live sessions that the server's store has on disk."""
-        with closing(open_store(self._opened.store_url)) as store:
+        with closing(self._opened.open_store()) as store:
             return list(store.live(int(time.time())))
 
     def register(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 
 from dpe_coap.imei import Imei
 from dpe_coap.keys import HANDLE_RANDOM_SIZE, KEY_SIZE, MAX_ISSUED, HandleKey, MasterKey
@@ -44,6 +45,11 @@ def next_issued(fresh: int, wall: float) -> int:
     return min(max(int(wall), fresh + 1), MAX_ISSUED)
 
 
+def fingerprint(value: bytes) -> str:
+    """Return 64 bits of a hash, in hex. A key has 256 random bits, so its fingerprint tells nothing of it."""
+    return sha256(b"DPE loaded: " + value).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class KeyRing:
     """Keys of 32 bytes each. The highest generation is the current one; its number is 1 to 255."""
@@ -54,6 +60,13 @@ class KeyRing:
     """K_handle by hkid: handles are sealed with it."""
     at_rest: bytes = field(repr=False)
     """What the database keeps of a device is hashed and sealed under this."""
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each key by its name, such as ``master key 2``."""
+        rings = ("master", self.master), ("handle", self.handle)
+        named = {f"{kind} key {generation}": key for kind, ring in rings for generation, key in sorted(ring.items())}
+        return {name: fingerprint(key) for name, key in {**named, "at-rest key": self.at_rest}.items()}
 
     @property
     def current_epoch(self) -> int:

@@ -26,7 +26,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, UnservableError, supervise
 from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.contract import StoreError
-from dpe_server.store.opening import make_store, open_store
+from dpe_server.store.opening import open_store
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which the event loop's thread gives way to the one that commits."""
@@ -84,11 +84,12 @@ def _serve_with(
         stack.callback(loaded.forget, path)
         policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
         beats.verify(state_dir)
-        with closing(make_store(state_dir.store_url)) as store:
+        with closing(state_dir.make_store()) as store:
             beats.begin_journal(state_dir, store)
             beats.Beats(state_dir, store, secrets.token_bytes).beat()  # so that each worker finds one to remember
             ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
-        stack.callback(_tidy, state_dir.store_url)
+        if not state_dir.config.store:
+            stack.callback(_tidy, state_dir.store_url)
         crowds = Crowds()
         sockets = sockets_of(state_dir, addresses, crowds)
         sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]

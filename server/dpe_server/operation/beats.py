@@ -74,7 +74,13 @@ def verify(state_dir: StateDir) -> None:
     """Refuse a store that must not be served, before anything is changed: BeatsError or StoreError."""
     memory = remembered(state_dir.beat_path)
     with _hint(state_dir.path):
-        opening.verify(state_dir.store_url, memory.last, memory.settled)
+        opening.verify(
+            state_dir.store_url,
+            memory.last,
+            memory.settled,
+            one_machine=state_dir.one_machine,
+            binding=state_dir.binding,
+        )
 
 
 def begin_journal(state_dir: StateDir, store: Store) -> None:

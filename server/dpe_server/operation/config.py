@@ -1,8 +1,11 @@
 """The server's configuration: what config.toml may say, strictly. A key that would have no effect is an error."""
 
 import json
+import socket
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dpe_coap.errors import LocalError
@@ -10,9 +13,14 @@ from dpe_coap.numbers import MAX_SECONDS
 from dpe_server.files.shown import shown_key
 from dpe_server.files.toml_lines import lines_of
 from dpe_server.files.uris import uri_fault
+from dpe_server.store.opening import shared_fault
 
 MAX_REALM = 64
 """Bytes of UTF-8."""
+MAX_NODE = 64
+"""Bytes of UTF-8."""
+ONE_MACHINE = "one machine"
+"""What ``durability`` may say."""
 
 _TEMPLATE = """\
 # Configuration of this DPE Server. It is read when the server starts.
@@ -39,6 +47,18 @@ audit_files = 4
 
 # Percent of the file system that the audit log leaves free: below that, it stops and counts.
 audit_least_free = 5
+"""
+_SHARED = """
+# The PostgreSQL database that all nodes share. It wants a synchronous standby. A password is not written here, but in
+# the file that PGPASSFILE names.
+store = {store}
+
+# This node's name among them.
+node = {node}
+"""
+_ONE_MACHINE = """
+# Without a synchronous standby: what the database's machine loses is lost.
+durability = "one machine"
 """
 
 
@@ -72,11 +92,45 @@ class Config:
     """How many files the audit log has at most, the current one included."""
     audit_least_free: int = 5
     """Percent of its file system that the audit log leaves free."""
+    store: str = field(default="", repr=False)
+    """The URL of the database that several servers share; empty: the state directory has the store, in SQLite."""
+    node: str = ""
+    """This server's name among those that share the store."""
+    durability: str = ""
+    """ONE_MACHINE: the shared store may be without a synchronous standby."""
 
 
-def template(realm: str, uri: str) -> str:
+def template(realm: str, uri: str, *, store: str = "", node: str = "", one_machine: bool = False) -> str:
     """Return the text of a new config.toml."""
-    return _TEMPLATE.format(realm=json.dumps(realm, ensure_ascii=False), uri=json.dumps(uri))
+    text = _TEMPLATE.format(realm=_toml(realm), uri=_toml(uri))
+    if store:
+        text += _SHARED.format(store=_toml(store), node=_toml(node))
+    return text + (_ONE_MACHINE if one_machine else "")
+
+
+def host_name() -> str:
+    """Return the name of a node to which its operator has given none: that of its machine."""
+    name = socket.gethostname()
+    return "node" if node_fault(name) else name
+
+
+def changed(text: str, values: Mapping[str, str], source: str = "config.toml") -> str:
+    """Return the text of a config.toml with other values of some keys, which may be new; ConfigError."""
+    before = parse(text, source)
+    lines, places = text.splitlines(), lines_of(text)
+    new = [f"{key} = {_toml(value)}" for key, value in values.items() if (key,) not in places]
+    for key, value in values.items():
+        if (key,) in places:
+            lines[places[key,] - 1] = f"{key} = {_toml(value)}"
+    made = "\n".join([*lines, *new]) + "\n"
+    with suppress(ConfigError):
+        if parse(made, source) == replace(before, **values):  # type: ignore[arg-type]
+            return made
+    raise ConfigError("write each of the keys " + ", ".join(values) + " on one line", source=source)
+
+
+def _toml(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def parse(text: str, source: str = "config.toml") -> Config:
@@ -97,8 +151,15 @@ def parse(text: str, source: str = "config.toml") -> Config:
     for key in ("realm", "uri"):
         if key not in values:
             raise ConfigError("is missing", source=source, key=key)
+    for key in ("node", "durability"):
+        if key in values and "store" not in values:
+            raise ConfigError(
+                "it has no effect without the key `store`", source=source, line=lines_of(text).get((key,)), key=key
+            )
     if "listen" in values:
         values["listen"] = tuple(values["listen"])
+    if "store" in values:
+        values.setdefault("node", host_name())
     return Config(**values)
 
 
@@ -107,6 +168,17 @@ def realm_fault(value: object) -> str | None:
     if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value.encode()) <= MAX_REALM:
         return f"expected a name of 1 to {MAX_REALM} bytes"
     return None
+
+
+def node_fault(value: object) -> str | None:
+    """Return why ``value`` cannot be the name of a node, or None."""
+    if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value.encode()) <= MAX_NODE:
+        return f"expected a name of 1 to {MAX_NODE} bytes"
+    return None
+
+
+def _durability_fault(value: object) -> str | None:
+    return None if value == ONE_MACHINE else f'expected "{ONE_MACHINE}"; without this line, a standby must have all'
 
 
 def _listen_fault(value: object) -> str | None:
@@ -133,4 +205,7 @@ _CHECKS = {
     "audit_megabytes": _number_fault("", 0, 1_000_000),
     "audit_files": _number_fault("", 2, 100),
     "audit_least_free": _number_fault(" of percent", 0, 50),
+    "store": shared_fault,
+    "node": node_fault,
+    "durability": _durability_fault,
 }

@@ -5,14 +5,13 @@ So others can see what it does not have yet. The files hold fingerprints and no 
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dpe_server.keys.ring import KeyRing
+from dpe_server.keys.ring import fingerprint
 from dpe_server.operation import locking
 from dpe_server.operation.state_dir import StateDir
 
@@ -33,7 +32,7 @@ class Loaded:
     @classmethod
     def of(cls, opened: StateDir, uris: list[str]) -> "Loaded":
         """Return what the state directory holds now. To be called before the policy is read, rather than after it."""
-        return cls(_fingerprints(opened.keys), {name: _of_file(opened.path / name) for name in FILES}, uris)
+        return cls(opened.keys.fingerprints, {name: _of_file(opened.path / name) for name in FILES}, uris)
 
 
 FILES = ("config.toml", "policy.toml")
@@ -68,7 +67,7 @@ def read(opened: StateDir) -> list[Loaded]:
 
 def lacking(opened: StateDir) -> list[str]:
     """Return the names of the keys in keys.json that a running server has not loaded, such as ``master key 2``."""
-    now = _fingerprints(opened.keys)
+    now = opened.keys.fingerprints
     return sorted({name for process in read(opened) for name in now if process.keys.get(name) != now[name]})
 
 
@@ -85,19 +84,8 @@ def _read(directory: Path) -> Iterator[Loaded]:
             yield Loaded(dict(values["keys"]), dict(values["files"]), list(values["uris"]))
 
 
-def _fingerprints(keys: KeyRing) -> dict[str, str]:
-    rings: tuple[tuple[str, Mapping[int, bytes]], ...] = (("master", keys.master), ("handle", keys.handle))
-    named = {f"{kind} key {generation}": key for kind, ring in rings for generation, key in sorted(ring.items())}
-    return {name: _fingerprint(key) for name, key in {**named, "at-rest key": keys.at_rest}.items()}
-
-
 def _of_file(path: Path) -> str:
     try:
-        return _fingerprint(path.read_bytes())
+        return fingerprint(path.read_bytes())
     except OSError:
         return ""
-
-
-def _fingerprint(value: bytes) -> str:
-    """Return 64 bits of a hash. A key has 256 random bits, so its fingerprint tells nothing of it."""
-    return sha256(b"DPE loaded: " + value).hexdigest()[:16]

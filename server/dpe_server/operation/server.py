@@ -34,7 +34,6 @@ from dpe_server.session.audit_records import session_ended
 from dpe_server.session.sessions import Sessions
 from dpe_server.store.changes import KEPT
 from dpe_server.store.contract import PRUNE_CHUNK, TRACE, StoreError
-from dpe_server.store.opening import make_store, open_store
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
@@ -99,7 +98,7 @@ class Server:
             beats.verify(state_dir)
         self._config = state_dir.config
         has_loaded = Loaded.of(state_dir, [])
-        self._store = (make_store if self._worker is None else open_store)(state_dir.store_url)
+        self._store = state_dir.make_store() if self._worker is None else state_dir.open_store()
         stack.callback(self._store.close)
         if self._worker is None:
             beats.begin_journal(state_dir, self._store)

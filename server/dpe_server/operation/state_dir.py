@@ -5,7 +5,7 @@ config.toml and policy.toml are an operator's to edit; all others are the server
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,22 +17,26 @@ from dpe_server.files import durable
 from dpe_server.files.uris import uri_fault
 from dpe_server.keys import file as key_file
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing
+from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing, fingerprint
 from dpe_server.operation import config as config_file
 from dpe_server.operation import journal, locking, permissions
 from dpe_server.operation.audit_file import Limits
 from dpe_server.operation.config import Config, ConfigError, realm_fault
 from dpe_server.operation.locking import locked
 from dpe_server.policy import DEFAULT_POLICY
-from dpe_server.store.opening import file_names, make_store
+from dpe_server.store.contract import Store
+from dpe_server.store.nodes import Binding
+from dpe_server.store.opening import file_names, make_store, open_store
 
 KeyKind = Literal["master", "handle"]
 
-_FILES = ("config.toml", "policy.toml", "keys.json", "dpe.sqlite")
+_FILES = ("config.toml", "policy.toml", "keys.json")
+_STORE = "dpe.sqlite"
+_BEAT = "beat.json"
 _EDITED = ("config.toml", "policy.toml")
 """What operators write, and the server only reads."""
-_SECRET = ("keys.json", *file_names("dpe.sqlite"))
-_WRITTEN = ("audit.jsonl", "serve.lock", journal.NAME, "beat.json")
+_SECRET = ("keys.json", *file_names(_STORE))
+_WRITTEN = ("audit.jsonl", "serve.lock", journal.NAME, _BEAT)
 """What the server writes, without secrets."""
 _LOOK = 0.5
 """Seconds that a command may hold the lock while it looks whether a server does."""
@@ -55,12 +59,22 @@ class StateDir:
     @classmethod
     def create(cls, path: Path | str, realm: str, uri: str) -> "StateDir":
         """Make a new state directory with fresh keys; StateDirError rather than touch what is there already."""
-        path = Path(path)
         for what, fault in (("the realm", realm_fault(realm)), ("the URI", uri_fault(uri))):
             if fault:
                 raise ConfigError(fault, source=what)
-        config = config_file.template(realm, uri)
-        keys = KeyRing({FIRST_GENERATION: _new_key()}, {FIRST_GENERATION: _new_key()}, _new_key())
+
+        def fill(made: StateDir) -> None:
+            journal.begin(made.journal_path)
+            make_store(made.store_url).close()
+
+        return cls.make(path, config_file.template(realm, uri), DEFAULT_POLICY, key_file.text_of(new_keys()), fill)
+
+    @classmethod
+    def make(
+        cls, path: Path | str, config: str, policy: str, keys: str, fill: Callable[["StateDir"], None]
+    ) -> "StateDir":
+        """Make a new state directory with these texts; ``fill`` adds the rest. What was begun is undone if it fails."""
+        path = Path(path)
         with ExitStack() as undo, _reported(path):
             if path.exists() and not path.is_dir():
                 raise StateDirError(f"{path} is there already and is not a directory", hint="choose another path")
@@ -75,24 +89,19 @@ class StateDir:
             if path.stat().st_uid == os.geteuid():
                 path.chmod(0o700)
             check_access(path)
-            for name, text in (
-                ("config.toml", config),
-                ("policy.toml", DEFAULT_POLICY),
-                ("keys.json", key_file.text_of(keys)),
-            ):
+            for name, text in (("config.toml", config), ("policy.toml", policy), ("keys.json", keys)):
                 durable.write_new(path / name, text)
                 undo.callback((path / name).unlink)
-            journal.begin(path / journal.NAME)
-            undo.callback((path / journal.NAME).unlink)
-            undo.callback((path / "dpe.sqlite").unlink, missing_ok=True)
-            make_store(_store_url(path)).close()
+            for name in (journal.NAME, _BEAT, _STORE):
+                undo.callback((path / name).unlink, missing_ok=True)
+            fill(cls.open(path, without_store=True))
             durable.sync_directory(path)
             undo.pop_all()
         return cls.open(path)
 
     @classmethod
     def open(cls, path: Path | str, *, without_store: bool = False) -> "StateDir":
-        """Read the configuration and the keys. The store's file may be missing if ``without_store``.
+        """Read the configuration and the keys. The SQLite store's file may be missing if ``without_store``.
 
         Raises StateDirError, PermissionsError, ConfigError among others, when a file is missing, is open to others or
         is not as it must be. The policy and the store are not opened here.
@@ -101,17 +110,12 @@ class StateDir:
         with _reported(path):
             if not path.is_dir():
                 raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
-            for file in (path / name for name in _FILES):
-                if os.path.lexists(file) or (without_store and file.name == "dpe.sqlite"):
-                    continue
-                # Before its mode is judged: another folder, such as /tmp, may be as it is.
-                raise StateDirError(
-                    f"{path} is not a state directory: it has no {file.name}",
-                    hint="give the path of one made with dpe init, or restore the file from a backup",
-                )
+            for name in _FILES:  # before its mode is judged: another folder, such as /tmp, may be as it is
+                _need(path, name)
             check_access(path)
-            source = path / "config.toml"
-            config = config_file.parse(_text(source), str(source))
+            config = config_file.parse(text_of(path / "config.toml"), str(path / "config.toml"))
+            if not config.store and not without_store:
+                _need(path, _STORE)
             return cls(path, config, _read_keys(path))
 
     @property
@@ -126,13 +130,31 @@ class StateDir:
 
     @property
     def store_url(self) -> str:
-        """The store, for ``open_store``."""
-        return _store_url(self.path)
+        """The store, for ``opening``. Never to be shown."""
+        return self.config.store or f"sqlite:{self.store_path}"
 
     @property
     def store_path(self) -> Path:
-        """The store's main file."""
-        return self.path / "dpe.sqlite"
+        """The SQLite store's main file."""
+        return self.path / _STORE
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether a shared store may be without a synchronous standby."""
+        return self.config.durability == config_file.ONE_MACHINE
+
+    @property
+    def binding(self) -> Binding:
+        """To whom a shared store must belong."""
+        return Binding(self.config.realm, fingerprint(self.keys.at_rest))
+
+    def open_store(self) -> Store:
+        """Open the store as it is; StoreError or LocalError, among others if it belongs to another cluster."""
+        return open_store(self.store_url, one_machine=self.one_machine, binding=self.binding)
+
+    def make_store(self) -> Store:
+        """Open the store, which is made or brought to the newest schema if need be. See ``open_store``."""
+        return make_store(self.store_url, one_machine=self.one_machine, binding=self.binding)
 
     @property
     def journal_path(self) -> Path:
@@ -142,7 +164,7 @@ class StateDir:
     @property
     def beat_path(self) -> Path:
         """The last beat that this server remembers (JSON)."""
-        return self.path / "beat.json"
+        return self.path / _BEAT
 
     @property
     def audit_path(self) -> Path:
@@ -209,8 +231,17 @@ def check_access(path: Path) -> None:
     permissions.check(path, secret=_SECRET, edited=_EDITED, written=written)
 
 
-def _store_url(directory: Path) -> str:
-    return f"sqlite:{directory / 'dpe.sqlite'}"
+def new_keys() -> KeyRing:
+    """Draw the first generation of all keys."""
+    return KeyRing({FIRST_GENERATION: _new_key()}, {FIRST_GENERATION: _new_key()}, _new_key())
+
+
+def _need(path: Path, name: str) -> None:
+    if not os.path.lexists(path / name):
+        raise StateDirError(
+            f"{path} is not a state directory: it has no {name}",
+            hint="give the path of one made with dpe init, or restore the file from a backup",
+        )
 
 
 def _new_key() -> bytes:
@@ -230,10 +261,11 @@ def _reported(path: Path) -> Iterator[None]:
 
 def _read_keys(directory: Path) -> KeyRing:
     path = directory / "keys.json"
-    return key_file.parse(_text(path), str(path))
+    return key_file.parse(text_of(path), str(path))
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Read a file of a state directory; StateDirError if it is no text."""
     try:
         return path.read_text(encoding="utf-8-sig")  # some editors begin a text with a byte order mark
     except UnicodeDecodeError:

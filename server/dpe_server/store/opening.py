@@ -4,8 +4,10 @@
 is a PostgreSQL database, which several servers may share; see libpq's documentation for what its URL may say.
 """
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+from urllib.parse import parse_qsl
 
 from dpe_coap.errors import LocalError
 from dpe_server.store.contract import (
@@ -14,6 +16,7 @@ from dpe_server.store.contract import (
     Examination,
     Store,
 )
+from dpe_server.store.nodes import Binding, Nodes
 from dpe_server.store.sqlite import copying, examination
 from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import examine_file, verify_file
@@ -23,26 +26,43 @@ if TYPE_CHECKING:
     from dpe_server.store.postgresql.store import PostgresqlStore
 
 
-def open_store(url: str, *, one_machine: bool = False) -> Store:
+def shared_fault(url: object) -> str | None:
+    """Return why ``url`` cannot be the URL of a store that several servers share, or None. It never shows the URL."""
+    if not isinstance(url, str) or not _is_shared(url) or not url.isprintable():
+        return "expected the URL of a PostgreSQL database: postgresql://USER@HOST,HOST/DATABASE"
+    place, _, options = url.partition("?")
+    user, at, _ = re.split("[/?]", place.partition("://")[2], maxsplit=1)[0].partition("@")
+    names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}
+    if (at and ":" in user) or names & {"password", "sslpassword"}:
+        return "a password does not belong here: put it into the file that PGPASSFILE names"
+    return None
+
+
+def open_store(url: str, *, one_machine: bool = False, binding: Binding | None = None) -> Store:
     """Open a store as it is.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be opened: it is not there, has not the schema
     of this program, or is a copy that was made as a backup. A PostgreSQL database must have a synchronous standby,
-    unless ``one_machine``: the operator says that what a machine loses may be lost.
+    unless ``one_machine``: the operator says that what a machine loses may be lost. It must be that of ``binding``.
     """
-    if _is_postgresql(url):
-        return _postgresql(url, make=False, one_machine=one_machine)
+    if _is_shared(url):
+        return _postgresql(url, make=False, one_machine=one_machine, binding=binding)
     return SqliteStore(_path(url), make=False)
 
 
-def make_store(url: str, *, one_machine: bool = False) -> Store:
+def make_store(url: str, *, one_machine: bool = False, binding: Binding | None = None) -> Store:
     """Open a store as ``open_store`` does; it is made, for its owner only, or brought to the newest schema if need be.
 
     Raises LocalError if the URL names no store, StoreError if it cannot be opened.
     """
-    if _is_postgresql(url):
-        return _postgresql(url, make=True, one_machine=one_machine)
+    if _is_shared(url):
+        return _postgresql(url, make=True, one_machine=one_machine, binding=binding)
     return SqliteStore(_path(url))
+
+
+def nodes_of(store: Store) -> Nodes | None:
+    """Return what a store has of the servers that share it; None: it is one server's."""
+    return cast(Nodes | None, getattr(store, "nodes", None))
 
 
 def file_names(name: str) -> tuple[str, ...]:
@@ -58,13 +78,27 @@ def examine(url: str, *, thorough: bool = False) -> Examination:
     return examine_file(_path(url), thorough=thorough)
 
 
-def verify(url: str, remembered: Beat | None, settled: Beat | None) -> None:
+def verify(
+    url: str,
+    remembered: Beat | None,
+    settled: Beat | None,
+    *,
+    one_machine: bool = False,
+    binding: Binding | None = None,
+) -> None:
     """Refuse a store that must not be served, without changing it; for each million sessions it takes some seconds.
 
     ReplacedError if it has not the beat that is ``remembered``, or ``settled``, the last one known to be in the file
-    itself. StoreError if it is damaged, is a copy that was made as a backup, or cannot be read.
+    itself. StoreError if it is damaged, is a copy that was made as a backup, is not that of ``binding``, or cannot be
+    read.
     """
-    verify_file(_path(url), remembered, settled)
+    if _is_shared(url):
+        _need_psycopg()
+        from dpe_server.store.postgresql.examination import verify_database
+
+        verify_database(url, remembered, binding, one_machine=one_machine)
+    else:
+        verify_file(_path(url), remembered, settled)
 
 
 def check_log(url: str, settled: Beat | None) -> None:
@@ -95,25 +129,36 @@ def remove(url: str) -> None:
     copying.remove(_path(url))
 
 
-def _is_postgresql(url: str) -> bool:
+def _is_shared(url: str) -> bool:
     return url.startswith(("postgresql://", "postgres://"))
 
 
-def _postgresql(url: str, *, make: bool, one_machine: bool) -> "PostgresqlStore":
+def _postgresql(url: str, *, make: bool, one_machine: bool, binding: Binding | None) -> "PostgresqlStore":
+    _need_psycopg()
+    from dpe_server.store.postgresql.store import PostgresqlStore
+
+    store = PostgresqlStore(url, make=make, one_machine=one_machine)
     try:
-        from dpe_server.store.postgresql.store import PostgresqlStore
-    except ModuleNotFoundError as error:
-        if error.name != "psycopg":
-            raise
+        if binding is not None:
+            store.nodes.check(binding)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _need_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
         raise LocalError(
             "what speaks with PostgreSQL is not installed", hint="pip install 'dpe-coap[postgresql]'"
         ) from None
-    return PostgresqlStore(url, make=make, one_machine=one_machine)
 
 
 def _path(url: str) -> Path:
     scheme, _, path = url.partition(":")  # no error shows the URL: it may hold a password
-    if _is_postgresql(url):
+    if _is_shared(url):
         raise LocalError(
             "this store is no file of ours",
             hint="examine, back up and restore a PostgreSQL database with PostgreSQL's own tools",

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from dpe_server.net.udp import LOOPBACK
-from dpe_server.operation.config import _CHECKS, Config, ConfigError, parse, template
+from dpe_server.operation.config import _CHECKS, ONE_MACHINE, Config, ConfigError, parse, template
 from dpe_server.store.contract import TRACE
 
 KEYS = {key.name: key.default for key in fields(Config)}
@@ -59,7 +59,7 @@ def test_every_key_has_its_table_in_the_order_of_the_code(rows: dict[str, dict[s
     ("name", "least"),
     [
         *(("realm", 1), ("uri", 8), ("retry_after", 1), ("retention", 0)),
-        *(("audit_megabytes", 0), ("audit_files", 2), ("audit_least_free", 0)),
+        *(("audit_megabytes", 0), ("audit_files", 2), ("audit_least_free", 0), ("node", 1)),
     ],
 )
 def test_the_limits_are_those_of_the_code(rows: dict[str, dict[str, str]], name: str, least: int) -> None:
@@ -96,11 +96,11 @@ def test_the_defaults_are_those_of_the_code_and_of_a_new_file(rows: dict[str, di
         elif TYPES[name] is int:
             assert int(told.split()[0]) == default == getattr(written, name)
         else:
-            assert default == getattr(written, name) == ()
-            assert re.findall(r"`(.+?)`", told) == list(LOOPBACK)
+            assert default == getattr(written, name)
+            assert TYPES[name] is str or re.findall(r"`(.+?)`", told) == list(LOOPBACK)
 
 
 def test_the_last_example_has_every_key(page: str) -> None:
     (example,) = (token.content for token in MarkdownIt().parse(page) if token.type == "fence" and token.info == "toml")
-    assert parse(example) != Config("example", "coap://[2001:db8::1]:5684")
+    assert parse(example).durability == ONE_MACHINE
     assert re.findall(r"^\w+", example, re.MULTILINE) == list(KEYS)

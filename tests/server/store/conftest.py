@@ -11,8 +11,6 @@ import pytest
 from dpe_coap.messages import Version
 from dpe_server.store.contract import Session
 from dpe_server.store.sqlite.store import SqliteStore
-from tests import postgresql as server
-from tests.conftest import missing
 
 NOW = 1_800_000_000
 
@@ -33,16 +31,6 @@ def store(path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(path)
     yield store
     store.close()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[server.Cluster]:
-    """A PostgreSQL server, for all tests of this run."""
-    found = server.programs()
-    if found is None:
-        missing("PostgreSQL is not installed: sudo apt-get install postgresql")
-    with server.running(found) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="session")

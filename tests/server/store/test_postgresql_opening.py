@@ -100,7 +100,7 @@ def test_who_only_uses_a_store_neither_makes_nor_migrates_it(postgresql: Cluster
     url = postgresql.url()
     with pytest.raises(StoreError, match="there is no store in the database yet") as caught:
         open_store(url, one_machine=True)
-    assert "start this version's server once" in caught.value.hint
+    assert "dpe init STATE --store URL" in caught.value.hint
     with closing(connect(places_of(url)[0])) as connection:
         assert schema.version_of(connection) == 0
         for older in range(1, NEWEST):

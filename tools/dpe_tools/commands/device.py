@@ -24,7 +24,6 @@ from dpe_server.store.contract import (
     Session,
     Store,
 )
-from dpe_server.store.opening import open_store
 from dpe_server.store.questions import Questions, Restriction
 from dpe_tools import files, profile, terminal
 from dpe_tools.oscore_files import FORMATS, Context
@@ -52,7 +51,7 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
     opened = StateDir.open(state)
     at_rest = opened.at_rest
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         if client_id is None:
             imei = Imei.parse(sys.stdin.readline())
             name = at_rest.device_id(imei)
@@ -88,7 +87,7 @@ def keys(state: str, client_id: str, client: str, out: str | None) -> None:
     their own use a number twice, which shows what both have said. A line of the audit log tells that they were shown.
     """
     opened = StateDir.open(state)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         session = holder(store, client_id, state)
     opened_keys = opened.at_rest.open_keys(session.sealed_keys, session.client_id)
     secret, salt = opened_keys[:SIZE_MASTER_SECRET], opened_keys[SIZE_MASTER_SECRET:]
@@ -122,7 +121,7 @@ def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
     if (client_id is None) != imei_stdin:
         raise click.UsageError("give a CLIENT_ID or --imei-stdin")
     opened = StateDir.open(state)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         if client_id is None:
             name = opened.at_rest.device_id(Imei.parse(sys.stdin.readline()))
         else:

@@ -141,7 +141,7 @@ def _store(opened: StateDir) -> Iterator[Finding]:
             return
         beats.verify(opened)
         yield Finding("ok", f"store: schema {found}, sound, and the one that was served last")
-        with closing(opening.open_store(opened.store_url)) as store:
+        with closing(opened.open_store()) as store:
             minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
     except DpeError as error:
         yield Finding("fail", f"store: {error}", error.hint or "put a backup back: dpe restore STATE FILE")

@@ -12,7 +12,6 @@ from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import KeyKind, StateDir
 from dpe_server.store.contract import NOBODY, SetMinimumEpoch
-from dpe_server.store.opening import open_store
 from dpe_server.store.questions import Questions
 from dpe_tools import terminal
 
@@ -35,7 +34,7 @@ def list_(state: str, as_json: bool) -> None:
     The keys themselves are never shown.
     """
     opened = StateDir.open(state)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
     master, handle = sorted(opened.keys.master), sorted(opened.keys.handle)
     if as_json:
@@ -81,7 +80,7 @@ def minimum_epoch(state: str, epoch: int) -> None:
             f"the newest master key is of epoch {opened.keys.current_epoch}: no device could register",
             hint=f"add one first: dpe keys rotate master {state}",
         )
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         enact(opened.journal_path, store, [SetMinimumEpoch(epoch)])
     note(opened, "minimum-epoch-set", epoch=epoch)
     click.echo(f"credentials below epoch {epoch} are refused with the status reprovision")

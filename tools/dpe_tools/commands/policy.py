@@ -17,7 +17,6 @@ from dpe_server.operation.state_dir import StateDir, check_access
 from dpe_server.policy import PolicyError, Traits, describe, load, load_override
 from dpe_server.policy.reporting import described
 from dpe_server.store.contract import Outcome, OverridePolicies
-from dpe_server.store.opening import open_store
 from dpe_server.store.questions import Questions, Restriction
 from dpe_tools import terminal
 from dpe_tools.commands.device import holder
@@ -85,7 +84,7 @@ def explain(state: str, imei: str, version: Version, firmware: str | None, x2551
 def restriction(opened: StateDir, device: Imei) -> str:
     """Return what the server answers a device before it asks the policy, or an empty string."""
     name = opened.at_rest.device_id(device)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         facts = store.look(Questions(restrictions={name}))
     found = facts.restrictions.get(name, Restriction())
     if found.revoked:
@@ -110,7 +109,7 @@ def set_(state: str, client_id: str, report: Path, dry_run: bool) -> None:
     vocabulary = load(opened.policy_path).vocabulary
     with _every_fault_told():
         policies = load_override(report, vocabulary)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         device = holder(store, client_id, state).device
         if not dry_run:
             enact(opened.journal_path, store, [OverridePolicies(device, policies)])
@@ -135,7 +134,7 @@ def clear(state: str, client_id: str, dry_run: bool) -> None:
     This takes back `dpe policy set`, also if that was for an earlier session of the device.
     """
     opened = StateDir.open(state)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         session = holder(store, client_id, state)
         context = store.look(Questions(contexts={session.client_id})).contexts[session.client_id]
         cleared = context.found and context.policies is not None

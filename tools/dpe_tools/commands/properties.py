@@ -11,7 +11,6 @@ import click
 from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Vocabulary
-from dpe_server.store.opening import open_store
 from dpe_server.store.record import entries
 from dpe_tools import streams
 from dpe_tools.following import Begin, Cursor, News, Upto, everything, since
@@ -56,7 +55,7 @@ def properties(state: str, cursor: Cursor | None, follow: bool, interval: float,
     """
     opened = StateDir.open(state)
     out = Out((json_text if as_json else words)(vocabulary_of(opened)), cursor)
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         try:
             if cursor is None:
                 out.tell(everything(store, int(time.time())))

@@ -8,7 +8,6 @@ import click
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Outcome, RestrictEpoch, Revoke
-from dpe_server.store.opening import open_store
 from dpe_tools import imeis
 from dpe_tools.imposing import impose, look
 
@@ -31,7 +30,7 @@ def revoke(state: str, given: imeis.Source, below_epoch: int | None, dry_run: bo
     opened = StateDir.open(state)
     devices = [opened.at_rest.device_id(imei) for imei in imeis.all_or_nothing(given)]
     now = int(time.time())
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         restrictions, registered = look(store, devices)
         unseen = len(set(devices) - restrictions.keys() - registered)
         ended = len(registered)

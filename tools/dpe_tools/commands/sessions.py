@@ -13,7 +13,6 @@ from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import End, Outcome, Store
 from dpe_server.store.listing import ALL, Wanted
-from dpe_server.store.opening import open_store
 from dpe_tools import imposing, properties, session_list, terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
@@ -132,7 +131,7 @@ def list_(
     opened = StateDir.open(state)
     now = int(time.time())
     wanted = wanted_of(now, **filters)  # type: ignore[arg-type]  # each callback has made what it takes
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         if count:
             found = store.count(wanted, now)
             found = found if limit is None else min(found, limit)
@@ -165,7 +164,7 @@ def end(state: str, client_ids: tuple[str, ...], dry_run: bool, **filters: int |
     wanted = wanted_of(now, **filters)  # type: ignore[arg-type]  # each callback has made what it takes
     if bool(client_ids) == (wanted != ALL):
         raise click.UsageError("give Client IDs, or options that say which sessions to end")
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         if client_ids:
             devices = list(dict.fromkeys(holder(store, client_id, state).device for client_id in client_ids))
             ended = len(devices) if dry_run else _end(opened, store, devices, now)

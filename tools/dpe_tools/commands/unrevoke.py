@@ -6,7 +6,6 @@ import click
 
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import RestrictEpoch, Unrevoke
-from dpe_server.store.opening import open_store
 from dpe_tools import imeis
 from dpe_tools.imposing import impose, look
 
@@ -25,7 +24,7 @@ def unrevoke(state: str, given: imeis.Source, below_epoch: bool, dry_run: bool) 
     """
     opened = StateDir.open(state)
     devices = [opened.at_rest.device_id(imei) for imei in imeis.all_or_nothing(given)]
-    with closing(open_store(opened.store_url)) as store:
+    with closing(opened.open_store()) as store:
         restrictions, _ = look(store, devices)
         if below_epoch:
             found = [device for device, restriction in restrictions.items() if restriction.minimum_epoch]

@@ -13,7 +13,6 @@ from dpe_coap.client_ids import client_id_of
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Store
-from dpe_server.store.opening import open_store
 from dpe_server.store.questions import Questions
 from dpe_server.store.record import entries
 from dpe_tools.load.devices import Meter
@@ -135,7 +134,7 @@ def compare(ledger: Ledger, state: StateDir) -> Agreement:
     found = Agreement()
     at_rest = state.at_rest
     numbers = list(known)
-    with closing(open_store(state.store_url)) as store:
+    with closing(state.open_store()) as store:
         for start in range(0, len(numbers), CHUNK):
             part = {at_rest.device_id(imei(number)): known[number] for number in numbers[start : start + CHUNK]}
             _compare(part, store, at_rest, found)

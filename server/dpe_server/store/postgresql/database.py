@@ -36,10 +36,11 @@ class UnreachableError(StoreError):
 class Database:
     """The database that ``url`` names. If ``make``, its tables are made or brought to the newest schema if need be.
 
-    It must have a synchronous standby, unless ``one_machine``.
+    If not, its schema must be the newest, or, if ``older``, one that this program knows. It must have a synchronous
+    standby, unless ``one_machine``.
     """
 
-    def __init__(self, url: str, *, make: bool = True, one_machine: bool = False) -> None:
+    def __init__(self, url: str, *, make: bool = True, one_machine: bool = False, older: bool = False) -> None:
         """Open; StoreError or LocalError says why not."""
         self._places = places_of(url)
         self._one_machine = one_machine
@@ -49,9 +50,9 @@ class Database:
         self._reader = _Line(self)
         for _ in self._places[1:]:
             with suppress(UnreachableError):
-                self._writer.prepare(make=make)
+                self._writer.prepare(make=make, older=older)
                 return
-        self._writer.prepare(make=make)
+        self._writer.prepare(make=make, older=older)
 
     def read(self, act: Callable[[Connection], _Result]) -> _Result:
         """Have ``act`` read, again on another connection if one is lost; StoreError."""
@@ -106,14 +107,15 @@ class _Line:
         self._connection: Connection | None = None
         self._closed = False
 
-    def prepare(self, *, make: bool) -> None:
+    def prepare(self, *, make: bool, older: bool) -> None:
         """Connect, and make or check the tables."""
         self._place, self._connection = self._database.connected()
         try:
             if make:
                 schema.migrate(self._connection)
             else:
-                schema.check_is_newest(schema.version_of(self._connection))
+                check = schema.check_is_store if older else schema.check_is_newest
+                check(schema.version_of(self._connection))
             self._connection.begin(time.monotonic() + READ_PATIENCE)
             self._database.greet(self._connection)
         except psycopg.Error as error:

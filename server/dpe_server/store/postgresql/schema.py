@@ -104,6 +104,11 @@ STEPS: Sequence[Step] = (
             random bytea NOT NULL CHECK (length(random) = 8)
         )
         """,
+        # One row, made last: to whom the store belongs.
+        """
+        CREATE TABLE binding (one int2 PRIMARY KEY CHECK (one = 1), realm text NOT NULL, at_rest text NOT NULL)
+        """,
+        "CREATE TABLE node (name text PRIMARY KEY, made_at int8 NOT NULL)",
     ),
 )
 
@@ -138,11 +143,19 @@ def check(version: int, newest: int = len(STEPS)) -> None:
         )
 
 
-def check_is_newest(version: int) -> None:
-    """Refuse, with StoreError, a store that is older than this program, or newer."""
+def check_is_store(version: int) -> None:
+    """Refuse, with StoreError, an empty database, or a store that is newer than this program."""
     check(version)
     if version == 0:
-        raise StoreError("there is no store in the database yet", hint="start this version's server once: it makes one")
+        raise StoreError(
+            "there is no store in the database yet",
+            hint="make one: dpe init STATE --store URL; or give the URL of the database that has one",
+        )
+
+
+def check_is_newest(version: int) -> None:
+    """Refuse, with StoreError, a store that is older than this program, or newer."""
+    check_is_store(version)
     if version < len(STEPS):
         raise StoreError(
             f"the store has schema version {version}, and this program works with {len(STEPS)}",

@@ -34,6 +34,7 @@ from dpe_server.store.postgresql.connection import Connection
 from dpe_server.store.postgresql.database import Database
 from dpe_server.store.postgresql.looks import look
 from dpe_server.store.postgresql.measures import apply
+from dpe_server.store.postgresql.nodes import PostgresqlNodes
 from dpe_server.store.questions import Facts, Questions
 
 CHECKED_AT_ONCE = 10 * PRUNE_CHUNK
@@ -53,6 +54,7 @@ class PostgresqlStore:
     def __init__(self, url: str, *, make: bool = True, one_machine: bool = False) -> None:
         """Open; StoreError or LocalError says why not."""
         self._database = Database(url, make=make, one_machine=one_machine)
+        self.nodes = PostgresqlNodes(self._database)
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
