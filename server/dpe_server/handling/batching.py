@@ -5,6 +5,9 @@ decided as soon as it comes. Requests that need no commit are answered in the sa
 commit thread commits earlier batches; then all that have gathered share one commit. So the event loop stays free to
 read and to refuse, and a REQUEST never waits for the disk. A request of the lane has no timer, task or future, only a
 place in a list.
+
+A commit whose outcome is unknown is not a failed one: its requests wait while the same changes are given again, until
+the store says what became of them.
 """
 
 import asyncio
@@ -22,7 +25,7 @@ from dpe_server.files.logs import log_defect
 from dpe_server.handling.handler import Handler, Part, decide
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Deliver, Reply, busy
-from dpe_server.store.contract import Change, Outcome, StoreError
+from dpe_server.store.contract import Change, CommitUnknown, Outcome, StoreError
 from dpe_server.store.questions import Facts, Questions
 
 BATCH = 256
@@ -31,6 +34,11 @@ WAITING = 4_096
 """When this many requests wait for their answer, further ones get 5.03 at once."""
 PATIENCE = 1.5
 """Seconds. When a request has waited this long, further ones get 5.03 at once: clients ask again after 2 s."""
+UNKNOWN_PATIENCE = 30.0
+"""Seconds for which changes are given again whose commit is unknown: most databases fail over within that. Then their
+requests get 5.03, and what a device asks next settles it."""
+AGAIN = 0.02
+"""Seconds before they are given again: the store itself waits for a database that does not answer."""
 
 _log = structlog.get_logger(__name__)
 _Result = TypeVar("_Result")
@@ -92,6 +100,8 @@ class Batcher:
         self._waiting: deque[_Group] = deque()
         self._decided: deque[_Decided] = deque()
         self._committing: list[_Decided] = []
+        self._changes: list[Change] = []  # of those that are being committed
+        self._give_up_at: float | None = None  # while it is unknown whether they are durable
         self._actions: deque[asyncio.Future[None]] = deque()
         self._acting = False
         self._turn_comes = False
@@ -236,10 +246,15 @@ class Batcher:
             self._committing.append(self._decided.popleft())
             changes += self._committing[-1].part.batch.changes
         if changes:
-            committing = asyncio.get_running_loop().run_in_executor(self._commit_thread, self._store.commit, changes)
-            committing.add_done_callback(self._committed)
+            self._changes = changes
+            self._commit()
         else:
             self._end_commit([])
+
+    def _commit(self) -> None:
+        commit, changes = self._store.commit, self._changes
+        committing = asyncio.get_running_loop().run_in_executor(self._commit_thread, commit, changes)
+        committing.add_done_callback(self._committed)
 
     def _committed(self, committing: asyncio.Future[Sequence[Outcome]]) -> None:
         """Answer after a commit. The first commit that fails is logged, and so is the first that works again."""
@@ -253,8 +268,23 @@ class Batcher:
                 _log.error("store not writable", reason=str(error))
             else:
                 log_defect("commit failed", error)
+        if error is not None and self._is_unknown(error):
+            asyncio.get_running_loop().call_later(AGAIN, self._commit)
+            return
+        self._give_up_at = None
         self._end_commit(committing.result() if error is None else None)
         self._go_on()
+
+    def _is_unknown(self, error: BaseException) -> bool:
+        """Say whether the changes may be durable, and there is time to give them again.
+
+        Once that is unknown, an attempt that fails says nothing of those before it.
+        """
+        if self._give_up_at is None:
+            if not isinstance(error, CommitUnknown):
+                return False
+            self._give_up_at = self._clock() + UNKNOWN_PATIENCE
+        return isinstance(error, StoreError) and self._clock() < self._give_up_at
 
     def _end_commit(self, outcomes: Sequence[Outcome] | None) -> None:
         """Answer what was committed, or could not be (``outcomes`` is None), in the order in which it came."""

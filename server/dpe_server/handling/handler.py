@@ -3,7 +3,7 @@
     batch = handler.read(payloads, now)                         decode, verify; what must be looked up?
     facts = store.look(batch.questions)                         one round trip
     further = handler.decide(batch, facts, now, wall)           pure; None, or what must be looked up first
-    outcomes = store.commit(batch.changes)                      one transaction, or None when the store failed
+    outcomes = store.commit(batch.changes)                      one transaction; None: it failed, or is unknown
     replies, records = handler.complete(batch, outcomes, now)
 
 ``now`` is monotonic, ``wall`` is Unix time, both in seconds. Between ``read`` and the end of ``decide`` no other batch
@@ -71,7 +71,11 @@ class Handler(Protocol[_Batch]):
         ...
 
     def complete(self, batch: _Batch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
-        """Return the replies, now that the batch's changes are durable, or could not be made so (``outcomes`` None)."""
+        """Return the replies, now that the batch's changes are durable.
+
+        ``outcomes`` are None if they could not be made so, or if that is not known: some may be durable, or become so
+        later. What is answered then must be right in each case.
+        """
         ...
 
     def abandon(self, batch: _Batch) -> None:

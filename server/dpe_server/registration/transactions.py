@@ -48,7 +48,7 @@ class Event(_Named):
     CONFIRMED = 0, "SUCCESS with status ok"
     DECLINED = 1, "SUCCESS with another status"
     COMMITTED = 2, "the commit is durable"
-    STORE_FAILED = 3, "the commit failed"
+    STORE_FAILED = 3, "the commit failed, or is unknown"
     NEWER_WON = 4, "a newer registration of the device is durable"
 
 

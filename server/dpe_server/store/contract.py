@@ -36,7 +36,12 @@ class StoreError(DpeError):
 
 
 class CommitUnknown(StoreError):
-    """Whether the changes are durable is not known. Given again, sessions and requests settle it, and do no harm."""
+    """Whether the changes are durable is not known, and they may become so later.
+
+    Sessions and requests may be given again, any number of times and to any node: that settles it. One exception: a
+    ``Deregister`` that was durable is NOT_ACCEPTED then, as its session is gone and with it what would show whose it
+    was.
+    """
 
 
 class ReplacedError(StoreError):

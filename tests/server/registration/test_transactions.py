@@ -241,7 +241,7 @@ def test_the_states_and_events_say_what_they_mean() -> None:
         "CONFIRMED": "SUCCESS with status ok",
         "DECLINED": "SUCCESS with another status",
         "COMMITTED": "the commit is durable",
-        "STORE_FAILED": "the commit failed",
+        "STORE_FAILED": "the commit failed, or is unknown",
         "NEWER_WON": "a newer registration of the device is durable",
     }
 

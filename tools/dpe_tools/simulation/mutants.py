@@ -53,7 +53,7 @@ _OF_REGISTRATIONS = (
     one_change(
         "CONFIRM leaves before the commit",
         it.AFTER_COMMIT,
-        _BATCHER + "_commit_decided",
+        _BATCHER + "_commit",
         "committing.add_done_callback(self._committed)",
         "self._end_commit([Outcome.COMMITTED] * len(changes))",
     ),
