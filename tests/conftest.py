@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from hypothesis import settings
 
+from dpe_tools.cluster import instance
+
 if TYPE_CHECKING:
     from tests.postgresql import Cluster
 
@@ -68,14 +70,20 @@ def micropython() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> "Iterator[Cluster]":
-    """A PostgreSQL server, for all tests of this run."""
-    from tests.postgresql import programs, running
-
-    found = programs()
+def postgresql_programs() -> Path:
+    """Where PostgreSQL's server programs are."""
+    found = instance.programs()
     if found is None:
         missing("PostgreSQL is not installed: sudo apt-get install postgresql")
-    with running(found) as cluster:
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_programs: Path) -> "Iterator[Cluster]":
+    """A PostgreSQL server, for all tests of this run."""
+    from tests.postgresql import running
+
+    with running(postgresql_programs) as cluster:
         yield cluster
 
 
