@@ -63,6 +63,7 @@ class Echo:
     store_fault: Exception | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     """Commits wait for it."""
+    remote: bool = False
 
     def __post_init__(self) -> None:
         self.gate.set()

@@ -70,6 +70,8 @@ class TransportJob:
 class NoStore:
     """The store of a server that keeps nothing."""
 
+    remote = False
+
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
         return Facts()

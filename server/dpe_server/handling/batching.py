@@ -4,7 +4,8 @@ Requests of several handlers are looked up and committed together; the batcher k
 decided as soon as it comes. Requests that need no commit are answered in the same call. The others wait while the
 commit thread commits earlier batches; then all that have gathered share one commit. So the event loop stays free to
 read and to refuse, and a REQUEST never waits for the disk. A request of the lane has no timer, task or future, only a
-place in a list.
+place in a list. If the store is remote, a batch's look does not hold the event loop up either: what comes meanwhile
+waits, and is the next batch.
 
 A commit whose outcome is unknown is not a failed one: its requests wait while the same changes are given again, until
 the store says what became of them.
@@ -23,6 +24,7 @@ import structlog
 
 from dpe_server.files.logs import log_defect
 from dpe_server.handling.handler import Handler, Part, decide
+from dpe_server.handling.looking import Looking
 from dpe_server.handling.records import AuditRecord
 from dpe_server.handling.reply import Deliver, Reply, busy
 from dpe_server.store.contract import Change, CommitUnknown, Outcome, StoreError
@@ -46,6 +48,11 @@ _Result = TypeVar("_Result")
 
 class Durable(Protocol):
     """The part of a ``Store`` that the batcher needs."""
+
+    @property
+    def remote(self) -> bool:
+        """See ``Store.remote``."""
+        ...
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
@@ -75,9 +82,10 @@ class _Decided(NamedTuple):
 class Batcher:
     """Takes requests, has them decided and committed, and answers them.
 
-    ``store`` is read in the event loop's thread and written in the commit thread. A request that is not taken is told
-    to come back after ``retry_after`` seconds. ``audit`` gets the records of each batch before its replies go out,
-    and ``crowd`` each subject of its ``crowds`` with the name that it has in common with others.
+    ``store`` is read in the event loop's thread, or in one of its own if it is remote, and written in the commit
+    thread. A request that is not taken is told to come back after ``retry_after`` seconds. ``audit`` gets the records
+    of each batch before its replies go out, and ``crowd`` each subject of its ``crowds`` with the name that it has in
+    common with others.
     """
 
     def __init__(
@@ -96,8 +104,10 @@ class Batcher:
         self._clock = clock
         self._wall = wall
         self._crowd = crowd
-        self._count = 0  # requests without a reply; they move through the next three, in this order
+        self._looking = Looking(store.look, clock, wall) if store.remote else None
+        self._count = 0  # requests without a reply; they move through the next four, in this order
         self._waiting: deque[_Group] = deque()
+        self._undecided: list[_Decided] = []  # what they ask is being looked up
         self._decided: deque[_Decided] = deque()
         self._committing: list[_Decided] = []
         self._changes: list[Change] = []  # of those that are being committed
@@ -118,8 +128,8 @@ class Batcher:
     def take(self, handler: Handler[Any], payloads: Sequence[bytes], deliver: Deliver) -> None:
         """Have requests decided, all in one batch; ``deliver`` gets the replies, in the event loop's thread.
 
-        ``deliver`` is called before this returns if there is nothing to commit and nobody waits to be decided. It gets
-        5.03 for all if too many wait or the batcher is closing.
+        ``deliver`` is called before this returns if there is nothing to commit, nobody waits to be decided, and the
+        store is not remote or not asked. It gets 5.03 for all if too many wait or the batcher is closing.
         """
         if self._enter(_Group(handler, payloads, deliver, self._clock())):
             self._go_on()  # in addition to the turns already due, so that the queue gets shorter
@@ -168,6 +178,8 @@ class Batcher:
         self._closing = True
         await self._idle.wait()
         self._commit_thread.shutdown()
+        if self._looking is not None:
+            self._looking.close()
 
     def _enter(self, group: _Group) -> bool:
         """Put requests in line, or refuse them and return False."""
@@ -181,7 +193,7 @@ class Batcher:
 
     def _oldest(self, newest: _Group) -> float:
         """Return when the request that has waited longest came."""
-        decided = next(chain(self._committing, self._decided), None)
+        decided = next(chain(self._committing, self._decided, self._undecided), None)
         if decided is not None:
             return decided.groups[0].arrived
         return self._waiting[0].arrived if self._waiting else newest.arrived
@@ -199,13 +211,13 @@ class Batcher:
         """Do what comes next: one batch at most, so that the network has its turn."""
         while self._actions and self._actions[0].done():  # its caller was cancelled
             self._actions.popleft()
-        if self._waiting and not self._actions and not self._acting:
+        if self._waiting and not self._actions and not self._acting and not self._undecided:
             self._decide()
             if self._waiting:
                 self._go_on_soon()
         if not self._committing:
             self._commit_decided()
-        if self._committing or self._acting:
+        if self._committing or self._acting or self._undecided:
             return
         if self._actions:
             self._acting = True
@@ -214,7 +226,7 @@ class Batcher:
             self._idle.set()
 
     def _decide(self) -> None:
-        """Decide what waits, at most a batch, and answer what needs no commit."""
+        """Begin to decide what waits, at most a batch."""
         groups = [self._waiting.popleft()]
         count = len(groups[0].payloads)
         while self._waiting and count + len(self._waiting[0].payloads) <= BATCH:
@@ -230,7 +242,21 @@ class Batcher:
                 read.append(_Decided(alike, _read(alike, now)))
             except Exception as error:
                 self._fail(alike, error)
-        failed = decide([one.part for one in read], self._store.look, now, self._wall())
+        parts = [one.part for one in read]
+        if self._looking is None:
+            self._take_decided(read, decide(parts, self._store.look, now, self._wall()))
+        else:
+            self._undecided = read
+            self._looking.decide(parts, self._looked)
+
+    def _looked(self, failed: dict[int, Exception]) -> None:
+        """Go on with batches that are decided after all that they asked was looked up."""
+        read, self._undecided = self._undecided, []
+        self._take_decided(read, failed)
+        self._go_on_soon()
+
+    def _take_decided(self, read: Sequence[_Decided], failed: dict[int, Exception]) -> None:
+        """Answer what needs no commit of what is decided, and have the rest wait for its commit."""
         for one in read:
             if (defect := failed.get(id(one.part.batch))) is not None:
                 self._abandon(one, defect)

@@ -7,12 +7,13 @@
     replies, records = handler.complete(batch, outcomes, now)
 
 ``now`` is monotonic, ``wall`` is Unix time, both in seconds. Between ``read`` and the end of ``decide`` no other batch
-of the same handler is read or decided; ``complete`` of an earlier one may come in between. Any number of batches may be
+of the same handler is read or decided; ``complete`` of an earlier one may come in between, also while ``look`` is done
+elsewhere. Any number of batches may be
 decided before the first is committed. Those that need a commit are completed in the order in which they were decided,
 the others at once. A handler is never called from two threads at once, and knows no socket, clock or database.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -100,36 +101,71 @@ def decide(parts: Sequence[Part], look: Callable[[Questions], Facts], now: float
     for _ in range(MOST_LOOKS):
         if not undecided:
             return failed
+        asked = _asked(undecided)
+        facts: Facts | None
         try:
-            facts = _look(undecided, look)
+            facts = look(asked) if asked else Facts()
+        except StoreError:
+            facts = None
         except Exception as error:
             return failed | {id(part.batch): error for part, _ in undecided}
-        further = []
-        for part, _ in undecided:
-            try:
-                questions = part.handler.decide(part.batch, facts, now, wall)
-            except Exception as error:
-                failed[id(part.batch)] = error
-            else:
-                if questions is not None:
-                    further.append((part, questions))
-        undecided = further
-    for part, _ in undecided:
-        failed[id(part.batch)] = RuntimeError("a handler asks without end")
-    return failed
+        undecided = _by(facts, undecided, now, wall, failed)
+    return failed | _endless(undecided)
 
 
-def _look(undecided: Sequence[tuple[Part, Questions]], look: Callable[[Questions], Facts]) -> Facts | None:
-    """Ask the questions of all in one look; None if the store does not answer."""
+def deciding(
+    parts: Sequence[Part], clock: Callable[[], float], wall: Callable[[], float]
+) -> Generator[Questions, Facts | None, dict[int, Exception]]:
+    """Decide batches as ``decide`` does, for a caller who does something else while what it asks is looked up.
+
+    Yields what must be looked up, and is sent the facts; None if the store does not answer. Each decision is made at
+    the time that ``clock`` and ``wall`` show by then.
+    """
+    failed: dict[int, Exception] = {}
+    undecided = [(part, part.batch.questions) for part in parts]
+    for _ in range(MOST_LOOKS):
+        if not undecided:
+            return failed
+        asked = _asked(undecided)
+        try:
+            facts = (yield asked) if asked else Facts()
+        except Exception as error:
+            return failed | {id(part.batch): error for part, _ in undecided}
+        undecided = _by(facts, undecided, clock(), wall(), failed)
+    return failed | _endless(undecided)
+
+
+_Undecided = list[tuple[Part, Questions]]
+
+
+def _asked(undecided: _Undecided) -> Questions:
+    """Return the questions of all."""
     asked = undecided[0][1]
     if len(undecided) > 1:
         asked = Questions()
         for _, questions in undecided:
             asked.add(questions)
-    try:
-        return look(asked) if asked else Facts()
-    except StoreError:
-        return None
+    return asked
+
+
+def _by(
+    facts: Facts | None, undecided: _Undecided, now: float, wall: float, failed: dict[int, Exception]
+) -> _Undecided:
+    """Have batches decided by facts; return those that ask more, and add to ``failed`` those with a defect."""
+    further = []
+    for part, _ in undecided:
+        try:
+            questions = part.handler.decide(part.batch, facts, now, wall)
+        except Exception as error:
+            failed[id(part.batch)] = error
+        else:
+            if questions is not None:
+                further.append((part, questions))
+    return further
+
+
+def _endless(undecided: _Undecided) -> dict[int, Exception]:
+    return {id(part.batch): RuntimeError("a handler asks without end") for part, _ in undecided}
 
 
 def handle(handler: Handler[Any], store: Store, payloads: Sequence[bytes], now: float, wall: float) -> Completed:

@@ -72,6 +72,8 @@ class SessionBatch(Batch):
     """Random bytes, SIZE_ATTEMPT for each place."""
     accepted: list[Accepted] = field(default_factory=list)
     """One for each change, in the same order."""
+    completed: int = 0
+    """How many batches had been completed when this one was read."""
 
 
 class Sessions:
@@ -91,6 +93,8 @@ class Sessions:
         self._shares = Shares()
         self._pending: dict[bytes, Accepted] = {}
         """By payload, each request whose commit is not over."""
+        self._completed = 0
+        """How many batches have been completed."""
 
     def reload(self, *, policy: Policy) -> None:
         """Go on with a new policy: each device hears of it at its next contact."""
@@ -98,7 +102,7 @@ class Sessions:
 
     def read(self, payloads: Sequence[bytes], now: float) -> SessionBatch:
         """See ``Handler.read``."""
-        batch = SessionBatch(attempts=self._random(SIZE_ATTEMPT * len(payloads)))
+        batch = SessionBatch(attempts=self._random(SIZE_ATTEMPT * len(payloads)), completed=self._completed)
         asked = batch.questions.contexts
         for place, payload in enumerate(payloads):
             size = payload[0] & 7  # of the Partial IV: the option was checked where it was read
@@ -116,6 +120,8 @@ class Sessions:
 
     def decide(self, batch: SessionBatch, facts: Facts | None, now: float, wall: float) -> Questions | None:
         """See ``Handler.decide``."""
+        if batch.completed != self._completed:
+            self._look_for_answers(batch, now)
         for number, place, client_id, payload in batch.undecided:
             if facts is None:
                 batch.slots[place] = self._busy
@@ -134,6 +140,7 @@ class Sessions:
         if outcomes is not None:
             for accepted, outcome in zip(batch.accepted, outcomes, strict=True):
                 accepted.reply = self._settle(accepted, outcome, batch, now)
+        self._completed += 1
         self._forget(batch)
         return Completed([slot if isinstance(slot, Reply) else slot.reply for slot in batch.slots], batch.records)
 
@@ -144,6 +151,17 @@ class Sessions:
     def _forget(self, batch: SessionBatch) -> None:
         for accepted in batch.accepted:
             self._pending.pop(accepted.payload, None)
+
+    def _look_for_answers(self, batch: SessionBatch, now: float) -> None:
+        """Answer repeats of what was answered while the store was looked at: what it says is older than that."""
+        undecided, batch.undecided = batch.undecided, []
+        for one in undecided:
+            _, place, client_id, payload = one
+            again = self._answers.again(client_id, payload, now)
+            if again is None:
+                batch.undecided.append(one)
+            else:
+                batch.slots[place] = _protected(again)
 
     def _answer(
         self,

@@ -281,6 +281,10 @@ class Store(Protocol):
     Every method raises StoreError when the store does not answer.
     """
 
+    @property
+    def remote(self) -> bool:
+        """Whether a look takes a network's time, so that the event loop must not wait for it."""
+
     def look(self, questions: Questions) -> Facts:
         """Answer all of a batch's questions in one round trip."""
 

@@ -82,6 +82,7 @@ class Counted:
 
     def __init__(self, server: Server) -> None:
         self._store = server.store
+        self.remote = server.remote
         self.looks: list[Questions] = []
         self.commits: list[list[type]] = []
         self.fails = False
@@ -102,9 +103,11 @@ class Counted:
         return self._store.commit(changes)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=[False, True], ids=["near", "remote"])
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The store is near, or the batcher is told that it is not."""
     server = Server(tmp_path / "dpe.sqlite")
+    server.remote = request.param
     yield server
     server.store.close()
 

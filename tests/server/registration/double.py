@@ -171,6 +171,9 @@ def confirmation(reply: Reply, step: schedule.ConfirmStep) -> Confirm:
 class Server:
     """A registrar and its store, on a clock that tests set."""
 
+    remote = False
+    """What the store says of itself."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.keys = KeyRing(

@@ -116,3 +116,15 @@ def test_an_end_whose_commit_is_unknown_and_failed_is_confirmed_when_the_device_
     ending = Pending(server, device.delete())
     assert ending.end(None) == [busy(30)]
     assert device.ask(device.delete())[0] == Code.DELETED
+
+
+def test_a_repeat_that_was_read_before_the_answer_was_made_gets_it_too(server: Server, device: Device) -> None:
+    """It asks the store before the first one's commit is over, and is decided after it."""
+    request = device.report({0: 20})
+    first = Pending(server, request)
+    repeat = server.sessions.read([request], server.now)
+    facts = server.store.look(repeat.questions)
+    (reply,) = first.end(first.give())
+    assert server.sessions.decide(repeat, facts, server.now, server.wall) is None
+    assert repeat.changes == []
+    assert server.sessions.complete(repeat, [], server.now).replies == [reply]

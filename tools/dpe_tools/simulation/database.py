@@ -146,6 +146,7 @@ class FailingStore:
         self._store = store
         self._fault = fault
         self._committed = committed
+        self.remote = store.remote
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""

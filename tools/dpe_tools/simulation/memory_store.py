@@ -77,6 +77,8 @@ class Disk:
 class MemoryStore:
     """A ``Store`` on ``disk``, whose machine has the time ``clock`` (Unix seconds)."""
 
+    remote = False  # see ``Store.remote``
+
     def __init__(
         self, disk: Disk, point: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time
     ) -> None:

@@ -51,6 +51,8 @@ class PostgresqlStore:
     refused, unless ``one_machine``.
     """
 
+    remote = True  # see ``Store.remote``
+
     def __init__(self, url: str, *, make: bool = True, one_machine: bool = False) -> None:
         """Open; StoreError or LocalError says why not."""
         self._database = Database(url, make=make, one_machine=one_machine)

@@ -58,6 +58,8 @@ class SqliteStore:
     If ``make``, it is made (mode 0600) or brought to the newest schema if need be.
     """
 
+    remote = False  # see ``Store.remote``
+
     def __init__(self, path: Path | str, *, make: bool = True) -> None:
         """Open; StoreError says why not."""
         self._database = Database(Path(path), make=make)
