@@ -5,7 +5,6 @@ import gc
 import secrets
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from itertools import chain
@@ -21,10 +20,9 @@ from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
 from dpe_server.operation import beats, loaded, process_memory, signals
 from dpe_server.operation.notify import notify
-from dpe_server.operation.server import Server, Worker, sockets_of
+from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, UnservableError, supervise
-from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.contract import StoreError
 from dpe_server.store.opening import open_store
 
@@ -87,7 +85,7 @@ def _serve_with(
         with closing(state_dir.make_store()) as store:
             beats.begin_journal(state_dir, store)
             beats.Beats(state_dir, store, secrets.token_bytes).beat()  # so that each worker finds one to remember
-            ordinals = Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
+            ordinals = ordinals_of(store)
         if not state_dir.config.store:
             stack.callback(_tidy, state_dir.store_url)
         crowds = Crowds()

@@ -28,12 +28,12 @@ from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.resources import lane, router, scheduler
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
-from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.ordinals import Ordinals, OrdinalSource, SequenceOrdinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.session.audit_records import session_ended
 from dpe_server.session.sessions import Sessions
 from dpe_server.store.changes import KEPT
-from dpe_server.store.contract import PRUNE_CHUNK, TRACE, StoreError
+from dpe_server.store.contract import PRUNE_CHUNK, TRACE, Store, StoreError
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
@@ -50,7 +50,7 @@ class Worker:
     number: int
     """From 0; worker 0 does the housekeeping."""
     sockets: Sequence[UdpSocket]
-    ordinals: Ordinals
+    ordinals: OrdinalSource
     crowds: Crowds
     """What the sockets' schedulers know; each process has a copy."""
 
@@ -112,11 +112,7 @@ class Server:
             policy=loaded_policy,
             random=secrets.token_bytes,
             retry_after=state_dir.config.retry_after,
-            ordinals=(
-                Ordinals.after(self._store.last_ordinal(), time.monotonic(), time.time())
-                if self._worker is None
-                else self._worker.ordinals
-            ),
+            ordinals=ordinals_of(self._store) if self._worker is None else self._worker.ordinals,
         )
         self._sessions = Sessions(
             keys=state_dir.keys,
@@ -248,6 +244,13 @@ class Server:
             _log.warning("housekeeping failed", reason=str(error))
         if total:
             _log.info(done, count=total)
+
+
+def ordinals_of(store: Store) -> OrdinalSource:
+    """Return what gives the ordinals of a server that begins now: of all its processes, if it has several."""
+    if store.remote:  # other machines give some too
+        return SequenceOrdinals()
+    return Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
 
 
 def sockets_of(state_dir: StateDir, addresses: Sequence[str], crowds: Crowds) -> list[UdpSocket]:

@@ -26,7 +26,7 @@ from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.allowances import Allowances
 from dpe_server.registration.audit_records import log_response, log_unproved
 from dpe_server.registration.authentication import Authenticator, Sender
-from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.ordinals import OrdinalSource
 from dpe_server.registration.recognition import subject
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
@@ -53,6 +53,8 @@ class Registrations(Batch):
     """Place and TH1 of each REQUEST that is new."""
     applications: Applications | None = None
     """The new REQUESTs, until they are answered."""
+    number: int = 0
+    """What their first look has told (``OrdinalSource.begin``)."""
     successes: list[tuple[int, Success, bytes]] = field(default_factory=list)
     """Place, message and payload of each SUCCESS, until its transaction has been looked for."""
     unknown: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -75,7 +77,7 @@ class Registrar:
         keys: KeyRing,
         policy: Policy,
         random: Callable[[int], bytes],
-        ordinals: Ordinals,
+        ordinals: OrdinalSource,
         retry_after: int = 60,
         transactions: Transactions | None = None,
     ) -> None:
@@ -127,6 +129,7 @@ class Registrar:
             batch.slots.append(slot)
         if senders:
             batch.applications = self._admission.read(list(senders.values()), batch.questions)
+            self._ordinals.ask(batch.questions)
         return batch
 
     def decide(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> Questions | None:
@@ -137,6 +140,8 @@ class Registrar:
         if batch.successes:
             self._look_for_transactions(batch, further, wall)
         if batch.applications is not None:
+            if facts is not None and facts.number:
+                batch.number = facts.number
             verdicts = self._admission.decide(batch.applications, facts, now, further)
             if verdicts is not None:
                 self._answer_requests(batch, verdicts, now, wall)
@@ -176,6 +181,7 @@ class Registrar:
     ) -> None:
         assert batch.applications is not None
         replies: dict[bytes, Reply] = {}
+        self._ordinals.begin(batch.number)
         for sender, verdict in zip(batch.applications.senders, verdicts, strict=True):
             if verdict is None:
                 log_unproved(batch, "unauthenticated", reason=sender.refusal)

@@ -75,7 +75,7 @@ class Session:
     ordinal: int
     """Of two sessions of a device, the one with the higher ordinal is from the newer REQUEST. Positive, below 2^63.
 
-    Ordinals rise across restarts and across all workers that share the store, with gaps (``Ordinals``).
+    Ordinals rise across restarts and across all processes that share the store, with gaps (``OrdinalSource``).
     """
     established_at: int
     lifetime: int | None

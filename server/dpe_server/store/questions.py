@@ -6,6 +6,9 @@ All of a batch's questions are answered in one round trip (``Store.look``).
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+PLACE_BITS = 12
+"""Bits of an ordinal below the number of its batch, for a REQUEST's place in it: no batch has so many."""
+
 
 class Restriction(NamedTuple):
     """What an operator has imposed on one device."""
@@ -56,11 +59,19 @@ class Questions:
     """Client IDs: how was their session confirmed?"""
     contexts: set[int] = field(default_factory=set)
     """Client IDs: what is the context of their session?"""
+    number: bool = False
+    """Which number comes next? Only a store that is remote has numbers."""
 
     def __bool__(self) -> bool:
         """Say whether there is anything to ask."""
         return bool(
-            self.restrictions or self.client_ids_of or self.holders or self.in_use or self.confirmed or self.contexts
+            self.restrictions
+            or self.client_ids_of
+            or self.holders
+            or self.in_use
+            or self.confirmed
+            or self.contexts
+            or self.number
         )
 
     def add(self, others: "Questions") -> None:
@@ -71,6 +82,7 @@ class Questions:
         self.in_use |= others.in_use
         self.confirmed |= others.confirmed
         self.contexts |= others.contexts
+        self.number |= others.number
 
 
 class Confirmed(NamedTuple):
@@ -105,3 +117,5 @@ class Facts:
     work, the session with the next higher Client ID, if there is one, was read instead."""
     contexts: dict[int, Context] = field(default_factory=dict)
     """Every Client ID that was asked for. Without a session, the next one was read, as for ``confirmed``."""
+    number: int = 0
+    """Positive, and above all that any node was told before this look began; 0 if none was asked for."""

@@ -1,4 +1,7 @@
-from dpe_server.registration.ordinals import Ordinals
+from dpe_server.handling import batching
+from dpe_server.net import mmsg
+from dpe_server.registration.ordinals import Ordinals, SequenceOrdinals
+from dpe_server.store.questions import PLACE_BITS, Questions
 
 UNIX = 1_800_000_000.0
 
@@ -26,3 +29,24 @@ def test_they_never_fall_when_the_clock_does_not_move() -> None:
     ordinals = Ordinals(7)
     assert [ordinals.next(1.0) for _ in range(3)] == [1_000_007, 1_000_008, 1_000_009]
     assert ordinals.next(0.5) == 1_000_010
+
+
+def test_for_many_machines_they_are_the_number_of_the_batch_and_the_place_in_it() -> None:
+    ordinals = SequenceOrdinals()
+    questions = Questions()
+    ordinals.ask(questions)
+    assert questions
+    ordinals.begin(5)
+    assert [ordinals.next(9.0), ordinals.next(1.0)] == [5 << 12, 5 << 12 | 1]
+    ordinals.begin(6)
+    assert ordinals.next(1.0) == 6 << 12
+
+
+def test_those_of_one_machine_ask_the_store_nothing() -> None:
+    questions = Questions()
+    Ordinals(7).ask(questions)
+    assert not questions
+
+
+def test_a_batch_has_no_more_requests_than_places() -> None:
+    assert max(batching.BATCH, batching.WAITING, mmsg.BATCH) <= 1 << PLACE_BITS

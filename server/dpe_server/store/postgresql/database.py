@@ -90,6 +90,7 @@ class Database:
         """See that a new connection may be used. Before anything is read on it, the standby acknowledges a write."""
         check_durability(connection, one_machine=self._one_machine)
         connection.execute(statements.BARRIER)
+        connection.execute(statements.LEAP)
         if connection.warned:
             raise StoreError("the standby may not have what is committed", hint="look in the database's log")
         if (beat := self.beat) is not None:
@@ -118,6 +119,10 @@ class _Line:
                 check(schema.version_of(self._connection))
             self._connection.begin(time.monotonic() + READ_PATIENCE)
             self._database.greet(self._connection)
+            if make:
+                with self._connection.transaction():
+                    self._connection.execute(statements.ONE_BY_ONE)
+                    self._connection.execute(statements.CATCH_UP)
         except psycopg.Error as error:
             self._drop()
             raise said(error) from None

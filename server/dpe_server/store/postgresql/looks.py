@@ -30,6 +30,8 @@ def look(connection: Connection, questions: Questions) -> Facts:
         asked[statements.CONFIRMED] = (Integers(questions.confirmed),)
     if questions.contexts:
         asked[statements.CONTEXTS] = (Integers(questions.contexts),)
+    if questions.number:
+        asked[statements.NUMBER] = ()
     with connection.pipeline() if len(asked) > 1 else nullcontext():
         answers: dict[str, Cursor[tuple[Any, ...]]] = {
             sql: connection.execute(sql, values, prepare=True, binary=True) for sql, values in asked.items()
@@ -46,5 +48,7 @@ def _facts(found: dict[str, list[tuple[Any, ...]]]) -> Facts:
     facts.holders = dict(found.get(statements.HOLDERS, ()))
     facts.in_use = {(first, last): set(client_ids) for first, last, client_ids in found.get(statements.IN_USE, ())}
     facts.confirmed = {client_id: Confirmed(*rest) for client_id, *rest in found.get(statements.CONFIRMED, ())}
+    for (facts.number,) in found.get(statements.NUMBER, ()):
+        break
     facts.contexts = {row[0]: Context._make(row) for row in found.get(statements.CONTEXTS, ())}
     return facts

@@ -98,6 +98,8 @@ STEPS: Sequence[Step] = (
         # The highest ordinals that were committed. They outlive every session.
         f"CREATE TABLE reached (slot int4 PRIMARY KEY CHECK (slot BETWEEN 0 AND {SLOTS - 1}), ordinal int8 NOT NULL)",
         f"INSERT INTO reached SELECT slot, 0 FROM generate_series(0, {SLOTS - 1}) AS slot",
+        # Numbers of batches of REQUESTs: see ordinals.py.
+        "CREATE SEQUENCE ordinal AS int8",
         """
         CREATE TABLE beat (
             number int8 PRIMARY KEY CHECK (number > 0),

@@ -8,7 +8,10 @@ statements: none goes through a table or a whole index, but for those in ``OF_AL
 
 from dpe_server.store.listing import Listed, Wanted
 from dpe_server.store.postgresql.schema import SLOTS
+from dpe_server.store.questions import PLACE_BITS
 
+LEAP_BY = 1_024
+"""How many numbers are left out: the 32 of as many connections."""
 SESSION_COLUMNS = {
     "client_id": "int8",
     "device": "bytea",
@@ -85,6 +88,15 @@ CONTEXTS = (
     f" expires_at, lifetime, rule, coalesce(d.client_id, asked), coalesce(sealed_keys, ''), policies {_NEXT}"
 )
 """As ``CONFIRMED``."""
+NUMBER = "SELECT nextval('ordinal')"
+LEAP = f"SELECT max(nextval('ordinal')) FROM generate_series(1, {LEAP_BY})"
+"""PostgreSQL makes 32 numbers durable at once, and gives out those after the first before they are. So a primary that
+is lost may have given out some of which the next one knows nothing."""
+CATCH_UP = (
+    f"SELECT setval('ordinal', (SELECT max(ordinal) >> {PLACE_BITS} FROM reached) + {LEAP_BY})"
+    f" WHERE (SELECT max(ordinal) >> {PLACE_BITS} FROM reached) > (SELECT last_value FROM ordinal)"
+)
+"""Numbers go on after all ordinals that were ever committed: some came from elsewhere, if the store was copied."""
 
 # Committing
 
@@ -251,9 +263,10 @@ MEASURES = (
 MINIMUM_EPOCH = "SELECT minimum_epoch FROM server WHERE one = 1"
 LAST_ORDINAL = "SELECT max(ordinal) FROM reached"
 MOVE_ORDINAL = "UPDATE reached SET ordinal = (SELECT max(ordinal) FROM reached) + %s WHERE slot = 0"
+MOVE_NUMBER = "SELECT setval('ordinal', nextval('ordinal') + %s)"
 END_ALL = f"UPDATE device SET {_NOTHING}, ended_at = %s WHERE client_id IS NOT NULL"
 
-OF_ALL = {"COUNT", "END_ALL", "FORGET_CHANGES", "LAST_ORDINAL", "MOVE_ORDINAL"}
+OF_ALL = {"CATCH_UP", "COUNT", "END_ALL", "FORGET_CHANGES", "LAST_ORDINAL", "MOVE_ORDINAL"}
 """The statements that are about all sessions, or read all of the few rows of ``reached``."""
 
 

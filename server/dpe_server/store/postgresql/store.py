@@ -202,6 +202,7 @@ class PostgresqlStore:
             with connection.transaction():
                 ended = connection.execute(statements.END_ALL, (at,)).rowcount
                 connection.execute(statements.MOVE_ORDINAL, (RECOVERY_GAP,))
+                connection.execute(statements.MOVE_NUMBER, (RECOVERY_GAP,))
                 connection.execute(statements.NEW_HISTORY)
                 connection.execute(statements.FORGET_CHANGES, (changing.standing(connection).newest,))
                 for measure in imposed:
