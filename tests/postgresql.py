@@ -21,6 +21,7 @@ EMPTY = """
     UPDATE server SET minimum_epoch = 0, dropped = 0;
     DELETE FROM change;
     UPDATE reached SET ordinal = 0 WHERE ordinal > 0;
+    ALTER SEQUENCE ordinal RESTART;
     DELETE FROM beat
 """
 """Takes from a store all that is in it, which is quicker than to make another."""

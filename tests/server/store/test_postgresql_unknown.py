@@ -22,7 +22,7 @@ from dpe_server.store.contract import (
     Session,
     StoreError,
 )
-from dpe_server.store.postgresql import database
+from dpe_server.store.postgresql import store as store_module
 from dpe_server.store.postgresql.store import PostgresqlStore
 from dpe_server.store.questions import Questions
 from dpe_server.store.record import entries
@@ -261,14 +261,14 @@ def test_nothing_is_read_before_the_standby_has_acknowledged_a_write(
     session = make()
     with closing(PostgresqlStore(url, one_machine=True)) as store:
         store.commit([session])
-        monkeypatch.setattr(database, "READ_PATIENCE", 0.1)
+        monkeypatch.setattr(store_module, "LOOK_PATIENCE", 0.1)
         asked = Questions(holders={session.client_id})
         with (
             postgresql.setting("synchronous_standby_names", "nobody"),
             pytest.raises(StoreError, match="does not answer"),
         ):
             store.look(asked)
-        monkeypatch.setattr(database, "READ_PATIENCE", PATIENT)
+        monkeypatch.setattr(store_module, "LOOK_PATIENCE", PATIENT)
         assert store.look(asked).holders == {session.client_id: session.device}
 
 

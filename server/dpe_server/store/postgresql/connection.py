@@ -52,6 +52,10 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     deadline = math.inf
     patience = math.inf
+    begun = -math.inf
+    """When what is under way was begun."""
+    acknowledged = -math.inf
+    """When the last write was begun that the standby has acknowledged."""
     warned = False
     """Whether a warning came: the standby may not have what was committed."""
     committed = False
@@ -59,8 +63,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def begin(self, deadline: float) -> None:
         """Begin something that is over at ``deadline``."""
+        self.begun = time.monotonic()
         self.deadline = deadline
-        self.patience = deadline - time.monotonic()
+        self.patience = deadline - self.begun
         self.warned = self.committed = False
 
     def go_on(self) -> None:

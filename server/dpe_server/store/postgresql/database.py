@@ -3,6 +3,10 @@
 One connection writes and one reads, each under a lock of its own, as with SQLite. A lost connection is made again, to
 another host if there is one, until patience ends. What was under way is then given again: a commit of sessions and
 requests may be given any number of times. Where its answer never came, its outcome is unknown, not a failure.
+
+A primary that was stopped, or cut off, does not know that another has taken its place. It goes on to answer reads; only
+writes hang, as no standby acknowledges them. So what is read counts only together with a write that was acknowledged
+just before, or after.
 """
 
 import time
@@ -25,6 +29,10 @@ PAUSE = 0.02
 """Seconds between two attempts to reach a database that cannot be reached."""
 READ_PATIENCE = 5.0
 """Seconds that a read waits for an answer, and for another host."""
+ACKNOWLEDGED_WITHIN = 1.0
+"""Seconds in which a standby must acknowledge the write that is made for that alone. Then it is another host's turn."""
+FRESH = 1.0
+"""Seconds for which an acknowledged write vouches for what is read: no standby is promoted sooner after it."""
 
 _READ_ONLY = "25006"
 
@@ -54,9 +62,12 @@ class Database:
                 return
         self._writer.prepare(make=make, older=older)
 
-    def read(self, act: Callable[[Connection], _Result]) -> _Result:
-        """Have ``act`` read, again on another connection if one is lost; StoreError."""
-        return self._reader.run(act, READ_PATIENCE)
+    def read(self, act: Callable[[Connection], _Result], patience: float | None = None) -> _Result:
+        """Have ``act`` read within ``patience`` seconds, or READ_PATIENCE; StoreError.
+
+        It reads again on another connection if one is lost.
+        """
+        return self._reader.run(act, READ_PATIENCE if patience is None else patience)
 
     def write(self, act: Callable[[Connection], _Result], patience: float, *, again: bool = False) -> _Result:
         """Have ``act`` write within ``patience`` seconds.
@@ -86,16 +97,28 @@ class Database:
         if self._places[0] is place:
             self._places = [*self._places[1:], place]
 
-    def greet(self, connection: Connection) -> None:
-        """See that a new connection may be used. Before anything is read on it, the standby acknowledges a write."""
+    def greet(self, connection: Connection, within: float) -> None:
+        """See that a new connection may be used. Before anything is read on it, the standby acknowledges a write.
+
+        It has ``within`` seconds for that.
+        """
         check_durability(connection, one_machine=self._one_machine)
-        connection.execute(statements.BARRIER)
-        connection.execute(statements.LEAP)
+        acknowledge(connection, within)
         if connection.warned:
             raise StoreError("the standby may not have what is committed", hint="look in the database's log")
+        connection.execute(statements.LEAP)
         if (beat := self.beat) is not None:
             ((found, oldest, _),) = connection.execute(statements.BEATS, (beat.number,), binary=True).fetchall()
             check_beat(beat, found, oldest)
+
+
+def acknowledge(connection: Connection, within: float) -> None:
+    """Have the standby acknowledge a write; psycopg.Error. If it has not, ``warned`` says so."""
+    begun = time.monotonic()
+    connection.deadline = min(connection.deadline, begun + within)
+    connection.execute(statements.BARRIER, prepare=True)
+    if not connection.warned:
+        connection.acknowledged = begun
 
 
 class _Line:
@@ -118,7 +141,7 @@ class _Line:
                 check = schema.check_is_store if older else schema.check_is_newest
                 check(schema.version_of(self._connection))
             self._connection.begin(time.monotonic() + READ_PATIENCE)
-            self._database.greet(self._connection)
+            self._database.greet(self._connection, READ_PATIENCE)
             if make:
                 with self._connection.transaction():
                     self._connection.execute(statements.ONE_BY_ONE)
@@ -148,16 +171,19 @@ class _Line:
                     fault = error
                     time.sleep(min(PAUSE, max(0.0, end - time.monotonic())))
                 else:
+                    acted = False
                     try:
                         result = act(connection)
-                        if not (writes and connection.warned):
+                        acted = writes
+                        _vouch(connection)
+                        if not connection.warned:
                             return result
                         fault = StoreError("the standby may not have it", hint="look in the database's log")
                     except psycopg.Error as error:
                         fault = said(error)
                         if not connection.closed and error.sqlstate != _READ_ONLY:
-                            raise _unknown(fault) if connection.committed or unknown else fault from None
-                        lost = connection.closed or connection.committed
+                            raise _unknown(fault) if connection.committed or acted or unknown else fault from None
+                        lost = connection.closed or connection.committed or acted
                     except StoreError as error:
                         raise _unknown(error) if connection.committed or unknown else error from None
                     except BaseException:
@@ -186,7 +212,7 @@ class _Line:
             self._place, self._connection = self._database.connected()
             self._connection.begin(end)
             try:
-                self._database.greet(self._connection)
+                self._database.greet(self._connection, ACKNOWLEDGED_WITHIN)
             except BaseException as error:
                 self._drop()
                 self._database.avoid(self._place)
@@ -201,6 +227,14 @@ class _Line:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _vouch(connection: Connection) -> None:
+    """See that what was read was read at the primary; psycopg.Error."""
+    if connection.committed:
+        connection.acknowledged = connection.begun
+    elif time.monotonic() - connection.acknowledged > FRESH:
+        acknowledge(connection, ACKNOWLEDGED_WITHIN)
 
 
 def _unknown(fault: StoreError) -> CommitUnknown:

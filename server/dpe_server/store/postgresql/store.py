@@ -41,6 +41,8 @@ CHECKED_AT_ONCE = 10 * PRUNE_CHUNK
 """The most sessions for which ``expire`` notes that they end later than was noted before."""
 PAGE = 1_000
 """Sessions that are read at once for a list of all."""
+LOOK_PATIENCE = COMMIT_PATIENCE
+"""Seconds that a look waits for an answer, and for another host."""
 NO_END = float("inf")
 
 
@@ -60,7 +62,9 @@ class PostgresqlStore:
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
-        return self._database.read(lambda connection: look(connection, questions)) if questions else Facts()
+        if not questions:
+            return Facts()
+        return self._database.read(lambda connection: look(connection, questions), LOOK_PATIENCE)
 
     def commit(self, changes: Sequence[Change], *, patience: float = COMMIT_PATIENCE) -> list[Outcome]:
         """See ``Store.commit``.
