@@ -12,6 +12,7 @@ import pytest
 
 from dpe_coap.numbers import Status
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.draining import COME_AGAIN
 from tests import coap
 from tests.audit import first_lines, lines, locked, until
 from tests.coap import CON, POST, REGISTER, Client, Message
@@ -20,6 +21,10 @@ from tests.end_to_end.processes import Process, Start
 
 IMPATIENT = "import sys; from pathlib import Path; from dpe_server.operation import app, audit; audit.PATIENCE = 0.0; "
 IMPATIENT += "app.serve(Path(sys.argv[1]), sys.argv[2:])"
+PATIENT = "import sys; from pathlib import Path; from dpe_server.operation import app, server; server.DRAIN = 1e9; "
+PATIENT += "app.serve(Path(sys.argv[1]), sys.argv[2:])"
+WITH = "import sys; from pathlib import Path; from dpe_server.operation import app; "
+WITH += "app.serve(Path(sys.argv[1]), sys.argv[2:], {}={})"
 
 
 def offer_of(client: Client, device: Device) -> Offered:
@@ -40,6 +45,39 @@ def test_it_leaves_no_core_dump(start: Start) -> None:
     server = start()
     server.started()
     assert resource.prlimit(server.process.pid, resource.RLIMIT_CORE) == (0, 0)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_on_sigterm_it_finishes_what_it_has_begun_and_begins_nothing(
+    start: Start, state: StateDir, workers: int
+) -> None:
+    server = start(program=("-c", WITH.format("workers", workers)))
+    with Client(server.started()) as client:
+        offer = offer_of(client, Device(state))
+        success = offer.success()
+        server.process.send_signal(signal.SIGTERM)
+        answers: list[Message] = []
+
+        def is_sent_away() -> bool:
+            answers.append(client.post(Device(state).request()))
+            return answers[-1].dotted == "5.03"
+
+        until(is_sent_away)
+        assert answers[-1].uint(coap.MAX_AGE) == COME_AGAIN
+        assert offer.confirm(success, client.post(success).payload)[0].status == Status.OK
+        assert server.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_again_or_by_ctrl_c_it_does_not_wait(start: Start, state: StateDir, number: signal.Signals) -> None:
+    server = start(program=("-c", PATIENT))
+    with Client(server.started()) as client:
+        offer_of(client, Device(state))
+        if number == signal.SIGTERM:
+            server.process.send_signal(number)
+            server.logged("stopping")
+        server.process.send_signal(number)
+        assert server.ended() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -302,7 +302,7 @@ class Batcher:
         self._go_on()
 
     def _is_unknown(self, error: BaseException) -> bool:
-        """Say whether the changes may be durable, and there is time to give them again.
+        """Say whether the changes may be durable, and there is time to give them again: not at the end.
 
         Once that is unknown, an attempt that fails says nothing of those before it.
         """
@@ -310,7 +310,7 @@ class Batcher:
             if not isinstance(error, CommitUnknown):
                 return False
             self._give_up_at = self._clock() + UNKNOWN_PATIENCE
-        return isinstance(error, StoreError) and self._clock() < self._give_up_at
+        return isinstance(error, StoreError) and self._clock() < self._give_up_at and not self._closing
 
     def _end_commit(self, outcomes: Sequence[Outcome] | None) -> None:
         """Answer what was committed, or could not be (``outcomes`` is None), in the order in which it came."""

@@ -35,6 +35,8 @@ _log = structlog.get_logger(__name__)
 def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_log: bool = False) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
+    On SIGTERM it finishes the registrations that it has begun; on SIGINT, or another SIGTERM, it stops at once.
+
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there, or logs it if ``json_log``. The log
     goes to standard error, as JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the
     addresses and the store. Raises a DpeError when the server cannot start, or when its workers die.
@@ -114,16 +116,15 @@ def _tidy(store_url: str) -> None:
 
 
 async def _run(server: Server, ready: Callable[[], None], orphaned: int | None = None) -> None:
-    """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable.
+    """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable. On SIGTERM it drains first.
 
     Raises a DpeError when it cannot start, or nothing may be served any more.
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_unhandled)
-    stopping = asyncio.Event()
-    hang_up = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    draining, stopping, hang_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, lambda: (stopping if draining.is_set() else draining).set())
+    loop.add_signal_handler(signal.SIGINT, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, hang_up.set)
     signals.release()
     if orphaned is not None:
@@ -133,15 +134,28 @@ async def _run(server: Server, ready: Callable[[], None], orphaned: int | None =
         gc.freeze()  # what is there now stays: the collector need not visit it again
         ready()
         reloading = asyncio.create_task(_reload_on(hang_up, server))
+
+        def stop() -> None:
+            if orphaned is None:
+                _log.info("stopping")
+                notify("STOPPING=1")
+
         told_to_stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait((told_to_stop, server.failed), return_when=asyncio.FIRST_COMPLETED)
+        drained = asyncio.create_task(_drain_on(draining, server, stop))
+        await asyncio.wait((told_to_stop, drained, server.failed), return_when=asyncio.FIRST_COMPLETED)
         told_to_stop.cancel()
+        drained.cancel()
         reloading.cancel()
         if server.failed.done():
             raise server.failed.result()
-        if orphaned is None:
-            _log.info("stopping")
-            notify("STOPPING=1")
+        if not draining.is_set():
+            stop()
+
+
+async def _drain_on(draining: asyncio.Event, server: Server, begun: Callable[[], None]) -> None:
+    await draining.wait()
+    begun()
+    await server.drain()
 
 
 async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:

@@ -28,6 +28,7 @@ from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.resources import lane, router, scheduler
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
+from dpe_server.registration.draining import DRAIN
 from dpe_server.registration.ordinals import Ordinals, OrdinalSource, SequenceOrdinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.session.audit_records import session_ended
@@ -39,6 +40,8 @@ HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
 CHANGES_EVERY = 60
 """At how many of these looks once the changes are cut, too: it costs a look-up for each session that they name."""
+DRAIN_LOOK = 0.05
+"""Seconds between two looks whether a server that ends is done."""
 
 _log = structlog.get_logger(__name__)
 
@@ -143,6 +146,16 @@ class Server:
         self._coap.start()
         self.uris = [socket.uri for socket in sockets]
         self._say(replace(has_loaded, uris=self.uris))
+
+    async def drain(self) -> None:
+        """Take no new REQUEST from now on; return when no device may confirm any more, some seconds later at most.
+
+        SUCCESSes and the requests of sessions are served as before, also after that, until it stops.
+        """
+        draining = self._registrar.drain(time.monotonic())
+        until = time.monotonic() + DRAIN
+        while draining.awaits() and time.monotonic() < until:  # noqa: ASYNC110  # nobody tells when one confirms
+            await asyncio.sleep(DRAIN_LOOK)
 
     async def reload(self) -> None:
         """Read the policy and the keys again, and go on in a new audit log if the old one was moved away.

@@ -113,9 +113,9 @@ class _Workers:
             dead.append((self._processes.pop(pid), os.waitstatus_to_exitcode(status)))
         return dead
 
-    def end(self) -> None:
-        """Let all workers finish, and wait for them."""
-        self.tell(signal.SIGTERM)
+    def end(self, number: signal.Signals) -> None:
+        """Let all workers finish, as they do on this signal, and wait for them."""
+        self.tell(number)
         for pid in list(self._processes):
             os.waitpid(pid, 0)
             del self._processes[pid]
@@ -136,13 +136,14 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
     Raises WorkersError when one dies soon after its start. No thread may be running, as processes are forked.
     """
     workers = _Workers(run)
+    received = signal.SIGTERM
     try:
         for reader in [workers.start(number) for number in range(count)]:
             with open(reader, "rb") as readable:  # noqa: PTH123  # a descriptor
                 if not readable.read(1):
                     raise WorkersError("a worker ended before it could serve", hint="the log says why")
         ready()
-        while (received := signal.sigwait(_SIGNALS)) not in (signal.SIGTERM, signal.SIGINT):
+        while (received := signal.Signals(signal.sigwait(_SIGNALS))) not in (signal.SIGTERM, signal.SIGINT):
             if received == signal.SIGHUP:
                 workers.tell(signal.SIGHUP)
             for process, status in workers.bury():
@@ -157,7 +158,7 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
         _log.info("stopping")
         notify("STOPPING=1")
     finally:
-        workers.end()
+        workers.end(signal.SIGINT if received == signal.SIGINT else signal.SIGTERM)
 
 
 def _describe(status: int) -> dict[str, int | str]:

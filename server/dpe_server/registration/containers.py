@@ -4,7 +4,7 @@ None of them grows by much at once: one dict of 700,000 entries takes 25 ms to g
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Generic, TypeVar
 
@@ -128,6 +128,14 @@ class Queue:
     def first(self) -> tuple[bytes, float] | None:
         """Return the oldest entry, or None."""
         return self._ENTRY.unpack_from(self._pieces[0]) if self._pieces[0] else None
+
+    def after(self, time: float) -> Iterator[bytes]:
+        """Yield the TH1s of the entries with a later time, the youngest first."""
+        for piece in reversed(self._pieces):
+            for th1, its in reversed(list(self._ENTRY.iter_unpack(bytes(piece)))):
+                if its <= time:
+                    return
+                yield th1
 
     def pop(self) -> None:
         """Remove the oldest entry."""

@@ -11,11 +11,11 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from dpe_coap import keys as schedule
-from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, RESPONSE_CODES, Code, problem
+from dpe_coap.binding import RESPONSE_CODES, Code
 from dpe_coap.client_ids import client_id_bytes, client_id_of, client_id_text
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
-from dpe_coap.messages import SIZE_NONCE, Confirm, Request, Response, Success, decode, encode
+from dpe_coap.messages import SIZE_NONCE, Request, Response, Success, decode, encode
 from dpe_coap.numbers import SIZE_MAC, Status
 from dpe_server.handling.handler import Batch, Completed
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
@@ -24,8 +24,10 @@ from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.allowances import Allowances
+from dpe_server.registration.answers import agree, confirm, malformed
 from dpe_server.registration.audit_records import log_response, log_unproved
 from dpe_server.registration.authentication import Authenticator, Sender
+from dpe_server.registration.draining import Draining
 from dpe_server.registration.ordinals import OrdinalSource
 from dpe_server.registration.recognition import subject
 from dpe_server.registration.transaction_table import Transactions
@@ -91,6 +93,7 @@ class Registrar:
         self._ordinals = ordinals
         self._confirmations: dict[bytes, Confirmation] = {}
         """By TH3, each SUCCESS whose commit is not over."""
+        self._draining: Draining | None = None
         self.reload(keys=keys, policy=policy)
 
     def reload(self, *, keys: KeyRing, policy: Policy) -> None:
@@ -100,6 +103,11 @@ class Registrar:
         self._authenticator = Authenticator(
             self._realm, keys, self._at_rest, self._random, allow_clear_imei=policy.allow_clear_imei
         )
+
+    def drain(self, now: float) -> Draining:
+        """Begin no registration from now on; what this returns says whether one that was begun may be finished."""
+        self._draining = Draining(self._transactions, now)
+        return self._draining
 
     def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
         """See ``Handler.read``."""
@@ -116,6 +124,8 @@ class Registrar:
                     known = self._transactions.of_request(th1)
                     if known is not None:
                         slot = self._response(known)
+                    elif self._draining is not None:
+                        slot = self._draining.reply
                     else:
                         if th1 not in senders:
                             senders[th1] = self._authenticator.prove(message, payload, th1)
@@ -125,7 +135,7 @@ class Registrar:
                 else:
                     raise MalformedMessage("a server takes REQUEST and SUCCESS only", offset=2, key=0)
             except MalformedMessage as error:
-                slot = _malformed(error, batch)
+                slot = malformed(error, batch)
             batch.slots.append(slot)
         if senders:
             batch.applications = self._admission.read(list(senders.values()), batch.questions)
@@ -190,7 +200,7 @@ class Registrar:
                 try:
                     replies[sender.th1] = self._respond(sender, verdict, batch, now, wall)
                 except MalformedMessage as error:
-                    replies[sender.th1] = _malformed(error, batch)
+                    replies[sender.th1] = malformed(error, batch)
         for place, th1 in batch.requests:
             batch.slots[place] = replies[th1]
         batch.applications = None
@@ -204,7 +214,7 @@ class Registrar:
             batch.records.append(refusal)
             batch.crowds.append((subject(p.payload), p.device))
             return busy(self._retry_after)
-        public, dh = self._agree(request)
+        public, dh = agree(request, self._random)
         nonce = self._random(SIZE_NONCE)
         step = p.step.respond(p.payload, nonce, dh)
         client_id = sealed_handle = None
@@ -254,15 +264,6 @@ class Registrar:
         max_age = self._retry_after if transaction.status == Status.UNAVAILABLE else None
         return Reply.cbor(RESPONSE_CODES[transaction.status], transaction.response, max_age=max_age)
 
-    def _agree(self, request: Request) -> tuple[bytes | None, bytes]:
-        """Return our ephemeral public key and ``dh`` in the X25519 suite, otherwise None and empty bytes."""
-        if request.x25519_key is None:
-            return None, b""
-        private = self._random(schedule.KEY_SIZE)
-        shared = schedule.agree(private, request.x25519_key)
-        public = schedule.ephemeral(private)
-        return public, public + shared
-
     # SUCCESS
 
     def _look_for_transactions(self, batch: Registrations, further: Questions, wall: float) -> None:
@@ -290,9 +291,9 @@ class Registrar:
                         batch.waits = True
                         return self._confirmations[transaction.th3]
                     case State.RELEASED:
-                        return _confirm(last, Status.RELEASED)
+                        return confirm(last, Status.RELEASED)
                     case State.SUPERSEDED:
-                        return _confirm(last, Status.SUPERSEDED)
+                        return confirm(last, Status.SUPERSEDED)
                     case State.ESTABLISHED:
                         return None
             # Do not refuse early: the time would reveal which Client IDs are offered.
@@ -336,7 +337,7 @@ class Registrar:
             self._transactions.move(transaction, Event.DECLINED, th3=step.th3)
             client_id = client_id_text(offer.client_id)
             self._allowances.log(batch, transaction.device, "declined", client_id=client_id, status=message.status)
-            return _confirm(step, Status.RELEASED)
+            return confirm(step, Status.RELEASED)
         self._transactions.move(transaction, Event.CONFIRMED, th3=step.th3)
         terms = offer.terms
         established_at = int(wall)
@@ -354,7 +355,7 @@ class Registrar:
             expires_at=None if terms.lifetime is None else established_at + terms.lifetime,
             th3=step.th3,
             success_hash=sha256(payload).digest(),
-            confirm=_confirm(step, Status.OK, terms.lifetime).payload,
+            confirm=confirm(step, Status.OK, terms.lifetime).payload,
             sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), offer.client_id),
             epoch=offer.epoch,
         )
@@ -392,15 +393,4 @@ class Registrar:
         self._transactions.move(transaction, Event.NEWER_WON)
         waiting = self._confirmations.get(transaction.th3)
         if waiting is not None:  # otherwise it was answered before a newer registration won
-            waiting.reply = _confirm(transaction.confirm_step, Status.SUPERSEDED)
-
-
-def _malformed(error: MalformedMessage, batch: Registrations) -> Reply:
-    """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
-    log_unproved(batch, "malformed", fault=error.fault, place=error.place)
-    return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
-
-
-def _confirm(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> Reply:
-    """Return the reply that carries a signed CONFIRM."""
-    return Reply.cbor(Code.CHANGED, step.sign(encode(Confirm(status, bytes(SIZE_MAC), lifetime))))
+            waiting.reply = confirm(transaction.confirm_step, Status.SUPERSEDED)

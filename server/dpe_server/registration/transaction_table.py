@@ -91,6 +91,15 @@ class Transactions:
         th1s = self._by_client_id.get(client_id)
         return any(self._records.part(th1)[th1][0] == State.PENDING or th1 in self._committing for th1 in th1s)
 
+    def offered_after(self, ends: float) -> list[bytes]:
+        """Return the TH1s of the transactions that may still be confirmed, and whose life ends later than ``ends``."""
+        return [th1 for th1 in self._by_age.after(ends) if self.is_pending(th1)]
+
+    def is_pending(self, th1: bytes) -> bool:
+        """Say whether the transaction with this TH1 may still be confirmed."""
+        record = self._records.part(th1).get(th1)
+        return record is not None and record[0] == State.PENDING and th1 not in self._committing
+
     def add(self, transaction: Transaction) -> None:
         """Take in a new transaction. If its device has ``PER_DEVICE``, one of them makes room.
 

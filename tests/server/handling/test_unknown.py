@@ -109,8 +109,8 @@ def test_a_defect_ends_it() -> None:
     assert SECRET.decode() not in str(logs)
 
 
-def test_closing_waits_until_it_is_known() -> None:
-    echo = Unsure(faults=[UNKNOWN, UNKNOWN])
+def test_who_closes_does_not_wait_until_it_is_known() -> None:
+    echo = Unsure(faults=[UNKNOWN] * 1_000)
 
     async def test(batcher: Batcher) -> None:
         first = asyncio.create_task(batcher.submit(echo, b"!first"))
@@ -119,5 +119,5 @@ def test_closing_waits_until_it_is_known() -> None:
         await first
 
     run(echo, test)
-    assert len(echo.given) == 3
-    assert echo.completed == [[Outcome.COMMITTED]]
+    assert len(echo.given) == 1
+    assert echo.completed == [None]

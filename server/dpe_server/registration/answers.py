@@ -1,0 +1,33 @@
+"""Answers of the registrar, and what is in them, that need nothing else of it."""
+
+from collections.abc import Callable
+
+from dpe_coap import keys as schedule
+from dpe_coap.binding import CONTENT_FORMAT_PROBLEM, Code, problem
+from dpe_coap.errors import MalformedMessage
+from dpe_coap.messages import Confirm, Request, encode
+from dpe_coap.numbers import SIZE_MAC, Status
+from dpe_server.handling.handler import Batch
+from dpe_server.handling.reply import Reply
+from dpe_server.registration.audit_records import log_unproved
+
+
+def malformed(error: MalformedMessage, batch: Batch) -> Reply:
+    """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
+    log_unproved(batch, "malformed", fault=error.fault, place=error.place)
+    return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
+
+
+def confirm(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> Reply:
+    """Return the reply that carries a signed CONFIRM; ``lifetime`` is in seconds."""
+    return Reply.cbor(Code.CHANGED, step.sign(encode(Confirm(status, bytes(SIZE_MAC), lifetime))))
+
+
+def agree(request: Request, random: Callable[[int], bytes]) -> tuple[bytes | None, bytes]:
+    """Return our ephemeral public key and ``dh`` in the X25519 suite, otherwise None and empty bytes."""
+    if request.x25519_key is None:
+        return None, b""
+    private = random(schedule.KEY_SIZE)
+    shared = schedule.agree(private, request.x25519_key)
+    public = schedule.ephemeral(private)
+    return public, public + shared
