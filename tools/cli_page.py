@@ -47,6 +47,8 @@ ARGUMENTS = {
     "REPORT": "a TOML file with a table `[report]`, as a rule of the policy has it",
     "FILE|HEX|-": "a file, the message in hex, or `-` for standard input",
     "{master|handle}": "which of the server's keys",
+    "KEYS": "the keys.json of another node; `-` reads it from standard input",
+    "NAME": "the name of a node",
     "EPOCH": "a generation of the master key",
 }
 """What the arguments are, which click does not know. A new one must be added here."""

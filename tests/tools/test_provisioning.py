@@ -274,7 +274,7 @@ def test_keys_rotate_and_retire(dpe: Invoke, state: Path) -> None:
     assert json.loads(dpe("provision", state, IMEI).stdout)["epoch"] == 2
     dpe("keys", "minimum-epoch", state, 2)
     told = json.loads(dpe("keys", "list", state, "--json").stdout)
-    assert told == {"master": [1, 2], "handle": [1, 2], "minimum_epoch": 2}
+    assert told == {"master": [1, 2], "handle": [1, 2], "minimum_epoch": 2, "epoch": 2, "handle_key": 2}
     assert "epochs 1, 2" in dpe("keys", "list", state).stdout
     assert "no device could register" in dpe("keys", "minimum-epoch", state, 3, status=1).stderr
     assert dpe("keys", "rotate", "both", state, status=2).stdout == ""

@@ -27,6 +27,7 @@ COMMANDS = {
     "device": ("dpe_tools.commands.device", "Show which device holds a Client ID, or forget a device."),
     "policy": ("dpe_tools.commands.policy", "Check a policy, explain it, or set it for a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
+    "nodes": ("dpe_tools.commands.nodes", "List the servers that share a store, or forget one."),
     "backup": ("dpe_tools.commands.backup", "Copy a server's database while it runs."),
     "restore": ("dpe_tools.commands.restore", "Put a backup back."),
     "recover": ("dpe_tools.commands.recover", "Make a database that was put back fit to serve."),

@@ -1,9 +1,10 @@
 """The server's long-term keys by generation, and what is made with them: device keys and handles."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from typing import Literal
 
 from dpe_coap.imei import Imei
 from dpe_coap.keys import HANDLE_RANDOM_SIZE, KEY_SIZE, MAX_ISSUED, HandleKey, MasterKey
@@ -21,6 +22,8 @@ and whether the ring knows such a device.
 
 If not, the rest is made up.
 """
+
+KeyKind = Literal["master", "handle"]
 
 Nobodys = tuple[MasterKey, HandleKey]
 """Keys that nobody has."""
@@ -52,7 +55,10 @@ def fingerprint(value: bytes) -> str:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """Keys of 32 bytes each. The highest generation is the current one; its number is 1 to 255."""
+    """Keys of 32 bytes each. The number of a generation is 1 to 255; the highest is the current one.
+
+    If other servers must know a key before it is used, ``epoch`` and ``hkid`` say which generations are current.
+    """
 
     master: Mapping[int, bytes] = field(repr=False)
     """K_master by epoch: device keys derive from it."""
@@ -60,6 +66,14 @@ class KeyRing:
     """K_handle by hkid: handles are sealed with it."""
     at_rest: bytes = field(repr=False)
     """What the database keeps of a device is hashed and sealed under this."""
+    epoch: int | None = None
+    hkid: int | None = None
+
+    def having(self, kind: KeyKind, generation: int, key: bytes) -> "KeyRing":
+        """Return these keys with one more of 32 bytes, or with this one in the place of another."""
+        if kind == "master":
+            return replace(self, master={**self.master, generation: key})
+        return replace(self, handle={**self.handle, generation: key})
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -71,12 +85,12 @@ class KeyRing:
     @property
     def current_epoch(self) -> int:
         """The epoch that new devices are provisioned with."""
-        return max(self.master)
+        return self.epoch or max(self.master)
 
     @property
     def current_hkid(self) -> int:
         """The handle key that new handles are sealed with."""
-        return max(self.handle)
+        return self.hkid or max(self.handle)
 
     @cached_property
     def _masters(self) -> dict[int, MasterKey]:

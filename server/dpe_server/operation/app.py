@@ -18,7 +18,7 @@ from dpe_server.coap.subjects import Crowds
 from dpe_server.files import logs
 from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
-from dpe_server.operation import beats, loaded, process_memory, signals
+from dpe_server.operation import beats, loaded, nodes, process_memory, signals
 from dpe_server.operation.notify import notify
 from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
@@ -85,6 +85,7 @@ def _serve_with(
         policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
         beats.verify(state_dir)
         with closing(state_dir.make_store()) as store:
+            nodes.keys_of(state_dir, store)  # what would stop every worker, as above
             beats.begin_journal(state_dir, store)
             beats.Beats(state_dir, store, secrets.token_bytes).beat()  # so that each worker finds one to remember
             ordinals = ordinals_of(store)

@@ -50,6 +50,7 @@ def found(path: Path | str, realm: str, uri: str, store: str, *, node: str, one_
             first = Beat(1, secrets.token_bytes(8))
             beats.remember(made.beat_path, Memory(first))
             nodes.bind(made.binding, node, first, int(time.time()))
+            nodes.has(node, made.keys.fingerprints)
 
     text = config.template(realm, uri, store=store, node=node, one_machine=one_machine)
     return StateDir.make(path, text, DEFAULT_POLICY, key_file.text_of(new_keys()), fill)
@@ -77,7 +78,7 @@ def join(path: Path | str, files: Mapping[str, str], *, node: str, store: str | 
             journal.begin(made.journal_path, opened.measures())
             last = beats.remembered(made.beat_path).last
             beats.remember(made.beat_path, Memory(opened.beat(last, secrets.token_bytes(8))))
-            if not nodes.enter(node, int(time.time())):
+            if not nodes.enter(node, int(time.time()), made.keys.fingerprints):
                 raise JoinError(f"there is a node {node} already", hint="give this one another name with --node NAME")
 
     return StateDir.make(

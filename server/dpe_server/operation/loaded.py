@@ -5,7 +5,7 @@ So others can see what it does not have yet. The files hold fingerprints and no 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,17 @@ def is_running(opened: StateDir) -> bool:
 def read(opened: StateDir) -> list[Loaded]:
     """Return what each process of a running server has loaded; nothing when none runs."""
     return list(_read(opened.path)) if is_running(opened) else []
+
+
+def common(directory: Path) -> Loaded:
+    """Return what all processes of the server that runs have loaded; nothing is said of a file of which some differ."""
+    processes = [(process.keys.items(), process.files.items(), process.uris) for process in _read(directory)]
+    keys, files, uris = zip(*processes, strict=True) if processes else ((), (), ())
+    return Loaded(_common(keys), _common(files), [uri for some in uris for uri in some])
+
+
+def _common(given: Sequence[ItemsView[str, str]]) -> dict[str, str]:
+    return dict(set(given[0]).intersection(*given)) if given else {}
 
 
 def lacking(opened: StateDir) -> list[str]:

@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import count
@@ -25,6 +25,7 @@ from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.beats import Beats, BeatsError
 from dpe_server.operation.config import Config
 from dpe_server.operation.loaded import Loaded
+from dpe_server.operation.nodes import EVERY, LackingError, Presence, active_of, keys_of
 from dpe_server.operation.resources import lane, router, scheduler
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
@@ -35,9 +36,13 @@ from dpe_server.session.audit_records import session_ended
 from dpe_server.session.sessions import Sessions
 from dpe_server.store.changes import KEPT
 from dpe_server.store.contract import PRUNE_CHUNK, TRACE, Store, StoreError
+from dpe_server.store.nodes import Generation, KeyName
+from dpe_server.store.opening import nodes_of
 
 HOUSEKEEPING = 60.0
 """Seconds between looks for sessions to prune."""
+BEATS_EVERY = 60
+"""At how many of these looks once a process beats that is not the first."""
 CHANGES_EVERY = 60
 """At how many of these looks once the changes are cut, too: it costs a look-up for each session that they name."""
 DRAIN_LOOK = 0.05
@@ -106,20 +111,22 @@ class Server:
         if self._worker is None:
             beats.begin_journal(state_dir, self._store)
         self._beats = Beats(state_dir, self._store, secrets.token_bytes)
+        self._held = state_dir.keys
+        self._keys = keys_of(state_dir, self._store)
         self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
         stack.callback(lambda: self._audit.close(time.time()))
-        loaded_policy = policy.load(state_dir.policy_path)
+        self._policy = policy.load(state_dir.policy_path)
         self._registrar = Registrar(
             realm=state_dir.config.realm,
-            keys=state_dir.keys,
-            policy=loaded_policy,
+            keys=self._keys,
+            policy=self._policy,
             random=secrets.token_bytes,
             retry_after=state_dir.config.retry_after,
             ordinals=ordinals_of(self._store) if self._worker is None else self._worker.ordinals,
         )
         self._sessions = Sessions(
-            keys=state_dir.keys,
-            policy=loaded_policy,
+            keys=self._keys,
+            policy=self._policy,
             random=secrets.token_bytes,
             retry_after=state_dir.config.retry_after,
         )
@@ -146,6 +153,7 @@ class Server:
         self._coap.start()
         self.uris = [socket.uri for socket in sockets]
         self._say(replace(has_loaded, uris=self.uris))
+        await self._join_others(stack, state_dir)
 
     async def drain(self) -> None:
         """Take no new REQUEST from now on; return when no device may confirm any more, some seconds later at most.
@@ -165,12 +173,14 @@ class Server:
         self._audit.reopen()
         try:
             # In a thread: a policy of thousands of rules takes a while.
-            state_dir, new_policy, has_loaded = await asyncio.to_thread(self._read)
+            state_dir, keys, new_policy, has_loaded = await asyncio.to_thread(self._read)
         except DpeError as error:
             _log.error("not reloaded, the old policy and keys stay", reason=str(error))
             return
-        await self._batcher.exclusively(lambda: self._take_over(state_dir.keys, new_policy))
+        self._held = state_dir.keys
+        await self._batcher.exclusively(lambda: self._take_over(keys, new_policy))
         await asyncio.to_thread(self._say, has_loaded)
+        await self._hear_others()
         _log.info("policy and keys reloaded")
         changed = [
             key.name for key in fields(Config) if getattr(state_dir.config, key.name) != getattr(self._config, key.name)
@@ -179,15 +189,17 @@ class Server:
             _log.warning("config.toml not reloaded, restart the server", changed=", ".join(changed))
 
     def _take_over(self, keys: KeyRing, new_policy: Policy) -> None:
+        self._keys, self._policy = keys, new_policy
         self._registrar.reload(keys=keys, policy=new_policy)
         self._sessions.reload(policy=new_policy)
 
-    def _read(self) -> tuple[StateDir, Policy, Loaded]:
+    def _read(self) -> tuple[StateDir, KeyRing, Policy, Loaded]:
         state_dir = StateDir.open(self._path)
         has_loaded = Loaded.of(state_dir, self.uris)
         config = {"config.toml": self._loaded.files["config.toml"]}  # a reload does not take it
         return (
             state_dir,
+            keys_of(state_dir, self._store),
             policy.load(state_dir.policy_path),
             replace(has_loaded, files={**has_loaded.files, **config}),
         )
@@ -200,8 +212,58 @@ class Server:
         except OSError as error:
             _log.warning("what is loaded is not written down", reason=error.strerror or str(error))
 
+    async def _join_others(self, stack: AsyncExitStack, state_dir: StateDir) -> None:
+        """If others share the store, tell them now and then that this server runs, and hear which keys they use."""
+        self._nodes = nodes_of(self._store)
+        self._lacks = False
+        if self._nodes is None:
+            return
+        self._presence = Presence(state_dir, self._nodes, secrets.token_bytes(8)) if self._is_first else None
+        if self._presence is not None:
+            stack.push_async_callback(self._leave_others, self._presence)
+        await self._hear_others()
+        hearing = asyncio.create_task(self._keep_hearing())
+        stack.callback(hearing.cancel)
+
+    @staticmethod
+    async def _leave_others(presence: Presence) -> None:
+        with suppress(StoreError):  # they notice
+            await asyncio.to_thread(presence.stop)
+
+    async def _keep_hearing(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            await self._hear_others()
+
+    async def _hear_others(self) -> None:
+        if self._nodes is None:
+            return
+        hear = self._nodes.generations if self._presence is None else self._presence.tell
+        try:
+            await self._obey(await asyncio.to_thread(hear))
+        except StoreError as error:
+            _log.warning("other nodes not heard", reason=str(error))
+
+    async def _obey(self, generations: Mapping[KeyName, Generation]) -> None:
+        """Use the keys that the other nodes use."""
+        try:
+            keys = active_of(self._held, generations)
+        except LackingError as error:
+            if not self._lacks:
+                _log.error("a key is missing, and devices are refused", reason=str(error), hint=error.hint)
+            self._lacks = True
+            return
+        self._lacks = False
+        if (keys.epoch, keys.hkid) != (self._keys.epoch, self._keys.hkid):
+            await self._batcher.exclusively(lambda: self._take_over(keys, self._policy))
+            _log.info("other keys are current", epoch=keys.epoch, handle_key=keys.hkid)
+
+    @property
+    def _is_first(self) -> bool:
+        return self._worker is None or self._worker.number == 0
+
     async def _keep_house(self) -> None:
-        first = self._worker is None or self._worker.number == 0
+        first = self._is_first
         for turn in count():
             if first:
                 await self._prune()
@@ -209,7 +271,9 @@ class Server:
                 await self._drop_changes()
             self._audit.write((), time.monotonic(), time.time())
             await asyncio.sleep(HOUSEKEEPING)
-            if first and not await self._batcher.exclusively(self._beat):
+            # Each process of a server knows a shared store again by a beat of its own, which must not get too old.
+            own = self._nodes is not None and turn % BEATS_EVERY == 0
+            if (first or own) and not await self._batcher.exclusively(self._beat):
                 return
 
     def _beat(self) -> bool:

@@ -7,9 +7,8 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dpe_coap.errors import LocalError
 from dpe_coap.keys import KEY_SIZE
@@ -17,7 +16,7 @@ from dpe_server.files import durable
 from dpe_server.files.uris import uri_fault
 from dpe_server.keys import file as key_file
 from dpe_server.keys.at_rest import AtRest
-from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyRing, fingerprint
+from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyKind, KeyRing, fingerprint
 from dpe_server.operation import config as config_file
 from dpe_server.operation import journal, locking, permissions
 from dpe_server.operation.audit_file import Limits
@@ -27,8 +26,6 @@ from dpe_server.policy import DEFAULT_POLICY
 from dpe_server.store.contract import Store
 from dpe_server.store.nodes import Binding
 from dpe_server.store.opening import file_names, make_store, open_store
-
-KeyKind = Literal["master", "handle"]
 
 _FILES = ("config.toml", "policy.toml", "keys.json")
 _STORE = "dpe.sqlite"
@@ -146,11 +143,17 @@ class StateDir:
     @property
     def binding(self) -> Binding:
         """To whom a shared store must belong."""
-        return Binding(self.config.realm, fingerprint(self.keys.at_rest))
+        rings = ("master", self.keys.master), ("handle", self.keys.handle)
+        keys = {(kind, number): fingerprint(key) for kind, ring in rings for number, key in ring.items()}
+        return Binding(self.config.realm, fingerprint(self.keys.at_rest), keys)
 
-    def open_store(self) -> Store:
-        """Open the store as it is; StoreError or LocalError, among others if it belongs to another cluster."""
-        return open_store(self.store_url, one_machine=self.one_machine, binding=self.binding)
+    def open_store(self, *, any_keys: bool = False) -> Store:
+        """Open the store as it is; StoreError or LocalError, among others if it belongs to another cluster.
+
+        With ``any_keys``, only the realm and the at-rest key must be the cluster's.
+        """
+        binding = self.binding._replace(generations={}) if any_keys else self.binding
+        return open_store(self.store_url, one_machine=self.one_machine, binding=binding)
 
     def make_store(self) -> Store:
         """Open the store, which is made or brought to the newest schema if need be. See ``open_store``."""
@@ -182,21 +185,27 @@ class StateDir:
 
         A running server takes it up when it reloads.
         """
-        path = self.path / "keys.json"
-        # Two rotations at once would lose one.
-        with _reported(path), locked(self.path, os.O_RDONLY, patience=locking.PATIENCE):
-            keys = _read_keys(self.path)
+        added = 0
+
+        def rotated(keys: KeyRing) -> KeyRing:
+            nonlocal added
             ring = {"master": keys.master, "handle": keys.handle}[kind]
-            generation = max(ring) + 1
-            if generation > LAST_GENERATION:
+            added = max(ring) + 1
+            if added > LAST_GENERATION:
                 raise StateDirError(
                     f"there is no {kind} key after generation {LAST_GENERATION}",
                     hint="make a new state directory with dpe init, and provision the devices for it",
                 )
-            added = {**ring, generation: _new_key()}
-            keys = replace(keys, master=added) if kind == "master" else replace(keys, handle=added)
-            durable.replace(path, key_file.text_of(keys))
-        return generation
+            return keys.having(kind, added, _new_key())
+
+        self.change_keys(rotated)
+        return added
+
+    def change_keys(self, change: Callable[[KeyRing], KeyRing]) -> None:
+        """Have ``change`` make other keys of those in keys.json, durably."""
+        # Two changes at once would lose one.
+        with _reported(self.path / "keys.json"), locked(self.path, os.O_RDONLY, patience=locking.PATIENCE):
+            durable.replace(self.path / "keys.json", key_file.text_of(change(_read_keys(self.path))))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -259,7 +259,7 @@ class Beat(NamedTuple):
 
 
 BEATS = 20_000
-"""How many beats a store keeps: two weeks of one each minute."""
+"""How many beats a store keeps of each server: two weeks of one each minute."""
 RECOVERY_GAP = 1 << 20
 """By how much a recovery moves the last ordinal on: what was committed after the backup is not known."""
 

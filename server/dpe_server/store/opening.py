@@ -16,7 +16,7 @@ from dpe_server.store.contract import (
     Examination,
     Store,
 )
-from dpe_server.store.nodes import Binding, Nodes
+from dpe_server.store.nodes import Binding, Durability, Nodes
 from dpe_server.store.sqlite import copying, examination
 from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import examine_file, verify_file
@@ -76,6 +76,17 @@ def examine(url: str, *, thorough: bool = False) -> Examination:
     Raises LocalError if the URL names no store, StoreError if it cannot be read at all.
     """
     return examine_file(_path(url), thorough=thorough)
+
+
+def durability_of(url: str, *, one_machine: bool) -> Durability:
+    """Look whether a shared store keeps what it has acknowledged, without changing it.
+
+    Raises LocalError if the URL names no store, StoreError if it cannot be read at all.
+    """
+    _need_psycopg()
+    from dpe_server.store.postgresql import examination as postgresql
+
+    return postgresql.durability_of(url, one_machine=one_machine)
 
 
 def verify(

@@ -18,10 +18,11 @@ import pytest
 from dpe_coap.errors import LocalError
 from dpe_server import policy
 from dpe_server.keys.file import KeyFileError
+from dpe_server.keys.ring import KeyKind
 from dpe_server.operation import locking, state_dir
 from dpe_server.operation.config import ConfigError
 from dpe_server.operation.permissions import PermissionsError
-from dpe_server.operation.state_dir import KeyKind, StateDir, StateDirError
+from dpe_server.operation.state_dir import StateDir, StateDirError
 from dpe_server.store.contract import StoreError
 from dpe_server.store.opening import open_store
 

@@ -14,6 +14,7 @@ import click
 from dpe_coap.errors import LocalError
 from dpe_coap.session_messages import MAX_PROPERTIES
 from dpe_server.operation.credential import Credential
+from dpe_server.operation.nodes import current_keys
 from dpe_server.operation.state_dir import StateDir
 from dpe_tools import credentials
 from dpe_tools.faults import Faults
@@ -154,7 +155,7 @@ def load(state: str | None, directory: str | None, server: str | None, **options
                 place = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="dpe-load-")))
                 state = str(cleanup.enter_context(Stage(place)).state)
             opened = StateDir.open(state)
-            make = FromKeys(opened.keys, opened.config)
+            make = FromKeys(current_keys(opened), opened.config)
             report = _run(make, MOST_DEVICES, server or opened.config.uri, opened, options)
     _tell(report, options["json_file"])
     if report.interrupted:

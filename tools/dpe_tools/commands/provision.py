@@ -10,6 +10,7 @@ import click
 from dpe_coap.imei import Imei
 from dpe_server.operation import loaded
 from dpe_server.operation.credential import Credential, credential
+from dpe_server.operation.nodes import current_keys
 from dpe_server.operation.provisioning import Layout, Provisioning
 from dpe_server.operation.state_dir import StateDir
 from dpe_tools import files, imeis, terminal
@@ -50,10 +51,11 @@ def provision(state: str, given: imeis.Source, as_json: bool, file: str | None, 
     if file is not None and (out is not None or as_json):
         raise click.UsageError("--file goes neither with --out nor with --json")
     opened = StateDir.open(state)
+    keys = current_keys(opened)
     found = given.read()
 
     def make(one: Imei) -> Credential:
-        return credential(opened.keys, opened.config, one)
+        return credential(keys, opened.config, one)
 
     devices = found.devices
     count = len(devices) + len(found.faults)
@@ -72,7 +74,7 @@ def provision(state: str, given: imeis.Source, as_json: bool, file: str | None, 
             for row, one in shown:
                 row_if_any = row if given.is_file or count > 1 else None
                 show(make(one), as_json or not terminal.is_terminal(), row_if_any)
-    if devices and f"master key {opened.keys.current_epoch}" in loaded.lacking(opened):
+    if devices and f"master key {keys.current_epoch}" in loaded.lacking(opened):
         hint = loaded.reload_hint(opened)
         click.echo(f"note: the running server refuses these credentials until it loads the new key: {hint}", err=True)
     if found.faults:

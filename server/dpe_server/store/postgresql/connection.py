@@ -135,8 +135,7 @@ def check_durability(connection: Connection, *, one_machine: bool) -> None:
 
 def durability_faults(connection: Connection, *, one_machine: bool) -> list[str]:
     """Return which settings of the database let it lose what it has acknowledged."""
-    names = ", ".join(f"current_setting('{name}')" for name in _DURABILITY)
-    ((fsync, full_page_writes, synchronous_commit, standbys),) = connection.execute(f"SELECT {names}").fetchall()
+    fsync, full_page_writes, synchronous_commit, standbys = durability(connection).values()
     faults = [
         f"{name} is {value}"
         for name, value in (("fsync", fsync), ("full_page_writes", full_page_writes))
@@ -147,6 +146,13 @@ def durability_faults(connection: Connection, *, one_machine: bool) -> list[str]
     if not standbys and not one_machine:
         faults.append("there is no synchronous standby (synchronous_standby_names is empty)")
     return faults
+
+
+def durability(connection: Connection) -> dict[str, str]:
+    """Return the settings of the database by which it keeps or loses what it has acknowledged."""
+    names = ", ".join(f"current_setting('{name}')" for name in _DURABILITY)
+    ((*values,),) = connection.execute(f"SELECT {names}").fetchall()
+    return dict(zip(_DURABILITY, values, strict=True))
 
 
 def _notice(connection: Connection, said: psycopg.errors.Diagnostic) -> None:

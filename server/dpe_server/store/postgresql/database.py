@@ -69,6 +69,18 @@ class Database:
         """
         return self._reader.run(act, READ_PATIENCE if patience is None else patience)
 
+    @staticmethod
+    def peek(url: str) -> Connection:
+        """Connect to look at settings only: nothing is written, so what is read may be of a primary that is none."""
+        *others, last = places_of(url)
+        for place in others:
+            with suppress(psycopg.Error):
+                return _begun(connect(place))
+        try:
+            return _begun(connect(last))
+        except psycopg.Error as error:
+            raise said_at_connect(error) from None
+
     def write(self, act: Callable[[Connection], _Result], patience: float, *, again: bool = False) -> _Result:
         """Have ``act`` write within ``patience`` seconds.
 
@@ -235,6 +247,11 @@ def _vouch(connection: Connection) -> None:
         connection.acknowledged = connection.begun
     elif time.monotonic() - connection.acknowledged > FRESH:
         acknowledge(connection, ACKNOWLEDGED_WITHIN)
+
+
+def _begun(connection: Connection) -> Connection:
+    connection.begin(time.monotonic() + READ_PATIENCE)
+    return connection
 
 
 def _unknown(fault: StoreError) -> CommitUnknown:

@@ -4,10 +4,31 @@ from contextlib import closing
 
 from dpe_server.store.commit_rules import check_beat
 from dpe_server.store.contract import Beat
-from dpe_server.store.nodes import Binding
-from dpe_server.store.postgresql import statements
+from dpe_server.store.nodes import Binding, Durability
+from dpe_server.store.postgresql import schema, statements
+from dpe_server.store.postgresql.connection import durability, durability_faults
 from dpe_server.store.postgresql.database import Database
 from dpe_server.store.postgresql.nodes import PostgresqlNodes
+
+_TOLD = (
+    "SELECT current_setting('server_version'),"
+    " CASE WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
+    " THEN (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END"
+)
+
+
+def durability_of(url: str, *, one_machine: bool) -> Durability:
+    """Look whether the database keeps what it has acknowledged. Nothing is written; StoreError if it has no store."""
+    with closing(Database.peek(url)) as connection:
+        ((server, standbys),) = connection.execute(_TOLD).fetchall()
+        return Durability(
+            server,
+            schema.version_of(connection),
+            len(schema.STEPS),
+            durability(connection),
+            durability_faults(connection, one_machine=one_machine),
+            standbys,
+        )
 
 
 def verify_database(url: str, remembered: Beat | None, binding: Binding | None, *, one_machine: bool) -> None:

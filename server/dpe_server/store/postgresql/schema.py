@@ -110,7 +110,30 @@ STEPS: Sequence[Step] = (
         """
         CREATE TABLE binding (one int2 PRIMARY KEY CHECK (one = 1), realm text NOT NULL, at_rest text NOT NULL)
         """,
-        "CREATE TABLE node (name text PRIMARY KEY, made_at int8 NOT NULL)",
+        # Of keys there are fingerprints only.
+        """
+        CREATE TABLE generation (
+            kind text NOT NULL CHECK (kind IN ('master', 'handle')),
+            number int2 NOT NULL CHECK (number BETWEEN 1 AND 255),
+            fingerprint text NOT NULL,
+            active bool NOT NULL,
+            PRIMARY KEY (kind, number)
+        )
+        """,
+        """
+        CREATE TABLE node (
+            name text PRIMARY KEY,
+            made_at int8 NOT NULL,
+            started_at int8,
+            seen_at timestamptz,
+            stopped bool NOT NULL DEFAULT false,
+            ahead int8 NOT NULL DEFAULT 0,
+            instance bytea CHECK (length(instance) = 8),
+            version text NOT NULL DEFAULT '',
+            policy text NOT NULL DEFAULT '',
+            keys text NOT NULL DEFAULT '{}'
+        )
+        """,
     ),
 )
 

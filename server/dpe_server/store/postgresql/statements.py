@@ -226,12 +226,6 @@ BEATS = (
 BEAT = "INSERT INTO beat VALUES (%s, %s)"
 FORGET_BEATS = "DELETE FROM beat WHERE number <= %s"
 
-# Nodes
-
-BIND = "INSERT INTO binding VALUES (1, %s, %s) ON CONFLICT (one) DO NOTHING"
-BINDING = "SELECT realm, at_rest FROM binding WHERE one = 1"
-ENTER_NODE = "INSERT INTO node (name, made_at) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING"
-
 # For operators
 
 SESSION = f"SELECT {_COLUMNS} FROM device WHERE client_id = %s"

@@ -34,6 +34,7 @@ from dpe_server.store.postgresql.connection import Connection
 from dpe_server.store.postgresql.database import Database
 from dpe_server.store.postgresql.looks import look
 from dpe_server.store.postgresql.measures import apply
+from dpe_server.store.postgresql.node_statements import COUNT_NODES
 from dpe_server.store.postgresql.nodes import PostgresqlNodes
 from dpe_server.store.questions import Facts, Questions
 
@@ -245,5 +246,6 @@ def _append_beat(connection: Connection, after: int, random: bytes) -> Beat:
     ((_, _, newest),) = _beats(connection, 0)
     beat = Beat(max(after, newest or 0) + 1, random)
     connection.execute(statements.BEAT, beat)
-    connection.execute(statements.FORGET_BEATS, (beat.number - BEATS,))
+    ((nodes,),) = connection.execute(COUNT_NODES).fetchall()
+    connection.execute(statements.FORGET_BEATS, (beat.number - BEATS * max(1, nodes),))
     return beat
