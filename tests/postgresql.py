@@ -88,9 +88,11 @@ class Cluster:
         own(folder)
         place = f"host={self.folder} user={USER} application_name=standby"
         with self._instance.spawn("pg_receivewal", "--synchronous", "-D", folder, "-d", place) as process:
-            with self.setting("synchronous_standby_names", "standby"):
-                yield
-            process.terminate()
+            try:
+                with self.setting("synchronous_standby_names", "standby"):
+                    yield
+            finally:
+                process.terminate()
         shutil.rmtree(folder)
 
 

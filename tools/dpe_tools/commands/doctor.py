@@ -4,9 +4,8 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
 import click
 
@@ -16,24 +15,14 @@ from dpe_server.operation import beats, loaded
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import load
 from dpe_server.store import opening
-from dpe_server.store.contract import NOBODY
-from dpe_server.store.questions import Questions
 from dpe_tools import terminal
 from dpe_tools.exits import Exit, NoAnswer
+from dpe_tools.node_health import Finding, minimum_epoch, shared_store
 
 LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")
 OLDEST_PYTHON = (3, 11)
 OLDEST_SQLITE = (3, 38, 0)
 PROBE_SECONDS = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    level: Literal["ok", "warn", "fail"]
-    what: str
-    hint: str = ""
 
 
 @click.command()
@@ -85,7 +74,7 @@ def examine(state: str | None) -> Iterator[Finding]:
     yield Finding("ok", f"realm {opened.config.realm}, devices come to {opened.config.uri}")
     yield from _keys(opened)
     yield from _policy(opened)
-    yield from _store(opened)
+    yield from (shared_store(opened) if opened.config.store else _store(opened))
     yield from _loaded(opened)
     yield _probe(opened)
 
@@ -142,13 +131,9 @@ def _store(opened: StateDir) -> Iterator[Finding]:
         beats.verify(opened)
         yield Finding("ok", f"store: schema {found}, sound, and the one that was served last")
         with closing(opened.open_store()) as store:
-            minimum = store.look(Questions(restrictions={NOBODY})).minimum_epoch
+            yield from minimum_epoch(store, opened.keys)
     except DpeError as error:
         yield Finding("fail", f"store: {error}", error.hint or "put a backup back: dpe restore STATE FILE")
-        return
-    if minimum > opened.keys.current_epoch:
-        hint = f"dpe keys minimum-epoch STATE {opened.keys.current_epoch}, or: dpe keys rotate master STATE"
-        yield Finding("fail", f"store: the minimum epoch {minimum} shuts every device out", hint)
 
 
 def _loaded(opened: StateDir) -> Iterator[Finding]:
