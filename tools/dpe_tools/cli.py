@@ -28,6 +28,7 @@ COMMANDS = {
     "policy": ("dpe_tools.commands.policy", "Check a policy, explain it, or set it for a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
     "nodes": ("dpe_tools.commands.nodes", "List the servers that share a store, or forget one."),
+    "store": ("dpe_tools.commands.store", "Move a server's sessions into a database that several servers share."),
     "backup": ("dpe_tools.commands.backup", "Copy a server's database while it runs."),
     "restore": ("dpe_tools.commands.restore", "Put a backup back."),
     "recover": ("dpe_tools.commands.recover", "Make a database that was put back fit to serve."),

@@ -4,6 +4,7 @@ Keys never enter the database. A further node gets them, the configuration and t
 one that is there, over a way that the operator trusts.
 """
 
+import os
 import secrets
 import tarfile
 import time
@@ -13,15 +14,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dpe_coap.errors import LocalError
+from dpe_server.files import durable
 from dpe_server.files.uris import uri_fault
 from dpe_server.keys import file as key_file
 from dpe_server.operation import beats, config, journal
 from dpe_server.operation.beats import Memory
 from dpe_server.operation.config import ConfigError, realm_fault
-from dpe_server.operation.state_dir import StateDir, check_access, new_keys, text_of
+from dpe_server.operation.state_dir import StateDir, check_access, new_keys, reported, text_of
 from dpe_server.policy import DEFAULT_POLICY
 from dpe_server.store.contract import Beat
-from dpe_server.store.opening import make_store, nodes_of
+from dpe_server.store.opening import copy_store, make_store, nodes_of, retire
+from dpe_server.store.whole import Copied
 
 COPIED = ("config.toml", "policy.toml", "keys.json", "beat.json")
 """What a further node has from another one's state directory."""
@@ -119,3 +122,30 @@ def _missing(name: str) -> JoinError:
     return JoinError(
         f"there is no {name}", hint=f"a further node is made from four files of another one: {', '.join(COPIED)}"
     )
+
+
+def copy(opened: StateDir, store: str, *, node: str, one_machine: bool = False) -> Copied:
+    """Copy the SQLite store of a state directory into the database ``store``, and have config.toml say so.
+
+    The server must be stopped. What it remembers of its store, it finds in the copy. Raises a DpeError: then it goes on
+    with the store that it had.
+    """
+    if opened.config.store:
+        raise JoinError("its store is in PostgreSQL already", hint=f"dpe init STATE --join {opened.path}")
+    path = opened.path / "config.toml"
+    values = {"store": store, "node": node, **({"durability": config.ONE_MACHINE} if one_machine else {})}
+    text = config.changed(text_of(path), values, str(path))
+    with opened.lock():
+        if path.is_symlink() or path.stat().st_uid != os.geteuid():
+            raise JoinError(
+                f"{path} is not this server's own to change", hint="put a copy of it there that belongs to its user"
+            )
+        beats.verify(opened)
+        with closing(opened.make_store()) as current:  # its schema is the newest then
+            beats.begin_journal(opened, current)
+            beats.Beats(opened, current, secrets.token_bytes).beat()  # which is in the copy, too
+        copied = copy_store(opened.store_url, store, opened.binding, node, int(time.time()), one_machine=one_machine)
+        with reported(path):
+            durable.replace(path, text)
+            retire(opened.store_url, ".copied")
+    return copied

@@ -72,7 +72,7 @@ class StateDir:
     ) -> "StateDir":
         """Make a new state directory with these texts; ``fill`` adds the rest. What was begun is undone if it fails."""
         path = Path(path)
-        with ExitStack() as undo, _reported(path):
+        with ExitStack() as undo, reported(path):
             if path.exists() and not path.is_dir():
                 raise StateDirError(f"{path} is there already and is not a directory", hint="choose another path")
             permissions.check_way(path)
@@ -104,7 +104,7 @@ class StateDir:
         is not as it must be. The policy and the store are not opened here.
         """
         path = Path(path)
-        with _reported(path):
+        with reported(path):
             if not path.is_dir():
                 raise StateDirError(f"{path}: there is no such directory", hint=f"make one with: dpe init {path}")
             for name in _FILES:  # before its mode is judged: another folder, such as /tmp, may be as it is
@@ -204,7 +204,7 @@ class StateDir:
     def change_keys(self, change: Callable[[KeyRing], KeyRing]) -> None:
         """Have ``change`` make other keys of those in keys.json, durably."""
         # Two changes at once would lose one.
-        with _reported(self.path / "keys.json"), locked(self.path, os.O_RDONLY, patience=locking.PATIENCE):
+        with reported(self.path / "keys.json"), locked(self.path, os.O_RDONLY, patience=locking.PATIENCE):
             durable.replace(self.path / "keys.json", key_file.text_of(change(_read_keys(self.path))))
 
     @contextmanager
@@ -212,7 +212,7 @@ class StateDir:
         """Hold the directory for one server; StateDirError names the process that has it already."""
         path = self.path / "serve.lock"
         with ExitStack() as held:
-            with _reported(path):
+            with reported(path):
                 try:
                     descriptor = held.enter_context(locked(path, os.O_RDWR | os.O_CREAT, patience=_LOOK))
                 except BlockingIOError:
@@ -258,7 +258,7 @@ def _new_key() -> bytes:
 
 
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
+def reported(path: Path) -> Iterator[None]:
     """Turn what the file system says into a StateDirError."""
     try:
         yield

@@ -5,6 +5,7 @@ is a PostgreSQL database, which several servers may share; see libpq's documenta
 """
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
@@ -21,6 +22,8 @@ from dpe_server.store.sqlite import copying, examination
 from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import examine_file, verify_file
 from dpe_server.store.sqlite.store import SqliteStore
+from dpe_server.store.sqlite.whole import whole
+from dpe_server.store.whole import Copied
 
 if TYPE_CHECKING:
     from dpe_server.store.postgresql.store import PostgresqlStore
@@ -117,6 +120,20 @@ def check_log(url: str, settled: Beat | None) -> None:
     examination.check_log(_path(url), settled)
 
 
+def copy_store(url: str, shared: str, binding: Binding, name: str, now: int, *, one_machine: bool) -> Copied:
+    """Make the shared store ``shared`` from all that the SQLite store ``url`` has; StoreError.
+
+    It belongs to ``binding`` then, with the node ``name``. The database must be empty. The store ``url`` must have the
+    newest schema, and nobody may write to it.
+    """
+    _need_psycopg()
+    from dpe_server.store.postgresql.database import Database
+    from dpe_server.store.postgresql.filling import fill
+
+    with closing(Database(shared, one_machine=one_machine)) as database, whole(_path(url)) as found:
+        return fill(database, found, binding, name, now)
+
+
 def back_up(url: str, copy: Path) -> None:
     """Make a copy of a store, of any schema and perhaps in use, that says in itself that it is one; StoreError."""
     copying.back_up(_path(url), copy)
@@ -133,6 +150,12 @@ def take_copy(copy: Path, url: str) -> CopyTold:
 def put_in_place(new: str, url: str) -> None:
     """Put the store ``new``, which nobody has open, in the place of the store ``url``; OSError."""
     copying.put_in_place(_path(new), _path(url))
+
+
+def retire(url: str, suffix: str) -> None:
+    """Rename the file of a store that nobody has open, so that no server takes it for its store; OSError."""
+    path = _path(url)
+    path.rename(path.with_name(path.name + suffix))
 
 
 def remove(url: str) -> None:

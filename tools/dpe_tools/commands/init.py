@@ -32,6 +32,10 @@ def _checked_if_given(
     return lambda context, parameter, value: None if value is None else check(context, parameter, value)
 
 
+checked_url = _checked_if_given(shared_fault)
+checked_name = _checked_if_given(node_fault)
+
+
 @click.command()
 @click.argument("state")
 @click.option(
@@ -53,7 +57,7 @@ def _checked_if_given(
 @click.option(
     "--store",
     metavar="URL",
-    callback=_checked_if_given(shared_fault),
+    callback=checked_url,
     help="Have the store in a PostgreSQL database: postgresql://USER@HOST,HOST/DATABASE, without a password.",
 )
 @click.option("--one-machine", is_flag=True, help="With --store: the database may be without a synchronous standby.")
@@ -67,7 +71,7 @@ def _checked_if_given(
 @click.option(
     "--node",
     metavar="NAME",
-    callback=_checked_if_given(node_fault),
+    callback=checked_name,
     help="With --store or --join: this node's name among the others.  [default: the machine's name]",
 )
 @click.pass_context

@@ -11,6 +11,7 @@ from dpe_server.operation import recovery
 from dpe_server.operation.acts import note
 from dpe_server.operation.recovery import Recovered
 from dpe_server.operation.state_dir import StateDir
+from dpe_tools.words import count
 
 
 def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,11 +52,7 @@ def restore(state: str, file: str, journals: tuple[str, ...], new_journal: bool)
 def tell(opened: StateDir, state: str, event: str, done: Recovered) -> None:
     """Say what a recovery has done, and note it in the audit log."""
     note(opened, event, sessions=done.sessions, revoked=done.revoked, lifted=done.lifted, epochs=done.epochs)
-    click.echo(f"  {_count(done.sessions, 'session')} ended: the devices register again")
-    click.echo(f"  {_count(done.revoked, 'device')} revoked again, {_count(done.lifted, 'revocation')} lifted again")
-    click.echo(f"  {_count(done.epochs, 'minimum epoch')} set again")
+    click.echo(f"  {count(done.sessions, 'session')} ended: the devices register again")
+    click.echo(f"  {count(done.revoked, 'device')} revoked again, {count(done.lifted, 'revocation')} lifted again")
+    click.echo(f"  {count(done.epochs, 'minimum epoch')} set again")
     click.echo(f"next: dpe serve {state}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -27,6 +27,7 @@ _Result = TypeVar("_Result")
 
 PAUSE = 0.02
 """Seconds between two attempts to reach a database that cannot be reached."""
+NO_END = float("inf")
 READ_PATIENCE = 5.0
 """Seconds that a read waits for an answer, and for another host."""
 ACKNOWLEDGED_WITHIN = 1.0

@@ -23,17 +23,14 @@ class PostgresqlNodes:
     def bind(self, binding: Binding, name: str, beat: Beat, now: int) -> None:
         """See ``Nodes.bind``."""
 
-        def bind(connection: Connection) -> bool:
+        def put(connection: Connection) -> bool:
             with connection.transaction():
-                bound = connection.execute(node_statements.BIND, (binding.realm, binding.at_rest)).rowcount
+                bound = bind(connection, binding, name, now)
                 if bound:
-                    for (kind, number), fingerprint in binding.generations.items():
-                        connection.execute(node_statements.ADD_GENERATION, (kind, number, fingerprint, True))
                     connection.execute(BEAT, beat)
-                    connection.execute(node_statements.ENTER_NODE, (name, now, "{}"))
-            return bool(bound)
+            return bound
 
-        if not self._database.write(bind, OPERATOR_PATIENCE):
+        if not self._database.write(put, OPERATOR_PATIENCE):
             ((realm, _),) = self._rows(node_statements.BINDING)
             raise OtherClusterError(
                 f"the database has the store of the realm {realm} already",
@@ -114,3 +111,13 @@ class PostgresqlNodes:
 
     def _rows(self, sql: str, *values: int | str) -> list[tuple[Any, ...]]:
         return self._database.read(lambda connection: connection.execute(sql, values).fetchall())
+
+
+def bind(connection: Connection, binding: Binding, name: str, now: int) -> bool:
+    """See ``Nodes.bind``; within a transaction. Returns whether the store belonged to nobody."""
+    if not connection.execute(node_statements.BIND, (binding.realm, binding.at_rest)).rowcount:
+        return False
+    for (kind, number), fingerprint in binding.generations.items():
+        connection.execute(node_statements.ADD_GENERATION, (kind, number, fingerprint, True))
+    connection.execute(node_statements.ENTER_NODE, (name, now, "{}"))
+    return True

@@ -82,11 +82,12 @@ STEPS: Sequence[Step] = (
             minimum_epoch int2 NOT NULL CHECK (minimum_epoch BETWEEN 0 AND 255),
             connections int8 NOT NULL,
             history bytea NOT NULL CHECK (length(history) = 8),
-            dropped int8 NOT NULL
+            dropped int8 NOT NULL,
+            shift int8 NOT NULL
         )
         """,
-        "INSERT INTO server VALUES (1, 0, 0, substr(uuid_send(gen_random_uuid()), 9), 0)",
-        # What commits have changed: see changes.py. The number is that of the transaction.
+        "INSERT INTO server VALUES (1, 0, 0, substr(uuid_send(gen_random_uuid()), 9), 0, 0)",
+        # What commits have changed: see changes.py. The number is that of the transaction, and `shift` more.
         """
         CREATE TABLE change (
             number int8 PRIMARY KEY CHECK (number > 0),

@@ -46,9 +46,11 @@ _NOTHING = ", ".join(
 )
 _NOW = "floor(extract(epoch FROM clock_timestamp()))::int8"
 _LIVE = f"(d.expires_at IS NULL OR d.expires_at > {_NOW})"
-_NUMBER = "pg_current_xact_id()::text::int8"
+_SHIFT = "(SELECT shift FROM server WHERE one = 1)"
+"""What is added to the number of a transaction: in a store that was made from another, its changes are lower."""
+_NUMBER = f"(pg_current_xact_id()::text::int8 + {_SHIFT})"
 """Of the change that a transaction makes: its own number."""
-_SETTLED = "number < pg_snapshot_xmin(pg_current_snapshot())::text::int8"
+_SETTLED = f"number < pg_snapshot_xmin(pg_current_snapshot())::text::int8 + {_SHIFT}"
 """Of changes that are followed by no lower number: all transactions before them have ended, seen or not."""
 _PACKED = "SELECT coalesce(string_agg(substr(int8send(client_id), 2), ''), '') AS client_ids FROM"
 _NOTE = (
@@ -213,6 +215,19 @@ DROPPED = "UPDATE server SET dropped = greatest(dropped, %s) WHERE one = 1"
 NEW_HISTORY = "UPDATE server SET history = substr(uuid_send(gen_random_uuid()), 9), dropped = 0 WHERE one = 1"
 FORGET_CHANGES = "DELETE FROM change WHERE number <> %s"
 """Whatever their numbers: a database that was dumped, and loaded elsewhere, gives lower ones from then on."""
+
+# Filling
+
+ANYTHING = (
+    "SELECT EXISTS (SELECT FROM binding WHERE one = 1) OR EXISTS (SELECT FROM beat WHERE number > 0)"
+    " OR EXISTS (SELECT FROM change WHERE number > 0)"
+    f" OR EXISTS (SELECT FROM device WHERE device > '\\x{bytes(16).hex()}')"
+    " OR EXISTS (SELECT FROM server WHERE one = 1 AND minimum_epoch > 0)"
+)
+TAKE_SERVER = (
+    "UPDATE server SET minimum_epoch = %s, history = %s, dropped = %s, shift = greatest(0, %s::int8) WHERE one = 1"
+)
+REACH = "UPDATE reached SET ordinal = greatest(ordinal, %s) WHERE slot = 0"
 
 # Beats
 

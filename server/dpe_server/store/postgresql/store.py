@@ -31,7 +31,7 @@ from dpe_server.store.contract import (
 from dpe_server.store.listing import Listed, Wanted
 from dpe_server.store.postgresql import changing, commits, rows, statements
 from dpe_server.store.postgresql.connection import Connection
-from dpe_server.store.postgresql.database import Database
+from dpe_server.store.postgresql.database import NO_END, Database
 from dpe_server.store.postgresql.looks import look
 from dpe_server.store.postgresql.measures import apply
 from dpe_server.store.postgresql.node_statements import COUNT_NODES
@@ -44,7 +44,6 @@ PAGE = 1_000
 """Sessions that are read at once for a list of all."""
 LOOK_PATIENCE = COMMIT_PATIENCE
 """Seconds that a look waits for an answer, and for another host."""
-NO_END = float("inf")
 
 
 class PostgresqlStore:
