@@ -22,7 +22,11 @@ EMPTY = """
     DELETE FROM change;
     UPDATE reached SET ordinal = 0 WHERE ordinal > 0;
     ALTER SEQUENCE ordinal RESTART;
-    DELETE FROM beat
+    DELETE FROM beat;
+    DELETE FROM binding;
+    DELETE FROM generation;
+    DELETE FROM node;
+    DELETE FROM recovery
 """
 """Takes from a store all that is in it, which is quicker than to make another."""
 

@@ -84,6 +84,7 @@ def _serve_with(
         stack.callback(loaded.forget, path)
         policy.load(state_dir.policy_path)  # what would stop every worker is reported once, here
         beats.verify(state_dir)
+        beats.take_recovered(state_dir)
         with closing(state_dir.make_store()) as store:
             nodes.keys_of(state_dir, store)  # what would stop every worker, as above
             beats.begin_journal(state_dir, store)

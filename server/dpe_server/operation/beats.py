@@ -6,7 +6,7 @@ that believe in their sessions. So a server that does not find its last beat ser
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import structlog
 from dpe_coap.errors import LocalError
 from dpe_server.files import durable
 from dpe_server.operation import journal
+from dpe_server.operation.journal import JournalError
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store import opening
 from dpe_server.store.contract import (
@@ -71,16 +72,56 @@ def remember(path: Path, memory: Memory) -> None:
 
 
 def verify(state_dir: StateDir) -> None:
-    """Refuse a store that must not be served, before anything is changed: BeatsError or StoreError."""
+    """Refuse a store that must not be served, before anything is changed: BeatsError or StoreError.
+
+    A shared store may have been put back, and recovered at another node. If what operators did here is in it, it is
+    taken for the one that was left.
+    """
     memory = remembered(state_dir.beat_path)
     with _hint(state_dir.path):
-        opening.verify(
-            state_dir.store_url,
-            memory.last,
-            memory.settled,
-            one_machine=state_dir.one_machine,
-            binding=state_dir.binding,
-        )
+        try:
+            _verify(state_dir, memory)
+        except ReplacedError:
+            beat = _recovered(state_dir, memory) if state_dir.config.store else None
+            if beat is None:
+                raise
+            _verify(state_dir, Memory(beat))
+
+
+def take_recovered(state_dir: StateDir) -> None:
+    """Remember from now on a shared store that was recovered at another node, if ``verify`` accepts it as such."""
+    memory = remembered(state_dir.beat_path)
+    if state_dir.config.store and (beat := _recovered(state_dir, memory)) is not None:
+        remember(state_dir.beat_path, Memory(beat))
+        _log.warning("the database was put back and recovered at another node", beat=beat.number)
+
+
+def _recovered(state_dir: StateDir, memory: Memory) -> Beat | None:
+    """Return the beat after a recovery of a shared store that is newer than what is remembered, or None.
+
+    BeatsError if what operators did here was not in it.
+    """
+    after = memory.last.number if memory.last else 0
+    with closing(opening.open_nodes(state_dir.store_url, one_machine=state_dir.one_machine)) as nodes:
+        if nodes.recovery(after, journal.NOTHING) is None:
+            return None
+        with suppress(JournalError):  # it is missing
+            if (beat := nodes.recovery(after, journal.digest(state_dir.journal_path))) is not None:
+                return beat
+    raise BeatsError(
+        "the database was put back and recovered, without what operators did at this node",
+        hint=f"stop all servers, and: dpe recover {state_dir.path} --journal FILE, for the journals of all other nodes",
+    )
+
+
+def _verify(state_dir: StateDir, memory: Memory) -> None:
+    opening.verify(
+        state_dir.store_url,
+        memory.last,
+        memory.settled,
+        one_machine=state_dir.one_machine,
+        binding=state_dir.binding,
+    )
 
 
 def begin_journal(state_dir: StateDir, store: Store) -> None:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from dpe_server.store.contract import (
 )
 
 NAME = "operators.jsonl"
+NOTHING = sha256(b"").hexdigest()
+"""The digest of a journal in which nothing is."""
 
 _ACTS: dict[str, type[Measure]] = {
     "revoke": Revoke,
@@ -90,6 +93,16 @@ def check(path: Path, *, there: bool) -> None:
         raise _missing(path)
     if not there and path.exists():
         raise JournalError(f"{path} is there already", hint="move it away, or go on with it")
+
+
+def digest(path: Path) -> str:
+    """Return a hash of all that a journal says, in hex; JournalError."""
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as error:
+        raise _failed(path, error) from None
 
 
 def read(paths: Iterable[Path]) -> Iterator[Measure]:

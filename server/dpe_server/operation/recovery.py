@@ -9,16 +9,18 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
 from dpe_server.keys.at_rest import AtRestError
 from dpe_server.operation import beats, journal
 from dpe_server.operation.beats import BeatsError, Memory
+from dpe_server.operation.nodes import SILENT
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store import opening
 from dpe_server.store.contract import (
+    RECOVERY_GAP,
     ForgottenError,
     ReplacedError,
     RestrictEpoch,
@@ -46,6 +48,8 @@ class Recovered:
     """Devices whose revocation had been lifted since."""
     epochs: int
     """Minimum epochs, of devices or of all, that were others in the copy."""
+    nodes: int = 1
+    """How many servers share the store. Each has a journal of its own."""
 
 
 @dataclass(slots=True)
@@ -81,13 +85,23 @@ def restore(state_dir: StateDir, copy: Path, *, journals: Sequence[Path] = (), n
     ``journals`` are those of other servers on the same database. With ``new_journal``, the journal of this one is lost,
     and a new one begins with what holds. Raises a DpeError: then the database is as it was.
     """
+    if state_dir.config.store:
+        raise RecoveryError(
+            "the store of this server is in PostgreSQL, where dpe backup and dpe restore do not reach",
+            hint=f"put the database back with PostgreSQL's own tools, and then: dpe recover {state_dir.path}",
+        )
     with state_dir.lock():
         return _recover(state_dir, copy, journals, new_journal)
 
 
 def recover(state_dir: StateDir, *, journals: Sequence[Path] = (), new_journal: bool = False) -> Recovered:
-    """Recover the database that is in its place. See ``restore``."""
+    """Recover the database that is in its place. See ``restore``.
+
+    A shared one is recovered once, at one node, while no server of the others runs.
+    """
     with state_dir.lock():
+        if state_dir.config.store:
+            return _recover_shared(state_dir, journals, new_journal)
         opening.check_log(state_dir.store_url, _memory(state_dir).settled)
         return _recover(state_dir, state_dir.store_path, journals, new_journal)
 
@@ -100,15 +114,21 @@ def keep_sessions(state_dir: StateDir) -> None:
     with state_dir.lock():
         memory = _memory(state_dir)
         try:
-            opening.verify(state_dir.store_url, memory.last, memory.settled)
+            opening.verify(
+                state_dir.store_url,
+                memory.last,
+                memory.settled,
+                one_machine=state_dir.one_machine,
+                binding=state_dir.binding,
+            )
         except ForgottenError:
-            with closing(opening.make_store(state_dir.store_url)) as store:
+            with closing(state_dir.make_store()) as store:
                 _remember(state_dir, store, memory)
         except ReplacedError as error:
             raise RecoveryError(f"{error}: its sessions cannot be kept", hint=f"dpe recover {state_dir.path}") from None
         else:
             raise RecoveryError(
-                f"{state_dir.store_path} is as this server left it: there is nothing to recover",
+                "the database is as this server left it: there is nothing to recover",
                 hint=f"dpe serve {state_dir.path}",
             )
 
@@ -135,13 +155,46 @@ def _recover(state_dir: StateDir, copy: Path, journals: Sequence[Path], new_jour
         raise RecoveryError(f"{error.filename or state_dir.path}: {error.strerror}", hint="check the disk") from None
     finally:
         opening.remove(new)
+    return _done(told.made_at, sessions, before, after)
+
+
+def _done(made_at: int | None, sessions: int, before: _Imposed, after: _Imposed) -> Recovered:
     return Recovered(
-        made_at=told.made_at,
+        made_at=made_at,
         sessions=sessions,
         revoked=len(after.revoked - before.revoked),
         lifted=len(before.revoked - after.revoked),
         epochs=len(after.epochs.items() ^ before.epochs.items()),
     )
+
+
+def _recover_shared(state_dir: StateDir, journals: Sequence[Path], new_journal: bool) -> Recovered:
+    own = state_dir.journal_path
+    journal.check(own, there=not new_journal)
+    read = journals if new_journal else (own, *journals)
+    try:
+        with closing(state_dir.make_store()) as store:
+            nodes = opening.nodes_of(store)
+            assert nodes is not None
+            if running := [node.name for node in nodes.all() if node.silent is not None and node.silent <= SILENT]:
+                raise RecoveryError(
+                    f"other servers of this database run: {', '.join(running)}", hint="stop them all, and try again"
+                )
+            count = len(nodes.all())
+            before = _Imposed.of(store)
+            digests = {journal.NOTHING, *map(journal.digest, read)}
+            sessions = store.recover(journal.read(read), int(time.time()))
+            after = _Imposed.of(store)
+            # Other nodes may have gone further than this one. They must see that it was recovered since.
+            beat = store.beat_anew(_number(_memory(state_dir)) + RECOVERY_GAP, secrets.token_bytes(8))
+            if new_journal:
+                journal.begin(own, store.measures())
+                digests.add(journal.digest(own))
+            nodes.recovered(beat, digests)
+        beats.remember(state_dir.beat_path, Memory(beat))
+    except OSError as error:
+        raise RecoveryError(f"{error.filename or state_dir.path}: {error.strerror}", hint="check the disk") from None
+    return replace(_done(None, sessions, before, after), nodes=count)
 
 
 def _check_key(state_dir: StateDir, store: Store) -> None:

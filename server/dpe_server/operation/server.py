@@ -104,6 +104,7 @@ class Server:
             loaded.forget(state_dir.path)
             stack.callback(loaded.forget, state_dir.path)
             beats.verify(state_dir)
+            beats.take_recovered(state_dir)
         self._config = state_dir.config
         has_loaded = Loaded.of(state_dir, [])
         self._store = state_dir.make_store() if self._worker is None else state_dir.open_store()

@@ -3,7 +3,7 @@
 A store in one machine's file has none of this: there is one server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from dpe_server.store.contract import Beat, StoreError
@@ -84,6 +84,9 @@ class Node(NamedTuple):
 class Nodes(Protocol):
     """The part of a store that is about its nodes. Every method raises StoreError when the store does not answer."""
 
+    def close(self) -> None:
+        """Release the database, if nothing but this was opened."""
+
     def bind(self, binding: Binding, name: str, beat: Beat, now: int) -> None:
         """Have a new store belong to ``binding``, with ``name`` as its first node, which remembers ``beat``.
 
@@ -107,6 +110,12 @@ class Nodes(Protocol):
 
     def all(self) -> list[Node]:
         """Return all nodes, by name."""
+
+    def recovered(self, beat: Beat, journals: Iterable[str]) -> None:
+        """Say that ``beat`` was the first after a recovery, in which the journals with these digests were read."""
+
+    def recovery(self, after: int, journal: str) -> Beat | None:
+        """Return the beat after the last recovery with this journal, if that was after beat number ``after``."""
 
     def forget(self, name: str) -> bool:
         """Forget a node; False if there is none of this name. If its server runs, it comes back."""

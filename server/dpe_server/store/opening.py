@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from dpe_server.store.postgresql.store import PostgresqlStore
 
 
+def open_nodes(url: str, *, one_machine: bool = False) -> Nodes:
+    """Open of a shared store only what it has of the servers that share it, whatever its schema; StoreError."""
+    _need_psycopg()
+    from dpe_server.store.postgresql.database import Database
+    from dpe_server.store.postgresql.nodes import PostgresqlNodes
+
+    return PostgresqlNodes(Database(url, make=False, one_machine=one_machine, older=True))
+
+
 def shared_fault(url: object) -> str | None:
     """Return why ``url`` cannot be the URL of a store that several servers share, or None. It never shows the URL."""
     if not isinstance(url, str) or not _is_shared(url) or not url.isprintable():

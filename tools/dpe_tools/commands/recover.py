@@ -21,8 +21,11 @@ from dpe_tools.commands.restore import journal_options, tell
 def recover(state: str, journals: tuple[str, ...], new_journal: bool, keep_sessions: bool) -> None:
     """Make the database of STATE fit to serve after it was put back without `dpe restore`.
 
-    Run it after any other restore: of the file, of the disk, of the whole machine. The server must be stopped. It does
-    what `dpe restore` does after the file is in its place.
+    Run it after any other restore: of the file, of the disk, of the whole machine, and after PostgreSQL's own. The
+    server must be stopped. It does what `dpe restore` does after the file is in its place.
+
+    If several servers share the database, all must be stopped. Run it at one of them, with the journals
+    (operators.jsonl) of all others; these then start as they are. A server whose journal was missing does not start.
     """
     opened = StateDir.open(state)
     if keep_sessions:
@@ -35,3 +38,9 @@ def recover(state: str, journals: tuple[str, ...], new_journal: bool, keep_sessi
     done = recovery.recover(opened, journals=[Path(one) for one in journals], new_journal=new_journal)
     click.echo("recovered:")
     tell(opened, state, "database-recovered", done)
+    if len(journals) < done.nodes - 1:
+        click.echo(
+            f"note: {done.nodes} servers share this database, and {len(journals)} --journal files were given; a server"
+            " whose journal is missing and not empty will not start",
+            err=True,
+        )

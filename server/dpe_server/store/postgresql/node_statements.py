@@ -21,6 +21,11 @@ NODES = (
     " CASE WHEN NOT stopped THEN floor(extract(epoch FROM clock_timestamp() - seen_at))::int8 END, ahead"
     " FROM node ORDER BY name"
 )
+RECOVERED = "INSERT INTO recovery (beat, journal) VALUES (%s, %s) ON CONFLICT (beat, journal) DO NOTHING"
+RECOVERY = (
+    "SELECT b.number, b.random FROM recovery AS r JOIN beat AS b ON b.number = r.beat"
+    " WHERE r.beat > %s AND r.journal = %s ORDER BY r.beat DESC LIMIT 1"
+)
 FORGET_NODE = "DELETE FROM node WHERE name = %s"
 GENERATIONS = "SELECT kind, number, fingerprint, active FROM generation ORDER BY kind, number"
 ADD_GENERATION = "INSERT INTO generation VALUES (%s, %s, %s, %s) ON CONFLICT (kind, number) DO NOTHING"

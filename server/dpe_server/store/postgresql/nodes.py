@@ -1,7 +1,7 @@
 """The nodes of a PostgreSQL store: to whom the database belongs, and which servers share it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dpe_server.store.contract import COMMIT_PATIENCE, OPERATOR_PATIENCE, Beat
@@ -19,6 +19,10 @@ class PostgresqlNodes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
 
     def bind(self, binding: Binding, name: str, beat: Beat, now: int) -> None:
         """See ``Nodes.bind``."""
@@ -88,6 +92,16 @@ class PostgresqlNodes:
             Node(name, version, policy, json.loads(keys), *others)
             for name, version, policy, keys, *others in self._rows(node_statements.NODES)
         ]
+
+    def recovered(self, beat: Beat, journals: Iterable[str]) -> None:
+        """See ``Nodes.recovered``."""
+        for journal in journals:
+            self._write(node_statements.RECOVERED, beat.number, journal)
+
+    def recovery(self, after: int, journal: str) -> Beat | None:
+        """See ``Nodes.recovery``."""
+        found = self._rows(node_statements.RECOVERY, after, journal)
+        return Beat(*found[0]) if found else None
 
     def forget(self, name: str) -> bool:
         """See ``Nodes.forget``."""

@@ -111,6 +111,10 @@ STEPS: Sequence[Step] = (
         """
         CREATE TABLE binding (one int2 PRIMARY KEY CHECK (one = 1), realm text NOT NULL, at_rest text NOT NULL)
         """,
+        # Whose acts are in a database that was put back and recovered: the digests of their journals.
+        """
+        CREATE TABLE recovery (beat int8, journal text, PRIMARY KEY (beat, journal))
+        """,
         # Of keys there are fingerprints only.
         """
         CREATE TABLE generation (
