@@ -19,6 +19,9 @@ from dpe_server.store.questions import Questions
 CLOCKS = 5
 """Seconds by which a node's clock may differ from the database's."""
 
+WITHHELD = 60
+"""Seconds for which changes may be withheld."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -81,6 +84,11 @@ def _database(opened: StateDir) -> Iterator[Finding]:
         yield Finding("fail", f"database: {fault}: what is committed may be lost", "change PostgreSQL's configuration")
     if not told.faults:
         yield Finding("ok", f"database: {settings}")
+    if told.withheld > WITHHELD:
+        hint = "end it: SELECT pid, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start"
+        yield Finding(
+            "warn", f"database: changes are withheld for {told.withheld} s: a transaction of its server is open", hint
+        )
     if opened.one_machine:
         hint = "set a synchronous standby up, and take `durability` out of config.toml"
         yield Finding("warn", "database: what its machine loses is lost, as config.toml allows", hint)

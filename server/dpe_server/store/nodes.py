@@ -64,6 +64,8 @@ class Durability(NamedTuple):
     """Which settings let it lose what it has acknowledged."""
     standbys: int | None
     """How many synchronous standbys are connected; None: the database's user may not see that."""
+    withheld: int
+    """Seconds for which changes are withheld from those who follow them, as a transaction does not end; 0: none are."""
 
 
 class Node(NamedTuple):

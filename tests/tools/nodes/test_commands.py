@@ -1,15 +1,22 @@
 """Operators' commands at one node, and what they do to devices of another one, whose server runs."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
 
 from dpe_server.operation import journal
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import End, Forget, OverridePolicies, RestrictEpoch, Revoke, SetMinimumEpoch, Unrevoke
+from tests.postgresql import Cluster
+from tests.postgresql_proxy import SOCKET, proxy
 from tests.tools.conftest import IMEI, Invoke
 
 
@@ -77,26 +84,69 @@ def test_a_device_is_forgotten(dpe: Invoke, first: Path, second: Path, device: P
     assert (acts(first), acts(second)) == ([Forget], [Forget])
 
 
-def test_what_devices_report_at_one_node_is_followed_at_another(
-    dpe: Invoke, first: Path, device: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "dpe_tools", "properties", str(first), "--follow", "--interval", "0.05", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ}) as follower:
-        assert follower.stdout is not None
-        told = iter(map(json.loads, follower.stdout))
+@contextmanager
+def follower(state: Path) -> Iterator[tuple[subprocess.Popen[str], Iterator[Any]]]:
+    """What `dpe properties --follow` tells from now on; it is ended by Ctrl-C."""
+    command = [sys.executable, "-m", "dpe_tools", "properties", str(state), "--follow", "--interval", "0.05", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = iter(map(json.loads, process.stdout))
         assert next(told) == {"snapshot": "begin"}
         assert next(told)["snapshot"] == "end"
+        yield process, told
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 0
+
+
+def test_what_devices_report_at_one_node_is_followed_at_another(dpe: Invoke, first: Path, device: Path) -> None:
+    with follower(first) as (_, told):
         dpe("session", "report", device, "battery=86")
         one = next(told)
         assert one["properties"]["battery"]["value"] == 86
         dpe("sessions", "end", first, one["client_id"])
         other = next(told)
         assert (other["client_id"], other["ended"]) == (one["client_id"], True)
-        follower.send_signal(signal.SIGINT)
-        follower.stdout.read()
-    assert follower.returncode == 0
     since = dpe("properties", first, "--since", one["cursor"], "--json").stdout.splitlines()
     assert [json.loads(line) for line in since] == [other]
+
+
+def test_a_change_is_withheld_while_one_with_a_lower_number_may_come(
+    dpe: Invoke, first: Path, second: Path, device: Path, url: str
+) -> None:
+    cursor = json.loads(dpe("properties", first, "--json").stdout.splitlines()[-1])["cursor"]
+
+    def since(state: Path) -> list[Any]:
+        return [json.loads(line) for line in dpe("properties", state, "--since", cursor, "--json").stdout.splitlines()]
+
+    with follower(first) as (_, told), closing(psycopg.connect(url)) as other:
+        other.execute("INSERT INTO change SELECT pg_current_xact_id()::text::int8, 1, '', '1234567'")
+        dpe("session", "report", device, "battery=86")
+        assert since(first) == since(second) == []
+        other.commit()
+        ended, reported = next(told), next(told)
+        assert (ended["client_id"], ended["ended"]) == (b"1234567".hex(), True)
+        assert reported["properties"]["battery"]["value"] == 86
+        assert since(second) == [ended, reported]
+
+
+def test_who_follows_waits_for_a_database_that_is_away(
+    dpe: Invoke, first: Path, device: Path, postgresql: Cluster, url: str, tmp_path: Path
+) -> None:
+    away, config = tmp_path / "away", first / "config.toml"
+    away.mkdir()
+    through = url.replace(quote(str(postgresql.folder), safe=""), quote(str(away), safe=""))
+    assert through != url
+    config.write_text(config.read_text().replace(url, through))
+    with ExitStack() as stack:
+        with proxy(away, postgresql.folder):
+            process, told = stack.enter_context(follower(first))
+        assert process.stderr is not None
+        assert process.stderr.readline() == "dpe: warning: the database does not answer; trying again\n"
+        dpe("session", "report", device, "battery=86")
+        (away / SOCKET).unlink()
+        with proxy(away, postgresql.folder):
+            assert next(told)["properties"]["battery"]["value"] == 86
 
 
 def test_what_is_of_a_file_alone_is_said(dpe: Invoke, first: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from dpe_server.operation import loaded
@@ -143,3 +144,13 @@ def test_another_schema(dpe: Invoke, first: Path, postgresql: Cluster, url: str)
         owner.execute(f"DROP SCHEMA {place} CASCADE")
         owner.execute(f"CREATE SCHEMA {place}")
     assert findings(dpe, first, 1) == [("fail", "store: there is none in the database")]
+
+
+def test_a_transaction_that_is_open_for_long(dpe: Invoke, first: Path, postgresql: Cluster, url: str) -> None:
+    with closing(postgresql.connection(url)) as owner, closing(psycopg.connect(url)) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        owner.execute("INSERT INTO change SELECT pg_current_xact_id()::text::int8, 1, '', '1234567'")
+        ((level, what),) = findings(dpe, first)
+        assert (level, what[:36]) == ("warn", "database: changes are withheld for 1")
+        other.rollback()
+    assert findings(dpe, first) == []

@@ -11,6 +11,7 @@ import click
 from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Vocabulary
+from dpe_server.store.contract import StoreError
 from dpe_server.store.record import entries
 from dpe_tools import streams
 from dpe_tools.following import Begin, Cursor, News, Upto, everything, since
@@ -55,13 +56,22 @@ def properties(state: str, cursor: Cursor | None, follow: bool, interval: float,
     """
     opened = StateDir.open(state)
     out = Out((json_text if as_json else words)(vocabulary_of(opened)), cursor)
+    silent = False
     with closing(opened.open_store()) as store:
         try:
             if cursor is None:
                 out.tell(everything(store, int(time.time())))
             while out.is_read():
                 assert out.cursor is not None
-                out.tell(since(store, out.cursor))
+                try:
+                    out.tell(since(store, out.cursor))
+                    silent = False
+                except StoreError as error:
+                    if not follow:
+                        raise
+                    if not silent:  # a database elsewhere may be moving to another machine
+                        click.echo(f"dpe: warning: {error}; trying again", err=True)
+                    silent = True
                 if not follow:
                     break
                 time.sleep(interval)

@@ -13,21 +13,25 @@ from dpe_server.store.postgresql.nodes import PostgresqlNodes
 _TOLD = (
     "SELECT current_setting('server_version'),"
     " CASE WHEN pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')"
-    " THEN (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END"
+    " THEN (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) END,"
+    " floor(extract(epoch FROM clock_timestamp()))::int8"
 )
 
 
 def durability_of(url: str, *, one_machine: bool) -> Durability:
     """Look whether the database keeps what it has acknowledged. Nothing is written; StoreError if it has no store."""
     with closing(Database.peek(url)) as connection:
-        ((server, standbys),) = connection.execute(_TOLD).fetchall()
+        ((server, standbys, now),) = connection.execute(_TOLD).fetchall()
+        version = schema.version_of(connection)
+        withheld = connection.execute(statements.WITHHELD).fetchall() if version else []
         return Durability(
             server,
-            schema.version_of(connection),
+            version,
             len(schema.STEPS),
             durability(connection),
             durability_faults(connection, one_machine=one_machine),
             standbys,
+            max(0, now - withheld[0][0]) if withheld else 0,
         )
 
 

@@ -207,6 +207,8 @@ STANDING = (
     " FROM server WHERE one = 1"
 )
 CHANGES = f"SELECT number, at, changed, ended FROM change WHERE number > %s AND {_SETTLED} ORDER BY number LIMIT %s"
+WITHHELD = f"SELECT at FROM change WHERE number > 0 AND NOT {_SETTLED} ORDER BY number LIMIT 1"
+"""When the first of the changes was made that nobody is told yet."""
 RECORDS = "SELECT client_id, record FROM device WHERE client_id = ANY(%s::int8[])"
 CHANGED_LAST = "SELECT client_id, changed FROM device WHERE client_id = ANY(%s::int8[])"
 DROP_CHANGES = "DELETE FROM change WHERE number = ANY(%s::int8[])"
