@@ -19,6 +19,7 @@ SETTINGS = {
     # By name: with *, a base backup under way would count as a standby.
     "synchronous_standby_names": f"ANY 1 ({', '.join(NAMES)})",
     "max_connections": "60",
+    "max_wal_size": "512MB",
     "wal_keep_size": "256MB",
     # How often a standby that has lost its primary asks for it, or for another one; usually every 5 s.
     "wal_retrieve_retry_interval": "200ms",
@@ -68,9 +69,9 @@ class Group:
         self.await_standbys()
 
     def await_standbys(self) -> None:
-        """Return when all standbys receive what the primary commits."""
+        """Return when the acknowledgement of each standby counts."""
         names = {standby.name for standby in self.standbys}
-        following = "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'"
+        following = "SELECT application_name FROM pg_stat_replication WHERE sync_state = 'quorum'"
         _until(
             lambda: names <= {name for (name,) in self.primary.sql(following)},
             f"not all of {', '.join(sorted(names))} follow",

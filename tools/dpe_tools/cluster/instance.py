@@ -91,7 +91,7 @@ class Instance:
 
     def make(self) -> None:
         """Make a database. It is for this machine alone, so nobody is asked for a password."""
-        options = ("--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync", "--data-checksums")
+        options = ("--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync", "--wal-segsize", "1")
         self.run("initdb", "-D", self.data, "--username", USER, *options)
 
     def copy(self, primary: "Instance") -> None:
