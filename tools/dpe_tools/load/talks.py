@@ -108,6 +108,7 @@ class Talks:
         if talk.wants is Method.END:
             self._tally.unconfirmed += 1
             told = Told.PERHAPS_ENDED
+            talk.device.record = None  # else it would go on, after its next boot, and end its next session
         self._finish(talk, told)
 
     def advance(self, talk: Talk, datagram: bytes | None = None, sender: Address = (), at: int = 0) -> None:
