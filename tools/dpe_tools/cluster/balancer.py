@@ -9,12 +9,15 @@ from contextlib import suppress
 
 from dpe_tools.load.network import Address, Endpoint, Loopback, Received
 
+KNOWN = ("192.0.2.1", 5683)
+"""The address that the devices know; nobody has it."""
+
 
 class Balancer(Loopback):
     """Devices on the loopback addresses, which have their turns at the ``nodes``, by their numbers."""
 
     def __init__(self, nodes: Sequence[Address]) -> None:
-        super().__init__(socket.AF_INET, nodes[0])
+        super().__init__(socket.AF_INET, KNOWN)
         self.nodes: list[Address] = list(nodes)
         self.out: set[int] = set()
         """The nodes (by their place) that get nothing: theirs goes to the next one."""
@@ -35,7 +38,8 @@ class Balancer(Loopback):
             endpoint.socket.sendmsg([datagram], endpoint.info, 0, self.nodes[node])
 
     def receive(self, ready: Iterable[socket.socket]) -> Iterator[Received]:
-        """Yield what has come from the nodes, as from the one address that the devices know."""
+        """Yield what has come; what is from a device's node is from the one address that it knows."""
         for received in super().receive(ready):
-            if received.sender in self.nodes:
-                yield received._replace(sender=self.peer)
+            holder = received.endpoint.holder
+            known = holder is not None and received.sender == self.nodes[self.node_of(holder.device.number)]
+            yield received._replace(sender=KNOWN) if known else received

@@ -23,12 +23,12 @@ from dpe_tools.load.worker import FromKeys
 
 
 class Cohort:
-    """Devices that follow ``plan`` at the ``nodes``, whose keys are those of ``state``."""
+    """Devices that follow ``plan`` at the ``nodes``, whose keys are those of ``state``; ``ledger`` hears of them."""
 
-    def __init__(self, state: StateDir, nodes: Sequence[Address], plan: Plan) -> None:
+    def __init__(self, state: StateDir, nodes: Sequence[Address], plan: Plan, ledger: Ledger | None = None) -> None:
         self.tally = Tally()
         """What has happened until the devices last stopped."""
-        self.ledger = Ledger()
+        self.ledger = Ledger() if ledger is None else ledger
         self._plan = plan
         self._cleanup = ExitStack()
         self._nodes = nodes
@@ -68,6 +68,10 @@ class Cohort:
         for part in (self.tally, self._fleet.look()):
             whole.merge(part)
         return whole
+
+    def registering(self) -> list[int]:
+        """Return the numbers of the devices that register just now."""
+        return self._fleet.registering()
 
     def listen(self) -> None:
         """Look out for silence anew."""

@@ -114,6 +114,10 @@ class Fleet:
         for talk in list(self._talks.values()):
             self._talking.give_up(talk, GIVEN_UP)
 
+    def registering(self) -> list[int]:
+        """Return the numbers of the devices that register, and have no session that goes on."""
+        return list(self._attempts)
+
     def look(self) -> Tally:
         """Return the tally, with the current states."""
         self.tally.under_way = Counter(attempt.registration.state for attempt in self._attempts.values())
