@@ -7,6 +7,7 @@
   board nothing.
 - docs/protocol.md: the schema in it
 - docs/reference/cli.md: the `dpe` commands themselves (cli_page.py)
+- docs/reference/metrics.md, server/packaging/grafana/dpe-server.json: the list of metrics (metrics_pages.py)
 """
 
 import re
@@ -19,6 +20,7 @@ import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
 import cli_page
+import metrics_pages
 from dpe_device import registration, session
 from dpe_server.registration.transactions import TRANSITIONS, Event, State
 
@@ -173,6 +175,8 @@ def main() -> int:
         ROOT / "docs" / "state-machines.md": page(),
         PROTOCOL: protocol(),
         ROOT / "docs" / "reference" / "cli.md": cli_page.page(),
+        ROOT / "docs" / "reference" / "metrics.md": metrics_pages.page(),
+        ROOT / "server" / "packaging" / "grafana" / "dpe-server.json": metrics_pages.dashboard(),
     }
     if "--check" not in sys.argv[1:]:
         for file, text in made.items():

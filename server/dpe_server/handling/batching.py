@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import structlog
 
 from dpe_server.files.logs import log_defect
+from dpe_server.handling.counts import Counts
 from dpe_server.handling.handler import Handler, Part, decide
 from dpe_server.handling.looking import Looking
 from dpe_server.handling.records import AuditRecord
@@ -120,6 +121,9 @@ class Batcher:
         self._commit_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dpe-commit")
         self._closing = False
         self._commit_fails = False
+        self._commit_began = 0.0
+        self.counts = Counts()
+        """What has come and what became of it."""
 
     def __len__(self) -> int:
         """How many requests wait for their reply."""
@@ -184,6 +188,7 @@ class Batcher:
     def _enter(self, group: _Group) -> bool:
         """Put requests in line, or refuse them and return False."""
         if self._closing or self._count >= WAITING or group.arrived - self._oldest(group) > PATIENCE:
+            self.counts.turned_away += len(group.payloads)
             self._deliver([group], [self._busy] * len(group.payloads))
             return False
         self._waiting.append(group)
@@ -232,6 +237,7 @@ class Batcher:
         while self._waiting and count + len(self._waiting[0].payloads) <= BATCH:
             groups.append(self._waiting.popleft())
             count += len(groups[-1].payloads)
+        self.counts.batches.add(count)
         by_handler: dict[int, list[_Group]] = {}
         for group in groups:
             by_handler.setdefault(id(group.handler), []).append(group)
@@ -273,6 +279,7 @@ class Batcher:
             changes += self._committing[-1].part.batch.changes
         if changes:
             self._changes = changes
+            self._commit_began = self._clock()
             self._commit()
         else:
             self._end_commit([])
@@ -298,6 +305,8 @@ class Batcher:
             asyncio.get_running_loop().call_later(AGAIN, self._commit)
             return
         self._give_up_at = None
+        self.counts.commits.add(self._clock() - self._commit_began)
+        self.counts.failed_commits += error is not None
         self._end_commit(committing.result() if error is None else None)
         self._go_on()
 
@@ -326,6 +335,7 @@ class Batcher:
         try:
             replies, records = handler.complete(batch, outcomes, self._clock())
             self._audit(records)
+            self.counts.completed(batch.changes, outcomes, records)
             for subject, common in batch.crowds:
                 self._crowd(subject, common)
         except Exception as error:

@@ -26,11 +26,11 @@ class ListenError(LocalError):
     """The server cannot listen where it was told to."""
 
 
-def _parse(text: str) -> tuple[str, int]:
-    """Read ``HOST:PORT``, ``[HOST]:PORT`` or a host alone."""
+def parsed_address(text: str, default: int = DEFAULT_PORT) -> tuple[str, int]:
+    """Read ``HOST:PORT``, ``[HOST]:PORT`` or a host alone, which has the ``default`` port; ListenError."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, str(DEFAULT_PORT)
+        host, port = text, str(default)
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
@@ -38,7 +38,7 @@ def _parse(text: str) -> tuple[str, int]:
     if not host or (":" in host) != bracketed or not is_port:
         raise ListenError(
             f"not an address to listen on: {text[:80]!r}",
-            hint=f"write HOST:PORT, as in 0.0.0.0:{DEFAULT_PORT} or [::]:{DEFAULT_PORT}",
+            hint=f"write HOST:PORT, as in 0.0.0.0:{default} or [::]:{default}",
         )
     return host, int(port)
 
@@ -97,7 +97,7 @@ class UdpSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not sooner, or a port in use is shared
             return UdpSocket(self._socket.family, self._socket.getsockname(), shared=True, scheduling=self._scheduling)
         except OSError as error:
-            raise _explain(self.authority, error) from None
+            raise listen_error(self.authority, error) from None
 
     def start(self, received: Received) -> None:
         """See ``Link.start``."""
@@ -150,15 +150,15 @@ def listen(addresses: Sequence[str] = (), *, scheduling: Scheduling | None = Non
     left_out: list[str] = []
     try:
         for text in addresses or LOOPBACK:
-            host, port = _parse(text)
+            host, port = parsed_address(text)
             try:
                 for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
                     sockets.append(UdpSocket(family, address, scheduling=scheduling))
             except ValueError:  # what cannot even be looked up
-                raise _explain(text, socket.gaierror()) from None
+                raise listen_error(text, socket.gaierror()) from None
             except OSError as error:
                 if addresses or error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                    raise _explain(text, error) from None
+                    raise listen_error(text, error) from None
                 left_out.append(f"not listening on {text}: this machine does not have the address")
         if not sockets:
             raise ListenError("this machine has no loopback address", hint="name an address with --listen HOST:PORT")
@@ -169,11 +169,12 @@ def listen(addresses: Sequence[str] = (), *, scheduling: Scheduling | None = Non
     return sockets, left_out
 
 
-def _explain(text: str, error: OSError) -> ListenError:
+def listen_error(text: str, error: OSError, option: str = "--listen") -> ListenError:
+    """Return what is told of an address on which nobody can listen; ``option`` of the command would name another."""
     if error.errno == errno.EADDRINUSE:
         return ListenError(
             f"cannot listen on {text}: the port is in use",
-            hint="stop the other server, or choose another port with --listen HOST:PORT",
+            hint=f"stop the other server, or choose another port with {option} HOST:PORT",
         )
     if error.errno == errno.EACCES:
         return ListenError(f"cannot listen on {text}: not permitted", hint="choose a port from 1024 on")

@@ -19,6 +19,7 @@ from dpe_server.files import logs
 from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
 from dpe_server.operation import beats, loaded, nodes, process_memory, signals
+from dpe_server.operation.exposing import serving
 from dpe_server.operation.notify import notify
 from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
@@ -32,14 +33,22 @@ SWITCH_INTERVAL = 0.0005
 _log = structlog.get_logger(__name__)
 
 
-def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_log: bool = False) -> None:
+def serve(
+    path: Path,
+    addresses: Sequence[str] = (),
+    *,
+    workers: int = 1,
+    json_log: bool = False,
+    metrics: str | None = None,
+) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
     On SIGTERM it finishes the registrations that it has begun; on SIGINT, or another SIGTERM, it stops at once.
 
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there, or logs it if ``json_log``. The log
     goes to standard error, as JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the
-    addresses and the store. Raises a DpeError when the server cannot start, or when its workers die.
+    addresses and the store. With ``metrics`` (``HOST:PORT``), its numbers are served there. Raises a DpeError when the
+    server cannot start, or when its workers die.
     """
     signals.hold()
     signals.open_standard_streams()
@@ -63,11 +72,16 @@ def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_l
         notify("READY=1")
 
     try:
-        if workers > 1:
-            _serve_with(workers, path, addresses, ready)
-        else:
-            server = Server(path, addresses)
-            asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris)))
+        with ExitStack() as stack:
+            folder = None
+            if metrics is not None:
+                folder, url = stack.enter_context(serving(path, metrics))
+                _log.info("metrics", url=url)
+            if workers > 1:
+                _serve_with(workers, path, addresses, ready, folder)
+            else:
+                server = Server(path, addresses, metrics=folder)
+                asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris)))
     finally:
         announcement.finish()
         logs.finish()
@@ -75,7 +89,11 @@ def serve(path: Path, addresses: Sequence[str] = (), *, workers: int = 1, json_l
 
 
 def _serve_with(
-    workers: int, path: Path, addresses: Sequence[str], ready: Callable[[str, Sequence[str]], None]
+    workers: int,
+    path: Path,
+    addresses: Sequence[str],
+    ready: Callable[[str, Sequence[str]], None],
+    metrics: Path | None,
 ) -> None:
     state_dir = StateDir.open(path)
     with ExitStack() as stack:
@@ -99,7 +117,7 @@ def _serve_with(
             stack.callback(socket.close)
 
         def run(number: int, ties: Ties) -> None:
-            server = Server(path, worker=Worker(number, sets[number], ordinals, crowds))
+            server = Server(path, worker=Worker(number, sets[number], ordinals, crowds), metrics=metrics)
             try:
                 asyncio.run(_run(server, ties.ready, ties.orphaned))
             except beats.BeatsError as error:

@@ -55,6 +55,8 @@ class AuditLog:
         """Records not written yet: those that wait, and those that the thread has taken."""
         self._suppressed = 0
         """How many records got no line and are not reported yet."""
+        self.suppressed = 0
+        """How many records have got no line since the start."""
         self._second = float("-inf")
         self._unproved = 0
         """Records of unproved senders since ``_second``."""
@@ -82,6 +84,7 @@ class AuditLog:
             kept = [one for one in records if one is not SUPPRESSED and (not one.unproved or self._may_come())]
             del kept[max(0, WAITING - self._records) :]
             self._suppressed += len(records) - len(kept)
+            self.suppressed += len(records) - len(kept)
             if kept or reported:
                 self._records += len(kept)
                 self._waiting.append(_Batch(kept, wall, reported))
@@ -162,6 +165,7 @@ class AuditLog:
                 missing = sum(len(batch.records) + batch.suppressed for batch in batches)
         with self._gathered:
             self._suppressed += missing
+            self.suppressed += missing
 
 
 def _line(time: str, event: str, details: dict[str, str | int]) -> bytes:

@@ -62,7 +62,7 @@ def is_running(opened: StateDir) -> bool:
 
 def read(opened: StateDir) -> list[Loaded]:
     """Return what each process of a running server has loaded; nothing when none runs."""
-    return list(_read(opened.path)) if is_running(opened) else []
+    return processes(opened.path) if is_running(opened) else []
 
 
 def common(directory: Path) -> Loaded:
@@ -86,6 +86,11 @@ def reload_hint(opened: StateDir) -> str:
     """Return the command that makes a running server load its keys and its policy again."""
     pid = locking.holder(opened.path / "serve.lock")
     return f"kill -HUP {pid}" if pid else "send SIGHUP to the server, in its container or on its machine"
+
+
+def processes(directory: Path) -> list[Loaded]:
+    """Return what processes have said that they have loaded, whether they run or not."""
+    return list(_read(directory))
 
 
 def _read(directory: Path) -> Iterator[Loaded]:

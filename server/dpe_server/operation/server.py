@@ -20,18 +20,20 @@ from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
 from dpe_server.keys.ring import KeyRing
 from dpe_server.net.udp import UdpSocket, listen
-from dpe_server.operation import beats, loaded
+from dpe_server.operation import beats, loaded, snapshots
 from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.beats import Beats, BeatsError
 from dpe_server.operation.config import Config
 from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.nodes import EVERY, LackingError, Presence, active_of, keys_of
 from dpe_server.operation.resources import lane, router, scheduler
+from dpe_server.operation.snapshots import AtHand
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
 from dpe_server.registration.draining import DRAIN
 from dpe_server.registration.ordinals import Ordinals, OrdinalSource, SequenceOrdinals
 from dpe_server.registration.registrar import Registrar
+from dpe_server.registration.transaction_table import Transactions
 from dpe_server.session.audit_records import session_ended
 from dpe_server.session.sessions import Sessions
 from dpe_server.store.changes import KEPT
@@ -68,13 +70,21 @@ class Server:
 
     It listens at ``addresses`` (``HOST:PORT``) or, without any, where its configuration says. Entering raises a
     DpeError when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad,
-    and so on.
+    and so on. With ``metrics``, its numbers are written into that folder (``snapshots``).
     """
 
-    def __init__(self, path: Path, addresses: Sequence[str] = (), *, worker: Worker | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        addresses: Sequence[str] = (),
+        *,
+        worker: Worker | None = None,
+        metrics: Path | None = None,
+    ) -> None:
         self._path = path
         self._addresses = addresses
         self._worker = worker
+        self._metrics = metrics
         self._cleanup = AsyncExitStack()
         self.uris: list[str] = []
         """Where it listens."""
@@ -117,6 +127,7 @@ class Server:
         self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
         stack.callback(lambda: self._audit.close(time.time()))
         self._policy = policy.load(state_dir.policy_path)
+        self._transactions = Transactions(secrets.token_bytes)
         self._registrar = Registrar(
             realm=state_dir.config.realm,
             keys=self._keys,
@@ -124,6 +135,7 @@ class Server:
             random=secrets.token_bytes,
             retry_after=state_dir.config.retry_after,
             ordinals=ordinals_of(self._store) if self._worker is None else self._worker.ordinals,
+            transactions=self._transactions,
         )
         self._sessions = Sessions(
             keys=self._keys,
@@ -150,6 +162,8 @@ class Server:
         self.failed = self._loop.create_future()
         housekeeping = asyncio.create_task(self._keep_house())
         stack.callback(housekeeping.cancel)
+        if self._metrics is not None:
+            stack.callback(asyncio.create_task(self._publish(self._metrics)).cancel)
         self._beats.beat()
         self._coap.start()
         self.uris = [socket.uri for socket in sockets]
@@ -286,6 +300,26 @@ class Server:
             self._loop.call_soon_threadsafe(self.failed.set_result, error)
             return False
         return True
+
+    async def _publish(self, folder: Path) -> None:
+        """Write this process's numbers again and again."""
+        started, failing = time.time(), False
+        while True:
+            at_hand = AtHand(
+                waiting=len(self._batcher),
+                transactions=len(self._transactions),
+                session_keys=len(self._sessions.contexts),
+                derived=self._sessions.contexts.derived,
+                suppressed=self._audit.suppressed,
+            )
+            try:
+                await asyncio.to_thread(snapshots.write, folder, self._batcher.counts, at_hand, started)
+                failing = False
+            except OSError as error:
+                if not failing:
+                    _log.warning("metrics are not written", reason=error.strerror or str(error))
+                failing = True
+            await asyncio.sleep(snapshots.EVERY)
 
     async def _prune(self) -> None:
         """End the sessions that are over, and delete the traces of those that ended long enough ago."""

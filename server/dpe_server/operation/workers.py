@@ -110,7 +110,11 @@ class _Workers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            dead.append((self._processes.pop(pid), os.waitstatus_to_exitcode(status)))
+            process = self._processes.pop(pid, None)
+            if process is None:  # no worker: what serves metrics
+                _log.error("metrics are served no more", **_describe(os.waitstatus_to_exitcode(status)))
+            else:
+                dead.append((process, os.waitstatus_to_exitcode(status)))
         return dead
 
     def end(self, number: signal.Signals) -> None:

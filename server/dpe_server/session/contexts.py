@@ -32,6 +32,8 @@ class Contexts:
         self._at_rest = at_rest
         self._total = total
         self._entries: dict[int, bytes] = {}
+        self.derived = 0
+        """How often keys were derived."""
         self._nobodys = random(SIZE_MASTER_SECRET + SIZE_MASTER_SALT)
         self._nobodys_sealed = at_rest.seal_keys(self._nobodys, 0)
 
@@ -49,6 +51,7 @@ class Contexts:
 
     def derive(self, client_id: int, ordinal: int, sealed_keys: bytes) -> Used:
         """Return what a session uses whose keys the store has. If none are there, or they do not open: nobody's."""
+        self.derived += 1
         try:
             if sealed_keys:
                 master = self._at_rest.open_keys(sealed_keys, client_id)

@@ -96,6 +96,11 @@ class Sessions:
         self._completed = 0
         """How many batches have been completed."""
 
+    @property
+    def contexts(self) -> Contexts:
+        """The sessions' keys that are in memory."""
+        return self._contexts
+
     def reload(self, *, policy: Policy) -> None:
         """Go on with a new policy: each device hears of it at its next contact."""
         self._policy = policy

@@ -23,8 +23,13 @@ from dpe_server.operation import signals
     metavar="N",
     help="Run N processes that share the addresses and the database.",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Serve metrics for Prometheus over HTTP; with a port alone, on the loopback address.",
+)
 @click.option("--json-log", is_flag=True, help="Write the log as JSON lines.")
-def serve(state: str, listen: tuple[str, ...], workers: int, json_log: bool) -> None:
+def serve(state: str, listen: tuple[str, ...], workers: int, metrics: str | None, json_log: bool) -> None:
     """Run the server of STATE until SIGTERM or Ctrl-C. On SIGHUP it reads its policy and its keys again.
 
     It prints `listening on coap://HOST:PORT` for each address once it answers there; with `--json-log`, that is a line
@@ -33,4 +38,4 @@ def serve(state: str, listen: tuple[str, ...], workers: int, json_log: bool) -> 
     signals.hold()
     from dpe_server.operation import app
 
-    app.serve(Path(state), listen, workers=workers, json_log=json_log)
+    app.serve(Path(state), listen, workers=workers, json_log=json_log, metrics=metrics)
