@@ -1,6 +1,7 @@
 """The wheel and the source archive, made and used as a packager and a user do."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -45,7 +46,8 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == PACKAGES
     shared = {name.partition("/")[2] for name in names if ".data/" in name}
-    assert shared == {"data/share/dpe-coap/dpe-serve.service"}
+    shipped = ("dpe-alerts.yml", "dpe-serve.service", "dpe-server.json")
+    assert shared == {f"data/share/dpe-coap/{name}" for name in shipped}
     for source, package in (
         (".", "dpe_coap"),
         ("device", "dpe_device"),
