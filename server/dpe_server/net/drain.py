@@ -50,6 +50,16 @@ class Drain:
             except OSError:
                 continue
 
+    def ends(self, endpoint: Endpoint) -> tuple[bytes, int, bytes]:
+        """See ``Mmsg.ends``."""
+        family = self._socket.family
+        host, port, *_ = _ADDRESS.unpack(endpoint[: _ADDRESS.size])
+        return (
+            host[: 4 if family == socket.AF_INET else 16],
+            port,
+            packet_info.own_address(family, endpoint[_ADDRESS.size :]),
+        )
+
     def _pack(self, address: Any) -> bytes:
         host, port, flow, scope = (*address, 0, 0)[:4]
         return _ADDRESS.pack(socket.inet_pton(self._socket.family, host.partition("%")[0]), port, flow, scope)

@@ -150,6 +150,14 @@ class Mmsg:
         for start in range(0, len(datagrams), BATCH):
             self._send(datagrams[start : start + BATCH], endpoints[start : start + BATCH])
 
+    def ends(self, endpoint: bytes) -> tuple[bytes, int, bytes]:
+        """Return the peer's address and port, and our address."""
+        size = 4 if self._family == socket.AF_INET else 16
+        begin = 4 if self._family == socket.AF_INET else 8
+        info = endpoint[self._name + _CMSG_HEADER :]
+        port = int.from_bytes(endpoint[2:4], "big")
+        return endpoint[begin : begin + size], port, packet_info.own_address(self._family, info)
+
     def _send(self, datagrams: Sequence[bytes], endpoints: Sequence[bytes]) -> None:
         count = len(datagrams)
         joined = _ffi.from_buffer(b"".join(datagrams))  # must live until the end

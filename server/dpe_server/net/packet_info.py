@@ -29,6 +29,11 @@ def enable(bound: socket.socket) -> None:
         bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
+def own_address(family: int, info: bytes) -> bytes:
+    """Return our address in the data of a reply: 4 or 16 bytes."""
+    return info[:16] if family == socket.AF_INET6 else info[4:8]
+
+
 def for_reply(family: int, received: bytes) -> bytes | None:
     """Return the data for a reply; None when the destination was not an address of one host.
 

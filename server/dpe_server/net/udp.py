@@ -7,7 +7,7 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dpe_coap.binding import DEFAULT_PORT
@@ -15,6 +15,8 @@ from dpe_coap.errors import LocalError
 from dpe_server.net import mmsg, packet_info
 from dpe_server.net.drain import Drain
 from dpe_server.net.link import Endpoint, Received, Scheduling
+from dpe_server.net.pcapng import Capture
+from dpe_server.net.tap import Batches, Tap
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
 """Where a server listens when it is not told where."""
@@ -76,6 +78,7 @@ class UdpSocket:
         except OSError:
             self._socket.close()
             raise
+        self._batches: Batches
         self._batches = mmsg.Mmsg(self._socket.fileno(), family) if mmsg.AVAILABLE else Drain(self._socket)
         self._scheduling = scheduling
         self._scheduler = None if scheduling is None else scheduling(self._batches.full, self._batches.source)
@@ -98,6 +101,10 @@ class UdpSocket:
             return UdpSocket(self._socket.family, self._socket.getsockname(), shared=True, scheduling=self._scheduling)
         except OSError as error:
             raise listen_error(self.authority, error) from None
+
+    def capture_to(self, capture: Capture, ended: Callable[[str], None]) -> None:
+        """Write every datagram to ``capture``, until that ends; ``ended`` is told why."""
+        self._batches = Tap(self._batches, self._socket.getsockname()[1], capture, ended)
 
     def start(self, received: Received) -> None:
         """See ``Link.start``."""
