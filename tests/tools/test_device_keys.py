@@ -55,6 +55,13 @@ def test_libcoap_gets_the_keys_of_the_device(dpe: Invoke, server: Running, devic
     assert done.stderr == WARNED
 
 
+def test_wireshark_gets_the_keys_of_the_device(dpe: Invoke, server: Running, device: Registration) -> None:
+    client_id, secret, salt = context_of(device)
+    done = dpe("device", "keys", server.state, client_id, "--format", "wireshark")
+    assert done.stdout == f'"{client_id}","","{secret}","{salt}","","AES-CCM-16-64-128 (CCM*)"\n'
+    assert done.stderr == WARNED
+
+
 def test_aiocoap_gets_the_keys_of_the_device_in_a_private_file(
     dpe: Invoke, server: Running, device: Registration, tmp_path: Path
 ) -> None:

@@ -37,6 +37,16 @@ def test_forwards_both_ways_and_taps(server: socket.socket, client: socket.socke
     assert seen == [("client", b"ping", False), ("server", b"pong", False)]
 
 
+def test_tells_whose_datagram_passes(server: socket.socket, client: socket.socket) -> None:
+    seen: list[tuple[object, ...]] = []
+    with Relay(server.getsockname(), passed=lambda *what: seen.append(what)) as relay:
+        client.sendto(b"ping", relay.address)
+        server.sendto(b"pong", server.recvfrom(100)[1])
+        assert client.recv(100) == b"pong"
+        own = ("127.0.0.1", client.getsockname()[1])
+    assert seen == [(own, b"ping", False, False), (own, b"pong", True, False)]
+
+
 def test_each_client_has_its_own_endpoint(server: socket.socket, client: socket.socket) -> None:
     with Relay(server.getsockname()) as relay, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.settimeout(10)

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from dpe_device.registration import Registration
+from dpe_server.net.pcapng import End
 from dpe_tools import reach
 from dpe_tools.exits import NoAnswer
 from dpe_tools.reach import UNHEARD, Place
+from dpe_tools.recording import Recording
 
 LARGEST = 2048
 PATIENCE = 2.0
@@ -44,6 +46,7 @@ class Client:
         *,
         patience: float = PATIENCE,
         over: Callable[[], bool] = lambda: False,
+        recording: Recording | None = None,
     ) -> None:
         self._registration = registration
         self._audience = audience
@@ -51,6 +54,7 @@ class Client:
         self._deadline = deadline
         self._patience = patience
         self._over = over
+        self._recording = recording
         self._server = ""
         self._places: list[Place] = []
         self._sockets: dict[socket.socket, Place] = {}
@@ -103,13 +107,20 @@ class Client:
         for _ in self._places:
             place = self._places[self._turn % len(self._places)]
             try:
-                self._socket_to(place).send(self._last)
+                one = self._socket_to(place)
+                one.send(self._last)
             except OSError as error:
                 self._fail(place, error)
                 self._turn += 1
                 continue
+            self._record(one, self._last)
             self._audience.sent(self._last, str(place))
             return
+
+    def _record(self, one: socket.socket, datagram: bytes, *, answer: bool = False) -> None:
+        if self._recording is not None:
+            ends = End.of(one.getsockname()), End.of(one.getpeername())
+            self._recording.passed(*ends, datagram, answer=answer)
 
     def _find(self) -> None:
         """Look the server's name up. Nothing is sent while it has no address."""
@@ -153,6 +164,7 @@ class Client:
                     self._fail(place, error)
                     self._turn_from(place)
                     break
+                self._record(ready, datagram, answer=True)
                 self._heard = True
                 self._turn = self._places.index(place)
                 self._patience = 0

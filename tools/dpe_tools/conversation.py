@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from dpe_tools import credentials, device_state, reach, refusals, terminal, voic
 from dpe_tools.client import Client
 from dpe_tools.datagram import Datagram, said_of
 from dpe_tools.exits import NoAnswer, Refused
+from dpe_tools.recording import Recording
 from dpe_tools.voice import Method, Reply, Voice
 from dpe_tools.watcher import Watcher
 
@@ -63,6 +65,8 @@ class Speaker:
     """Seconds until it gives up."""
     trace: bool
     """Whether every datagram is shown on standard error."""
+    pcap: str | None = None
+    """The file that every datagram is recorded in; None: nowhere."""
 
     def ask(self, method: Method, said: Voice) -> "Talk":
         """Have the device ask for this, and return what came of it: done, or an error that says why not."""
@@ -76,15 +80,23 @@ class Speaker:
             persists=method is Method.END,
         )
         end = time.monotonic() + self.timeout
-        with device_state.held(state):
+        with device_state.held(state), nullcontext() if self.pcap is None else Recording(self.pcap) as recorded:
             while True:
                 try:
-                    return self._ask(known, state, method, said, watcher, max(0.0, end - time.monotonic()))
+                    left = max(0.0, end - time.monotonic())
+                    return self._ask(known, state, method, said, watcher, left, recorded)
                 except Again:
                     continue
 
     def _ask(
-        self, known: Any, state: str, method: Method, said: Voice, watcher: SessionWatcher, seconds: float
+        self,
+        known: Any,
+        state: str,
+        method: Method,
+        said: Voice,
+        watcher: SessionWatcher,
+        seconds: float,
+        recorded: Recording | None,
     ) -> "Talk":
         options = {"backoff": QUICK} if method is Method.END else {}
         device = voice.session(known, FileStore(state), os.urandom, said, **options)
@@ -93,7 +105,10 @@ class Speaker:
                 f"{self.credential} is not registered", hint=f"register it first: dpe register {self.credential}"
             )
         client_id = device.client_id or b""
-        way = Client(device, watcher, seconds, over=lambda: said.reply is not None and device.state != ENDING)
+        if recorded is not None:
+            recorded.session(device.client_id, device.oscore)
+        over = lambda: said.reply is not None and device.state != ENDING  # noqa: E731
+        way = Client(device, watcher, seconds, over=over, recording=recorded)
         device.want(method)
         way.run()
         talk = Talk(client_id, device, said, watcher)

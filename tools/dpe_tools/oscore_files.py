@@ -42,5 +42,11 @@ def _libcoap(context: Context) -> str:
     )
 
 
-FORMATS: dict[str, Callable[[Context], str]] = {"aiocoap": _aiocoap, "libcoap": _libcoap}
+def wireshark(context: Context) -> str:
+    """Return the line of a profile's ``oscore_contexts``: Wireshark asks for the sender's and the recipient's IDs."""
+    secrets = f'"{context.master_secret.hex()}","{context.master_salt.hex()}"'
+    return f'"{context.client_id.hex()}","",{secrets},"","AES-CCM-16-64-128 (CCM*)"\n'
+
+
+FORMATS: dict[str, Callable[[Context], str]] = {"aiocoap": _aiocoap, "libcoap": _libcoap, "wireshark": wireshark}
 """By the client whose file it is."""

@@ -19,6 +19,8 @@ CLIENTS = 256
 
 Address = tuple[Any, ...]
 
+Passed = Callable[[Address, bytes, bool, bool], None]
+"""Called with the client, the datagram as it was sent, whether it is an answer, and whether the relay lost it."""
 Tap = Callable[[str, bytes, bool], None]
 """Called with the sender ("client" or "server"), the datagram as it was sent, and whether the relay lost it."""
 
@@ -31,11 +33,18 @@ class Relay:
     """
 
     def __init__(
-        self, server: tuple[str, int], faults: Faults | None = None, *, seed: int = 0, tap: Tap | None = None
+        self,
+        server: tuple[str, int],
+        faults: Faults | None = None,
+        *,
+        seed: int = 0,
+        tap: Tap | None = None,
+        passed: Passed | None = None,
     ) -> None:
         self._server = server
         self._link = FaultyLink(faults or Faults(), seed)
         self._tap = tap
+        self._passed = passed
         self._family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self._selector = selectors.DefaultSelector()
         self._front = self._open((("::1" if self._family == socket.AF_INET6 else "127.0.0.1"), 0), None)
@@ -97,6 +106,8 @@ class Relay:
         copies = self._link.carry(data)
         if self._tap is not None:
             self._tap("client" if from_client else "server", data, not copies)
+        if self._passed is not None:
+            self._passed(client, data, not from_client, not copies)
         for copy in copies:
             if copy.delay:
                 due = time.monotonic() + copy.delay

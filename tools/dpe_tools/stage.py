@@ -14,13 +14,15 @@ from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_device.registration import Registration
 from dpe_device.udp import register
+from dpe_server.net.pcapng import End
 from dpe_server.operation.credential import Credential, credential
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Session
 from dpe_tools import credentials
 from dpe_tools.datagram import Datagram, parse
 from dpe_tools.faults import Faults
-from dpe_tools.relay import Relay
+from dpe_tools.recording import Recording
+from dpe_tools.relay import Address, Relay
 from dpe_tools.server_process import START_SECONDS, ServerProcess, free_port
 
 
@@ -60,8 +62,12 @@ class Memory:
 class Stage:
     """A server with its state in ``directory``, while the ``with`` block runs."""
 
-    def __init__(self, directory: Path, policy: str | None = None) -> None:
-        """The server is in ``directory``, with a new server's ``policy`` unless another one is given."""
+    def __init__(self, directory: Path, policy: str | None = None, recording: Recording | None = None) -> None:
+        """The server is in ``directory``, with a new server's ``policy`` unless another one is given.
+
+        What passes through relays to it is recorded if there is a ``recording``.
+        """
+        self.recording = recording
         self.state = directory / "state"
         self._policy = policy
         self.log = directory / "server.log"
@@ -112,6 +118,13 @@ class Stage:
         with closing(self._opened.open_store()) as store:
             return list(store.live(int(time.time())))
 
+    def passed(self, client: Address, datagram: bytes, answer: bool, lost: bool) -> None:
+        """Record what passes through a relay, if that is wanted."""
+        if self.recording is not None:
+            note = "lost by the relay" if lost else ""
+            here = End.of(self.server.address)
+            self.recording.passed(End.of(client), here, datagram, answer=answer, comment=note)
+
     def register(
         self,
         device: Credential,
@@ -144,13 +157,15 @@ class Stage:
             except BaseException as error:  # it is raised again in the thread that waits
                 events.put(error)
 
-        with Relay(self.server.address, Faults(loss=loss), seed=seed, tap=tap) as relay:
+        with Relay(self.server.address, Faults(loss=loss), seed=seed, tap=tap, passed=self.passed) as relay:
             threading.Thread(target=run, args=[relay.address], name="device", daemon=True).start()
             while True:
                 event = events.get()
                 if isinstance(event, BaseException):
                     raise event
                 if isinstance(event, Registration):
+                    if self.recording is not None:
+                        self.recording.session(event.client_id, event.oscore)
                     return event
                 if each(event):
                     return None

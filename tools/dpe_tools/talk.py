@@ -50,7 +50,8 @@ class Talk:
 
     def __enter__(self) -> Self:
         """Switch the device on."""
-        self._relay = self._cleanup.enter_context(Relay(self._stage.server.address, tap=self._tap))
+        relay = Relay(self._stage.server.address, tap=self._tap, passed=self._stage.passed)
+        self._relay = self._cleanup.enter_context(relay)
         host, port = self._relay.address
         given = credentials.for_device(replace(self._device, server=f"coap://{host}:{port}"))
         self.session = voice.session(given, Memory(), os.urandom, self.said)
@@ -62,7 +63,10 @@ class Talk:
 
     def register(self) -> list[Seen]:
         """Register the device. LocalError: that did not succeed."""
-        return self._until(lambda: self.session.state == READY)
+        seen = self._until(lambda: self.session.state == READY)
+        if self._stage.recording is not None:
+            self._stage.recording.session(self.session.client_id, self.session.oscore)
+        return seen
 
     def ask(self, method: Method, properties: Mapping[Property, Value] | None = None) -> tuple[Reply, list[Seen]]:
         """Have the device ask for something, or report ``properties``; return the protected reply, too."""

@@ -21,7 +21,7 @@ from dpe_server.files.uris import is_loopback
 from dpe_server.operation import beats, loaded, nodes, process_memory, signals
 from dpe_server.operation.exposing import serving
 from dpe_server.operation.notify import notify
-from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
+from dpe_server.operation.server import Server, Worker, capture, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, UnservableError, supervise
 from dpe_server.store.contract import StoreError
@@ -40,6 +40,7 @@ def serve(
     workers: int = 1,
     json_log: bool = False,
     metrics: str | None = None,
+    pcap: Path | None = None,
 ) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
@@ -47,7 +48,8 @@ def serve(
 
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there, or logs it if ``json_log``. The log
     goes to standard error, as JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the
-    addresses and the store. With ``metrics`` (``HOST:PORT``), its numbers are served there. Raises a DpeError when the
+    addresses and the store. With ``metrics`` (``HOST:PORT``), its numbers are served there. Every datagram is written
+    to the file ``pcap``, if one is named. Raises a DpeError when the
     server cannot start, or when its workers die.
     """
     signals.hold()
@@ -78,9 +80,9 @@ def serve(
                 folder, url = stack.enter_context(serving(path, metrics))
                 _log.info("metrics", url=url)
             if workers > 1:
-                _serve_with(workers, path, addresses, ready, folder)
+                _serve_with(workers, path, addresses, ready, metrics=folder, pcap=pcap)
             else:
-                server = Server(path, addresses, metrics=folder)
+                server = Server(path, addresses, metrics=folder, pcap=pcap)
                 asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris)))
     finally:
         announcement.finish()
@@ -93,7 +95,9 @@ def _serve_with(
     path: Path,
     addresses: Sequence[str],
     ready: Callable[[str, Sequence[str]], None],
+    *,
     metrics: Path | None,
+    pcap: Path | None,
 ) -> None:
     state_dir = StateDir.open(path)
     with ExitStack() as stack:
@@ -113,8 +117,11 @@ def _serve_with(
         crowds = Crowds()
         sockets = sockets_of(state_dir, addresses, crowds)
         sets = [sockets, *([socket.another() for socket in sockets] for _ in range(1, workers))]
-        for socket in chain.from_iterable(sets):
+        everywhere = list(chain.from_iterable(sets))
+        for socket in everywhere:
             stack.callback(socket.close)
+        if pcap is not None:
+            stack.callback(capture(everywhere, pcap).close)
 
         def run(number: int, ties: Ties) -> None:
             server = Server(path, worker=Worker(number, sets[number], ordinals, crowds), metrics=metrics)

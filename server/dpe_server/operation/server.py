@@ -19,6 +19,7 @@ from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
 from dpe_server.keys.ring import KeyRing
+from dpe_server.net.pcapng import Capture
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import beats, loaded, snapshots
 from dpe_server.operation.audit import AuditLog
@@ -50,6 +51,9 @@ CHANGES_EVERY = 60
 DRAIN_LOOK = 0.05
 """Seconds between two looks whether a server that ends is done."""
 
+APPLICATION = "dpe serve"
+CAPTURED = "it has no keys, but who spoke when and from where, Client IDs, sizes, and IMEIs that are sent in clear"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -70,7 +74,10 @@ class Server:
 
     It listens at ``addresses`` (``HOST:PORT``) or, without any, where its configuration says. Entering raises a
     DpeError when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad,
-    and so on. With ``metrics``, its numbers are written into that folder (``snapshots``).
+    and so on.
+
+    With ``metrics``, its numbers are written into that folder (``snapshots``). Every datagram is written to the file
+    ``pcap``, if one is named. A worker's sockets are captured by who made them.
     """
 
     def __init__(
@@ -80,9 +87,11 @@ class Server:
         *,
         worker: Worker | None = None,
         metrics: Path | None = None,
+        pcap: Path | None = None,
     ) -> None:
         self._path = path
         self._addresses = addresses
+        self._pcap = pcap
         self._worker = worker
         self._metrics = metrics
         self._cleanup = AsyncExitStack()
@@ -145,6 +154,8 @@ class Server:
         )
         crowds = Crowds() if self._worker is None else self._worker.crowds
         sockets = sockets_of(state_dir, self._addresses, crowds) if self._worker is None else self._worker.sockets
+        if self._pcap is not None:
+            stack.callback(capture(sockets, self._pcap).close)
         self._batcher = Batcher(
             self._store,
             retry_after=state_dir.config.retry_after,
@@ -363,6 +374,15 @@ def ordinals_of(store: Store) -> OrdinalSource:
     if store.remote:  # other machines give some too
         return SequenceOrdinals()
     return Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
+
+
+def capture(sockets: Sequence[UdpSocket], path: Path) -> Capture:
+    """Have what passes through these sockets written to a file, also by processes that begin later; CaptureError."""
+    made = Capture(path, APPLICATION)
+    for socket in sockets:
+        socket.capture_to(made, lambda why: _log.warning("nothing is captured any more", reason=why))
+    _log.warning("every datagram is captured", file=str(path), hint=CAPTURED)
+    return made
 
 
 def sockets_of(state_dir: StateDir, addresses: Sequence[str], crowds: Crowds) -> list[UdpSocket]:

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +20,7 @@ from dpe_coap.keys import KEY_SIZE, RequestStep
 from dpe_server.operation.credential import Credential
 from dpe_tools import annotate
 from dpe_tools.narrator import Narrator
+from dpe_tools.recording import Recording, option
 from dpe_tools.session_list import print_table
 from dpe_tools.session_scenes import POLICY, SessionScenes
 from dpe_tools.stage import Seen, Stage
@@ -50,6 +51,7 @@ class Demo:
         self._prepare = prepare
         self._seed = seed
         self._narrator = Narrator()
+        self._devices: dict[int, Credential] = {}
 
     def run(self) -> None:
         """Play all scenes."""
@@ -164,7 +166,12 @@ class Demo:
         self._narrator.tell_checks()
 
     def _device(self, number: int) -> Credential:
-        return self._stage.provision(_imei(number))
+        made = self._devices.get(number)
+        if made is None:
+            made = self._devices[number] = self._stage.provision(_imei(number))
+            if self._stage.recording is not None:
+                self._stage.recording.device(made)
+        return made
 
     def _client_ids(self) -> set[str]:
         return {client_id_text(session.client_id) for session in self._stage.sessions()}
@@ -184,18 +191,22 @@ class Demo:
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the server running until Ctrl-C, and show how to talk to it.")
 @click.option("--seed", default=SEED, show_default=True, metavar="N", help="Which datagrams the lossy link loses.")
+@option
 @click.option("--checkout", is_flag=True, hidden=True, help="It was ./tools/demo, so `dpe` may not be on the PATH yet.")
-def demo(keep: bool, seed: int, checkout: bool) -> None:
+def demo(keep: bool, seed: int, checkout: bool, pcap: str | None) -> None:
     """Show devices and a throw-away server: registration, a lossy link, an impostor, and a session from report to end.
 
-    It needs only this machine's loopback interface and leaves nothing behind.
+    It needs only this machine's loopback interface and leaves nothing behind but what --pcap names.
 
     Exit status 1: something was not as the demo says.
     """
     signal.signal(signal.SIGTERM, _terminated)
     directory = Path(tempfile.mkdtemp(prefix="dpe-demo-"))
     try:
-        with Stage(directory, POLICY) as stage:
+        with (
+            nullcontext() if pcap is None else Recording(pcap) as recording,
+            Stage(directory, POLICY, recording) as stage,
+        ):
             Demo(stage, seed, f"{ACTIVATE}; " if checkout else "").run()
             if keep:
                 _keep(stage, directory, checkout)

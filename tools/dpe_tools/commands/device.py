@@ -77,7 +77,7 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
     type=click.Choice(list(FORMATS)),
     default="aiocoap",
     show_default=True,
-    help="Whose file it is: a settings.json for aiocoap, or what libcoap's coap-client reads with -E.",
+    help="A settings.json for aiocoap, what coap-client reads with -E, or a line of Wireshark's oscore_contexts.",
 )
 @click.option("--out", metavar="FILE", help="Write a new file, mode 0600, instead of standard output.")
 def keys(state: str, client_id: str, client: str, out: str | None) -> None:

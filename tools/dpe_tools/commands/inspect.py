@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +11,19 @@ from dpe_coap import messages
 from dpe_coap.errors import LocalError, MalformedMessage
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Message
-from dpe_tools import annotate, credentials, datagram, files, inspect_protected, refusals, terminal
+from dpe_server.operation.credential import Credential
+from dpe_tools import (
+    annotate,
+    capture_file,
+    credentials,
+    datagram,
+    files,
+    inspect_capture,
+    inspect_protected,
+    recording,
+    refusals,
+    terminal,
+)
 from dpe_tools.verify import Chain, TokenCheck, verify
 
 
@@ -66,23 +79,54 @@ def _malformed(payload: bytes, error: MalformedMessage, as_json: bool) -> int:
     return 1
 
 
+def _capture(path: str, credential_files: tuple[str, ...], ephemeral: str | None, as_json: bool) -> int:
+    """Show the messages of a capture. Return the exit status."""
+    known: list[Credential] = []
+    for one in credential_files:
+        known += credentials.load_all(Path(one)) if Path(one).is_dir() else [credentials.load(one)]
+    starts = [RequestStep.of(one.device_key, one.realm) for one in known]
+    private = None if ephemeral is None else files.read_ephemeral(ephemeral)
+    lines = inspect_capture.Reader(starts, private).lines(capture_file.read(path))
+    if not as_json:
+        lines = inspect_capture.show(lines)
+    told = list(lines)
+    count, status = inspect_capture.verdict(told, with_keys=bool(known))
+    numbers = {"valid": count[True], "not_valid": count[False], "cannot_tell": count[None]}
+    if as_json:
+        found = [inspect_capture.in_json(line) for line in told]
+        terminal.print_json({"messages": found} | ({"security_tokens": numbers} if known else {}))
+    elif known:
+        click.echo(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items()))
+    return status
+
+
 @click.command()
 @click.argument("message", required=False, metavar="[FILE|HEX|-]")
-@click.option("--credential", metavar="CREDENTIAL", help="Verify the security token with this device's key.")
+@click.option(
+    "--credential",
+    "credential_files",
+    multiple=True,
+    metavar="CREDENTIAL",
+    help="Verify the security token with this device's key. With --pcap: several, or a folder.",
+)
 @click.option("--request", metavar="FILE", help="The REQUEST that came before it (file or hex).")
 @click.option("--response", metavar="FILE", help="The RESPONSE that came before it.")
 @click.option("--success", metavar="FILE", help="The SUCCESS that came before it.")
 @click.option("--ephemeral", metavar="FILE", help="The X25519 private key that `dpe message request` kept.")
 @click.option("--answers", metavar="FILE", help="The protected request that a protected response answers.")
+@click.option("--pcap", metavar="FILE", help="Read all messages of a capture (pcapng or pcap) instead of one.")
+@click.option("--dissector", is_flag=True, help="Print Wireshark's dissector of DPE-1, in Lua.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def inspect(
     message: str | None,
-    credential: str | None,
+    credential_files: tuple[str, ...],
     request: str | None,
     response: str | None,
     success: str | None,
     ephemeral: str | None,
     answers: str | None,
+    pcap: str | None,
+    dissector: bool,
     as_json: bool,
 ) -> int:
     """Explain a DPE-1 message: its bytes, its diagnostic notation, and the OMA document's names for its fields.
@@ -93,8 +137,21 @@ def inspect(
     A message of a session is protected by OSCORE, and must be a whole datagram. With --credential and the three
     messages of the registration (--request, --response, --success), it is decrypted; a response needs --answers, too.
 
+    With --pcap, it is a whole capture: every message of DPE-1 in it has a line. With credentials, each security token
+    is verified with the messages that came before, and each protected message is opened.
+
     Exit status 1: this is not a message, or its security token or its protection could not be verified.
     """
+    if dissector:
+        click.echo(recording.dissector(), nl=False)
+        return 0
+    if pcap is not None:
+        if not message == request == response == success == answers:
+            raise click.UsageError("--pcap reads all messages of a capture, so name none")
+        return _capture(pcap, credential_files, ephemeral, as_json)
+    if len(credential_files) > 1:
+        raise click.UsageError("one message has one --credential; several go with --pcap")
+    credential = credential_files[0] if credential_files else None
     if message is None and sys.stdin.isatty():
         raise click.UsageError("name a file, give the message in hex, or pipe it in")
     payload = _input(message or "-")

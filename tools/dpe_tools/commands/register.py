@@ -1,6 +1,7 @@
 """`dpe register`: the real device client, on this machine, over UDP."""
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -13,11 +14,12 @@ from dpe_device import registration as client
 from dpe_device import x25519
 from dpe_device.registration import Registration
 from dpe_device.store import FileStore
-from dpe_tools import annotate, credentials, device_state, reach, refusals, terminal
+from dpe_tools import annotate, credentials, device_state, reach, recording, refusals, terminal
 from dpe_tools.client import Client
 from dpe_tools.commands.message import parse_firmware, parse_version
 from dpe_tools.datagram import Datagram
 from dpe_tools.exits import NoAnswer, Refused
+from dpe_tools.recording import Recording
 from dpe_tools.watcher import Watcher
 
 
@@ -85,6 +87,7 @@ def unbelievable(seen: Datagram, when: str) -> Refused:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--trace", is_flag=True, help="Show every datagram on standard error.")
+@recording.option
 def register(
     credential: str,
     state: str | None,
@@ -95,6 +98,7 @@ def register(
     timeout: float,
     as_json: bool,
     trace: bool,
+    pcap: str | None,
 ) -> None:
     """Register the device that holds CREDENTIAL with its server, and print its Client ID.
 
@@ -107,7 +111,7 @@ def register(
     known = credentials.load(credential)
     state = device_state.writable(state or f"{credential}.state")
     watcher = RegistrationWatcher(every=trace, again=terminal.is_terminal(stderr=True))
-    with device_state.held(state):
+    with device_state.held(state), nullcontext() if pcap is None else Recording(pcap) as recorded:
         registration = Registration(
             credentials.for_device(known),
             FileStore(state),
@@ -119,8 +123,10 @@ def register(
             accept=(lambda _client_id, _version: int(Status.DECLINED)) if decline else None,
         )
         registration.start()
-        way = Client(registration, watcher, timeout)
+        way = Client(registration, watcher, timeout, recording=recorded)
         done = way.run()
+        if recorded is not None:
+            recorded.session(done.client_id, done.oscore)
     if done.state == client.REFUSED and done.status is None:
         raise LocalError(
             "the device has counted as many attempts as it can, and makes none any more",

@@ -29,7 +29,14 @@ from dpe_server.operation import signals
     help="Serve metrics for Prometheus over HTTP; with a port alone, on the loopback address.",
 )
 @click.option("--json-log", is_flag=True, help="Write the log as JSON lines.")
-def serve(state: str, listen: tuple[str, ...], workers: int, metrics: str | None, json_log: bool) -> None:
+@click.option(
+    "--pcap",
+    metavar="FILE",
+    help="Write every datagram to FILE (pcapng, at most 1 GiB). It holds no secret, but shows who speaks when.",
+)
+def serve(
+    state: str, listen: tuple[str, ...], workers: int, metrics: str | None, json_log: bool, pcap: str | None
+) -> None:
     """Run the server of STATE until SIGTERM or Ctrl-C. On SIGHUP it reads its policy and its keys again.
 
     It prints `listening on coap://HOST:PORT` for each address once it answers there; with `--json-log`, that is a line
@@ -38,4 +45,5 @@ def serve(state: str, listen: tuple[str, ...], workers: int, metrics: str | None
     signals.hold()
     from dpe_server.operation import app
 
-    app.serve(Path(state), listen, workers=workers, json_log=json_log, metrics=metrics)
+    capture = None if pcap is None else Path(pcap)
+    app.serve(Path(state), listen, workers=workers, json_log=json_log, metrics=metrics, pcap=capture)

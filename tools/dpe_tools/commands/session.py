@@ -10,7 +10,7 @@ from dpe_coap.session_messages import Answer
 from dpe_server.files.shown import shown_key
 from dpe_server.policy.reporting import described
 from dpe_server.policy.vocabulary import Vocabulary
-from dpe_tools import device_state, properties, terminal
+from dpe_tools import device_state, properties, recording, terminal
 from dpe_tools.conversation import Speaker, Talk
 from dpe_tools.datagram import said_of
 from dpe_tools.voice import Method, Voice
@@ -42,6 +42,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             help="When to give up.",
         ),
         device_state.option,
+        recording.option,
     ):
         command = option(command)
     return command
@@ -52,7 +53,13 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("words", metavar="[NAME=VALUE]...", nargs=-1)
 @_options
 def report(
-    credential: str, words: tuple[str, ...], state: str | None, timeout: float, as_json: bool, trace: bool
+    credential: str,
+    words: tuple[str, ...],
+    state: str | None,
+    timeout: float,
+    as_json: bool,
+    trace: bool,
+    pcap: str | None,
 ) -> None:
     """Report properties of the device that holds CREDENTIAL, and print what it is told to report.
 
@@ -68,7 +75,7 @@ def report(
     said.properties = properties.read(words, KNOWN)
     for word in words:
         _warn(word.partition("=")[0])
-    talk = Speaker(credential, state, timeout, trace).ask(Method.REPORT, said)
+    talk = Speaker(credential, state, timeout, trace, pcap).ask(Method.REPORT, said)
     told = {"reported": properties.named(said.properties, KNOWN)} | _told(talk)
     if as_json:
         terminal.print_json(told)
@@ -81,12 +88,12 @@ def report(
 @session.command()
 @click.argument("credential")
 @_options
-def get(credential: str, state: str | None, timeout: float, as_json: bool, trace: bool) -> None:
+def get(credential: str, state: str | None, timeout: float, as_json: bool, trace: bool, pcap: str | None) -> None:
     """Ask what the device that holds CREDENTIAL is to report, and when.
 
     Exit status 3: the server did not answer. Exit status 4: the server does not know the session.
     """
-    talk = Speaker(credential, state, timeout, trace).ask(Method.GET, Voice())
+    talk = Speaker(credential, state, timeout, trace, pcap).ask(Method.GET, Voice())
     if as_json:
         terminal.print_json(_told(talk))
     else:
@@ -96,7 +103,7 @@ def get(credential: str, state: str | None, timeout: float, as_json: bool, trace
 @session.command()
 @click.argument("credential")
 @_options
-def end(credential: str, state: str | None, timeout: float, as_json: bool, trace: bool) -> None:
+def end(credential: str, state: str | None, timeout: float, as_json: bool, trace: bool, pcap: str | None) -> None:
     """Deregister the device that holds CREDENTIAL: end its session, here and at the server.
 
     That it is to end is saved first. If the command is interrupted, the same command goes on.
@@ -104,7 +111,7 @@ def end(credential: str, state: str | None, timeout: float, as_json: bool, trace
     Exit status 3: the server did not answer. Exit status 4: it has ended on the device, and the server, which does not
     know it, says no more.
     """
-    talk = Speaker(credential, state, timeout, trace).ask(Method.END, Voice())
+    talk = Speaker(credential, state, timeout, trace, pcap).ask(Method.END, Voice())
     if as_json:
         terminal.print_json(_told(talk))
     else:
