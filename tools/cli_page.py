@@ -49,6 +49,7 @@ ARGUMENTS = {
     "{master|handle}": "which of the server's keys",
     "KEYS": "the keys.json of another node; `-` reads it from standard input",
     "NAME": "the name of a node",
+    "{bash|zsh|fish}": "which shell",
     "EPOCH": "a generation of the master key",
 }
 """What the arguments are, which click does not know. A new one must be added here."""
@@ -105,15 +106,25 @@ def prose(command: click.Command) -> list[str]:
 
 def argument(one: click.Argument, context: click.Context) -> str:
     """Return an argument's row."""
-    name = one.make_metavar(context)
-    meaning = ARGUMENTS[name.removesuffix("...").strip("[]")]
-    if limits := bounds(one.type):
-        meaning += f", {limits}"
-    return f"| {code(name)} | {cell(meaning)} |"
+    return f"| {code(one.make_metavar(context))} | {cell(meaning_of(one, context))} |"
+
+
+def meaning_of(one: click.Argument, context: click.Context) -> str:
+    """Return what an argument is."""
+    meaning = ARGUMENTS[one.make_metavar(context).removesuffix("...").strip("[]")]
+    limits = bounds(one.type)
+    return f"{meaning}, {limits}" if limits else meaning
 
 
 def option(one: click.Option, context: click.Context) -> str:
     """Return an option's row: its names, what it does and takes, and the default that the help shows."""
+    extra = one.get_help_extra(context)
+    default = "required" if one.required else extra.get("default", "").strip("()")
+    return f"| {code(names(one))} | {cell(meaning_of_option(one, context))} | {cell(default)} |".replace("|  |", "| |")
+
+
+def meaning_of_option(one: click.Option, context: click.Context) -> str:
+    """Return what an option does and takes."""
     meaning = one.help or ""
     if isinstance(one.type, click.Choice):
         meaning += f" One of {choices(one.type)}."
@@ -122,8 +133,14 @@ def option(one: click.Option, context: click.Context) -> str:
     extra = one.get_help_extra(context)
     if "envvars" in extra:
         meaning += f" Also taken from {', '.join(map(code, extra['envvars']))}."
-    default = "required" if one.required else extra.get("default", "").strip("()")
-    return f"| {code(names(one))} | {cell(meaning.strip())} | {cell(default)} |".replace("|  |", "| |")
+    return meaning.strip()
+
+
+def explained(one: click.Option, context: click.Context) -> str:
+    """Return what an option does and takes, and what it is when it is not given."""
+    default = one.get_help_extra(context).get("default", "").strip("()")
+    more = "It is required." if one.required else f"By default {default}." if default else ""
+    return f"{meaning_of_option(one, context)} {more}".strip()
 
 
 def names(one: click.Option) -> str:

@@ -8,6 +8,7 @@
 - docs/protocol.md: the schema in it
 - docs/reference/cli.md: the `dpe` commands themselves (cli_page.py)
 - docs/reference/metrics.md, server/packaging/grafana/dpe-server.json: the list of metrics (metrics_pages.py)
+- tools/packaging/man/: the same as manual pages (man_pages.py)
 """
 
 import re
@@ -20,12 +21,14 @@ import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
 import cli_page
+import man_pages
 import metrics_pages
 from dpe_device import registration, session
 from dpe_server.registration.transactions import TRANSITIONS, Event, State
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "dpe_coap" / "dpe1.cddl"
+MANUAL = ROOT / "tools" / "packaging" / "man"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 
 HEAD = '''"""Labels, codes and sizes of DPE-1. Generated from dpe1.cddl by tools/generate.py; do not edit."""
@@ -177,13 +180,17 @@ def main() -> int:
         ROOT / "docs" / "reference" / "cli.md": cli_page.page(),
         ROOT / "docs" / "reference" / "metrics.md": metrics_pages.page(),
         ROOT / "server" / "packaging" / "grafana" / "dpe-server.json": metrics_pages.dashboard(),
-    }
+    } | {MANUAL / name: text for name, text in man_pages.pages().items()}
+    over = set(MANUAL.glob("*")) - made.keys()
     if "--check" not in sys.argv[1:]:
         for file, text in made.items():
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
+        for file in over:
+            file.unlink()
         return 0
-    stale = [file.name for file, text in made.items() if file.read_text(encoding="utf-8") != text]
+    stale = [f.name for f, text in made.items() if not f.exists() or f.read_text(encoding="utf-8") != text]
+    stale += sorted(file.name for file in over)
     if stale:
         print(f"not as it would be made: {', '.join(stale)}; run tools/generate.py", file=sys.stderr)
     return 1 if stale else 0

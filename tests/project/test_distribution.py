@@ -47,7 +47,9 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == PACKAGES
     shared = {name.partition("/")[2] for name in names if ".data/" in name}
     shipped = ("dpe-alerts.yml", "dpe-serve.service", "dpe-server.json")
-    assert shared == {f"data/share/dpe-coap/{name}" for name in shipped}
+    manual = {f"data/share/man/man1/{page.name}" for page in (root / "tools" / "packaging" / "man").iterdir()}
+    assert {"data/share/man/man1/dpe.1", "data/share/man/man1/dpe-serve.1"} <= manual
+    assert shared == {f"data/share/dpe-coap/{name}" for name in shipped} | manual
     for source, package in (
         (".", "dpe_coap"),
         ("device", "dpe_device"),

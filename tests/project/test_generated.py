@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from dpe_tools.cli import COMMANDS, main
 
+MANUAL = Path("tools", "packaging", "man")
+
 
 def generate(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(root / "tools" / "generate.py"), *arguments]
@@ -26,14 +28,18 @@ def test_a_difference_is_told_and_mended(root: Path, tmp_path: Path) -> None:
         "dpe_coap/numbers.py", "docs/protocol.md", "docs/state-machines.md", "docs/reference/cli.md",
         "docs/reference/metrics.md", "server/packaging/grafana/dpe-server.json",
     )  # fmt: skip
-    for file in ("tools/generate.py", "tools/cli_page.py", "tools/metrics_pages.py", "dpe_coap/dpe1.cddl", *made):
+    scripts = ("generate.py", "cli_page.py", "man_pages.py", "metrics_pages.py")
+    for file in (*(f"tools/{script}" for script in scripts), "dpe_coap/dpe1.cddl", *made):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / file, tmp_path / file)
+    shutil.copytree(root / MANUAL, tmp_path / MANUAL)
+    (tmp_path / MANUAL / "dpe-serve.1").unlink()
+    (tmp_path / MANUAL / "dpe-gone.1").touch()
     schema = tmp_path / "dpe_coap" / "dpe1.cddl"
     schema.write_text(schema.read_text(encoding="utf-8").replace("status-redirect = 6", "status-redirect = 7"))
     done = generate(tmp_path, "--check")
     assert done.returncode == 1
-    assert "numbers.py, protocol.md" in done.stderr
+    assert "numbers.py, protocol.md, dpe-serve.1, dpe-gone.1;" in done.stderr
     assert generate(tmp_path).returncode == 0
     assert generate(tmp_path, "--check").returncode == 0
     assert "REDIRECT = 7" in (tmp_path / "dpe_coap" / "numbers.py").read_text(encoding="utf-8")

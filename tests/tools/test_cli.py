@@ -1,5 +1,6 @@
 """The command line as a whole: lazy imports, help, exit statuses, and errors without tracebacks."""
 
+import json
 import subprocess
 import sys
 
@@ -88,6 +89,60 @@ def test_boundary(error: BaseException, status: int, lines: list[str], capsys: p
         raise error
     assert caught.value.code == status
     assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint", "status"),
+    [
+        (
+            ["sessions", "nowhere", "--json"],
+            "nowhere: there is no such directory",
+            "make one with: dpe init nowhere",
+            1,
+        ),
+        (["doctor", "--json", "--no-such"], "No such option '--no-such'.", "", 2),
+        (["register", "--json"], "Missing argument 'CREDENTIAL'.", "", 2),
+        (["load", "nowhere", "--json", "-"], "nowhere", "", 1),
+    ],
+)
+def test_a_program_that_asks_for_json_gets_it_on_failure_too(
+    arguments: list[str], message: str, hint: str, status: int
+) -> None:
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == status
+    (line,) = result.stdout.splitlines()
+    told = json.loads(line)
+    assert told.keys() == {"error"}
+    assert message in told["error"]["message"]
+    assert hint in told["error"]["hint"]
+    assert told["error"]["status"] == status
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [NoAnswer("silence", hint="wait"), OSError(28, "full", "disk"), click.UsageError("no")]
+)
+def test_every_kind_of_failure_is_an_object(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, cli.boundary(as_json=True):
+        raise error
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["status"] == caught.value.code
+    assert told["message"] in ("silence", "disk: full", "no")
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("sessions s --json", True),
+        ("sessions s", False),
+        ("inspect -- --json", False),
+        ("load s --json f", False),
+        ("load s --json -", True),
+        ("load s --json=-", True),
+    ],
+)
+def test_when_a_program_has_asked_for_json(words: str, wanted: bool) -> None:
+    assert cli.wants_json(words.split()) is wanted
 
 
 def test_a_bug_is_not_hidden() -> None:

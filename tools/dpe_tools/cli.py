@@ -1,15 +1,18 @@
 """The `dpe` command: the group, whose commands load when they are called, and the boundary where errors become text."""
 
+import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from itertools import pairwise
 from typing import Any
 
 import click
 
 from dpe_coap.errors import DpeError
 from dpe_tools.exits import Exit, status_of
-from dpe_tools.lazy import LazyGroup
+from dpe_tools.lazy import VARIABLE, LazyGroup
 
 COMMANDS = {
     "demo": ("dpe_tools.commands.demo", "Register a device against a throw-away server and show every message."),
@@ -38,6 +41,7 @@ COMMANDS = {
         "dpe_tools.commands.simulate",
         "Run devices and servers through simulated trouble, seed by seed.",
     ),
+    "completion": ("dpe_tools.commands.completion", "Print what makes a shell complete the commands."),
     "bench": ("dpe_tools.commands.bench", "Measure the client and the server beside their peers (needs a checkout)."),
 }
 
@@ -54,7 +58,8 @@ class Group(LazyGroup):
         **extra: Any,
     ) -> Any:
         """Run the command line and end the process with its exit status."""
-        with boundary() if standalone_mode else nullcontext():
+        words = sys.argv[1:] if args is None else list(args)
+        with boundary(as_json=wants_json(words)) if standalone_mode else nullcontext():
             try:
                 result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             finally:
@@ -65,29 +70,50 @@ class Group(LazyGroup):
 
 
 @contextmanager
-def boundary() -> Iterator[None]:
-    """Turn an error that a user can cause into an `error` line, a `hint` line and an exit status."""
+def boundary(*, as_json: bool = False) -> Iterator[None]:
+    """Turn an error that a user can cause into an `error` line, a `hint` line and an exit status.
+
+    With ``as_json``, a JSON object on a line of standard output says the same.
+    """
     try:
         yield
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        if VARIABLE not in os.environ:
+            error.show()
+        _end(error.format_message(), "", error.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(Exit.INTERRUPTED)
     except DpeError as error:
-        fail(str(error), error.hint, status_of(error))
+        fail(str(error), error.hint, status_of(error), as_json=as_json)
     except OSError as error:
         if error.strerror is None:
             raise
-        fail(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        fail(text, as_json=as_json)
 
 
-def fail(message: str, hint: str = "", status: Exit = Exit.FAILED) -> None:
-    """Print the error and the hint on standard error, and exit."""
-    click.echo(f"dpe: error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+def fail(message: str, hint: str = "", status: int = Exit.FAILED, *, as_json: bool = False) -> None:
+    """Print the error and the hint on standard error, and exit. A shell that only asks what to offer is not told."""
+    if VARIABLE not in os.environ:
+        click.echo(f"dpe: error: {message}", err=True)
+        if hint:
+            click.echo(f"hint: {hint}", err=True)
+    _end(message, hint, status, as_json)
+
+
+def _end(message: str, hint: str, status: int, as_json: bool) -> None:
+    if as_json:
+        with suppress(OSError):  # it may be standard output that has failed
+            click.echo(json.dumps({"error": {"message": message, "hint": hint, "status": int(status)}}))
     sys.exit(status)
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Return whether a command line asks for JSON on standard output."""
+    before = words[: words.index("--")] if "--" in words else words
+    if list(before[:1]) == ["load"]:  # it names a file
+        return "--json=-" in before or ("--json", "-") in pairwise(before)
+    return "--json" in before
 
 
 @click.group(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from dpe_server.store.listing import ALL, Wanted
 from dpe_tools import imposing, properties, session_list, terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 NO_EPOCH = "unknown"
@@ -29,6 +33,13 @@ class Sessions(click.Group):
         if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
             args = ["list", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Return what a shell may offer: the commands, and folders for the usual one."""
+        from click.shell_completion import CompletionItem
+
+        # bash forgets what came before a folder
+        return [CompletionItem(incomplete, type="dir"), *super().shell_complete(ctx, incomplete)]
 
 
 @click.group(cls=Sessions, subcommand_metavar="STATE | COMMAND [ARGS]...")
