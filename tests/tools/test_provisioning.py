@@ -170,7 +170,9 @@ def test_a_list_is_read_alike_from_a_file_and_from_standard_input(
     (tmp_path / "list.csv").write_bytes(data)
     arguments = ["--csv", tmp_path / "list.csv"] if source == "file" else source.split()
     result = dpe("provision", state, *arguments, "--json", stdin=data, status=1)
-    assert json.loads(result.stdout)["row"] == 3
+    made, fault = map(json.loads, result.stdout.splitlines())
+    assert made["row"] == 3
+    assert fault["error"]["message"] == "1 of 2 IMEIs are at fault; 1 done"
     assert "row 4: column IMEI No.: not an IMEI: the check digit" in result.stderr
 
 

@@ -1,5 +1,6 @@
 """What differs on a terminal: colour, tables for people, a progress bar, and no binary output."""
 
+import io
 import os
 import pty
 import re
@@ -8,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dpe_tools import terminal
+from dpe_tools.progress import Working
 from tests.tools.conftest import IMEI, Invoke
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*[39][0-7]m")
@@ -76,3 +80,64 @@ def test_provision_shows_its_progress(state: Path, tmp_path: Path) -> None:
     assert "provisioning" in shown
     assert "50 credentials" in shown
     assert "35000000" not in shown
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is shown of progress, as on a terminal."""
+    shown = io.StringIO()
+    monkeypatch.setattr(terminal, "is_terminal", lambda *, stderr=False: stderr)
+    made = Console(file=shown, force_terminal=True, width=100, highlight=False)
+    monkeypatch.setattr(terminal, "console", lambda *, stderr: made)
+    return shown
+
+
+def test_long_work_tells_how_far_it_is(screen: io.StringIO) -> None:
+    with Working("ending sessions", 20_000, after=0) as working:
+        working.done += 10_000
+        assert working.shown.wait(30)
+    assert re.search(r"ending sessions, (0|10,000) of 20,000, 0 s", screen.getvalue())
+
+
+def test_short_work_says_nothing(screen: io.StringIO) -> None:
+    with Working("copying the database", after=3600):
+        pass
+    assert screen.getvalue() == ""
+
+
+def test_work_says_nothing_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
+    with Working("copying the database", after=0) as working:
+        assert working._thread is None
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["backup", "{state}", "{state}/copy"], "copying the database"),
+        (["sessions", "list", "{state}", "--count"], "counting sessions"),
+        (["sessions", "end", "{state}", "--firmware", "1"], "ending sessions"),
+        (["revoke", "{state}", IMEI], "imposing it"),
+        (["unrevoke", "{state}", IMEI], "looking the devices up"),
+        (["policy", "check", "{state}"], "reading the policy"),
+        (["doctor", "{state}"], "checking the database"),
+        (["recover", "{state}"], "ending all sessions"),
+    ],
+)
+def test_commands_whose_work_grows_tell_that_they_work(
+    arguments: list[str], what: str, dpe: Invoke, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def begin(working: Working) -> Working:
+        begun.append(working._what)
+        return working
+
+    monkeypatch.setattr(Working, "__enter__", begin)
+    dpe(*(word.format(state=state) for word in arguments))
+    assert what in begun
+
+
+def test_nothing_is_coloured_where_no_colour_is_wanted(state: Path) -> None:
+    for command in (["doctor", state], ["sessions", state], ["policy", "check", state], ["inspect", "--help"]):
+        assert not COLOUR.search(on_terminal(*command, NO_COLOR="1"))

@@ -14,6 +14,7 @@ from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_tools import imei_lists, list_text
 from dpe_tools.imei_lists import ImeiList
+from dpe_tools.progress import Working
 
 SHOWN = 20
 """Faults that are told one by one, before the rest is only counted."""
@@ -86,6 +87,8 @@ class Source:
                 if path is not None:
                     stream = cleanup.enter_context(Path(path).open("rb"))
                 lines = cleanup.enter_context(closing(list_text.lines(stream)))
+                if path is not None or not sys.stdin.isatty():  # somebody may be typing
+                    cleanup.enter_context(Working("reading the list"))
                 return imei_lists.read(lines, column=self.column, as_written=self.as_written)
         except OSError as error:
             raise LocalError(f"cannot read {path or 'standard input'}: {error.strerror}") from None

@@ -1,12 +1,14 @@
 """What operators impose on many devices: a part at a time, so that registrations go on between two commits."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import Measure, Outcome, Store
 from dpe_server.store.questions import Questions, Restriction
+from dpe_tools.progress import Working
 
 AT_ONCE = 10_000
 """Devices in one commit, for some 0.2 s."""
@@ -18,13 +20,20 @@ def impose(
     devices: Sequence[bytes],
     measure: Callable[[bytes], Measure],
     event: str,
+    *,
+    working: Working | None = None,
     **details: int | str,
 ) -> list[Outcome]:
-    """Do this to each device, and note it in the audit log as ``event``. Returns what became of each."""
+    """Do this to each device, and note it in the audit log as ``event``. Returns what became of each.
+
+    ``working`` tells a person how far it is, if these devices are a part of more.
+    """
     outcomes: list[Outcome] = []
-    for part in _parts(devices):
-        outcomes += enact(opened.journal_path, store, [measure(device) for device in part])
-        note(opened, event, part, **details)
+    with nullcontext(working) if working else Working("imposing it", len(devices)) as working:
+        for part in _parts(devices):
+            outcomes += enact(opened.journal_path, store, [measure(device) for device in part])
+            note(opened, event, part, **details)
+            working.done += len(part)
     return outcomes
 
 
@@ -32,10 +41,12 @@ def look(store: Store, devices: Sequence[bytes]) -> tuple[dict[bytes, Restrictio
     """Return what is imposed on those of the devices on which something is, and those that have a session."""
     restrictions: dict[bytes, Restriction] = {}
     registered: set[bytes] = set()
-    for part in map(set, _parts(devices)):
-        facts = store.look(Questions(restrictions=part, client_ids_of=part))
-        restrictions |= {device: facts.restrictions[device] for device in part & facts.restrictions.keys()}
-        registered |= facts.client_ids_of.keys()
+    with Working("looking the devices up", len(devices)) as working:
+        for part in map(set, _parts(devices)):
+            facts = store.look(Questions(restrictions=part, client_ids_of=part))
+            restrictions |= {device: facts.restrictions[device] for device in part & facts.restrictions.keys()}
+            registered |= facts.client_ids_of.keys()
+            working.done += len(part)
     return restrictions, registered
 
 

@@ -1,5 +1,7 @@
 """The progress of long work on standard error: a line that stays in place on a terminal, else one now and then."""
 
+import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,6 +11,8 @@ from dpe_tools import terminal
 
 EVERY = 5.0
 """Seconds between two lines."""
+AFTER = 2.0
+"""Seconds after which a person is told that a command still works."""
 
 
 class ProgressLine:
@@ -39,3 +43,48 @@ class ProgressLine:
         elif seconds >= self._next:
             self._next = seconds + EVERY
             click.echo(line, err=True)
+
+
+class Working:
+    """Tells a person on a terminal what a command is doing, if that takes longer than ``after`` seconds.
+
+    Nothing may be printed meanwhile. ``total`` is how many things there are to do, if that is known.
+    """
+
+    def __init__(self, what: str, total: int | None = None, *, after: float = AFTER) -> None:
+        self.done = 0
+        """How many things are done."""
+        self.shown = threading.Event()
+        """Set when it was told for the first time."""
+        self._what = what
+        self._total = total
+        self._after = after
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if terminal.is_terminal(stderr=True):
+            self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Remove what is shown."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _show(self) -> None:
+        start = time.monotonic()
+        if self._over.wait(self._after):
+            return
+        with ProgressLine() as line:
+            while True:
+                seconds = time.monotonic() - start
+                done = f", {self.done:,}" if self.done or self._total else ""
+                of = f" of {self._total:,}" if self._total else ""
+                line.show(f"{self._what}{done}{of}, {seconds:.0f} s", seconds)
+                self.shown.set()
+                if self._over.wait(0.5):
+                    return

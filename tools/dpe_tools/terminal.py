@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +39,19 @@ def has_colour() -> bool:
 def style_of(valid: bool | None) -> str:
     """Return the style in which it is told whether something is valid; None: that cannot be told."""
     return {True: "bold green", False: "bold red", None: "bold yellow"}[valid]
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+"""For a command that tells what it has done."""
+
+
+def tell(told: Mapping[str, Any], *lines: str, as_json: bool) -> None:
+    """Print what a command has done: as a JSON object for a program, or in lines for a person."""
+    if as_json:
+        print_json(told)
+        return
+    for line in lines:
+        click.echo(line)
 
 
 def print_json(value: Any, *, line: bool = False) -> None:

@@ -6,19 +6,25 @@ import click
 
 from dpe_server.operation import recovery
 from dpe_server.operation.state_dir import StateDir
+from dpe_tools import terminal
+from dpe_tools.progress import Working
 
 
 @click.command()
 @click.argument("state")
 @click.argument("file")
-def backup(state: str, file: str) -> None:
+@terminal.json_option
+def backup(state: str, file: str, as_json: bool) -> None:
     """Copy the database of STATE, which may be in use, to the new file FILE.
 
     No server starts from the copy; `dpe restore` puts it back. The database has no key that opens what is sealed in it:
     keep copies of keys.json, config.toml, policy.toml and operators.jsonl as well, and keys.json in another place.
     """
-    recovery.back_up(StateDir.open(state), Path(file))
+    with Working("copying the database"):
+        recovery.back_up(StateDir.open(state), Path(file))
     size = Path(file).stat().st_size
-    click.echo(
-        f"{file}: a sound copy of the database, {size / 1e6:.1f} MB; put it back with: dpe restore {state} {file}"
+    terminal.tell(
+        {"file": file, "bytes": size},
+        f"{file}: a sound copy of the database, {size / 1e6:.1f} MB; put it back with: dpe restore {state} {file}",
+        as_json=as_json,
     )

@@ -110,7 +110,8 @@ def keys(state: str, client_id: str, client: str, out: str | None) -> None:
 @click.argument("state")
 @click.argument("client_id", required=False)
 @click.option("--imei-stdin", is_flag=True, help="Look the device up by its IMEI, read from standard input.")
-def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
+@terminal.json_option
+def forget(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> None:
     """Erase what the store of STATE has of the device that holds CLIENT_ID (14 hex digits).
 
     Its session ends, and its sealed IMEI, its keys and its profile are gone at once. The keyed hash of its IMEI goes an
@@ -132,10 +133,16 @@ def forget(state: str, client_id: str | None, imei_stdin: bool) -> None:
         revoked = store.look(Questions(restrictions={name})).restrictions.get(name, Restriction()).revoked
     note(opened, "device-forgotten", [name])
     if outcome is Outcome.UNCHANGED:
-        click.echo("nothing was known of this device" + (" but its revocation, which stays" if revoked else ""))
-        return
-    ended = "its session has ended" if outcome is Outcome.SESSION_ENDED else "it had no session"
-    click.echo(f"forgotten: {ended}" + ("; its revocation stays" if revoked else ""))
+        line = "nothing was known of this device" + (" but its revocation, which stays" if revoked else "")
+    else:
+        ended = "its session has ended" if outcome is Outcome.SESSION_ENDED else "it had no session"
+        line = f"forgotten: {ended}" + ("; its revocation stays" if revoked else "")
+    told = {
+        "known": outcome is not Outcome.UNCHANGED,
+        "session_ended": outcome is Outcome.SESSION_ENDED,
+        "revoked": revoked,
+    }
+    terminal.tell(told, line, as_json=as_json)
 
 
 def parse_client_id(text: str) -> int:

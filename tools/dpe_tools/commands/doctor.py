@@ -18,6 +18,7 @@ from dpe_server.store import opening
 from dpe_tools import terminal
 from dpe_tools.exits import Exit, NoAnswer
 from dpe_tools.node_health import Finding, minimum_epoch, shared_store
+from dpe_tools.progress import Working
 
 LIBRARIES = ("aiocoap", "cbor2", "cffi", "click", "cryptography", "rich", "structlog")
 OLDEST_PYTHON = (3, 11)
@@ -116,7 +117,8 @@ def _policy(opened: StateDir) -> Iterator[Finding]:
 
 def _store(opened: StateDir) -> Iterator[Finding]:
     try:
-        found, newest, faults = opening.examine(opened.store_url)
+        with Working("checking the database"):
+            found, newest, faults = opening.examine(opened.store_url)
         if faults:
             yield Finding(
                 "fail", f"store: damaged: {faults[0]}", "stop the server and put a backup back: dpe restore STATE FILE"

@@ -12,6 +12,7 @@ from dpe_server.operation import founding
 from dpe_server.operation.config import host_name, node_fault, realm_fault
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.opening import shared_fault
+from dpe_tools import terminal
 
 _DEFAULT = ParameterSource.DEFAULT
 
@@ -74,6 +75,7 @@ checked_name = _checked_if_given(node_fault)
     callback=checked_name,
     help="With --store or --join: this node's name among the others.  [default: the machine's name]",
 )
+@terminal.json_option
 @click.pass_context
 def init(
     context: click.Context,
@@ -84,6 +86,7 @@ def init(
     one_machine: bool,
     source: str | None,
     node: str | None,
+    as_json: bool,
 ) -> None:
     """Create the state directory STATE with a configuration, a policy, fresh keys and an empty store.
 
@@ -96,7 +99,7 @@ def init(
     if source is not None:
         if one_machine or any(context.get_parameter_source(name) is not _DEFAULT for name in ("realm", "uri")):
             raise click.UsageError("--realm, --uri and --one-machine are the other node's: --join takes none of them")
-        _join(state, source, node or host_name(), store)
+        _join(state, source, node or host_name(), store, as_json=as_json)
         return
     if store is None and (one_machine or node is not None):
         raise click.UsageError("--one-machine and --node go with --store URL")
@@ -104,6 +107,9 @@ def init(
         made = StateDir.create(state, realm, uri)
     else:
         made = founding.found(state, realm, uri, store, node=node or host_name(), one_machine=one_machine)
+    if as_json:
+        terminal.print_json(_told(made))
+        return
     click.echo(f"{made.path}: realm {made.config.realm}, for devices at {made.config.uri}")
     if store is not None:
         click.echo(f"the database has its store; this is the node {made.config.node}")
@@ -115,9 +121,18 @@ def init(
     click.echo(f"next: dpe serve {state}; dpe provision {state} IMEI --out DIR; dpe register DIR/device-*.cbor")
 
 
-def _join(state: str, source: str, node: str, store: str | None) -> None:
+def _told(made: StateDir) -> dict[str, str | None]:
+    """Return what was made, for a program."""
+    config = made.config
+    return {"state": str(made.path), "realm": config.realm, "uri": config.uri, "node": config.node}
+
+
+def _join(state: str, source: str, node: str, store: str | None, *, as_json: bool) -> None:
     files = founding.files_in(sys.stdin.buffer) if source == "-" else founding.files_of(Path(source))
     made = founding.join(state, files, node=node, store=store)
+    if as_json:
+        terminal.print_json(_told(made))
+        return
     click.echo(f"{made.path}: the node {made.config.node} of realm {made.config.realm}")
     click.echo("  config.toml  is the other node's but for the name: look at `listen`")
     click.echo("  keys.json    the secrets of all devices, as on all nodes")

@@ -24,6 +24,7 @@ from dpe_tools import (
     refusals,
     terminal,
 )
+from dpe_tools.progress import Working
 from dpe_tools.verify import Chain, TokenCheck, verify
 
 
@@ -87,9 +88,11 @@ def _capture(path: str, credential_files: tuple[str, ...], ephemeral: str | None
     starts = [RequestStep.of(one.device_key, one.realm) for one in known]
     private = None if ephemeral is None else files.read_ephemeral(ephemeral)
     lines = inspect_capture.Reader(starts, private).lines(capture_file.read(path))
-    if not as_json:
-        lines = inspect_capture.show(lines)
-    told = list(lines)
+    if as_json:
+        with Working("reading the capture"):
+            told = list(lines)
+    else:
+        told = list(inspect_capture.show(lines))
     count, status = inspect_capture.verdict(told, with_keys=bool(known))
     numbers = {"valid": count[True], "not_valid": count[False], "cannot_tell": count[None]}
     if as_json:

@@ -58,7 +58,8 @@ def list_(state: str, as_json: bool) -> None:
 @keys.command()
 @click.argument("kind", type=KIND)
 @click.argument("state")
-def rotate(kind: KeyKind, state: str) -> None:
+@terminal.json_option
+def rotate(kind: KeyKind, state: str, as_json: bool) -> None:
     """Add the next generation of the master or the handle key.
 
     The old generations keep working. If several servers share the store, the new key is not used yet: give it to the
@@ -68,6 +69,10 @@ def rotate(kind: KeyKind, state: str) -> None:
     generation = rotation.add(opened, kind)
     note(opened, "key-added", kind=kind, generation=generation)
     what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
+    if as_json:
+        told = {"kind": kind, "generation": generation, "server_runs": loaded.is_running(opened)}
+        terminal.print_json({**told, "active": not opened.config.store})
+        return
     if opened.config.store:
         click.echo(f"{kind} key {generation} added; once it is active, {what} {generation}")
         _tell_to_load(opened, "")
@@ -81,7 +86,8 @@ def rotate(kind: KeyKind, state: str) -> None:
 @keys.command()
 @click.argument("state")
 @click.argument("file", metavar="KEYS")
-def take(state: str, file: str) -> None:
+@terminal.json_option
+def take(state: str, file: str, as_json: bool) -> None:
     """Take the keys that STATE lacks from KEYS, the keys.json of another node; - reads it from standard input.
 
     Keys are in no database, so take them over a way that nobody reads along: `ssh NODE cat STATE/keys.json | dpe keys
@@ -91,6 +97,9 @@ def take(state: str, file: str) -> None:
     taken = rotation.take(opened, files.read(file).decode("utf-8", "replace"))
     for name in taken:
         note(opened, "key-taken", key=name)
+    if as_json:
+        terminal.print_json({"taken": taken, "server_runs": loaded.is_running(opened)})
+        return
     click.echo(f"taken: {', '.join(taken)}" if taken else "nothing is missing here that it has")
     if taken:
         _tell_to_load(opened, "")
@@ -99,7 +108,8 @@ def take(state: str, file: str) -> None:
 @keys.command()
 @click.argument("kind", type=KIND)
 @click.argument("state")
-def activate(kind: KeyKind, state: str) -> None:
+@terminal.json_option
+def activate(kind: KeyKind, state: str, as_json: bool) -> None:
     """Have all servers that share the store use the newest key of a kind.
 
     All of them must have it, and those that run must have loaded it. They use it some seconds later. A server alone
@@ -110,13 +120,15 @@ def activate(kind: KeyKind, state: str) -> None:
     what = "new credentials get epoch" if kind == "master" else "new handles are sealed under"
     if changed:
         note(opened, "key-activated", kind=kind, generation=generation)
-    click.echo(f"{kind} key {generation} is active{'' if changed else ' already'}: {what} {generation}")
+    line = f"{kind} key {generation} is active{'' if changed else ' already'}: {what} {generation}"
+    terminal.tell({"kind": kind, "generation": generation, "changed": changed}, line, as_json=as_json)
 
 
 @keys.command("minimum-epoch")
 @click.argument("state")
 @click.argument("epoch", type=click.IntRange(0, LAST_GENERATION))
-def minimum_epoch(state: str, epoch: int) -> None:
+@terminal.json_option
+def minimum_epoch(state: str, epoch: int, as_json: bool) -> None:
     """Refuse the credentials of all devices below EPOCH.
 
     A running server obeys at once.
@@ -131,7 +143,8 @@ def minimum_epoch(state: str, epoch: int) -> None:
             )
         enact(opened.journal_path, store, [SetMinimumEpoch(epoch)])
     note(opened, "minimum-epoch-set", epoch=epoch)
-    click.echo(f"credentials below epoch {epoch} are refused with the status reprovision")
+    line = f"credentials below epoch {epoch} are refused with the status reprovision"
+    terminal.tell({"minimum_epoch": epoch}, line, as_json=as_json)
 
 
 def _tell_to_load(opened: StateDir, meanwhile: str) -> None:

@@ -18,10 +18,11 @@ from dpe_server.policy import PolicyError, Traits, describe, load, load_override
 from dpe_server.policy.reporting import described
 from dpe_server.store.contract import Outcome, OverridePolicies
 from dpe_server.store.questions import Questions, Restriction
-from dpe_tools import terminal
+from dpe_tools import properties, terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
 from dpe_tools.exits import Exit
+from dpe_tools.progress import Working
 
 
 @click.group()
@@ -31,7 +32,8 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("path", metavar="STATE|FILE", type=click.Path(path_type=Path))
-def check(path: Path) -> None:
+@terminal.json_option
+def check(path: Path, as_json: bool) -> None:
     """Check a policy as the server would read it.
 
     Every fault is reported with its line and key. In a state directory, it is also checked who may use the files.
@@ -39,8 +41,15 @@ def check(path: Path) -> None:
     file = path / "policy.toml" if path.is_dir() else path
     if path.is_dir() or (file.parent / "keys.json").exists():
         check_access(file.parent)
-    with _every_fault_told():
+    with _every_fault_told(as_json=as_json), Working("reading the policy"):
         loaded = load(file)
+    if as_json:
+        rules = [
+            {"line": rule.line, "name": rule.name, "for": rule.asks(), "answer": describe(rule.decision)}
+            for rule in loaded.rules
+        ]
+        terminal.print_json({"file": str(file), "rules": rules, "allow_clear_imei": loaded.allow_clear_imei})
+        return
     click.echo(f"{file}: good, {len(loaded.rules)} rule{'' if len(loaded.rules) == 1 else 's'}")
     for rule in loaded.rules:
         click.echo(f"  line {rule.line}, {rule.name}: for {rule.asks()}: {describe(rule.decision)}")
@@ -98,7 +107,8 @@ def restriction(opened: StateDir, device: Imei) -> str:
 @click.argument("client_id")
 @click.argument("report", metavar="REPORT", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what the device would be told, and change nothing.")
-def set_(state: str, client_id: str, report: Path, dry_run: bool) -> None:
+@terminal.json_option
+def set_(state: str, client_id: str, report: Path, dry_run: bool, as_json: bool) -> None:
     """Have the device that holds CLIENT_ID (14 hex digits) report by policies of its own.
 
     REPORT is a TOML file with one table, [report], as a rule has it; if that is empty, the device reports nothing
@@ -107,17 +117,21 @@ def set_(state: str, client_id: str, report: Path, dry_run: bool) -> None:
     """
     opened = StateDir.open(state)
     vocabulary = load(opened.policy_path).vocabulary
-    with _every_fault_told():
+    with _every_fault_told(as_json=as_json):
         policies = load_override(report, vocabulary)
     with closing(opened.open_store()) as store:
         device = holder(store, client_id, state).device
         if not dry_run:
             enact(opened.journal_path, store, [OverridePolicies(device, policies)])
-    lines = described(decode_policies(policies), vocabulary)
+    told = decode_policies(policies)
+    lines = described(told, vocabulary)
     would = "would be told" if dry_run else "is told"
-    click.echo(f"at its next report, the device {would} to report{':' if lines else ' nothing unasked'}")
-    for line in lines:
-        click.echo(f"  {line}")
+    terminal.tell(
+        {"policies": properties.conditions(told, vocabulary), "dry_run": dry_run},
+        f"at its next report, the device {would} to report{':' if lines else ' nothing unasked'}",
+        *(f"  {line}" for line in lines),
+        as_json=as_json,
+    )
     if dry_run:
         click.echo("nothing was changed", err=True)
     else:
@@ -128,7 +142,8 @@ def set_(state: str, client_id: str, report: Path, dry_run: bool) -> None:
 @click.argument("state")
 @click.argument("client_id")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-def clear(state: str, client_id: str, dry_run: bool) -> None:
+@terminal.json_option
+def clear(state: str, client_id: str, dry_run: bool, as_json: bool) -> None:
     """Have the device that holds CLIENT_ID (14 hex digits) report by its rule again.
 
     This takes back `dpe policy set`, also if that was for an earlier session of the device.
@@ -141,11 +156,11 @@ def clear(state: str, client_id: str, dry_run: bool) -> None:
         if cleared and not dry_run:
             (outcome,) = enact(opened.journal_path, store, [OverridePolicies(session.device, None)])
             cleared = outcome is Outcome.COMMITTED
+    reports = "would report" if dry_run else "reports"
+    line = f'cleared: from its next report on, the device {reports} by its rule, "{session.rule}"'
     if not cleared:
-        click.echo(f'nothing was set: the device reports by its rule, "{session.rule}"')
-    else:
-        reports = "would report" if dry_run else "reports"
-        click.echo(f'cleared: from its next report on, the device {reports} by its rule, "{session.rule}"')
+        line = f'nothing was set: the device reports by its rule, "{session.rule}"'
+    terminal.tell({"cleared": cleared, "rule": session.rule, "dry_run": dry_run}, line, as_json=as_json)
     if dry_run:
         click.echo("nothing was changed", err=True)
     elif cleared:
@@ -153,7 +168,7 @@ def clear(state: str, client_id: str, dry_run: bool) -> None:
 
 
 @contextmanager
-def _every_fault_told() -> Iterator[None]:
+def _every_fault_told(*, as_json: bool) -> Iterator[None]:
     """End the command with a line for each fault of a policy, if there are any."""
     try:
         yield
@@ -161,4 +176,7 @@ def _every_fault_told() -> Iterator[None]:
         for line in error.report:
             click.echo(f"dpe: error: {line}", err=True)
         click.echo(f"hint: {error.hint}", err=True)
+        if as_json:
+            fault = {"message": str(error), "hint": error.hint, "status": int(Exit.FAILED), "faults": error.report}
+            terminal.print_json({"error": fault}, line=True)
         sys.exit(Exit.FAILED)

@@ -7,7 +7,9 @@ import click
 from dpe_server.operation import recovery
 from dpe_server.operation.acts import note
 from dpe_server.operation.state_dir import StateDir
+from dpe_tools import terminal
 from dpe_tools.commands.restore import journal_options, tell
+from dpe_tools.progress import Working
 
 
 @click.command()
@@ -18,7 +20,8 @@ from dpe_tools.commands.restore import journal_options, tell
     is_flag=True,
     help="Only where STATE is older than its database: nothing newer than the database exists, so nothing ends.",
 )
-def recover(state: str, journals: tuple[str, ...], new_journal: bool, keep_sessions: bool) -> None:
+@terminal.json_option
+def recover(state: str, journals: tuple[str, ...], new_journal: bool, keep_sessions: bool, as_json: bool) -> None:
     """Make the database of STATE fit to serve after it was put back without `dpe restore`.
 
     Run it after any other restore: of the file, of the disk, of the whole machine, and after PostgreSQL's own. The
@@ -33,11 +36,12 @@ def recover(state: str, journals: tuple[str, ...], new_journal: bool, keep_sessi
             raise click.UsageError("--keep-sessions goes alone")
         recovery.keep_sessions(opened)
         note(opened, "database-accepted")
-        click.echo(f"the database is taken for the newest there is; next: dpe serve {state}")
+        line = f"the database is taken for the newest there is; next: dpe serve {state}"
+        terminal.tell({"event": "database-accepted"}, line, as_json=as_json)
         return
-    done = recovery.recover(opened, journals=[Path(one) for one in journals], new_journal=new_journal)
-    click.echo("recovered:")
-    tell(opened, state, "database-recovered", done)
+    with Working("ending all sessions"):
+        done = recovery.recover(opened, journals=[Path(one) for one in journals], new_journal=new_journal)
+    tell(opened, state, "database-recovered", done, "recovered:", as_json=as_json)
     if len(journals) < done.nodes - 1:
         click.echo(
             f"note: {done.nodes} servers share this database, and {len(journals)} --journal files were given; a server"

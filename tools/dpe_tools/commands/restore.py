@@ -11,6 +11,8 @@ from dpe_server.operation import recovery
 from dpe_server.operation.acts import note
 from dpe_server.operation.recovery import Recovered
 from dpe_server.operation.state_dir import StateDir
+from dpe_tools import terminal
+from dpe_tools.progress import Working
 from dpe_tools.words import count
 
 
@@ -34,25 +36,32 @@ def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("state")
 @click.argument("file")
 @journal_options
-def restore(state: str, file: str, journals: tuple[str, ...], new_journal: bool) -> None:
+@terminal.json_option
+def restore(state: str, file: str, journals: tuple[str, ...], new_journal: bool, as_json: bool) -> None:
     """Put the backup FILE in the place of the database of STATE. The server must be stopped.
 
     All sessions end: devices register again by themselves. What operators have imposed since the backup comes back from
     the journal operators.jsonl.
     """
     opened = StateDir.open(state, without_store=True)
-    done = recovery.restore(opened, Path(file), journals=[Path(one) for one in journals], new_journal=new_journal)
+    with Working("putting the backup back"):
+        done = recovery.restore(opened, Path(file), journals=[Path(one) for one in journals], new_journal=new_journal)
     when = (
         "" if done.made_at is None else f", a backup of {datetime.fromtimestamp(done.made_at, UTC):%Y-%m-%d %H:%M:%SZ}"
     )
-    click.echo(f"restored: {file}{when}")
-    tell(opened, state, "database-restored", done)
+    tell(opened, state, "database-restored", done, f"restored: {file}{when}", as_json=as_json)
 
 
-def tell(opened: StateDir, state: str, event: str, done: Recovered) -> None:
-    """Say what a recovery has done, and note it in the audit log."""
+def tell(opened: StateDir, state: str, event: str, done: Recovered, first: str, *, as_json: bool) -> None:
+    """Say what a recovery has done, and note it in the audit log. ``first`` is the first line for a person."""
     note(opened, event, sessions=done.sessions, revoked=done.revoked, lifted=done.lifted, epochs=done.epochs)
-    click.echo(f"  {count(done.sessions, 'session')} ended: the devices register again")
-    click.echo(f"  {count(done.revoked, 'device')} revoked again, {count(done.lifted, 'revocation')} lifted again")
-    click.echo(f"  {count(done.epochs, 'minimum epoch')} set again")
-    click.echo(f"next: dpe serve {state}")
+    counts = {"sessions": done.sessions, "revoked": done.revoked, "lifted": done.lifted, "epochs": done.epochs}
+    terminal.tell(
+        {"event": event, "backup_made_at": done.made_at, **counts},
+        first,
+        f"  {count(done.sessions, 'session')} ended: the devices register again",
+        f"  {count(done.revoked, 'device')} revoked again, {count(done.lifted, 'revocation')} lifted again",
+        f"  {count(done.epochs, 'minimum epoch')} set again",
+        f"next: dpe serve {state}",
+        as_json=as_json,
+    )

@@ -17,6 +17,7 @@ from dpe_server.store.listing import ALL, Wanted
 from dpe_tools import imposing, properties, session_list, terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
+from dpe_tools.progress import Working
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -144,7 +145,8 @@ def list_(
     wanted = wanted_of(now, **filters)  # type: ignore[arg-type]  # each callback has made what it takes
     with closing(opened.open_store()) as store:
         if count:
-            found = store.count(wanted, now)
+            with Working("counting sessions"):
+                found = store.count(wanted, now)
             found = found if limit is None else min(found, limit)
             if as_json:
                 terminal.print_json({"count": found})
@@ -164,7 +166,8 @@ def list_(
 @click.argument("client_ids", metavar="[CLIENT_ID]...", nargs=-1)
 @filters
 @click.option("--dry-run", is_flag=True, help="Say how many would be ended, and do nothing.")
-def end(state: str, client_ids: tuple[str, ...], dry_run: bool, **filters: int | str | None) -> None:
+@terminal.json_option
+def end(state: str, client_ids: tuple[str, ...], dry_run: bool, as_json: bool, **filters: int | str | None) -> None:
     """End sessions of STATE: those with a CLIENT_ID (14 hex digits), or those that fit all options.
 
     Each device is answered 4.01 from now on, and registers anew by itself. To keep it from that, use dpe revoke. A
@@ -180,11 +183,14 @@ def end(state: str, client_ids: tuple[str, ...], dry_run: bool, **filters: int |
             devices = list(dict.fromkeys(holder(store, client_id, state).device for client_id in client_ids))
             ended = len(devices) if dry_run else _end(opened, store, devices, now)
         elif dry_run:
-            ended = store.count(wanted, now)
+            with Working("counting sessions"):
+                ended = store.count(wanted, now)
         else:
-            ended = sum(_end(opened, store, devices, now) for devices in _parts(store, wanted, now))
+            with Working("ending sessions") as working:
+                ended = sum(_end(opened, store, devices, now, working) for devices in _parts(store, wanted, now))
     would_be = "would be ended" if dry_run else "ended"
-    click.echo(f"{ended} session{'' if ended == 1 else 's'} {would_be}")
+    line = f"{ended} session{'' if ended == 1 else 's'} {would_be}"
+    terminal.tell({"sessions_ended": ended, "dry_run": dry_run}, line, as_json=as_json)
     if dry_run:
         click.echo("nothing was changed", err=True)
 
@@ -199,6 +205,9 @@ def _parts(store: Store, wanted: Wanted, now: int) -> Iterator[list[bytes]]:
         yield devices
 
 
-def _end(opened: StateDir, store: Store, devices: list[bytes], now: int) -> int:
-    outcomes = imposing.impose(opened, store, devices, lambda device: End(device, now), "session-ended", why="operator")
+def _end(opened: StateDir, store: Store, devices: list[bytes], now: int, working: Working | None = None) -> int:
+    def measure(device: bytes) -> End:
+        return End(device, now)
+
+    outcomes = imposing.impose(opened, store, devices, measure, "session-ended", working=working, why="operator")
     return outcomes.count(Outcome.SESSION_ENDED)

@@ -6,7 +6,7 @@ import click
 
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import RestrictEpoch, Unrevoke
-from dpe_tools import imeis
+from dpe_tools import imeis, terminal
 from dpe_tools.imposing import impose, look
 
 
@@ -17,7 +17,8 @@ from dpe_tools.imposing import impose, look
     "--below-epoch", is_flag=True, help="Lift what revoke --below-epoch has imposed, and leave revocations alone."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-def unrevoke(state: str, given: imeis.Source, below_epoch: bool, dry_run: bool) -> None:
+@terminal.json_option
+def unrevoke(state: str, given: imeis.Source, below_epoch: bool, dry_run: bool, as_json: bool) -> None:
     """Lift the revocation of these devices. They register again with the credentials that they have.
 
     Ended sessions do not come back. If any row of a list is at fault, nothing is done at all.
@@ -37,8 +38,13 @@ def unrevoke(state: str, given: imeis.Source, below_epoch: bool, dry_run: bool) 
         else:
             impose(opened, store, found, Unrevoke, "unrevoked")
     what, none = ("minimum epoch", "has no minimum epoch") if below_epoch else ("revocation", "is not revoked")
-    click.echo(f"{what} {'would be ' if dry_run else ''}lifted: {imeis.count(found)}")
-    if others := len(devices) - len(found):
+    others = len(devices) - len(found)
+    terminal.tell(
+        {"devices": len(devices), "lifted": len(found), "below_epoch": below_epoch, "dry_run": dry_run},
+        f"{what} {'would be ' if dry_run else ''}lifted: {imeis.count(found)}",
+        as_json=as_json,
+    )
+    if others:
         click.echo(f"note: {others} of {imeis.count(devices)}: the device {none}", err=True)
     if dry_run:
         click.echo("nothing was changed", err=True)
