@@ -68,7 +68,7 @@ def test_it_is_examined_with_tools_of_its_own() -> None:
 
 
 def test_a_database_that_cannot_be_reached_is_said(tmp_path: Path, postgresql: Cluster) -> None:
-    with pytest.raises(StoreError, match="does not answer"):
+    with pytest.raises(StoreError, match="nobody listens at the database's host and port"):
         PostgresqlStore(postgresql.url("public", folder=tmp_path))
     with pytest.raises(StoreError, match="there is no such database"):
         PostgresqlStore(postgresql.url("public").replace("/postgres?", "/none?"))

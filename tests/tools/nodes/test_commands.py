@@ -142,7 +142,9 @@ def test_who_follows_waits_for_a_database_that_is_away(
         with proxy(away, postgresql.folder):
             process, told = stack.enter_context(follower(first))
         assert process.stderr is not None
-        assert process.stderr.readline() == "dpe: warning: the database does not answer; trying again\n"
+        assert (
+            process.stderr.readline() == "dpe: warning: nobody listens at the database's host and port; trying again\n"
+        )
         dpe("session", "report", device, "battery=86")
         (away / SOCKET).unlink()
         with proxy(away, postgresql.folder):

@@ -2,14 +2,20 @@
 
 import io
 import shutil
+import sys
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from dpe_server.operation import beats
+from dpe_server.operation.config import changed
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.store.opening import make_store
+from dpe_server.store.postgresql import database
 from dpe_tools.server_process import ServerProcess
+from tests.postgresql import Cluster
 from tests.tools.conftest import IMEI, Invoke
 
 
@@ -127,3 +133,54 @@ def test_a_device_registers_at_one_node_and_is_seen_at_the_other(
         assert client_id
     for log in ("a.log", "b.log"):
         assert "postgresql" not in (tmp_path / log).read_text()
+
+
+def test_what_no_standby_acknowledges_is_not_made(
+    dpe: Invoke, tmp_path: Path, postgresql: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = ("init", tmp_path / "a", "--store", url, "--node", "a")
+    said = dpe(*init, status=1).stderr
+    assert "there is no synchronous standby (synchronous_standby_names is empty)" in said
+    assert "dpe init --one-machine" in said
+    with closing(postgresql.connection(url)) as owner:
+        assert owner.execute("SELECT to_regclass('device')").fetchall() == [(None,)]
+    monkeypatch.setattr(database, "READ_PATIENCE", 0.3)
+    with postgresql.setting("synchronous_standby_names", "nobody"):
+        said = dpe(*init, status=1).stderr
+        assert "the database does not answer" in said
+        assert "its synchronous standby" in said
+    assert not (tmp_path / "a").exists()
+    monkeypatch.undo()
+    with postgresql.standby():
+        dpe(*init)
+        dpe("sessions", tmp_path / "a")
+
+
+def test_without_psycopg_it_is_said_what_to_install(
+    dpe: Invoke, first: Path, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for command in (("init", tmp_path / "a2", "--store", url), ("serve", first), ("sessions", first)):
+        said = dpe(*command, status=1).stderr
+        assert said == (
+            "dpe: error: what speaks with PostgreSQL is not installed\nhint: pip install 'dpe-coap[postgresql]'\n"
+        )
+    assert not (tmp_path / "a2").exists()
+
+
+def test_an_empty_database_is_not_served(dpe: Invoke, first: Path, postgresql: Cluster) -> None:
+    config, empty = first / "config.toml", postgresql.url()
+    config.write_text(changed(config.read_text(), {"store": empty}))
+    for command in ("serve", "sessions"):
+        said = dpe(command, first, status=1).stderr
+        assert "there is no store in the database yet" in said
+        assert "dpe init STATE --store URL" in said
+    with closing(postgresql.connection(empty)) as owner:
+        assert owner.execute("SELECT to_regclass('device')").fetchall() == [(None,)]
+
+
+def test_a_store_that_was_not_finished_is_not_served(dpe: Invoke, first: Path, postgresql: Cluster) -> None:
+    url = postgresql.url()
+    make_store(url, one_machine=True).close()
+    (first / "config.toml").write_text(changed((first / "config.toml").read_text(), {"store": url}))
+    assert "was not finished: it belongs to no realm yet" in dpe("serve", first, status=1).stderr

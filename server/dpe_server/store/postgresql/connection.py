@@ -127,7 +127,8 @@ def check_durability(connection: Connection, *, one_machine: bool) -> None:
     if faults := durability_faults(connection, one_machine=one_machine):
         raise StoreError(
             f"what is committed may be lost: {'; '.join(faults)}",
-            hint="set a synchronous standby up in PostgreSQL's configuration"
+            hint="set a synchronous standby up in PostgreSQL; or say that one machine is enough, with `durability` in"
+            " config.toml, or dpe init --one-machine"
             if not one_machine and len(faults) == 1 and faults[0].startswith("there is no")
             else "change that in PostgreSQL's configuration",
         )

@@ -105,6 +105,14 @@ class Database:
             fault = said_at_connect(error)
             raise UnreachableError(str(fault), hint=fault.hint) from None
 
+    def make(self, connection: Connection) -> None:
+        """Make the tables, or bring them to the newest schema, if a commit of that is durable; StoreError."""
+        check_durability(connection, one_machine=self._one_machine)
+        if schema.version_of(connection) == 0:
+            # To make them takes no time. If it does, a standby does not acknowledge them.
+            connection.begin(time.monotonic() + READ_PATIENCE)
+        schema.migrate(connection)
+
     def avoid(self, place: dict[str, Any]) -> None:
         """Try a host after all others from now on."""
         if self._places[0] is place:
@@ -149,7 +157,7 @@ class _Line:
         self._place, self._connection = self._database.connected()
         try:
             if make:
-                schema.migrate(self._connection)
+                self._database.make(self._connection)
             else:
                 check = schema.check_is_store if older else schema.check_is_newest
                 check(schema.version_of(self._connection))

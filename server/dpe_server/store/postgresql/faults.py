@@ -1,10 +1,15 @@
 """What errors of PostgreSQL mean, without the statement, the values or the URL that they may show."""
 
+import re
+
 import psycopg
 
 from dpe_server.store.contract import StoreError
 
-_SILENT = ("the database does not answer", "check that PostgreSQL runs and can be reached from here")
+_SILENT = (
+    "the database does not answer",
+    "check that PostgreSQL runs, can be reached from here, and has its synchronous standby: dpe doctor STATE says more",
+)
 _OTHERS = ("others change the same devices all the time", "try again")
 
 _FAULTS = {
@@ -23,6 +28,38 @@ _FAULTS = {
 }
 """By SQLSTATE or its class (PostgreSQL's appendix A)."""
 
+_PASSFILE = "put it into a file that only the server reads (mode 0600), named by PGPASSFILE"
+_SIGNS = (
+    (
+        ("the database refuses the password", "check it, for this host, database and user, in the file of PGPASSFILE"),
+        ("password authentication failed",),
+    ),
+    (
+        ("the database refuses the user", "check the user in the store's URL, and pg_hba.conf, which may ask for TLS"),
+        ("no pg_hba.conf entry", "authentication failed", 'role ".*" does not exist', "permission denied"),
+    ),
+    (
+        ("TLS with the database fails", "check sslmode, sslrootcert and the host's name in the store's URL"),
+        ("SSL", "certificate", "sslmode"),
+    ),
+    (_FAULTS["3D000"], ('database ".*" does not exist',)),
+    (_FAULTS["25006"], ("session is read-only", "server is in hot standby mode")),
+    (_FAULTS["53300"], ("too many clients", "remaining connection slots", "too many connections")),
+    (
+        ("there is no such host", "check the names of the hosts in the store's URL"),
+        ("could not translate host name", "failed to resolve host"),
+    ),
+    (
+        ("nobody listens at the database's host and port", "start PostgreSQL, or check the hosts in the store's URL"),
+        ("Connection refused", "No such file or directory"),
+    ),
+    (
+        ("the store's URL has an option that is wrong", "see PostgreSQL's documentation of connection strings"),
+        ("^invalid ", "bad value"),
+    ),
+)
+"""What words of the server or of libpq mean, the first that fits: none of them is shown, as they have names in them."""
+
 
 def said(error: psycopg.Error) -> StoreError:
     """Return what is told of an error of a statement."""
@@ -35,20 +72,12 @@ def said(error: psycopg.Error) -> StoreError:
 
 
 def said_at_connect(error: psycopg.Error) -> StoreError:
-    """Return what is told of a connection that was not made: libpq passes on no SQLSTATE, only the server's words."""
+    """Return what is told of a connection that was not made: libpq passes on no SQLSTATE, only words."""
     words = str(error)
     if error.pgconn is not None and error.pgconn.needs_password:
-        return StoreError(
-            "the database wants a password", hint="put it into a file that only the server reads, named by PGPASSFILE"
-        )
-    for state, signs in (
-        ("28", ("password authentication failed", "no pg_hba.conf entry", "Peer authentication failed")),
-        ("3D000", ('" does not exist',)),
-        ("25006", ("session is read-only", "server is in hot standby mode")),
-        ("53300", ("too many clients", "remaining connection slots")),
-    ):
-        if any(sign in words for sign in signs):
-            what, hint = _FAULTS[state]
+        return StoreError("the database wants a password", hint=_PASSFILE)
+    for (what, hint), signs in _SIGNS:
+        if any(re.search(sign, words) for sign in signs):
             return StoreError(what, hint=hint)
     what, hint = _SILENT
     return StoreError(what, hint=hint)
