@@ -45,7 +45,8 @@ def list_(state: str, as_json: bool) -> None:
 @nodes.command()
 @click.argument("state")
 @click.argument("name")
-def forget(state: str, name: str) -> None:
+@terminal.json_option
+def forget(state: str, name: str, as_json: bool) -> None:
     """Forget the node NAME, which is gone for good: a new key need not wait for it any more.
 
     If its server runs, or is started again, it is back.
@@ -55,7 +56,7 @@ def forget(state: str, name: str) -> None:
         if not known.forget(name):
             raise LocalError(f"there is no node {name}", hint=f"see: dpe nodes {state}")
     note(opened, "node-forgotten", node=name)
-    click.echo(f"forgotten: the node {name}")
+    terminal.tell({"forgotten": name}, f"forgotten: the node {name}", as_json=as_json)
 
 
 @contextmanager
