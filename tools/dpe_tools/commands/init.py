@@ -94,7 +94,7 @@ def init(
 
     With --store, the store is made in a database that several servers, its nodes, can share. With --join, STATE becomes
     a further node's: with the configuration, the policy and the keys of another one. Keys are in no database: take them
-    over SSH, as in `ssh NODE tar -C STATE -c config.toml policy.toml keys.json beat.json | dpe init STATE --join -`.
+    over SSH, as in `ssh NODE tar -C STATE -ch config.toml policy.toml keys.json beat.json | dpe init STATE --join -`.
     """
     if source is not None:
         if one_machine or any(context.get_parameter_source(name) is not _DEFAULT for name in ("realm", "uri")):
