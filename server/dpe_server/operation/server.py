@@ -223,6 +223,8 @@ class Server:
         state_dir = StateDir.open(self._path)
         has_loaded = Loaded.of(state_dir, self.uris)
         config = {"config.toml": self._loaded.files["config.toml"]}  # a reload does not take it
+        if self._nodes is not None:
+            self._nodes.check(state_dir.binding)
         return (
             state_dir,
             keys_of(state_dir, self._store),
@@ -241,7 +243,7 @@ class Server:
     async def _join_others(self, stack: AsyncExitStack, state_dir: StateDir) -> None:
         """If others share the store, tell them now and then that this server runs, and hear which keys they use."""
         self._nodes = nodes_of(self._store)
-        self._lacks = False
+        self._lacks = self._deaf = False
         if self._nodes is None:
             return
         self._presence = Presence(state_dir, self._nodes, secrets.token_bytes(8)) if self._is_first else None
@@ -267,8 +269,13 @@ class Server:
         hear = self._nodes.generations if self._presence is None else self._presence.tell
         try:
             await self._obey(await asyncio.to_thread(hear))
+            if self._deaf:
+                _log.info("other nodes heard again")
+            self._deaf = False
         except StoreError as error:
-            _log.warning("other nodes not heard", reason=str(error))
+            if not self._deaf:
+                _log.warning("other nodes not heard", reason=str(error))
+            self._deaf = True
 
     async def _obey(self, generations: Mapping[KeyName, Generation]) -> None:
         """Use the keys that the other nodes use."""

@@ -1,5 +1,6 @@
 """A new key for several nodes: added at one, taken by the others, and used when all have it."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from dpe_server.coap.subjects import Crowds
 from dpe_server.keys import file as key_file
+from dpe_server.net.udp import listen
 from dpe_server.operation import nodes, rotation
 from dpe_server.operation import server as server_file
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.registration.ordinals import SequenceOrdinals
 from dpe_server.store.opening import nodes_of
 from dpe_tools.credentials import load
 from tests.audit import until
@@ -102,6 +106,43 @@ def test_a_server_that_lacks_a_key_says_so_and_goes_on(
         running.loop.run(running.server.reload())
         assert running.server._keys.current_hkid == 2
     assert [line["event"] for line in running.logs].count("a key is missing, and devices are refused") == 1
+
+
+def test_each_process_of_a_server_uses_an_active_key(
+    dpe: Invoke, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_file, "EVERY", 0.05)
+
+    async def run() -> None:
+        sockets, _ = listen(["127.0.0.1:0"])
+        worker = server_file.Worker(1, sockets, SequenceOrdinals(), Crowds())
+        async with server_file.Server(second, worker=worker) as server:
+            assert standings(dpe, first)["b"] == "new"  # the first process says that it runs
+            for command in (("rotate", "handle", first), ("take", second, first / "keys.json")):
+                await asyncio.to_thread(dpe, "keys", *command)
+            await server.reload()
+            assert server._keys.current_hkid == 1
+            await asyncio.to_thread(dpe, "nodes", "forget", first, "b")  # there is no first process, which would tell
+            await asyncio.to_thread(dpe, "keys", "activate", "handle", first)
+            while server._keys.current_hkid == 1:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+
+    with StateDir.open(second).lock():
+        asyncio.run(run())
+
+
+def test_keys_that_are_not_the_clusters_are_not_loaded(
+    dpe: Invoke, first: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = StateDir.open(second)
+    with running_on(opened) as running:
+        opened.change_keys(lambda keys: keys.having("handle", 1, bytes(32)))
+        running.loop.run(running.server.reload())
+        assert running.server._keys == opened.keys.__class__(
+            opened.keys.master, opened.keys.handle, opened.keys.at_rest, 1, 1
+        )
+    (said,) = [line["reason"] for line in running.logs if line["log_level"] == "error"]
+    assert "the handle key 1 in keys.json is not the one that the other nodes have" in said
 
 
 def test_two_servers_with_one_name_are_told(
