@@ -39,8 +39,10 @@ def shared_store(opened: StateDir) -> Iterator[Finding]:
     except PackageNotFoundError:
         yield Finding("fail", "psycopg is not installed", "pip install 'dpe-coap[postgresql]'")
         return
+    answered = False
     try:
         found = list(_database(opened))
+        answered = True
         yield from found
         if any(finding.level == "fail" for finding in found):
             return  # what comes next would wait for an answer in vain
@@ -52,7 +54,10 @@ def shared_store(opened: StateDir) -> Iterator[Finding]:
             yield from minimum_epoch(store, keys_of(opened, store))
             yield from examine(opened, nodes.all(), nodes.generations())
     except DpeError as error:
-        yield Finding("fail", f"store: {error}", error.hint)
+        # What it says of its settings, it has answered before.
+        hung = "does not answer" in str(error) and answered
+        hint = "it answers, and acknowledges no write: look at its synchronous standby" if hung else error.hint
+        yield Finding("fail", f"store: {error}", hint)
 
 
 def minimum_epoch(store: Store, keys: KeyRing) -> Iterator[Finding]:

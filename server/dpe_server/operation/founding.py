@@ -17,7 +17,7 @@ from dpe_coap.errors import LocalError
 from dpe_server.files import durable
 from dpe_server.files.uris import uri_fault
 from dpe_server.keys import file as key_file
-from dpe_server.operation import beats, config, journal
+from dpe_server.operation import beats, config, journal, state_dir
 from dpe_server.operation.beats import Memory
 from dpe_server.operation.config import ConfigError, realm_fault
 from dpe_server.operation.state_dir import StateDir, check_access, new_keys, reported, text_of
@@ -147,5 +147,5 @@ def copy(opened: StateDir, store: str, *, node: str, one_machine: bool = False) 
         copied = copy_store(opened.store_url, store, opened.binding, node, int(time.time()), one_machine=one_machine)
         with reported(path):
             durable.replace(path, text)
-            retire(opened.store_url, ".copied")
+            retire(opened.store_url, state_dir.COPIED)
     return copied

@@ -29,10 +29,12 @@ from dpe_server.store.opening import file_names, make_store, open_store
 
 _FILES = ("config.toml", "policy.toml", "keys.json")
 _STORE = "dpe.sqlite"
+COPIED = ".copied"
+"""What is added to the name of a SQLite store that was copied into a database, and is used no more."""
 _BEAT = "beat.json"
 _EDITED = ("config.toml", "policy.toml")
 """What operators write, and the server only reads."""
-_SECRET = ("keys.json", *file_names(_STORE))
+_SECRET = ("keys.json", *file_names(_STORE), f"{_STORE}{COPIED}")
 _WRITTEN = ("audit.jsonl", "serve.lock", journal.NAME, _BEAT)
 """What the server writes, without secrets."""
 _LOOK = 0.5

@@ -15,7 +15,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.contract import SetMinimumEpoch
 from dpe_server.store.nodes import Nodes, Told
 from dpe_server.store.opening import nodes_of
-from dpe_server.store.postgresql import schema
+from dpe_server.store.postgresql import database, examination, schema
 from dpe_tools.server_process import ServerProcess
 from tests.postgresql import Cluster
 from tests.tools.conftest import Invoke
@@ -154,3 +154,18 @@ def test_a_transaction_that_is_open_for_long(dpe: Invoke, first: Path, postgresq
         assert (level, what[:36]) == ("warn", "database: changes are withheld for 1")
         other.rollback()
     assert findings(dpe, first) == []
+
+
+def test_a_standby_that_the_user_may_not_see(
+    dpe: Invoke, first: Path, postgresql: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "_TOLD", "SELECT '15', NULL, 0")  # as for a user without that right
+    monkeypatch.setattr(database, "READ_PATIENCE", 0.3)
+    config = (first / "config.toml").read_text()
+    (first / "config.toml").write_text(config.replace('durability = "one machine"', ""))
+    with postgresql.setting("synchronous_standby_names", "nobody"):
+        told = json.loads(dpe("doctor", first, "--json", status=1).stdout)
+    seen, hung = [one for one in told if one["what"].startswith(("database: whether", "store: the database"))]
+    assert (seen["level"], hung["level"]) == ("warn", "fail")
+    assert "GRANT pg_read_all_stats" in seen["hint"]
+    assert "acknowledges no write: look at its synchronous standby" in hung["hint"]

@@ -19,7 +19,10 @@ _FAULTS = {
     "25006": ("the database only lets itself be read", "name the primary in the store's URL, or all hosts"),
     "28": ("the database refuses the user", "check the user in the store's URL, and pg_hba.conf"),
     "3D000": ("there is no such database", "make it, or check its name in the store's URL"),
-    "42501": ("the database's user may not do that", "make the user the owner of the store's tables"),
+    "42501": (
+        "the database's user may not do that",
+        "make the user the owner of the database and of its tables",
+    ),
     "42P01": ("the database is not a DPE store", "give the URL of another database"),
     "53100": ("the disk of the database is full", "free space on it"),
     "53300": ("the database has no connection left", "raise max_connections in PostgreSQL's configuration"),
