@@ -165,9 +165,11 @@ def accept(requests: Sequence[Contact | Deregister], stored: Iterable[InSession]
         if row is None or row.ordinal != request.ordinal:
             return Outcome.NOT_ACCEPTED
         if row.mark is not None and request.number <= row.mark:
-            again = isinstance(request, Contact) and (request.number, request.attempt) == (row.mark, row.attempt)
-            if not again:
+            if isinstance(request, Deregister) or (request.number, request.attempt) != (row.mark, row.attempt):
                 return Outcome.NOT_ACCEPTED
+            # All that it changes was changed then, and keeps its time.
+            too_large = request.items is not None and record.merge(row.record, request.items, now) is None
+            return Outcome.TOO_LARGE if too_large else committed
         if isinstance(request, Deregister):
             del live[client_id]
             changed.pop(client_id, None)

@@ -298,8 +298,8 @@ class Store(Protocol):
         else COMMITTED.
 
         A request of a session is NOT_ACCEPTED if no live session has its Client ID and its ordinal, or if the mark is
-        not below its number; but COMMITTED, again, if the mark and the attempt are its own. What it reports is merged
-        with the record as it is by then, as a whole or, if that is TOO_LARGE, not at all.
+        not below its number; but COMMITTED, again and without any change, if the mark and the attempt are its own. What
+        it reports is merged with the record as it is by then, as a whole or, if that is TOO_LARGE, not at all.
 
         ``patience`` is how many seconds to wait for other writers, and for a database elsewhere to answer. Raises
         StoreError, or LocalError if a minimum epoch is not 0 to 255: then nothing has happened. Raises CommitUnknown

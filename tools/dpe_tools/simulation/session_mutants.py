@@ -44,8 +44,8 @@ OF_SESSIONS = (
         "whose attempt has raised the mark is not compared",
         it.ACCEPTED_ONCE,
         _ACCEPT,
-        "(request.number, request.attempt) == (row.mark, row.attempt)",
-        "request.number == row.mark",
+        "(request.number, request.attempt) != (row.mark, row.attempt)",
+        "request.number != row.mark",
     ),
     Mutant(
         "a repeat is decided and protected again, instead of what is remembered",
@@ -55,8 +55,8 @@ OF_SESSIONS = (
             Change(_SESSIONS + "_open", "number <= context.mark", "number < context.mark"),
             Change(
                 _ACCEPT,
-                "(request.number, request.attempt) == (row.mark, row.attempt)",
-                "request.number == row.mark",
+                "(request.number, request.attempt) != (row.mark, row.attempt)",
+                "request.number != row.mark",
             ),
         ),
     ),

@@ -90,7 +90,9 @@ def test_the_first_number_may_be_zero(store: Store, session: Session) -> None:
 def test_the_same_attempt_again_is_committed_again(store: Store, session: Session) -> None:
     first = contact(session, 1, {BATTERY: b"\x14"})
     assert store.commit([first]) == [Outcome.COMMITTED]
-    assert store.commit([first]) == [Outcome.COMMITTED]
+    before = store.session(session.client_id)
+    assert store.commit([first._replace(lifetime=99)]) == [Outcome.COMMITTED]
+    assert store.session(session.client_id) == before, "nothing changes, not even a time"
     assert store.commit([first._replace(attempt=bytes(16))]) == [Outcome.NOT_ACCEPTED]
     store.commit([contact(session, 2, {BATTERY: b"\x13"})])
     assert store.commit([first]) == [Outcome.NOT_ACCEPTED]
