@@ -1,7 +1,7 @@
 """Plots as SVG, by matplotlib, which is imported when a plot is made."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,16 @@ def tidy(axes: "Axes", title: str) -> None:
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def growth(axes: "Axes", rows: Sequence[int], series: Mapping[str, Sequence[float]]) -> None:
+    """Draw lines over the number of rows."""
+    for colour, (name, values) in zip(COLOURS, series.items(), strict=False):
+        axes.plot(rows, values, "o-", ms=3, lw=1.2, color=colour, label=name)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.4 * max(max(values) for values in series.values()))  # with room for the legend
+    axes.set_xlabel("rows", fontsize=SMALL)
+    axes.legend(loc="upper left", fontsize=SMALL, frameon=False)
 
 
 def bars(axes: "Axes", series: Mapping[str, Mapping[str, float]]) -> None:

@@ -13,8 +13,8 @@ from dpe_device.registration import REGISTERED, Registration
 from dpe_server import policy
 from dpe_server.handling.handler import handle
 from dpe_server.operation.credential import credential
+from dpe_server.operation.server import ordinals_of
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.registration.ordinals import Ordinals
 from dpe_server.registration.registrar import Registrar
 from dpe_server.store.contract import Session, Store
 from dpe_tools.load.devices import Device
@@ -45,7 +45,7 @@ class Devices:
             keys=state.keys,
             policy=policy.load(state.policy_path),
             random=secrets.token_bytes,
-            ordinals=Ordinals.after(store.last_ordinal(), time.monotonic(), time.time()),
+            ordinals=ordinals_of(store),
         )
 
     def register(self, numbers: Sequence[int]) -> Took:

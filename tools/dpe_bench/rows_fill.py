@@ -19,17 +19,23 @@ BATCH = 200_000
 SHARE = 10
 """A commit adds at most one row to so many: the pages are then about as full as if the rows had come one by one."""
 LEAST = 1_000
+PATIENCE = 60.0
+"""Seconds for a commit."""
 
 ENDED = 1
 """When the sessions ended that there are to prune: Unix seconds."""
 
 
 class Rows:
-    """The rows of the store of ``state``: the sessions of the devices from number 0 up to ``count``."""
+    """The rows of the store of ``state``: the sessions of the devices from number 0 up to ``count``.
 
-    def __init__(self, state: StateDir) -> None:
+    A commit has ``most`` of them at most.
+    """
+
+    def __init__(self, state: StateDir, most: int = BATCH) -> None:
         """Register the first device: all other sessions are made like its session."""
         self.state = state
+        self._most = most
         self.count = 1
         self._at_rest = state.at_rest
         with closing(open_store(state.store_url)) as store:
@@ -48,7 +54,8 @@ class Rows:
         start = time.perf_counter()
         with closing(open_store(self.state.store_url)) as store:
             while self.count < until:
-                store.commit(self.make(min(until - self.count, BATCH, max(LEAST, self.count // SHARE))))
+                made = self.make(min(until - self.count, self._most, max(LEAST, self.count // SHARE)))
+                store.commit(made, patience=PATIENCE)
                 tell(self.count)
         return wanted / (time.perf_counter() - start) if wanted > 0 else None
 

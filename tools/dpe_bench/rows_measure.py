@@ -97,7 +97,7 @@ def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> S
         client_ids = [
             devices.session(number).client_id for number in random.sample(range(size), min(size, effort.look_ups))
         ]
-        look_ups = [_time(partial(store.session, client_id)) for client_id in client_ids]
+        look_ups = [timed(partial(store.session, client_id)) for client_id in client_ids]
         shown = client_id_text(devices.session(rows.count - 1).client_id)
         prune, prune_wait = prune_beside_commits(store, rows, effort.ended)
         write_ahead = database.with_name(f"{database.name}-wal").stat().st_size
@@ -108,14 +108,14 @@ def measure(rows: Rows, fill_rate: float | None, effort: Effort, log: Path) -> S
         new_cpu=mean(took.cpu for took in new) / BATCH,
         again_rate=BATCH / mean(took.wall for took in again),
         again_cpu=mean(took.cpu for took in again) / BATCH,
-        batch_p50=_percentile([took.wall for took in new], 50),
-        batch_p99=_percentile([took.wall for took in new], 99),
-        single_p50=_percentile([took.wall for took in singles], 50),
-        single_p99=_percentile([took.wall for took in singles], 99),
-        look_up_p50=_percentile(look_ups, 50),
-        look_up_p99=_percentile(look_ups, 99),
+        batch_p50=percentile([took.wall for took in new], 50),
+        batch_p99=percentile([took.wall for took in new], 99),
+        single_p50=percentile([took.wall for took in singles], 50),
+        single_p99=percentile([took.wall for took in singles], 99),
+        look_up_p50=percentile(look_ups, 50),
+        look_up_p99=percentile(look_ups, 99),
         show=median(_show(rows.state.path, shown) for _ in range(effort.starts)),
-        start=median(_start(rows.state.path, log) for _ in range(effort.starts)),
+        start=median(started(rows.state.path, log) for _ in range(effort.starts)),
         prune=prune / effort.ended,
         prune_wait=prune_wait,
         database=bytes_before,
@@ -135,18 +135,18 @@ def prune_beside_commits(store: Store, rows: Rows, count: int) -> tuple[float, f
             pass
 
     with ThreadPoolExecutor(1) as pool:
-        pruning = pool.submit(_time, prune_all)
+        pruning = pool.submit(timed, prune_all)
         waits = [0.0]
         while not pruning.done():
-            waits.append(_time(partial(store.commit, rows.make(1))))
+            waits.append(timed(partial(store.commit, rows.make(1))))
         return pruning.result(), max(waits)
 
 
-def _start(state: Path, log: Path) -> float:
+def started(state: Path, log: Path) -> float:
     """Return the seconds until a server is ready."""
     server = ServerProcess(state, log)
     try:
-        return _time(server.__enter__)
+        return timed(server.__enter__)
     finally:
         server.stop()
 
@@ -154,15 +154,16 @@ def _start(state: Path, log: Path) -> float:
 def _show(state: Path, client_id: str) -> float:
     """Return the seconds that `dpe device show` takes."""
     command = [sys.executable, "-m", "dpe_tools", "device", "show", str(state), client_id]
-    return _time(partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL))
+    return timed(partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL))
 
 
-def _time(action: Callable[[], object]) -> float:
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that something takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     """Return the least of the values that so many percent do not exceed."""
     return sorted(values)[-(-len(values) * percent // 100) - 1]

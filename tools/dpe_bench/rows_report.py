@@ -75,14 +75,6 @@ def draw(report: Report, path: Path) -> None:
     rows = [sample.rows for sample in report.samples]
     for index, (title, series) in enumerate(panels.items(), 1):
         axes = made.add_subplot(2, 3, index)
-        most = 0.0
-        for colour, (name, value) in zip(plot.COLOURS, series.items(), strict=False):
-            values = [value(sample) for sample in report.samples]
-            most = max(most, *values)
-            axes.plot(rows, values, "o-", ms=3, lw=1.2, color=colour, label=name)
-        axes.set_xscale("log")
-        axes.set_ylim(0, 1.4 * most)  # with room for the legend
-        axes.set_xlabel("rows", fontsize=plot.SMALL)
-        axes.legend(loc="upper left", fontsize=plot.SMALL, frameon=False)
+        plot.growth(axes, rows, {name: [value(one) for one in report.samples] for name, value in series.items()})
         plot.tidy(axes, title)
     plot.save(made, path, report.machine)

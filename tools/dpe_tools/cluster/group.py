@@ -43,8 +43,12 @@ class Group:
     @property
     def url(self) -> str:
         """The URL of the database, whoever is the primary."""
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """Return the URL of one of its databases."""
         hosts = ",".join(quote(str(member.folder), safe="") for member in self.members)
-        return f"postgresql://{USER}@/{DATABASE}?host={hosts}"
+        return f"postgresql://{USER}@/{database}?host={hosts}"
 
     def fail_over(self) -> Instance:
         """Make a standby the primary, whatever has become of the old one; return the new one."""

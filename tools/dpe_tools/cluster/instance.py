@@ -60,7 +60,7 @@ class Instance:
     """
 
     def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str]) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         self.name = folder.name
         self._programs = programs
         self._settings = {**SETTINGS, **settings}
@@ -134,7 +134,8 @@ class Instance:
             if self._process.poll() is not None or time.monotonic() > end:
                 self.kill()
                 words = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                raise LocalError(f"PostgreSQL did not start: {words[-1] if words else 'it said nothing'}")
+                fatal = [line for line in words if "FATAL" in line] or words or ["it said nothing"]
+                raise LocalError(f"PostgreSQL did not start: {fatal[-1]}")
             time.sleep(LOOK)
 
     def kill(self) -> None:
