@@ -145,7 +145,7 @@ def explained(one: click.Option, context: click.Context) -> str:
 
 def names(one: click.Option) -> str:
     """Return the names of an option, and the placeholder of its value."""
-    return ", ".join(one.opts) + ("" if one.is_flag else f" {one.metavar or value(one.type)}")
+    return ", ".join([*one.opts, *one.secondary_opts]) + ("" if one.is_flag else f" {one.metavar or value(one.type)}")
 
 
 def value(kind: "click.ParamType[Any]") -> str:

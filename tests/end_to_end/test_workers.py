@@ -191,7 +191,9 @@ def test_a_worker_that_dies_is_started_again(state: StateDir, start: Start) -> N
         server.process.send_signal(signal.SIGTERM)
         assert server.ended() == 0
     log = server.log.read_text()
-    assert re.findall(r"worker died +signal=SIGKILL worker=(\d)", log) in (["0", "1"], ["1", "0"])
+    died = re.findall(r"worker died +signal=SIGKILL worker=(\d)", log)
+    assert died in (["0", "1"], ["1", "0"])
+    assert re.findall(r"\[warning +\] worker started again +worker=(\d)", log) == died
 
 
 def test_a_worker_that_dies_soon_after_its_start_ends_the_server(two: Process, start: Start) -> None:

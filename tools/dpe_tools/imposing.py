@@ -21,20 +21,32 @@ def impose(
     measure: Callable[[bytes], Measure],
     event: str,
     *,
+    ends: str = "",
     working: Working | None = None,
     **details: int | str,
 ) -> list[Outcome]:
     """Do this to each device, and note it in the audit log as ``event``. Returns what became of each.
 
+    ``ends`` is why the sessions have ended that this ends, which are noted, too; empty: ``event`` says so.
     ``working`` tells a person how far it is, if these devices are a part of more.
     """
     outcomes: list[Outcome] = []
     with nullcontext(working) if working else Working("imposing it", len(devices)) as working:
         for part in _parts(devices):
-            outcomes += enact(opened.journal_path, store, [measure(device) for device in part])
+            done = enact(opened.journal_path, store, [measure(device) for device in part])
+            outcomes += done
             note(opened, event, part, **details)
+            if ends:
+                note_ended(opened, part, done, ends)
             working.done += len(part)
     return outcomes
+
+
+def note_ended(opened: StateDir, devices: Sequence[bytes], outcomes: Sequence[Outcome], why: str) -> None:
+    """Note in the audit log which of the devices had a session that has ended."""
+    ended = [one for one, outcome in zip(devices, outcomes, strict=True) if outcome is Outcome.SESSION_ENDED]
+    if ended:
+        note(opened, "session-ended", ended, why=why)
 
 
 def look(store: Store, devices: Sequence[bytes]) -> tuple[dict[bytes, Restriction], set[bytes]]:

@@ -6,20 +6,28 @@ lines are dropped and counted, and the server goes on.
 """
 
 import logging
+import os
 import sys
 
 import structlog
 
 from dpe_server.files.line_writer import LineWriter
 
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""What may be the least that is logged, by its name."""
+_PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}
+_DEBUG = 7
+"""syslog's priorities (sd-daemon(3); RFC 5424 section 6.2.1)."""
+
 _log = structlog.get_logger(__name__)
 
 
 class _Handler(logging.Handler):
-    """Gives records to a LineWriter."""
+    """Gives records to a LineWriter, with their ``priorities`` if that is wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, priorities: bool) -> None:
         super().__init__()
+        self._priorities = priorities
         self.writer = LineWriter(sys.stderr, self._lost)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -28,13 +36,34 @@ class _Handler(logging.Handler):
         except Exception as error:
             self.writer.put(f"a log record cannot be shown: {type(error).__name__}")
 
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not self._priorities:
+            return text
+        prefix = f"<{_PRIORITIES.get(record.levelno, _DEBUG)}>"
+        return prefix + text.replace("\n", f"\n{prefix}")  # the journal takes each line for itself
+
     def _lost(self, count: int) -> str:
         values = {"event": "log lines lost", "count": count, "level": "warning"}
         return self.format(logging.LogRecord(__name__, logging.WARNING, "", 0, values, (), None))
 
 
-def configure(*, as_json: bool) -> None:
-    """Send the log to standard error: coloured text on a terminal, plain text elsewhere, JSON lines if ``as_json``."""
+def is_journal() -> bool:
+    """Return whether standard error goes to systemd's journal, which says so in JOURNAL_STREAM (systemd.exec(5))."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def configure(*, as_json: bool, level: str = "info", priorities: bool | None = None) -> None:
+    """Send the log to standard error: coloured text on a terminal, plain text elsewhere, JSON lines if ``as_json``.
+
+    Nothing below ``level`` (of LEVELS) is logged. With ``priorities``, each line begins with that of syslog, as the
+    journal and `logger --prio-prefix` read it; None: only for the journal.
+    """
+    least = LEVELS[level]
     terminal = sys.stderr is not None and sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -49,10 +78,10 @@ def configure(*, as_json: bool) -> None:
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         cache_logger_on_first_use=False,
     )
-    handler = _Handler()
+    handler = _Handler(priorities=is_journal() if priorities is None else priorities)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -61,7 +90,7 @@ def configure(*, as_json: bool) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(least)
 
 
 def finish() -> None:

@@ -40,6 +40,8 @@ def serve(
     workers: int = 1,
     json_log: bool = False,
     metrics: str | None = None,
+    log_level: str = "info",
+    log_priorities: bool | None = None,
     pcap: Path | None = None,
 ) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
@@ -47,14 +49,14 @@ def serve(
     On SIGTERM it finishes the registrations that it has begun; on SIGINT, or another SIGTERM, it stops at once.
 
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there, or logs it if ``json_log``. The log
-    goes to standard error, as JSON lines if ``json_log``. With ``workers`` above 1, that many processes share the
-    addresses and the store. With ``metrics`` (``HOST:PORT``), its numbers are served there. Every datagram is written
-    to the file ``pcap``, if one is named. Raises a DpeError when the
-    server cannot start, or when its workers die.
+    goes to standard error (``logs.configure``), as JSON lines if ``json_log``. With ``workers`` above 1, that many
+    processes share the addresses and the store. With ``metrics`` (``HOST:PORT``), its numbers are served there. Every
+    datagram is written to the file ``pcap``, if one is named. Raises a DpeError when the server cannot start, or when
+    its workers die.
     """
     signals.hold()
     signals.open_standard_streams()
-    logs.configure(as_json=json_log)
+    logs.configure(as_json=json_log, level=log_level, priorities=log_priorities)
     process_memory.keep_private()
     # sqlite3 releases the interpreter at each step; with the default of 5 ms a commit crawls beside a busy loop.
     sys.setswitchinterval(SWITCH_INTERVAL)

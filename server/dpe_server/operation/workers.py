@@ -159,6 +159,7 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
                         f"worker {process.number} died soon after its start", hint="the log says why; start again"
                     )
                 os.close(workers.start(process.number))
+                _log.warning("worker started again", worker=process.number)
         _log.info("stopping")
         notify("STOPPING=1")
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -49,6 +50,45 @@ def test_text_has_no_colour_when_it_is_not_for_a_terminal(stderr: Callable[[], s
     assert "store writable again" in line
     assert "count=3" in line
     assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("debug", ["a", "b", "c", "d"]), ("info", ["b", "c", "d"]), ("warning", ["c", "d"]), ("error", ["d"])],
+)
+def test_nothing_below_the_level_is_logged(level: str, expected: list[str], stderr: Callable[[], str]) -> None:
+    logs.configure(as_json=True, level=level)
+    for log in (structlog.get_logger(), logging.getLogger("other")):
+        log.debug("a")
+        log.info("b")
+        log.warning("c")
+        log.error("d")
+    assert [json.loads(line)["event"] for line in stderr().splitlines()] == 2 * expected
+
+
+def test_lines_have_the_priorities_of_syslog(stderr: Callable[[], str]) -> None:
+    logs.configure(as_json=True, level="debug", priorities=True)
+    log = structlog.get_logger()
+    for say in (log.debug, log.info, log.warning, log.error, log.critical):
+        say("x")
+    lines = stderr().splitlines()
+    assert [line[:3] for line in lines] == ["<7>", "<6>", "<4>", "<3>", "<2>"]
+    assert [json.loads(line[3:])["level"] for line in lines] == ["debug", "info", "warning", "error", "critical"]
+
+
+def test_each_line_of_an_event_has_its_priority(stderr: Callable[[], str]) -> None:
+    logs.configure(as_json=False, priorities=True)
+    logging.getLogger("other").error("one\ntwo")
+    assert [line[:3] for line in stderr().splitlines()] == ["<3>", "<3>"]
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(True, True), (False, False)])
+def test_priorities_are_for_the_journal(ours: bool, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + (not ours)}")
+    assert logs.is_journal() is expected
+    monkeypatch.delenv("JOURNAL_STREAM")
+    assert logs.is_journal() is False
 
 
 def test_debug_is_not_logged(stderr: Callable[[], str]) -> None:

@@ -26,6 +26,7 @@ from dpe_server.store.contract import (
 )
 from dpe_server.store.questions import Questions, Restriction
 from dpe_tools import files, profile, terminal
+from dpe_tools.imposing import note_ended
 from dpe_tools.oscore_files import FORMATS, Context
 
 KEYS_WARNING = "whoever has these keys speaks as this device; never use them while it uses them itself"
@@ -132,6 +133,7 @@ def forget(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -
         (outcome,) = enact(opened.journal_path, store, [Forget(name, at)])
         revoked = store.look(Questions(restrictions={name})).restrictions.get(name, Restriction()).revoked
     note(opened, "device-forgotten", [name])
+    note_ended(opened, [name], [outcome], "forgotten")
     if outcome is Outcome.UNCHANGED:
         line = "nothing was known of this device" + (" but its revocation, which stays" if revoked else "")
     else:

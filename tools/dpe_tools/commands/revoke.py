@@ -38,7 +38,7 @@ def revoke(state: str, given: imeis.Source, below_epoch: int | None, dry_run: bo
         if dry_run:
             pass
         elif below_epoch is None:
-            outcomes = impose(opened, store, devices, lambda device: Revoke(device, now), "revoked")
+            outcomes = impose(opened, store, devices, lambda device: Revoke(device, now), "revoked", ends="revoked")
             ended = outcomes.count(Outcome.SESSION_ENDED)
         else:
             epoch = below_epoch

@@ -30,12 +30,32 @@ from dpe_server.operation import signals
 )
 @click.option("--json-log", is_flag=True, help="Write the log as JSON lines.")
 @click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least that is logged.",
+)
+@click.option(
+    "--log-priorities/--no-log-priorities",
+    default=None,
+    help="Begin each line of the log with its priority, from <2> to <7>, as the journal and logger --prio-prefix read "
+    "it.  [default: only for the journal]",
+)
+@click.option(
     "--pcap",
     metavar="FILE",
     help="Write every datagram to FILE (pcapng, at most 1 GiB). It holds no secret, but shows who speaks when.",
 )
 def serve(
-    state: str, listen: tuple[str, ...], workers: int, metrics: str | None, json_log: bool, pcap: str | None
+    state: str,
+    listen: tuple[str, ...],
+    workers: int,
+    metrics: str | None,
+    json_log: bool,
+    log_level: str,
+    log_priorities: bool | None,
+    pcap: str | None,
 ) -> None:
     """Run the server of STATE until SIGTERM or Ctrl-C. On SIGHUP it reads its policy and its keys again.
 
@@ -46,4 +66,13 @@ def serve(
     from dpe_server.operation import app
 
     capture = None if pcap is None else Path(pcap)
-    app.serve(Path(state), listen, workers=workers, json_log=json_log, metrics=metrics, pcap=capture)
+    app.serve(
+        Path(state),
+        listen,
+        workers=workers,
+        json_log=json_log,
+        log_level=log_level,
+        log_priorities=log_priorities,
+        metrics=metrics,
+        pcap=capture,
+    )
