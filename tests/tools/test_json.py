@@ -49,7 +49,12 @@ def test_a_state_directory_and_its_keys(dpe: Invoke, tmp_path: Path) -> None:
     state = tmp_path / "state"
     told = _object(dpe, "init", state, "--realm", "here", "--uri", "coap://127.0.0.1:5799")
     assert told == {"state": str(state), "realm": "here", "uri": "coap://127.0.0.1:5799", "node": told["node"]}
-    assert _object(dpe, "keys", "rotate", "master", state) == {"kind": "master", "generation": 2, "server_runs": False}
+    assert _object(dpe, "keys", "rotate", "master", state) == {
+        "kind": "master",
+        "generation": 2,
+        "server_runs": False,
+        "active": True,
+    }
     assert _object(dpe, "keys", "minimum-epoch", state, 2) == {"minimum_epoch": 2}
     assert _object(dpe, "keys", "list", state)["minimum_epoch"] == 2
 
