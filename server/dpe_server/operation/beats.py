@@ -82,7 +82,7 @@ def verify(state_dir: StateDir) -> None:
         try:
             _verify(state_dir, memory)
         except ReplacedError:
-            beat = _recovered(state_dir, memory) if state_dir.config.store else None
+            beat = recovered_since(state_dir, memory) if state_dir.config.store else None
             if beat is None:
                 raise
             _verify(state_dir, Memory(beat))
@@ -91,12 +91,12 @@ def verify(state_dir: StateDir) -> None:
 def take_recovered(state_dir: StateDir) -> None:
     """Remember from now on a shared store that was recovered at another node, if ``verify`` accepts it as such."""
     memory = remembered(state_dir.beat_path)
-    if state_dir.config.store and (beat := _recovered(state_dir, memory)) is not None:
+    if state_dir.config.store and (beat := recovered_since(state_dir, memory)) is not None:
         remember(state_dir.beat_path, Memory(beat))
         _log.warning("the database was put back and recovered at another node", beat=beat.number)
 
 
-def _recovered(state_dir: StateDir, memory: Memory) -> Beat | None:
+def recovered_since(state_dir: StateDir, memory: Memory) -> Beat | None:
     """Return the beat after a recovery of a shared store that is newer than what is remembered, or None.
 
     BeatsError if what operators did here was not in it.

@@ -113,6 +113,11 @@ def keep_sessions(state_dir: StateDir) -> None:
     """
     with state_dir.lock():
         memory = _memory(state_dir)
+        if state_dir.config.store and beats.recovered_since(state_dir, memory) is not None:
+            raise RecoveryError(
+                "the database was recovered at another node already, with what operators did here",
+                hint=f"dpe serve {state_dir.path}",
+            )
         try:
             opening.verify(
                 state_dir.store_url,

@@ -22,10 +22,12 @@ from dpe_server.store.contract import (
     Session,
     SetMinimumEpoch,
     Store,
+    StoreError,
     Unrevoke,
 )
 from dpe_server.store.listing import ALL
-from dpe_server.store.opening import open_store
+from dpe_server.store.opening import make_store, open_store
+from dpe_server.store.postgresql import filling
 from dpe_server.store.questions import Questions
 from dpe_tools.server_process import ServerProcess, free_port
 from tests.postgresql import Cluster
@@ -134,6 +136,8 @@ def test_devices_and_followers_go_on(dpe: Invoke, tmp_path: Path, url: str) -> N
         dpe("session", "report", device, "battery=85")
         (news, _) = dpe("properties", state, "--since", cursor).stdout.splitlines()
         assert "battery 85 %" in news
+        dpe("register", device)  # its new session is newer than the one that was copied
+        assert dpe("sessions", "list", state, "--count").stdout == "1\n"
     dpe("init", tmp_path / "b", "--join", state, "--node", "b")
     assert dpe("sessions", "list", tmp_path / "b", "--count").stdout == "1\n"
 
@@ -159,6 +163,25 @@ def test_a_copy_that_fails_changes_nothing(
         owner.execute("DROP TABLE node")
     said = dpe(*COPY, state, "--to", url, "--one-machine", status=1).stderr
     assert "there is something in it" in said
+    assert dpe("sessions", "list", state, "--count").stdout == "4\n"
+
+
+def test_a_copy_that_is_broken_off_leaves_nothing(
+    dpe: Invoke, state: Path, held: list[Session], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (state / "config.toml").read_bytes()
+
+    def broken(*_: object) -> bytes:
+        raise StoreError("made to fail")  # when all devices are copied, and the changes come
+
+    with monkeypatch.context() as broken_off:
+        broken_off.setattr(filling, "packed", broken)
+        assert "made to fail" in dpe(*COPY, state, "--to", url, "--one-machine", status=1).stderr
+    assert (state / "config.toml").read_bytes() == before
+    assert dpe("sessions", "list", state, "--count").stdout == "4\n"
+    with closing(make_store(url, one_machine=True)) as store:
+        assert (list(store.live(0)), list(store.measures())) == ([], [])
+    dpe(*COPY, state, "--to", url, "--one-machine")
     assert dpe("sessions", "list", state, "--count").stdout == "4\n"
 
 

@@ -96,6 +96,7 @@ def test_it_is_recovered_at_one_node_with_the_journals_of_all(
     assert revoked(second) == names(second, IMEI, IMEIS[1])
     assert "node" in dpe("doctor", second).stdout
     # The other node finds that what it did is in it.
+    assert "recovered at another node already" in dpe("recover", second, "--keep-sessions", status=1).stderr
     serve_once(second, first, second)
     put_back()
     with pytest.raises(BeatsError):
@@ -113,6 +114,7 @@ def test_a_node_whose_journal_was_missing_does_not_start(
     said = dpe("serve", second, status=1).stderr
     assert "recovered, without what operators did at this node" in said
     assert f"dpe recover {second} --journal FILE" in said
+    assert "without what operators did at this node" in dpe("recover", second, "--keep-sessions", status=1).stderr
     dpe("recover", second, "--journal", first / "operators.jsonl")
     assert revoked(first) == names(first, IMEI, IMEIS[2])
     serve_once(first, second)
