@@ -2,8 +2,10 @@
 
 The primary is killed (kill -9), or halted (SIGSTOP) until long after a standby has its place: then it goes on, and
 still takes itself for the primary. With --nodes, one of the two nodes is killed instead, and a balancer sends its
-devices to the other one. The moments are drawn from the seed. The devices run the device client's own core. What they
-send is repeated at random, at any node; the database itself writes down what becomes of its rows.
+devices to the other one. With --patroni, it is Patroni that gives the place of the primary to a standby.
+
+The moments are drawn from the seed. The devices run the device client's own core. What they send is repeated at random,
+at any node; the database itself writes down what becomes of its rows.
 
 After each, every device that is REGISTERED must have its row, with its Client ID and keys, and its last report. No
 report may be accepted twice, or be answered and lost; no number may have two requests or two answers; no session may
@@ -22,10 +24,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from dpe_tools.cluster import group
+from dpe_tools.cluster.group import Group
 from dpe_tools.cluster.instance import needed_programs
 from tests.assurance import trials
+from tests.assurance.failover.patroni import PatroniGroup
 from tests.assurance.failover.watched import ACK_TIMEOUT, BACKOFF, LONGEST, Watched
 from tests.assurance.kills import await_end
 
@@ -49,6 +54,7 @@ class Settings:
     kills: int = 20
     stops: int = 10
     nodes: int = 0
+    patroni: bool = False
     seed: int = 1
     devices: int = 200
     load: int = 400
@@ -96,10 +102,10 @@ def _spread(times: Sequence[float]) -> str:
 
 
 class _Run:
-    def __init__(self, settings: Settings, watched: Watched, database: group.Group) -> None:
+    def __init__(self, settings: Settings, watched: Watched, database: Group | PatroniGroup) -> None:
         self._settings = settings
         self._watched = watched
-        self._database = database
+        self._database: Any = database  # both do the same to members of theirs
         self._random = random.Random(settings.seed)
         self.report = Report()
 
@@ -183,7 +189,11 @@ def run(settings: Settings, folder: Path) -> Report:
     """Carry the failovers out in ``folder``; the database is elsewhere, where its user may go. LocalError."""
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpe-pg-")))
-        database = stack.enter_context(group.running(needed_programs(), place, standbys=2))
+        database: Group | PatroniGroup
+        if settings.patroni:
+            database = stack.enter_context(PatroniGroup(place))
+        else:
+            database = stack.enter_context(group.running(needed_programs(), place, standbys=2))
         watched = Watched(folder, database, devices=settings.devices, seed=settings.seed)
         one = _Run(settings, stack.enter_context(watched), database)
         one.carry_out()
@@ -204,4 +214,5 @@ def main(arguments: Sequence[str]) -> int:
     ):
         default = getattr(usual, name)
         parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=f"{text} [{default}]")
+    parser.add_argument("--patroni", action="store_true", help="have the database run by Patroni, with etcd")
     return trials.run_each([partial(run, Settings(**vars(parser.parse_args(arguments))))])

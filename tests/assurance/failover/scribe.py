@@ -7,9 +7,17 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
 from math import inf
+from typing import Protocol
 
-from dpe_tools.cluster.instance import Instance
 from tests.assurance.failover.eavesdropper import Request
+
+
+class Server(Protocol):
+    """A server of the database."""
+
+    def sql(self, statement: str) -> list[list[str]]:
+        """Execute a statement; return its rows as text."""
+
 
 _MAKE = """
 CREATE SCHEMA noted;
@@ -43,7 +51,7 @@ CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON device FOR EACH ROW EXE
 """An act: a session begins (it has an ordinal), accepts a request (it has a mark), or ends (it has neither)."""
 
 
-def begin(primary: Instance) -> None:
+def begin(primary: Server) -> None:
     """Begin to write down."""
     primary.sql(_MAKE)
 
@@ -51,7 +59,7 @@ def begin(primary: Instance) -> None:
 class Record:
     """All that was written down until now, and what is wrong with it."""
 
-    def __init__(self, primary: Instance) -> None:
+    def __init__(self, primary: Server) -> None:
         self._holder: dict[int, str] = {}
         """The device of each Client ID that a live session has."""
         self._ordinal: dict[str, int] = {}

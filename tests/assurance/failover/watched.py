@@ -4,18 +4,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from dpe_tools.cluster import nodes
 from dpe_tools.cluster.balancer import Balancer
 from dpe_tools.cluster.cohort import Cohort
-from dpe_tools.cluster.group import Group
 from dpe_tools.load.devices import Meter
 from dpe_tools.load.ledger import Agreement, Ledger, Told, compare
 from dpe_tools.load.plan import Plan, Talk
 from tests.assurance.failover import scribe
 from tests.assurance.failover.eavesdropper import Eavesdropper
-from tests.assurance.failover.scribe import Record
+from tests.assurance.failover.scribe import Record, Server
 
 ACK_TIMEOUT, BACKOFF = 500, 1250
 """Of the devices, in ms: a quarter of what a device has by itself."""
@@ -27,6 +26,18 @@ SETTLING = 0.3
 """Seconds in which nodes deal with what came last."""
 
 _Result = TypeVar("_Result")
+
+
+class Shared(Protocol):
+    """The database that the nodes share."""
+
+    @property
+    def url(self) -> str:
+        """Its URL, whoever is the primary."""
+
+    @property
+    def primary(self) -> Server:
+        """Its primary now."""
 
 
 class Times(Ledger):
@@ -46,7 +57,7 @@ class Times(Ledger):
 class Watched(Cohort):
     """The devices. What is found is in ``faults``."""
 
-    def __init__(self, folder: Path, database: Group, *, devices: int, seed: int) -> None:
+    def __init__(self, folder: Path, database: Shared, *, devices: int, seed: int) -> None:
         self.nodes = nodes.made(folder, database.url)
         self._database = database
         self._seed = seed
