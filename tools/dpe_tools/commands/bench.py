@@ -13,7 +13,7 @@ BENCHMARKS = {
     "registrations": ("dpe_bench.registrations", "Complete registrations a second, in memory and durable."),
     "sessions": ("dpe_bench.sessions", "Reports of registered devices under OSCORE, durable."),
     "rows": ("dpe_bench.rows", "What a registration costs as the store grows."),
-    "cluster": ("dpe_bench.cluster", "The store on PostgreSQL with a synchronous standby beside SQLite."),
+    "cluster": ("dpe_bench.cluster", "The store on PostgreSQL beside SQLite, and as it grows."),
     "pairs": ("dpe_bench.pairs", "What a request costs here and in another commit."),
 }
 
