@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -36,6 +37,7 @@ from tests.tools.test_sessions_wanted import session
 
 NOW = int(time.time())
 COPY = ("store", "copy")
+MANY = 10**12
 ATTEMPT = b"this is one only"
 
 
@@ -60,6 +62,10 @@ def held(state: Path) -> list[Session]:
         store.commit([Revoke(os.urandom(16), 3), RestrictEpoch(made[0].device, 1), RestrictEpoch(os.urandom(16), 2)])
         store.commit([OverridePolicies(made[1].device, b"\xa0"), SetMinimumEpoch(1), RestrictEpoch(made[4].device, 9)])
         store.commit([Revoke(made[4].device, 4), Unrevoke(made[4].device)])
+    # As in a store that has seen many commits: PostgreSQL's own numbers are lower.
+    with closing(sqlite3.connect(StateDir.open(state).store_path, isolation_level=None)) as database:
+        database.execute("UPDATE change SET number = number + ?", (MANY,))
+        database.execute("UPDATE session SET changed = changed + ?", (MANY,))
     return made
 
 
