@@ -162,8 +162,9 @@ def put_in_place(new: str, url: str) -> None:
 
 
 def retire(url: str, suffix: str) -> None:
-    """Rename the file of a store that nobody has open, so that no server takes it for its store; OSError."""
+    """Rename the file of a store that nobody has open: no server takes it for its store then; OSError, StoreError."""
     path = _path(url)
+    SqliteStore(path, make=False).close()  # who only read it may have left a write-ahead log, which is empty
     path.rename(path.with_name(path.name + suffix))
 
 

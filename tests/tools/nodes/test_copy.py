@@ -104,7 +104,7 @@ def test_all_that_there_is_is_copied(dpe: Invoke, state: Path, held: list[Sessio
     assert "postgresql" not in said.output
     opened = StateDir.open(state)
     assert (opened.config.store, opened.config.node, opened.one_machine) == (url, "n", True)
-    assert not opened.store_path.exists()
+    assert [file.name for file in state.glob("dpe.sqlite*")] == ["dpe.sqlite.copied"]
     assert (state / "dpe.sqlite.copied").stat().st_mode & 0o777 == 0o600
     with closing(opened.open_store()) as store:
         assert told(store, held) == before
