@@ -59,6 +59,10 @@ def test_seeds() -> None:
         "recoveries",
         "exchanges under siege",
         "answers lost",
+        "clusters",
+        "failovers",
+        "primaries anew",
+        "commits after their time",
     ):
         assert counts[what] > 0, f"no seed has come to that: {what}"
 

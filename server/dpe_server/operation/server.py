@@ -159,6 +159,7 @@ class Server:
         self._batcher = Batcher(
             self._store,
             retry_after=state_dir.config.retry_after,
+            wall=self._store.wall,
             audit=lambda records: self._audit.write(records, time.monotonic(), time.time()),
             crowd=crowds.add,
         )
@@ -341,14 +342,14 @@ class Server:
 
     async def _prune(self) -> None:
         """End the sessions that are over, and delete the traces of those that ended long enough ago."""
-        now = int(time.time())
+        now = int(self._store.wall())
         before = now - max(self._config.retention, TRACE)
         await self._in_chunks("sessions expired", lambda: self._store.expire(now), self._log_expired)
         await self._in_chunks("traces of sessions pruned", lambda: range(self._store.prune(before)))
 
     async def _drop_changes(self) -> None:
         """Drop of the changes what nobody need read any more."""
-        before = int(time.time()) - KEPT
+        before = int(self._store.wall()) - KEPT
         after: int | None = 0
         try:
             while after is not None:

@@ -41,6 +41,11 @@ class Answers:
         self._entries[client_id] = self._HEAD.pack(fingerprint, answered_at, repeats + 1) + answer
         return answer
 
+    def given(self, client_id: int, request: bytes) -> bytes | None:
+        """Return what this very request was answered, for one that came before that, and is no repeat of it."""
+        entry = self._entries.get(client_id, self._NONE)
+        return entry[self._HEAD.size :] if self._HEAD.unpack_from(entry)[0] == hash(request) else None
+
     def keep(self, client_id: int, request: bytes, answer: bytes, now: float) -> None:
         """Keep the answer to ``request``, instead of the session's earlier one."""
         self._entries.pop(client_id, None)  # so that it becomes the youngest

@@ -126,7 +126,7 @@ class Sessions:
     def decide(self, batch: SessionBatch, facts: Facts | None, now: float, wall: float) -> Questions | None:
         """See ``Handler.decide``."""
         if batch.completed != self._completed:
-            self._look_for_answers(batch, now)
+            self._look_for_answers(batch)
         for number, place, client_id, payload in batch.undecided:
             if facts is None:
                 batch.slots[place] = self._busy
@@ -157,12 +157,15 @@ class Sessions:
         for accepted in batch.accepted:
             self._pending.pop(accepted.payload, None)
 
-    def _look_for_answers(self, batch: SessionBatch, now: float) -> None:
-        """Answer repeats of what was answered while the store was looked at: what it says is older than that."""
+    def _look_for_answers(self, batch: SessionBatch) -> None:
+        """Answer what was answered while the store was looked at, as if it had waited for the same commit.
+
+        What the store says is older than that.
+        """
         undecided, batch.undecided = batch.undecided, []
         for one in undecided:
             _, place, client_id, payload = one
-            again = self._answers.again(client_id, payload, now)
+            again = self._answers.given(client_id, payload)
             if again is None:
                 batch.undecided.append(one)
             else:

@@ -285,6 +285,9 @@ class Store(Protocol):
     def remote(self) -> bool:
         """Whether a look takes a network's time, so that the event loop must not wait for it."""
 
+    def wall(self) -> float:
+        """Return Unix time by the clock of the machine that has the database, as known here: nothing is asked."""
+
     def look(self, questions: Questions) -> Facts:
         """Answer all of a batch's questions in one round trip."""
 

@@ -5,6 +5,7 @@ import pytest
 from dpe_coap.binding import Code
 from dpe_server.handling.handler import Part, decide
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
+from dpe_server.session.answers import REPEATS
 from dpe_server.session.sessions import SessionBatch, Sessions
 from dpe_server.store.contract import Change, Outcome
 from tests.server.session.double import Device, Server
@@ -122,9 +123,10 @@ def test_a_repeat_that_was_read_before_the_answer_was_made_gets_it_too(server: S
     """It asks the store before the first one's commit is over, and is decided after it."""
     request = device.report({0: 20})
     first = Pending(server, request)
-    repeat = server.sessions.read([request], server.now)
-    facts = server.store.look(repeat.questions)
+    early = server.sessions.read([request] * 9, server.now)
+    facts = server.store.look(early.questions)
     (reply,) = first.end(first.give())
-    assert server.sessions.decide(repeat, facts, server.now, server.wall) is None
-    assert repeat.changes == []
-    assert server.sessions.complete(repeat, [], server.now).replies == [reply]
+    assert server.sessions.decide(early, facts, server.now, server.wall) is None
+    assert early.changes == []
+    assert server.sessions.complete(early, [], server.now).replies == [reply] * 9
+    assert server.send(*[request] * 5) == [*[reply] * REPEATS, UNAUTHORIZED], "and these are repeats"

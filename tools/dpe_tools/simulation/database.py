@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from dpe_server.store.contract import (
     Beat,
@@ -47,6 +48,38 @@ class Database:
         ``clock`` is the machine's, in Unix seconds.
         """
         return MemoryStore(self._disk, point, clock) if self._path is None else _Sqlite(self._path, point, clock)
+
+    def serve(
+        self,
+        point: Callable[[str], None],
+        clock: Callable[[], float],
+        fault: Callable[[], str],
+        told: Callable[[Sequence[Accepted]], None],
+    ) -> "Served":
+        """Open it for the batcher of a process; see ``FailingStore``."""
+
+        def committed(accepted: Sequence[Accepted]) -> None:
+            told(accepted)
+            point("after the commit")
+
+        return FailingStore(self.open(point, clock), fault, committed)
+
+    remote = False
+    answers = True
+    """Whether it can be written now."""
+
+    def now(self, clock: Callable[[], float]) -> float:
+        """Return the Unix time by which commits go; ``clock`` is that of a machine that uses it."""
+        return clock()
+
+    def settle(self) -> None:
+        """Let all commits take effect that were given."""
+
+    def plan(self, revoke: Callable[[bytes], None]) -> None:
+        """Draw what goes wrong with it by itself."""
+
+    def calm(self) -> None:
+        """Let nothing be wrong with it any more."""
 
     def rows(self) -> tuple[Session, ...]:
         """Return all sessions that are durable."""
@@ -133,6 +166,24 @@ class _Sqlite(SqliteStore):
 
     def __init__(self, path: Path, point: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._database = _Interrupted(path, point, clock)
+
+
+class Served(Protocol):
+    """What a process has of its database."""
+
+    remote: bool
+
+    def look(self, questions: Questions) -> Facts:
+        """See ``Store.look``."""
+        ...
+
+    def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """See ``Store.commit``."""
+        ...
+
+    def close(self) -> None:
+        """See ``Store.close``."""
+        ...
 
 
 class FailingStore:

@@ -210,6 +210,8 @@ class ResponseGiven:
     """Whether it offers a Client ID; else it is a refusal."""
     store_answers: bool
     """Whether the store can be read."""
+    looked_for: int = 0
+    """Milliseconds from when the REQUEST was read until what was looked up for it was there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from dpe_server.keys.ring import KeyRing
-from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.ordinals import Ordinals, SequenceOrdinals
 from dpe_tools.simulation.database import Copy
 from dpe_tools.simulation.events import Address
 from dpe_tools.simulation.machine import Machine, parse_policy
@@ -31,15 +31,29 @@ class Host(Machine):
         rules: str,
         trouble: Trouble,
         path: Path | None = None,
+        first: "Host | None" = None,
     ) -> None:
-        super().__init__(world, name, address, keys, realm, rules, trouble, path)
+        super().__init__(world, name, address, keys, realm, rules, trouble, path, first)
+        self.nodes: list[Host] = [self] if first is None else first.nodes
+        """All of the same server, behind what sends each sender to one of them."""
+        if first is not None:
+            self.nodes.append(self)
         self._sockets = [Socket() for _ in range(trouble.workers)]
         self.processes: list[Process] = []
         self._started: list[Process] = []
         self._boot()
 
     def receive(self, datagram: bytes, sender: Address) -> None:
-        """Give a datagram to the socket that the kernel chooses by the sender's address."""
+        """Give a datagram to the node, and there to the socket, that is chosen by the sender's address."""
+        if len(self.nodes) == 1:
+            self._take(datagram, sender)
+            return
+        chosen = zlib.crc32(f"node of {sender}".encode()) % len(self.nodes)
+        serving = [node for node in self.nodes if any(process.is_alive for process in node.processes)]
+        node = self.nodes[chosen]
+        (node if node in serving or not serving else serving[0])._take(datagram, sender)
+
+    def _take(self, datagram: bytes, sender: Address) -> None:
         number = zlib.crc32(f"{sender}".encode()) % len(self._sockets) if len(self._sockets) > 1 else 0
         self._sockets[number].receive(datagram, sender)
 
@@ -130,11 +144,15 @@ class Host(Machine):
         self._stopping = False
         if not self.beat():
             self.recover()
-        self.ordinals = Ordinals.after(self.database.last_ordinal(), self.monotonic(), self.wall())
+        self.ordinals = (
+            SequenceOrdinals()
+            if self.database.remote
+            else Ordinals.after(self.database.last_ordinal(), self.monotonic(), self.wall())
+        )
         self.processes = [self._start(number) for number in range(len(self._sockets))]
 
     def _start(self, number: int) -> Process:
-        name = f"{self.name}/{number}, start {len(self._started) + 1}"
+        name = f"{self.name}{self.node}/{number}, start {len(self._started) + 1}"
         process = Process(self, self._sockets[number], number, name, self._crash)
         self._started.append(process)
         return process

@@ -38,7 +38,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._point = point
         self._thread = thread
         self._defect = defect
-        self._thread_free_at = 0
+        self._free_at: dict[int, int] = {}
         self._tasks: list[asyncio.Task[Any]] = []
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
@@ -73,11 +73,11 @@ class Loop(asyncio.AbstractEventLoop):
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """Call ``func`` in the executor's one thread, which takes its time."""
+        """Call ``func`` in the executor's one thread, which takes its time, and longer for an error that says so."""
         future = self.create_future()
         begins, tells = self._thread()
-        begin_at = max(self._thread_free_at, self._world.now) + begins
-        self._thread_free_at = begin_at + tells
+        begin_at = max(self._free_at.get(id(executor), 0), self._world.now) + begins
+        self._free_at[id(executor)] = begin_at + tells
 
         def begin() -> None:
             if self.dead:
@@ -88,6 +88,11 @@ class Loop(asyncio.AbstractEventLoop):
                 return
             except Exception as error:
                 result = partial(future.set_exception, error)
+                takes = getattr(error, "takes", 0)
+                if takes:
+                    self._free_at[id(executor)] = self._world.now + takes + tells
+                    self._world.after(takes + tells, lambda: future.cancelled() or self.call_soon(result))
+                    return
             self._world.after(tells, lambda: future.cancelled() or self.call_soon(result))
 
         self._world.after(begin_at - self._world.now, begin)

@@ -9,16 +9,15 @@ from pathlib import Path
 from dpe_server import policy
 from dpe_server.handling.records import AuditRecord
 from dpe_server.keys.ring import KeyRing
-from dpe_server.registration.ordinals import Ordinals
+from dpe_server.registration.ordinals import OrdinalSource
 from dpe_server.store.contract import TRACE, Beat, ForgottenError, ReplacedError, Session
+from dpe_tools.simulation.cluster import Cluster
 from dpe_tools.simulation.database import Database
 from dpe_tools.simulation.events import Address, Pruned, Revoked, Stored
 from dpe_tools.simulation.session_events import PolicyLoaded, SessionsEnded
 from dpe_tools.simulation.trouble import Trouble
-from dpe_tools.simulation.world import World
+from dpe_tools.simulation.world import WALL, World
 
-WALL = 1_800_000_000.0
-"""The Unix time at which the world's clock shows 0."""
 WAKE = 1
 """Milliseconds from a datagram's arrival until it is read, with all that have arrived by then."""
 
@@ -42,10 +41,10 @@ class Machine:
     """A machine with a server's keys, realm and policy. ``name`` is what events call it.
 
     The policy is ``rules``, and its last rule grants what ``trouble`` says. ``path`` is the database's file; without
-    one it is in memory.
+    one it is in memory. If ``first`` is another node of the same server, they share its database.
     """
 
-    ordinals: Ordinals
+    ordinals: OrdinalSource
     """Shared by the processes since the last boot."""
 
     def __init__(
@@ -58,6 +57,7 @@ class Machine:
         rules: str,
         trouble: Trouble,
         path: Path | None = None,
+        first: "Machine | None" = None,
     ) -> None:
         self.world = world
         self.name = name
@@ -70,8 +70,12 @@ class Machine:
         self.condition = Condition()
         self.revoked: set[bytes] = set()
         """The devices on the revocation list."""
-        self.database = Database(path)
-        self._chance = random.Random(f"beats of {name}")  # noqa: S311  # a simulation must repeat
+        self.node = "" if first is None else "b"
+        """Which of two nodes it is."""
+        self._first: Machine = self if first is None else first._first
+        """Who keeps what has been told of the database."""
+        self.database: Database = self._own_database(path) if first is None else first.database
+        self._chance = random.Random(f"beats of {name}{self.node}")  # noqa: S311  # a simulation must repeat
         self._beat: Beat | None = None
         """The last that this machine remembers."""
         self._rows: tuple[Session, ...] = ()
@@ -82,6 +86,11 @@ class Machine:
         self._wall_offset = 0.0
         self._booted_at = -world.random.randrange(10_000_000)
 
+    def _own_database(self, path: Path | None) -> Database:
+        if self.trouble.cluster and path is None:
+            return Cluster(self.world, self.trouble, random.Random(f"database of {self.keys.at_rest.hex()}"))  # noqa: S311
+        return Database(path)
+
     # its clocks
 
     def monotonic(self) -> float:
@@ -91,13 +100,14 @@ class Machine:
     def wall(self) -> float:
         """Return Unix time, as far as this machine knows it."""
         now = WALL + self._wall_offset + self.world.now / 1000
-        self._latest_wall = max(self._latest_wall, now)
+        first = self._first
+        first._latest_wall = max(first._latest_wall, now)
         return now
 
     @property
     def clock_is_behind(self) -> bool:
         """Whether the wall clock has shown a later time than now."""
-        return self.wall() < self._latest_wall
+        return self.wall() < self._first._latest_wall
 
     def set_clock(self, seconds: float) -> None:
         """Let the wall clock jump."""
@@ -109,6 +119,11 @@ class Machine:
 
     def tell(self) -> None:
         """Tell what is durable now."""
+        if self._first is not self:
+            self._first.tell()
+            return
+        if self.database.remote:
+            self._latest_wall = max(self._latest_wall, self.database.now(self.wall))
         before, self._rows = self._rows, self.database.rows()
         devices = {row.device for row in self._rows}
         self._ended |= {row.device: row for row in before if row.device not in devices}
@@ -130,7 +145,7 @@ class Machine:
         self.world.counts["recoveries"] += 1
         beat = self._beat.number if self._beat is not None else 0
         self._beat = self.database.recover(self.revoked, int(self.wall()), beat, self._chance.randbytes(8))
-        self._ends((*self._rows, *rows))
+        self._ends((*self._first._rows, *rows))
 
     def end(self, device: bytes) -> None:
         """Do as ``dpe sessions end`` does."""
@@ -151,15 +166,17 @@ class Machine:
 
     def prune(self, now: int) -> int:
         """End sessions that are over at ``now`` (Unix seconds), and delete the traces of old ones; return how many."""
-        if self.condition.disk:
+        if self.condition.disk or not self.database.answers:
             return 0
         self.wall()
+        now = int(self.database.now(lambda: now))
         self.database.expire(now)
         self.tell()
         count = self.database.prune(now - TRACE)
         known = self.database.devices()
-        gone = [device for device in self._ended if device not in known]
-        self.world.emit(Pruned(self.name, tuple(self._ended.pop(device) for device in gone)))
+        ended = self._first._ended
+        gone = [device for device in ended if device not in known]
+        self.world.emit(Pruned(self.name, tuple(ended.pop(device) for device in gone)))
         self.tell()
         return count
 

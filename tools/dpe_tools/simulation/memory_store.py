@@ -7,6 +7,7 @@ write, and may raise.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -65,6 +66,8 @@ class Disk:
     policies: dict[bytes, bytes] = field(default_factory=dict)
     """By device, what an operator has it report."""
     minimum_epoch: int = 0
+    numbers: int = 0
+    """The last number of a batch of REQUESTs."""
     last_ordinal: int = 0
     beats: tuple[Beat, ...] = ()
     changes: tuple[Row, ...] = ()
@@ -75,16 +78,29 @@ class Disk:
 
 
 class MemoryStore:
-    """A ``Store`` on ``disk``, whose machine has the time ``clock`` (Unix seconds)."""
+    """A ``Store`` on ``disk``, whose machine has the time ``clock`` (Unix seconds).
+
+    ``begun_with`` are the devices that were revoked when its commit was begun, if that was earlier; nothing must go by
+    that.
+    """
 
     remote = False  # see ``Store.remote``
 
     def __init__(
-        self, disk: Disk, point: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time
+        self,
+        disk: Disk,
+        point: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+        begun_with: AbstractSet[bytes] | None = None,
     ) -> None:
         self._disk = disk
         self._point = point
         self._clock = clock
+        self._begun_with = begun_with
+
+    def wall(self) -> float:
+        """See ``Store.wall``."""
+        return self._clock()
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""
@@ -98,6 +114,9 @@ class MemoryStore:
             facts.client_ids_of = {s.device: s.client_id for s in disk.sessions if s.device in asked.client_ids_of}
         if asked.holders:
             facts.holders = {s.client_id: s.device for s in disk.sessions if s.client_id in asked.holders}
+        if asked.number:
+            disk.numbers += 1
+            facts.number = disk.numbers
         for first, last in asked.in_use:
             facts.in_use[first, last] = {s.client_id for s in disk.sessions if first <= s.client_id <= last}
         if asked.confirmed:
@@ -274,7 +293,7 @@ class MemoryStore:
             disk.changes = (*disk.changes, Row(_newest(disk) + 1, int(self._clock()), changed, ended))
 
     def _establish(self, disk: Disk, sessions: Sequence[Session], noted: Noted) -> list[Outcome]:
-        revoked = {device for device, laid in disk.restrictions.items() if laid.revoked}
+        revoked = self._revoked(disk)
         effect = decide(sessions, (*disk.sessions, *disk.traces.values()), revoked)
         for _ in effect.ended:
             self._point("write")
@@ -290,6 +309,9 @@ class MemoryStore:
         disk.sessions = tuple(kept.values())
         disk.last_ordinal = max([disk.last_ordinal, *(session.ordinal for session in effect.started)])
         return effect.outcomes
+
+    def _revoked(self, disk: Disk) -> set[bytes]:
+        return {device for device, laid in disk.restrictions.items() if laid.revoked}
 
     def _accept(self, disk: Disk, requests: Sequence[Contact | Deregister], noted: Noted) -> list[Outcome]:
         asked = {request.client_id for request in requests}

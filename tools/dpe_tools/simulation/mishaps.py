@@ -29,6 +29,9 @@ def plan(scene: Scene) -> None:
     drawn = (*DRAWN, *OF_SESSIONS) if trouble.reports else DRAWN
     for _ in range(trouble.mishaps):
         world.after(chance.randrange(lasts), partial(chance.choice(drawn), scene))
+    for host in scene.hosts:
+        if host.nodes[0] is host:
+            host.database.plan(partial(_revoke, scene))
     for count, mishap in COUNTED:
         for _ in range(count(trouble)):
             world.after(chance.randrange(lasts), partial(mishap, scene))
@@ -125,9 +128,12 @@ def reload(scene: Scene) -> None:
 def revoke(scene: Scene) -> None:
     """Revoke a device at all servers, or do nothing."""
     if scene.world.chance(0.5):
-        device = scene.world.random.choice(scene.boards).device
-        for host in scene.hosts:
-            host.revoke(device)
+        _revoke(scene, scene.world.random.choice(scene.boards).device)
+
+
+def _revoke(scene: Scene, device: bytes) -> None:
+    for host in scene.hosts:
+        host.revoke(device)
 
 
 def prune(scene: Scene) -> None:
@@ -178,7 +184,8 @@ def be_unsure(scene: Scene) -> None:
 def restore(scene: Scene) -> None:
     """Put a copy of a server's database back some time later, by the book or without a word to the server."""
     host, world = _one(scene), scene.world
-    _later(scene, 900, partial(host.restore, host.back_up(), says_so=world.chance(0.5)))
+    if not host.database.remote:  # its operators have other tools
+        _later(scene, 900, partial(host.restore, host.back_up(), says_so=world.chance(0.5)))
 
 
 def _later(scene: Scene, most: int, action: Callable[[], object]) -> None:

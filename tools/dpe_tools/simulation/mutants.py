@@ -1,5 +1,6 @@
 """Faults to plant in the product, to see that the simulation notices: what is changed, and what should catch it."""
 
+from dpe_tools.simulation.cluster_mutants import OF_CLUSTERS
 from dpe_tools.simulation.invariants import names as it
 from dpe_tools.simulation.mutant import Change, Mutant, one_change
 from dpe_tools.simulation.session_mutants import OF_SESSIONS
@@ -266,4 +267,4 @@ _OF_REGISTRATIONS = (
     ),
 )
 
-MUTANTS = (*_OF_REGISTRATIONS, *OF_SESSIONS)
+MUTANTS = (*_OF_REGISTRATIONS, *OF_SESSIONS, *OF_CLUSTERS)

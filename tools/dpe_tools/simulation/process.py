@@ -19,7 +19,7 @@ from dpe_server.operation.resources import lane, router
 from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.session.sessions import Sessions
-from dpe_tools.simulation.database import UNREADABLE, FailingStore
+from dpe_tools.simulation.database import UNREADABLE
 from dpe_tools.simulation.events import Address, DatagramRead, DatagramSent, DefectSeen, ProcessStarted
 from dpe_tools.simulation.loop import Killed, Loop
 from dpe_tools.simulation.machine import Machine
@@ -49,9 +49,7 @@ class Process:
         self._emit = machine.world.emit
         self._buried = False
         self.loop = Loop(machine.world, self.point, machine.monotonic, machine.thread, self._defect)  # type: ignore[abstract]
-        self._store = FailingStore(
-            machine.database.open(self.point, machine.wall), lambda: machine.condition.disk, self._committed
-        )
+        self._store = machine.database.serve(self.point, machine.wall, lambda: machine.condition.disk, self._committed)
         self._transactions = Transactions(machine.world.random_bytes, total=machine.trouble.total, nobodys=NOBODYS)
         self._registrar = Registrar(
             realm=machine.realm,
@@ -93,6 +91,7 @@ class Process:
 
         def take_over() -> None:
             machine = self.machine
+            machine.database.settle()  # what was given under the old policy
             self._registrar.reload(keys=machine.keys, policy=machine.policy)
             self._sessions.reload(policy=machine.policy)
             self._emit(machine.told(self.name))
@@ -131,21 +130,22 @@ class Process:
 
     def _start(self) -> None:
         machine = self.machine
+        wall = partial(machine.database.now, machine.wall)
         sessions = SessionsWitness(self.name, self._sessions, self._emit)
         registrar = Witness(
             self.name,
             self._registrar,
             self._transactions,
             self._emit,
-            machine.wall,
-            lambda: machine.condition.disk != UNREADABLE,
+            wall,
+            None if self._store.remote else lambda: machine.condition.disk != UNREADABLE,
         )
         self._batcher = Batcher(
             self._store,
             retry_after=RETRY_AFTER,
             audit=machine.counted,
             clock=self.loop.time,
-            wall=machine.wall,
+            wall=wall,
         )
         handlers: tuple[Handler[Any], ...] = registrar, sessions
         resources = router(*(partial(self._batcher.submit, handler) for handler in handlers))
@@ -175,9 +175,9 @@ class Process:
 
     def _committed(self, accepted: Sequence[Accepted]) -> None:
         if accepted:
-            self._emit(RequestsAccepted(self.name, self.machine.wall(), tuple(accepted)))
+            now = self.machine.database.now(self.machine.wall)
+            self._emit(RequestsAccepted(self.name, now, tuple(accepted)))
         self.machine.tell()
-        self.point("after the commit")
 
     def _defect(self, what: str) -> None:
         self._emit(DefectSeen(what))

@@ -13,9 +13,8 @@ from dpe_tools.simulation.board import Board
 from dpe_tools.simulation.eavesdroppers import Copier, Replayer
 from dpe_tools.simulation.events import Address, DeviceKnown, ServerKnown
 from dpe_tools.simulation.host import Host
-from dpe_tools.simulation.machine import WALL
 from dpe_tools.simulation.trouble import AT_SECOND, RULES, Trouble, with_reports
-from dpe_tools.simulation.world import World
+from dpe_tools.simulation.world import WALL, World
 
 REALM = "simulated"
 HOME: Address = ("home.example", 5683)
@@ -37,6 +36,8 @@ class Scene:
         self.hosts: list[Host] = []
         self.impostors: list[Host] = []
         self.home = self._host(HOME, RULES)
+        if trouble.cluster:
+            self._host(HOME, RULES, self.home)
         self._moves = False
         self.boards = [
             self._board(f"board {number}", Imei.parse(f"00101700{number:06d}")) for number in range(trouble.boards)
@@ -60,11 +61,11 @@ class Scene:
         for host in (*self.hosts, *self.impostors):
             host.close()
 
-    def _host(self, address: Address, rules: str) -> Host:
+    def _host(self, address: Address, rules: str, first: Host | None = None) -> Host:
         path = None if self._folder is None else self._folder / f"{address[0]}.sqlite"
         if self.trouble.reports:
             rules = with_reports(rules)
-        host = Host(self.world, address[0], address, self.keys, REALM, rules, self.trouble, path)
+        host = Host(self.world, address[0], address, self.keys, REALM, rules, self.trouble, path, first)
         self.hosts.append(host)
         self.world.emit(ServerKnown(host.name, address))
         self.world.endpoints[address] = host.receive

@@ -47,6 +47,7 @@ class Simulation:
             "workers": trouble.workers > 1,
             "aiocoap alone": not trouble.lane,
             "reports": trouble.reports > 0,
+            "clusters": trouble.cluster,
         }
         world.counts.update({kind: 1 for kind, is_so in kinds.items() if is_so})
         self._keys = new_keys(world)
@@ -87,6 +88,7 @@ class Simulation:
         self._scene.copier.count = 0
         for host in self._scene.hosts:
             host.condition = Condition()
+            host.database.calm()
             world.endpoints[host.address] = host.receive
 
     def _besiege(self) -> None:

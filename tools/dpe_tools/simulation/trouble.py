@@ -100,6 +100,8 @@ class Siege:
     """Whether they come before it."""
 
 
+CLUSTERS = 0.1
+"""Of how many seeds the servers are clusters."""
 MANY = 1 << 20
 """Transactions; so many that no run reaches it."""
 FAST = (1, 3)
@@ -153,6 +155,12 @@ class Trouble:
     copies: int
     """How many copies of each request of a session are sent on at once, from other addresses."""
     siege: Siege | None
+    cluster: bool = False
+    """Whether each server is two nodes with one database, which is not on the machine of either."""
+    unknown: float = 0.0
+    """How often a node does not learn what has become of a commit."""
+    silences: float = 0.0
+    """How often a commit finds that the standby of a database acknowledges nothing any more."""
 
     def end(self) -> None:
         """Let nothing go wrong by chance any more."""
@@ -222,6 +230,11 @@ class Trouble:
             drawn.terms += pick(REPORTS)
             reports, copies, first = pick((1, 3)), pick((0, 0, 2, 12)), chance.random() < 0.5
             drawn.siege = replace(drawn.siege, reports=reports, copies=copies, first=first)
+        apart = random.Random(f"cluster {seed}")  # noqa: S311  # so that all else is as without it
+        if apart.random() < CLUSTERS and not drawn.sqlite:
+            drawn.cluster, drawn.unknown = True, apart.choice((0.0, 0.02, 0.2))
+            drawn.silences = apart.choice((0.02, 0.1, 0.3))
+            drawn.roams = max(drawn.roams, apart.choice((0.0, 0.3, 0.6)))
         return drawn
 
 

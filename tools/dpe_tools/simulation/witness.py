@@ -31,7 +31,7 @@ _OPEN = (State.PENDING, State.COMMITTING)
 class Witness:
     """The handler of registrations for the batcher, in the process called ``process``.
 
-    ``wall`` gives Unix time; ``store_answers`` says whether the store can be read.
+    ``wall`` gives Unix time; ``store_answers`` says whether the store can be read, without it the last look does.
     """
 
     def __init__(
@@ -41,18 +41,19 @@ class Witness:
         transactions: Transactions,
         emit: Callable[[object], None],
         wall: Callable[[], float],
-        store_answers: Callable[[], bool],
+        store_answers: Callable[[], bool] | None,
     ) -> None:
         self._process = process
         self._registrar = registrar
         self._transactions = transactions
         self._emit = emit
         self._wall = wall
-        self._store_answers = store_answers
+        self._answers = True
+        self._store_answers = store_answers or (lambda: self._answers)
         self._count = 0
         self._given: dict[bytes, bytes] = {}
         """The last RESPONSE to each REQUEST."""
-        self._asked: dict[int, tuple[int, Sequence[bytes]]] = {}
+        self._asked: dict[int, tuple[int, Sequence[bytes], float]] = {}
 
     def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
         """See ``Registrar.read``."""
@@ -62,15 +63,17 @@ class Witness:
             if payload[1:3] == _SUCCESS:
                 self._emit(SuccessRead(self._process, number, payload, wall))
         batch = self._registrar.read(payloads, now)
-        self._asked[id(batch)] = number, payloads
+        self._asked[id(batch)] = number, payloads, now
         return batch
 
     def decide(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> Questions | None:
         """See ``Registrar.decide``."""
         emit, process = self._emit, self._process
+        self._answers = facts is not None
         further = self._registrar.decide(batch, facts, now, wall)
         if further is None:
-            _, payloads = self._asked[id(batch)]
+            _, payloads, read_at = self._asked[id(batch)]
+            looked_for = round((now - read_at) * 1000)
             for payload, slot in zip(payloads, batch.slots, strict=True):
                 if payload[1:3] != _REQUEST or not isinstance(slot, Reply):
                     continue
@@ -78,7 +81,7 @@ class Witness:
                     emit(RequestRefused(process, now, payload))
                 if slot.content_format == CONTENT_FORMAT_CBOR:
                     offer = slot.code == Code.CHANGED
-                    emit(ResponseGiven(process, now, payload, slot.payload, offer, self._store_answers()))
+                    emit(ResponseGiven(process, now, payload, slot.payload, offer, self._store_answers(), looked_for))
                     if self._given.get(payload) != slot.payload:
                         self._given[payload] = slot.payload
                         self._began(payload, now)
@@ -90,7 +93,7 @@ class Witness:
         """See ``Registrar.complete``."""
         emit, process = self._emit, self._process
         completed = self._registrar.complete(batch, outcomes, now)
-        number, payloads = self._asked.pop(id(batch))
+        number, payloads, _ = self._asked.pop(id(batch))
         if outcomes is not None:
             for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
                 emit(SessionSettled(process, confirmation.session, outcome))

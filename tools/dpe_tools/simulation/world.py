@@ -21,6 +21,8 @@ OVERHEARD = 100
 """The most datagrams that an eavesdropper remembers."""
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 """In milliseconds."""
+WALL = 1_800_000_000.0
+"""The Unix time at which the world's clock shows 0."""
 
 
 class Violation(Exception):  # a verdict, not an error of the program

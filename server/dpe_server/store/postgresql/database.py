@@ -55,6 +55,8 @@ class Database:
         self._one_machine = one_machine
         self.beat: Beat | None = None
         """The last beat that was written here: a database that has it no more has lost what it had acknowledged."""
+        self.ahead = time.time() - time.monotonic()
+        """Seconds by which the clock of the database is ahead of the monotonic one here."""
         self._writer = _Line(self)
         self._reader = _Line(self)
         for _ in self._places[1:]:
@@ -124,7 +126,7 @@ class Database:
         It has ``within`` seconds for that.
         """
         check_durability(connection, one_machine=self._one_machine)
-        acknowledge(connection, within)
+        self.acknowledge(connection, within)
         if connection.warned:
             raise StoreError("the standby may not have what is committed", hint="look in the database's log")
         connection.execute(statements.LEAP)
@@ -132,14 +134,21 @@ class Database:
             ((found, oldest, _),) = connection.execute(statements.BEATS, (beat.number,), binary=True).fetchall()
             check_beat(beat, found, oldest)
 
+    def vouch(self, connection: Connection) -> None:
+        """See that what was read was read at the primary; psycopg.Error."""
+        if connection.committed:
+            connection.acknowledged = connection.begun
+        elif time.monotonic() - connection.acknowledged > FRESH:
+            self.acknowledge(connection, ACKNOWLEDGED_WITHIN)
 
-def acknowledge(connection: Connection, within: float) -> None:
-    """Have the standby acknowledge a write; psycopg.Error. If it has not, ``warned`` says so."""
-    begun = time.monotonic()
-    connection.deadline = min(connection.deadline, begun + within)
-    connection.execute(statements.BARRIER, prepare=True)
-    if not connection.warned:
-        connection.acknowledged = begun
+    def acknowledge(self, connection: Connection, within: float) -> None:
+        """Have the standby acknowledge a write; psycopg.Error. If it has not, ``warned`` says so."""
+        begun = time.monotonic()
+        connection.deadline = min(connection.deadline, begun + within)
+        ((now,),) = connection.execute(statements.BARRIER, prepare=True, binary=True).fetchall()
+        if not connection.warned:
+            connection.acknowledged = begun
+            self.ahead = now - begun
 
 
 class _Line:
@@ -196,7 +205,7 @@ class _Line:
                     try:
                         result = act(connection)
                         acted = writes
-                        _vouch(connection)
+                        self._database.vouch(connection)
                         if not connection.warned:
                             return result
                         fault = StoreError("the standby may not have it", hint="look in the database's log")
@@ -248,14 +257,6 @@ class _Line:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _vouch(connection: Connection) -> None:
-    """See that what was read was read at the primary; psycopg.Error."""
-    if connection.committed:
-        connection.acknowledged = connection.begun
-    elif time.monotonic() - connection.acknowledged > FRESH:
-        acknowledge(connection, ACKNOWLEDGED_WITHIN)
 
 
 def _begun(connection: Connection) -> Connection:

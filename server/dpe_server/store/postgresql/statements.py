@@ -233,7 +233,11 @@ REACH = "UPDATE reached SET ordinal = greatest(ordinal, %s) WHERE slot = 0"
 
 # Beats
 
-BARRIER = "UPDATE server SET connections = connections + 1 WHERE one = 1"
+BARRIER = (
+    "UPDATE server SET connections = connections + 1 WHERE one = 1"
+    " RETURNING extract(epoch FROM clock_timestamp())::float8"
+)
+"""Returns the time of the database, too."""
 ONE_BY_ONE = "SELECT FROM server WHERE one = 1 FOR UPDATE"
 BEATS = (
     "SELECT (SELECT random FROM beat WHERE number = %s),"

@@ -4,6 +4,7 @@ Nothing is remembered here between two calls: a revocation is seen by all nodes 
 so is the commit of a batch of sessions; a commit of requests is two, as their records are merged here.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -59,6 +60,10 @@ class PostgresqlStore:
         """Open; StoreError or LocalError says why not."""
         self._database = Database(url, make=make, one_machine=one_machine)
         self.nodes = PostgresqlNodes(self._database)
+
+    def wall(self) -> float:
+        """See ``Store.wall``. It is read with each write that vouches for what is read, so it is never long ago."""
+        return self._database.ahead + time.monotonic()
 
     def look(self, questions: Questions) -> Facts:
         """See ``Store.look``."""

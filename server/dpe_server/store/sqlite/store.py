@@ -8,6 +8,7 @@ statement.
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
@@ -58,7 +59,7 @@ class SqliteStore:
     If ``make``, it is made (mode 0600) or brought to the newest schema if need be.
     """
 
-    remote = False  # see ``Store.remote``
+    remote, wall = False, staticmethod(time.time)  # see ``Store``
 
     def __init__(self, path: Path | str, *, make: bool = True) -> None:
         """Open; StoreError says why not."""

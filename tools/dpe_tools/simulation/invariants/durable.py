@@ -36,8 +36,9 @@ class Durable:
         """
         self._seen: defaultdict[str, set[bytes]] = defaultdict(set)
         """By server, the SHA-256 of the SUCCESS of every row that there has been."""
-        self.revoked: set[tuple[str, bytes]] = set()
-        """Server and device."""
+        self.revoked: dict[tuple[str, bytes], int] = {}
+        """By server and device, when (ms)."""
+        self._world = world
         self.latest_wall: dict[str, float] = {}
         self._counts = world.counts
         world.on(ServerKnown, self._known)
@@ -82,4 +83,4 @@ class Durable:
         self.pruned.update(row.success_hash for row in event.rows)
 
     def _revoked(self, event: Revoked) -> None:
-        self.revoked.add((event.server, event.device))
+        self.revoked.setdefault((event.server, event.device), self._world.now)

@@ -64,6 +64,7 @@ class Transactions:
 
     def __init__(self, world: World, messages: Messages, durable: Durable, freshness: Freshness) -> None:
         self._fail = world.fail
+        self._world = world
         self._messages = messages
         self._durable = durable
         self._freshness = freshness
@@ -94,7 +95,7 @@ class Transactions:
                 self._fail(SAME_REPLY, "another RESPONSE to the same REQUEST")
         memory.of_all += 1
         memory.answered[event.request] = _Answered(event.response, event.now, memory.of_all)
-        if self._is_revoked(event.process, made) and event.store_answers:
+        if self._is_revoked(event.process, made, event.looked_for) and event.store_answers:
             self._fail(REVOKED, "a RESPONSE")
 
     def _began(self, event: TransactionBegan) -> None:
@@ -142,8 +143,10 @@ class Transactions:
         since = memory.of_all - memory.answered[request].of_all
         return since >= memory.total or self._freshness.may_be_pushed_out(process, request, before=before)
 
-    def _is_revoked(self, process: str, made: Made) -> bool:
-        return (self._durable.server_of[process], made.device) in self._durable.revoked
+    def _is_revoked(self, process: str, made: Made, looked_for: int = 0) -> bool:
+        """Say whether a device was revoked before the store was asked."""
+        at = self._durable.revoked.get((self._durable.server_of[process], made.device))
+        return at is not None and (not looked_for or at < self._world.now - looked_for)
 
     def _settled(self, event: SessionSettled) -> None:
         """Forget a transaction whose commit has refused it."""
