@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "formal"
-MODELS = ("registration", "session")
+MODELS = ("registration", "session", "nodes")
 """Each is a file NAME.pml, with its runs and mutants in NAME.toml."""
 DEPTH = 1_000_000
 """The longest path searched. A longer one would make the search incomplete, which is an error."""
