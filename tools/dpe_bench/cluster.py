@@ -1,5 +1,6 @@
 """`dpe bench cluster`: the store on PostgreSQL with a synchronous standby, beside SQLite, and as it grows."""
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ DATABASE = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 """Settings of the database, beside those that make it wait for its standby."""
 WINDOW = 128
 DEVICES = 100_000
+ROOM = 1_600
+"""Bytes of disk for a device: its row on the primary and on the standby, and the WAL."""
 
 
 @click.command()
@@ -72,6 +75,11 @@ def cluster(
             raise click.UsageError("--plot goes with --devices")
         plot.check()
     place = durable_place(directory)
+    if devices is not None and shutil.disk_usage(place).free < devices * ROOM:
+        raise LocalError(
+            f"{devices:,} devices need about {devices * ROOM / 1e9:.1f} GB of disk, and {directory} has less",
+            hint="give less --devices, or another --directory",
+        )
     facts: dict[str, str] = {}
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=place)))

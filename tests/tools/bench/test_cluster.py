@@ -119,3 +119,9 @@ def test_a_store_is_emptied_for_the_next_round(postgresql_programs: Path, place:
             database.primary.sql(cluster_run.EMPTY)
             assert store.stats(0).live == 0
             assert [outcome.value for outcome in store.commit([committer.session()])] == ["committed"]
+
+
+def test_no_room(dpe: Invoke, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "ROOM", 10**18)
+    said = dpe("bench", "cluster", "--devices", 1_000, "--directory", place, status=1).stderr
+    assert "1,000 devices need about" in said
