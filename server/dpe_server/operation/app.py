@@ -19,9 +19,10 @@ from dpe_server.files import logs
 from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
 from dpe_server.operation import beats, loaded, nodes, process_memory, signals
+from dpe_server.operation.capturing import capture
 from dpe_server.operation.exposing import serving
 from dpe_server.operation.notify import notify
-from dpe_server.operation.server import Server, Worker, capture, ordinals_of, sockets_of
+from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, UnservableError, supervise
 from dpe_server.store.contract import StoreError

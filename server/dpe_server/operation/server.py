@@ -19,11 +19,11 @@ from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
 from dpe_server.keys.ring import KeyRing
-from dpe_server.net.pcapng import Capture
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import beats, loaded, snapshots
 from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.beats import Beats, BeatsError
+from dpe_server.operation.capturing import capture
 from dpe_server.operation.config import Config
 from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.nodes import EVERY, LackingError, Presence, active_of, keys_of
@@ -50,9 +50,6 @@ CHANGES_EVERY = 60
 """At how many of these looks once the changes are cut, too: it costs a look-up for each session that they name."""
 DRAIN_LOOK = 0.05
 """Seconds between two looks whether a server that ends is done."""
-
-APPLICATION = "dpe serve"
-CAPTURED = "it has no keys, but who spoke when and from where, Client IDs, sizes, and IMEIs that are sent in clear"
 
 _log = structlog.get_logger(__name__)
 
@@ -382,15 +379,6 @@ def ordinals_of(store: Store) -> OrdinalSource:
     if store.remote:  # other machines give some too
         return SequenceOrdinals()
     return Ordinals.after(store.last_ordinal(), time.monotonic(), time.time())
-
-
-def capture(sockets: Sequence[UdpSocket], path: Path) -> Capture:
-    """Have what passes through these sockets written to a file, also by processes that begin later; CaptureError."""
-    made = Capture(path, APPLICATION)
-    for socket in sockets:
-        socket.capture_to(made, lambda why: _log.warning("nothing is captured any more", reason=why))
-    _log.warning("every datagram is captured", file=str(path), hint=CAPTURED)
-    return made
 
 
 def sockets_of(state_dir: StateDir, addresses: Sequence[str], crowds: Crowds) -> list[UdpSocket]:
