@@ -64,5 +64,5 @@ class Counts:
         """Count a batch that is over: its changes, if they were committed, and what the audit log is told of it."""
         for change, outcome in zip(changes, outcomes or (), strict=False):
             self.outcomes[type(change), outcome] += 1
-        for event, details, _ in records:
+        for event, details, _, _ in records:
             self.events[event, *map(details.get, LABELS.get(event, ()))] += 1

@@ -16,6 +16,7 @@ from dpe_server.net import mmsg, packet_info
 from dpe_server.net.drain import Drain
 from dpe_server.net.link import Endpoint, Received, Scheduling
 from dpe_server.net.pcapng import Capture
+from dpe_server.net.peers import Noting, Peers
 from dpe_server.net.tap import Batches, Tap
 
 LOOPBACK = (f"127.0.0.1:{DEFAULT_PORT}", f"[::1]:{DEFAULT_PORT}")
@@ -105,6 +106,10 @@ class UdpSocket:
     def capture_to(self, capture: Capture, ended: Callable[[str], None]) -> None:
         """Write every datagram to ``capture``, until that ends; ``ended`` is told why."""
         self._batches = Tap(self._batches, self._socket.getsockname()[1], capture, ended)
+
+    def note_to(self, peers: Peers) -> None:
+        """Have ``peers`` note who sends what."""
+        self._batches = Noting(self._batches, peers)
 
     def start(self, received: Received) -> None:
         """See ``Link.start``."""

@@ -44,6 +44,7 @@ def serve(
     log_level: str = "info",
     log_priorities: bool | None = None,
     pcap: Path | None = None,
+    audit_peers: bool = False,
 ) -> None:
     """Run a server until SIGTERM or SIGINT; SIGHUP reloads its policy and keys.
 
@@ -52,8 +53,8 @@ def serve(
     Prints ``listening on coap://HOST:PORT`` for each address once it answers there, or logs it if ``json_log``. The log
     goes to standard error (``logs.configure``), as JSON lines if ``json_log``. With ``workers`` above 1, that many
     processes share the addresses and the store. With ``metrics`` (``HOST:PORT``), its numbers are served there. Every
-    datagram is written to the file ``pcap``, if one is named. Raises a DpeError when the server cannot start, or when
-    its workers die.
+    datagram is written to the file ``pcap``, if one is named. With ``audit_peers``, the audit log names peers. Raises a
+    DpeError when the server cannot start, or when its workers die.
     """
     signals.hold()
     signals.open_standard_streams()
@@ -83,9 +84,9 @@ def serve(
                 folder, url = stack.enter_context(serving(path, metrics))
                 _log.info("metrics", url=url)
             if workers > 1:
-                _serve_with(workers, path, addresses, ready, metrics=folder, pcap=pcap)
+                _serve_with(workers, path, addresses, ready, metrics=folder, pcap=pcap, audit_peers=audit_peers)
             else:
-                server = Server(path, addresses, metrics=folder, pcap=pcap)
+                server = Server(path, addresses, metrics=folder, pcap=pcap, audit_peers=audit_peers)
                 asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris)))
     finally:
         announcement.finish()
@@ -101,6 +102,7 @@ def _serve_with(
     *,
     metrics: Path | None,
     pcap: Path | None,
+    audit_peers: bool,
 ) -> None:
     state_dir = StateDir.open(path)
     with ExitStack() as stack:
@@ -127,7 +129,8 @@ def _serve_with(
             stack.callback(capture(everywhere, pcap).close)
 
         def run(number: int, ties: Ties) -> None:
-            server = Server(path, worker=Worker(number, sets[number], ordinals, crowds), metrics=metrics)
+            worker = Worker(number, sets[number], ordinals, crowds)
+            server = Server(path, worker=worker, metrics=metrics, audit_peers=audit_peers)
             try:
                 asyncio.run(_run(server, ties.ready, ties.orphaned))
             except beats.BeatsError as error:

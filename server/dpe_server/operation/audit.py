@@ -6,7 +6,7 @@ lines a second, and counted above that, so that a flood cannot fill the disk.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
@@ -42,10 +42,19 @@ class AuditLog:
     """Appends to the file at ``path`` (mode 0600), which it opens with the first line. To be closed in the end.
 
     All calls come from one thread, and only ``close`` waits. A record that gets no line is counted, whatever the
-    reason: a later line has the count. With ``quiet``, nothing is told to the operational log.
+    reason: a later line has the count. With ``quiet``, nothing is told to the operational log. ``peer_of`` finds the
+    address of who has sent a message by its end, or an empty string; without it, no line names a peer.
     """
 
-    def __init__(self, path: Path, limits: Limits | None = None, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits | None = None,
+        *,
+        quiet: bool = False,
+        peer_of: Callable[[bytes], str] | None = None,
+    ) -> None:
+        self._peer_of = peer_of
         self._log = _QUIET if quiet else _log
         self._file = AuditFile(path, limits or Limits(), self._log)
         self._gathered = threading.Condition()  # guards what follows
@@ -83,6 +92,8 @@ class AuditLog:
                     reported, self._suppressed = self._suppressed, 0
             kept = [one for one in records if one is not SUPPRESSED and (not one.unproved or self._may_come())]
             del kept[max(0, WAITING - self._records) :]
+            if self._peer_of is not None:
+                kept = [_with_peer(one, self._peer_of) for one in kept]
             self._suppressed += len(records) - len(kept)
             self.suppressed += len(records) - len(kept)
             if kept or reported:
@@ -166,6 +177,11 @@ class AuditLog:
         with self._gathered:
             self._suppressed += missing
             self.suppressed += missing
+
+
+def _with_peer(record: AuditRecord, peer_of: Callable[[bytes], str]) -> AuditRecord:
+    peer = peer_of(record.end) if record.end else ""
+    return record._replace(details={**record.details, "peer": peer}) if peer else record
 
 
 def _line(time: str, event: str, details: dict[str, str | int]) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -19,6 +19,7 @@ from dpe_server.coap.aiocoap_endpoint import CoapServer
 from dpe_server.coap.subjects import Crowds
 from dpe_server.handling.batching import Batcher
 from dpe_server.keys.ring import KeyRing
+from dpe_server.net.peers import Peers
 from dpe_server.net.udp import UdpSocket, listen
 from dpe_server.operation import beats, loaded, snapshots
 from dpe_server.operation.audit import AuditLog
@@ -38,7 +39,7 @@ from dpe_server.registration.transaction_table import Transactions
 from dpe_server.session.audit_records import session_ended
 from dpe_server.session.sessions import Sessions
 from dpe_server.store.changes import KEPT
-from dpe_server.store.contract import PRUNE_CHUNK, TRACE, Store, StoreError
+from dpe_server.store.contract import PRUNE_CHUNK, TRACE, Expired, Store, StoreError
 from dpe_server.store.nodes import Generation, KeyName
 from dpe_server.store.opening import nodes_of
 
@@ -73,8 +74,8 @@ class Server:
     DpeError when the server cannot run: another one runs on the state directory, a port is in use, the policy is bad,
     and so on.
 
-    With ``metrics``, its numbers are written into that folder (``snapshots``). Every datagram is written to the file
-    ``pcap``, if one is named. A worker's sockets are captured by who made them.
+    With ``metrics``, its numbers are written into that folder (``snapshots``); with ``audit_peers``, peers into the
+    audit log; with ``pcap``, every datagram into that file. A worker's sockets are captured by who made them.
     """
 
     def __init__(
@@ -85,10 +86,12 @@ class Server:
         worker: Worker | None = None,
         metrics: Path | None = None,
         pcap: Path | None = None,
+        audit_peers: bool = False,
     ) -> None:
         self._path = path
         self._addresses = addresses
         self._pcap = pcap
+        self._audit_peers = audit_peers
         self._worker = worker
         self._metrics = metrics
         self._cleanup = AsyncExitStack()
@@ -130,7 +133,8 @@ class Server:
         self._beats = Beats(state_dir, self._store, secrets.token_bytes)
         self._held = state_dir.keys
         self._keys = keys_of(state_dir, self._store)
-        self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits)
+        peers = Peers() if self._audit_peers else None
+        self._audit = AuditLog(state_dir.audit_path, state_dir.audit_limits, peer_of=peers.of if peers else None)
         stack.callback(lambda: self._audit.close(time.time()))
         self._policy = policy.load(state_dir.policy_path)
         self._transactions = Transactions(secrets.token_bytes)
@@ -151,6 +155,9 @@ class Server:
         )
         crowds = Crowds() if self._worker is None else self._worker.crowds
         sockets = sockets_of(state_dir, self._addresses, crowds) if self._worker is None else self._worker.sockets
+        if peers:
+            for socket in sockets:
+                socket.note_to(peers)
         if self._pcap is not None:
             stack.callback(capture(sockets, self._pcap).close)
         self._batcher = Batcher(
@@ -355,12 +362,12 @@ class Server:
         except StoreError as error:
             _log.warning("housekeeping failed", reason=str(error))
 
-    def _log_expired(self, client_ids: Sequence[int]) -> None:
-        records = [session_ended(client_id, "expired") for client_id in client_ids]
+    def _log_expired(self, over: Sequence[Expired]) -> None:
+        records = [session_ended(one, "expired") for one in over]
         self._audit.write(records, time.monotonic(), time.time())
 
     async def _in_chunks(
-        self, done: str, act: Callable[[], Sequence[int]], tell: Callable[[Sequence[int]], None] = lambda _: None
+        self, done: str, act: Callable[[], Sequence[Any]], tell: Callable[[Sequence[Any]], None] = lambda _: None
     ) -> None:
         total, more = 0, True
         try:

@@ -16,7 +16,9 @@ from struct import Struct
 from dpe_server.handling.handler import Batch
 from dpe_server.handling.records import SUPPRESSED, AuditRecord
 from dpe_server.keys.at_rest import device_text
+from dpe_server.registration.audit_records import named
 from dpe_server.registration.containers import Recent
+from dpe_server.registration.transactions import Transaction
 
 MINUTE = 60.0
 """Seconds. A device's minute begins with the first event that is counted."""
@@ -53,10 +55,11 @@ class Allowances:
         """Go on at ``now`` (monotonic seconds)."""
         self._now = now
 
-    def refuse(self, device: bytes, freshness: int, th1: bytes) -> AuditRecord | None:
+    def refuse(self, device: bytes, freshness: int, th1: bytes, end: bytes = b"") -> AuditRecord | None:
         """Count a new transaction of a device. Return None if it may begin, else what the audit log is told.
 
-        ``freshness`` is that of the handle, ``th1`` the hash of the REQUEST (32 bytes).
+        ``freshness`` is that of the handle, ``th1`` the hash of the REQUEST (32 bytes), and ``end`` its
+        end (``AuditRecord``).
         """
         used = self._used.get(device) or self._new(device)
         lines, fresh, others, told, freshest, began = self._USED.unpack(used)
@@ -79,10 +82,16 @@ class Allowances:
         self._USED.pack_into(used, 0, lines, fresh, others, told, freshest, began)
         if allowed:
             return None
-        return SUPPRESSED if reported else AuditRecord("limited", {"device": device_text(device), "handles": name})
+        if reported:
+            return SUPPRESSED
+        return AuditRecord("limited", {"device": device_text(device), "handles": name}, end=end)
 
-    def log(self, batch: Batch, device: bytes, event: str, /, **details: str | int) -> None:
-        """Tell the audit log of what a device has done, if it is not a new transaction and not too much."""
+    def log(self, batch: Batch, end: bytes, transaction: Transaction, event: str, /, **details: str | int) -> None:
+        """Tell the audit log of what a device has done, if it is not a new transaction and not too much.
+
+        ``end``: see ``AuditRecord``.
+        """
+        device = transaction.device
         used = self._used.get(device) or self._new(device)
         if used[0] >= _LINES_LEFT:
             *_, freshest, began = self._USED.unpack(used)
@@ -91,7 +100,7 @@ class Allowances:
                 return
             self._USED.pack_into(used, 0, 0, 0, 0, 0, freshest, self._now)
         used[0] += 1
-        batch.records.append(AuditRecord(event, details))
+        batch.records.append(AuditRecord(event, {**named(transaction), **details}, end=end))
 
     def _new(self, device: bytes) -> bytearray:
         used = bytearray(self._USED.pack(0, 0, 0, 0, -1, self._now))

@@ -12,9 +12,9 @@ from dpe_server.handling.reply import Reply
 from dpe_server.registration.audit_records import log_unproved
 
 
-def malformed(error: MalformedMessage, batch: Batch) -> Reply:
+def malformed(error: MalformedMessage, payload: bytes, batch: Batch) -> Reply:
     """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
-    log_unproved(batch, "malformed", fault=error.fault, place=error.place)
+    log_unproved(batch, payload, "malformed", fault=error.fault, place=error.place)
     return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
 
 

@@ -18,14 +18,15 @@ from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Request, Response, Success, decode, encode
 from dpe_coap.numbers import SIZE_MAC, Status
 from dpe_server.handling.handler import Batch, Completed
+from dpe_server.handling.records import SIZE_END
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
-from dpe_server.keys.at_rest import AtRest, device_text
+from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Applications, Verdict
 from dpe_server.registration.allowances import Allowances
 from dpe_server.registration.answers import agree, confirm, malformed
-from dpe_server.registration.audit_records import log_response, log_unproved
+from dpe_server.registration.audit_records import log_refused, log_response, log_unproved, named
 from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.registration.draining import Draining
 from dpe_server.registration.ordinals import OrdinalSource
@@ -43,6 +44,7 @@ class Confirmation:
     transaction: Transaction
     session: Session
     reply: Reply
+    end: bytes  # of the SUCCESS (AuditRecord)
 
 
 @dataclass(slots=True)
@@ -135,7 +137,7 @@ class Registrar:
                 else:
                     raise MalformedMessage("a server takes REQUEST and SUCCESS only", offset=2, key=0)
             except MalformedMessage as error:
-                slot = malformed(error, batch)
+                slot = malformed(error, payload, batch)
             batch.slots.append(slot)
         if senders:
             batch.applications = self._admission.read(list(senders.values()), batch.questions)
@@ -163,7 +165,7 @@ class Registrar:
             self._admission.store_failed(now)
             for confirmation in batch.confirmations:
                 self._transactions.move(confirmation.transaction, Event.STORE_FAILED)
-                log_unproved(batch, "store-failed")
+                log_unproved(batch, confirmation.end, "store-failed", **named(confirmation.transaction))
         elif batch.confirmations:
             self._admission.store_works()
             for confirmation, outcome in zip(batch.confirmations, outcomes, strict=True):
@@ -194,13 +196,13 @@ class Registrar:
         self._ordinals.begin(batch.number)
         for sender, verdict in zip(batch.applications.senders, verdicts, strict=True):
             if verdict is None:
-                log_unproved(batch, "unauthenticated", reason=sender.refusal)
+                log_refused(batch, sender)
                 replies[sender.th1] = UNAUTHORIZED
             else:
                 try:
                     replies[sender.th1] = self._respond(sender, verdict, batch, now, wall)
                 except MalformedMessage as error:
-                    replies[sender.th1] = malformed(error, batch)
+                    replies[sender.th1] = malformed(error, sender.payload, batch)
         for place, th1 in batch.requests:
             batch.slots[place] = replies[th1]
         batch.applications = None
@@ -209,7 +211,7 @@ class Registrar:
         """Answer one proved REQUEST and remember the transaction, unless its device has had enough of them."""
         request = p.request
         fresh = freshness(p.issued, wall)
-        refusal = self._allowances.refuse(p.device, fresh, p.th1)
+        refusal = self._allowances.refuse(p.device, fresh, p.th1, p.payload[-SIZE_END:])
         if refusal is not None:
             batch.records.append(refusal)
             batch.crowds.append((subject(p.payload), p.device))
@@ -256,7 +258,7 @@ class Registrar:
                 prk3=step.next(payload).prk3,
             )
         self._transactions.add(transaction)
-        log_response(batch, p.device, client_id, verdict.status, verdict.rule, request.version, suite)
+        log_response(batch, p.payload, transaction, client_id, verdict.rule, request.version, suite)
         return self._response(transaction)
 
     def _response(self, transaction: Transaction) -> Reply:
@@ -315,10 +317,11 @@ class Registrar:
             session = facts.confirmed[client_id]
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
-                log_unproved(batch, "confirm-repeated", client_id=client_id_text(client_id))
+                log_unproved(batch, payload, "confirm-repeated", client_id=client_id_text(client_id))
                 batch.slots[place] = Reply.cbor(Code.CHANGED, session.confirm)
             else:
-                log_unproved(batch, "unauthenticated", reason="expired session" if same else "unknown transaction")
+                why = "expired session" if same else "unknown transaction"
+                log_unproved(batch, payload, "unauthenticated", reason=why)
         batch.unknown.clear()
 
     def _take(
@@ -335,8 +338,8 @@ class Registrar:
         assert offer is not None  # without an offer there is no Client ID for SUCCESS to name
         if message.status != Status.OK:
             self._transactions.move(transaction, Event.DECLINED, th3=step.th3)
-            client_id = client_id_text(offer.client_id)
-            self._allowances.log(batch, transaction.device, "declined", client_id=client_id, status=message.status)
+            declined: dict[str, str | int] = {"client_id": client_id_text(offer.client_id), "status": message.status}
+            self._allowances.log(batch, payload[-SIZE_END:], transaction, "declined", **declined)
             return confirm(step, Status.RELEASED)
         self._transactions.move(transaction, Event.CONFIRMED, th3=step.th3)
         terms = offer.terms
@@ -359,7 +362,7 @@ class Registrar:
             sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), offer.client_id),
             epoch=offer.epoch,
         )
-        confirmation = Confirmation(transaction, session, busy(self._retry_after))
+        confirmation = Confirmation(transaction, session, busy(self._retry_after), payload[-SIZE_END:])
         self._confirmations[transaction.th3] = confirmation
         batch.changes.append(session)
         batch.confirmations.append(confirmation)
@@ -367,27 +370,28 @@ class Registrar:
 
     def _settle(self, confirmation: Confirmation, outcome: Outcome, batch: Registrations) -> None:
         """Apply the outcome of its commit to a transaction and its reply."""
-        transaction, session = confirmation.transaction, confirmation.session
+        transaction, session, end = confirmation.transaction, confirmation.session, confirmation.end
         client_id = client_id_text(session.client_id)
         if outcome in (Outcome.COMMITTED, Outcome.REPLACED):
             self._transactions.move(transaction, Event.COMMITTED)
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
-            named = {"device": device_text(session.device), "client_id": client_id, "rule": session.rule}
-            self._allowances.log(batch, session.device, "established", **named, suite=session.suite)
+            made = {"client_id": client_id, "rule": session.rule}
+            self._allowances.log(batch, end, transaction, "established", **made, suite=session.suite)
             for other in self._transactions.others_of_device(transaction):
                 # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
                 # clock jumped.
                 if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
                     self._supersede(other)
             if outcome is Outcome.REPLACED:
-                self._allowances.log(batch, session.device, "superseded", device=named["device"], by=client_id)
+                self._allowances.log(batch, end, transaction, "superseded", by=client_id)
         elif outcome is Outcome.SUPERSEDED:
             self._supersede(transaction)
-            self._allowances.log(batch, session.device, "superseded", client_id=client_id)
+            self._allowances.log(batch, end, transaction, "superseded", client_id=client_id)
         else:
             self._transactions.remove(transaction)
             confirmation.reply = UNAUTHORIZED
-            log_unproved(batch, "unauthenticated", reason=f"not committed: {outcome.name.lower()}")
+            reason = f"not committed: {outcome.name.lower()}"
+            log_unproved(batch, end, "unauthenticated", **named(transaction), reason=reason)
 
     def _supersede(self, transaction: Transaction) -> None:
         self._transactions.move(transaction, Event.NEWER_WON)

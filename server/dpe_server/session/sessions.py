@@ -20,7 +20,7 @@ from dpe_server.keys.ring import KeyRing
 from dpe_server.policy import Policy
 from dpe_server.session import requests
 from dpe_server.session.answers import Answers
-from dpe_server.session.audit_records import first_contact, session_ended, unauthenticated
+from dpe_server.session.audit_records import first_contact, not_committed, session_ended, unauthenticated
 from dpe_server.session.contexts import Contexts
 from dpe_server.session.requests import Asked, RefusedInside
 from dpe_server.session.shares import BURST, EVERY, Shares
@@ -185,7 +185,7 @@ class Sessions:
         """Return the reply to a request, or what it waits for."""
         opened = self._open(number, client_id, payload, context, wall)
         if isinstance(opened, str):
-            batch.records.append(unauthenticated(opened))
+            batch.records.append(unauthenticated(opened, payload))
             return UNAUTHORIZED
         if not self._shares.take(client_id, now):
             return self._too_many
@@ -248,15 +248,15 @@ class Sessions:
         """Return the reply to a request whose commit is over: protected, if it was this one that was accepted."""
         client_id, plaintext = accepted.change.client_id, accepted.plaintext
         if outcome is Outcome.NOT_ACCEPTED:
-            batch.records.append(unauthenticated("not committed"))
+            batch.records.append(not_committed(accepted.context, accepted.payload))
             return UNAUTHORIZED
         if accepted.context.mark is None:
-            batch.records.append(first_contact(accepted.context.device, client_id))
+            batch.records.append(first_contact(accepted.context, accepted.payload))
         if outcome is not _COMMITTED:
             if outcome is Outcome.TOO_LARGE:
                 plaintext = _TOO_LARGE
             else:
-                batch.records.append(session_ended(client_id, "deregistered"))
+                batch.records.append(session_ended(accepted.context, "deregistered", accepted.payload))
                 self._contexts.forget(client_id)
         _, key, nonce, additional_data = accepted.opened
         ciphertext = oscore.encrypt(key, nonce, additional_data, plaintext)

@@ -275,6 +275,14 @@ TRACE = 3_600
 tried again for longer than 600 s."""
 
 
+class Expired(NamedTuple):
+    """A session whose end had come."""
+
+    client_id: int
+    device: bytes
+    ordinal: int
+
+
 class Store(Protocol):
     """Durable sessions. One thread may commit while another reads; a read never shows half a commit.
 
@@ -312,8 +320,8 @@ class Store(Protocol):
     def last_ordinal(self) -> int:
         """Return the highest ordinal ever committed, even by a session that is gone; 0 if there was none."""
 
-    def expire(self, now: int) -> list[int]:
-        """End sessions that are over at ``now``, PRUNE_CHUNK of them at most; return their Client IDs."""
+    def expire(self, now: int) -> list[Expired]:
+        """End sessions that are over at ``now``, PRUNE_CHUNK of them at most; return which."""
 
     def prune(self, before: int) -> int:
         """Delete traces of sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""

@@ -398,3 +398,16 @@ def test_what_the_thread_logs_says_which_worker_it_is_of(path: Path, monkeypatch
     with structlog.contextvars.bound_contextvars(worker=3), log_at(path.parent / "none" / "audit.jsonl") as audit:
         audit.write([ESTABLISHED], 0, WALL)
     assert seen == [{"worker": 3}] * 2
+
+
+def test_a_peer_is_named_where_that_is_asked_for(path: Path) -> None:
+    senders = {b"12345678": "192.0.2.1:40000"}
+    known = ESTABLISHED._replace(end=b"12345678")
+    audit = AuditLog(path, peer_of=lambda end: senders.get(end, ""))
+    audit.write([known, ESTABLISHED, UNPROVED._replace(end=b"87654321"), SUPPRESSED], 0, WALL)
+    audit.close(WALL)
+    assert [line.get("peer") for line in lines(path)] == ["192.0.2.1:40000", None, None, None]
+    assert "peer" not in known.details
+    with log_at(path) as unasked:
+        unasked.write([known], 0, WALL)
+    assert "peer" not in lines(path)[-1]

@@ -26,6 +26,7 @@ from dpe_server.registration.ordinals import Ordinals
 from dpe_server.store.changes import KEPT
 from dpe_server.store.contract import (
     End,
+    Expired,
     Outcome,
     Session,
     Store,
@@ -156,7 +157,7 @@ def test_very_many_sessions_end_with_batches_in_between(state_dir: StateDir, mon
     somebody_waits = threading.Event()
     expire = SqliteStore.expire
 
-    def expire_then(store: SqliteStore, now: int) -> list[int]:
+    def expire_then(store: SqliteStore, now: int) -> list[Expired]:
         somebody_waits.wait()
         return expire(store, now)
 

@@ -14,6 +14,7 @@ from dpe_server.handling.records import SUPPRESSED, AuditRecord
 from dpe_server.handling.reply import UNAUTHORIZED, busy
 from dpe_server.registration import allowances as module
 from dpe_server.registration.allowances import FRESH, LINES, MINUTE, OTHERS, REPLAYS, RETRIES, Allowances
+from dpe_server.registration.transactions import Transaction
 from tests.server.registration.double import REALM, WALL, Device, Server, confirmation
 
 LIMITED = {share: AuditRecord("limited", {"device": "64" * 8, "handles": share}) for share in ("fresh", "other")}
@@ -130,10 +131,12 @@ def test_the_clock_may_begin_anywhere() -> None:
 def logged(left: Allowances, count: int, device: bytes = b"d" * 16) -> list[bool]:
     """Let something of a device be told so many times; return whether it was."""
     batch = Batch()
+    made = Transaction(b"", device, 0, 7, 0.0, Status.OK, b"")
     for _ in range(count):
-        left.log(batch, device, "declined", status=16)
+        left.log(batch, b"end", made, "declined", status=16)
     assert {record.event for record in batch.records} <= {"declined", "suppressed"}
-    assert all(record.details == {"status": 16} for record in batch.records if record is not SUPPRESSED)
+    told = {"device": device.hex()[:16], "registration": 7, "status": 16}
+    assert all(record[1:] == (told, False, b"end") for record in batch.records if record is not SUPPRESSED)
     return [record is not SUPPRESSED for record in batch.records]
 
 

@@ -13,9 +13,20 @@ from dpe_server.registration.transactions import LIFE
 from dpe_server.store.contract import Unrevoke
 from tests.server.registration.double import POLICY, REALM, Device, Server
 
+NUMBERED = {"response", "established", "superseded", "declined", "store-failed"}
+"""The events of a registration, which have its number in common."""
+
 
 def records(server: Server) -> list[tuple[str, dict[str, str | int]]]:
-    return [(record.event, record.details) for record in server.take_records()]
+    """Return the records so far, without the numbers of registrations, which those have that must have one."""
+    found = []
+    for record in server.take_records():
+        number = record.details.pop("registration", None)
+        assert (number is not None) == (
+            record.event in NUMBERED or str(record.details.get("reason", "")).startswith("not committed")
+        )
+        found.append((record.event, record.details))
+    return found
 
 
 def name(server: Server, device: Device) -> str:
@@ -39,6 +50,37 @@ def test_a_registration(server: Server, device: Device) -> None:
     assert records(server) == [("established", {**named, "rule": "current", "suite": 1})]
     server.send(success)
     assert records(server) == [("confirm-repeated", {"client_id": client_id(response)})]
+
+
+def test_the_events_of_a_registration_have_a_number_in_common(server: Server, device: Device) -> None:
+    first, _, _ = device.offered()
+    second, _, _ = device.offered()
+    server.send(second)
+    server.send(first)
+    other = Device(server, "35209900299999")
+    other.register()
+    told = [(one.event, one.details["registration"]) for one in server.take_records()]
+    events = ["response", "response", "established", "superseded", "response", "established"]
+    assert [event for event, _ in told] == events
+    numbers = [number for _, number in told]
+    assert numbers == [numbers[0], numbers[1], numbers[1], numbers[0], numbers[4], numbers[4]]
+    assert len(set(numbers)) == 3
+
+
+def test_each_record_knows_the_end_of_its_message(server: Server, device: Device) -> None:
+    request = device.request()
+    reply = server.send(request)
+    _, step = device.receive(request, reply)
+    success, _ = device.success(step, reply)
+    for payload in (success, success, b"\x80", device.request(realm="another realm")):
+        server.send(payload)
+        (record,) = server.take_records()[-1:]
+        assert record.end == payload[-8:]
+    for _ in range(50):
+        request = device.request()
+        server.send(request)
+    limited = [one for one in server.take_records() if one.event == "limited"]
+    assert {len(one.end) for one in limited} == {8}
 
 
 def test_a_registration_with_x25519(server: Server, device: Device) -> None:
@@ -100,7 +142,7 @@ def test_a_store_failure(server: Server, device: Device) -> None:
     server.send(device.request())
     said = {"status": "unavailable", "rule": "store failure", "version": "1.0", "suite": 1}
     unavailable = {"device": name(server, device), **said}
-    assert records(server) == [("store-failed", {}), ("response", unavailable)]
+    assert records(server) == [("store-failed", {"device": name(server, device)}), ("response", unavailable)]
     server.store.broken = False
     server.now += STORE_PAUSE
     server.send(success)
@@ -112,15 +154,13 @@ def test_a_decline_and_a_registration_that_a_newer_one_has_overtaken(server: Ser
     older, _, overtaken = device.offered()
     newer, _, response = device.offered()
     records(server)
+    named = {"device": name(server, device)}
     for success in (declined, newer, older, older):
         server.send(success)
     assert records(server) == [
-        ("declined", {"client_id": client_id(released), "status": Status.STORAGE_FAILURE}),
-        (
-            "established",
-            {"device": name(server, device), "client_id": client_id(response), "rule": "current", "suite": 1},
-        ),
-        ("superseded", {"client_id": client_id(overtaken)}),
+        ("declined", {**named, "client_id": client_id(released), "status": Status.STORAGE_FAILURE}),
+        ("established", {**named, "client_id": client_id(response), "rule": "current", "suite": 1}),
+        ("superseded", {**named, "client_id": client_id(overtaken)}),
     ]
 
 
@@ -161,7 +201,7 @@ def test_why_a_request_is_unauthenticated(server: Server, device: Device) -> Non
     assert records(server) == unauthenticated("bad handle")
     server.revoke(device)
     server.send(device.request())
-    assert records(server) == unauthenticated("revoked device")
+    assert records(server) == [("unauthenticated", {"device": name(server, device), "reason": "revoked device"})]
 
 
 def test_why_a_success_is_unauthenticated(server: Server, device: Device) -> None:
@@ -171,7 +211,8 @@ def test_why_a_success_is_unauthenticated(server: Server, device: Device) -> Non
     records(server)
     server.revoke(device)
     server.send(success)
-    assert records(server) == unauthenticated("not committed: revoked")
+    said = {"device": name(server, device), "reason": "not committed: revoked"}
+    assert records(server) == [("unauthenticated", said)]
     other = Device(server, "35209900299999")
     success, _, _ = other.offered()
     server.send(success)

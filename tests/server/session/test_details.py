@@ -8,10 +8,12 @@ import pytest
 
 from dpe_coap import oscore
 from dpe_coap.binding import Code
+from dpe_coap.client_ids import client_id_text
 from dpe_coap.session_messages import decode_answer
 from dpe_server import policy
 from dpe_server.handling.handler import Part, decide
 from dpe_server.handling.reply import busy
+from dpe_server.keys.at_rest import device_text
 from dpe_server.session.sessions import Sessions
 from dpe_server.session.shares import BURST
 from dpe_server.store.contract import Contact, OverridePolicies
@@ -121,7 +123,11 @@ def test_who_has_lost_to_another_process_is_noted(server: Server, device: Device
     server.send(request)
     completed = other.complete(batch, server.store.commit(batch.changes), server.now)
     (record,) = completed.records
-    assert (record.event, record.details, record.unproved) == ("unauthenticated", {"reason": "not committed"}, True)
+    held = server.store.session(device.client_id)
+    assert held is not None
+    named = {"device": device_text(device.device), "registration": held.ordinal}
+    details = {**named, "client_id": client_id_text(device.client_id), "reason": "not committed"}
+    assert record == ("unauthenticated", details, True, request[-8:])
 
 
 def test_a_record_that_is_too_large_is_explained(server: Server, device: Device) -> None:

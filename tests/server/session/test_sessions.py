@@ -72,13 +72,16 @@ def test_delete_ends_the_session(server: Server, device: Device) -> None:
 
 
 def test_the_audit_log_hears_of_the_first_contact_and_the_end(server: Server, device: Device) -> None:
-    for _ in range(3):
-        device.ask(device.report({0: 86}))
-    device.ask(device.delete())
-    client_id = client_id_text(device.client_id)
+    asked = [device.report({0: 86}), device.report({0: 87}), device.report({0: 88}), device.delete()]
+    held = server.store.session(device.client_id)
+    assert held is not None
+    for one in asked:
+        device.ask(one)
+    named: dict[str, str | int] = {"device": device_text(device.device), "registration": held.ordinal}
+    named["client_id"] = client_id_text(device.client_id)
     assert server.records == [
-        AuditRecord("first-contact", {"device": device_text(device.device), "client_id": client_id}),
-        AuditRecord("session-ended", {"client_id": client_id, "why": "deregistered"}),
+        AuditRecord("first-contact", named, end=asked[0][-8:]),
+        AuditRecord("session-ended", {**named, "why": "deregistered"}, end=asked[-1][-8:]),
     ]
 
 

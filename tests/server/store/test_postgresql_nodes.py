@@ -165,9 +165,9 @@ def test_housekeeping_leaves_to_another_node_what_it_is_at(
     nodes[0].commit(over)
     with closing(psycopg.connect(url)) as other:
         other.execute("SELECT FROM device WHERE device = ANY(%b) FOR UPDATE", ([s.device for s in over[:10]],))
-        assert set(nodes[0].expire(now)) == {s.client_id for s in over[10:]}
+        assert {one.client_id for one in nodes[0].expire(now)} == {s.client_id for s in over[10:]}
         other.rollback()
-        assert set(nodes[1].expire(now)) == {s.client_id for s in over[:10]}
+        assert {one.client_id for one in nodes[1].expire(now)} == {s.client_id for s in over[:10]}
         other.execute("SELECT FROM device WHERE device = ANY(%b) FOR UPDATE", ([s.device for s in over[:10]],))
         assert nodes[0].prune(now + 1) == 20
         other.rollback()
@@ -181,13 +181,13 @@ def test_housekeeping_of_several_nodes_takes_everything_once(
     nodes[0].commit(over)
 
     def expire(node: Store) -> list[int]:
-        return [client_id for _ in range(3) for client_id in node.expire(now)]
+        return [one.client_id for _ in range(3) for one in node.expire(now)]
 
     def prune(node: Store) -> int:
         return sum(node.prune(now + 1) for _ in range(3))
 
     ended = at_once([partial(expire, node) for node in nodes])
-    ended.append(nodes[0].expire(now))
+    ended.append(expire(nodes[0]))
     assert sorted(i for some in ended for i in some) == sorted(session.client_id for session in over)
     pruned = at_once([partial(prune, node) for node in nodes])
     assert sum(pruned) + nodes[0].prune(now + 1) == len(over)

@@ -42,6 +42,7 @@ from dpe_server.operation import signals
     help="Begin each line of the log with its priority, from <2> to <7>, as the journal and logger --prio-prefix read "
     "it.  [default: only for the journal]",
 )
+@click.option("--audit-peers", is_flag=True, help="Have the audit log say from which address and port a message came.")
 @click.option(
     "--pcap",
     metavar="FILE",
@@ -56,6 +57,7 @@ def serve(
     log_level: str,
     log_priorities: bool | None,
     pcap: str | None,
+    audit_peers: bool,
 ) -> None:
     """Run the server of STATE until SIGTERM or Ctrl-C. On SIGHUP it reads its policy and its keys again.
 
@@ -75,4 +77,5 @@ def serve(
         log_priorities=log_priorities,
         metrics=metrics,
         pcap=capture,
+        audit_peers=audit_peers,
     )

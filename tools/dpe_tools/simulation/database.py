@@ -123,9 +123,9 @@ class Database:
         with closing(sqlite3.connect(self._path)) as connection:
             return {device for (device,) in connection.execute("SELECT device FROM session")}
 
-    def expire(self, now: int) -> list[int]:
+    def expire(self, now: int) -> int:
         """End sessions that are over at ``now`` (Unix seconds); return how many."""
-        return self._store.expire(now)
+        return len(self._store.expire(now))
 
     def prune(self, before: int) -> int:
         """Delete traces of sessions that ended before ``before`` (Unix seconds); return how many."""

@@ -24,6 +24,7 @@ from dpe_server.store.contract import (
     Contact,
     Deregister,
     End,
+    Expired,
     Forget,
     Measure,
     Outcome,
@@ -166,14 +167,14 @@ class MemoryStore:
         """See ``Store.last_ordinal``."""
         return self._disk.last_ordinal
 
-    def expire(self, now: int) -> list[int]:
+    def expire(self, now: int) -> list[Expired]:
         """See ``Store.expire``."""
         over = [s for s in self._disk.sessions if s.expires_at is not None and s.expires_at <= now][:PRUNE_CHUNK]
         noted = Noted()
         for session in over:
             _end(self._disk, session, now, noted)
         self._note(self._disk, noted)
-        return [session.client_id for session in over]
+        return [Expired(session.client_id, session.device, session.ordinal) for session in over]
 
     def prune(self, before: int) -> int:
         """See ``Store.prune``."""

@@ -186,10 +186,10 @@ CHECK_LATER = (
     " AND (expires_at IS NULL OR expires_at > %s) LIMIT %s FOR UPDATE SKIP LOCKED))"
 )
 EXPIRE = (
-    "WITH over AS MATERIALIZED (SELECT device, client_id FROM device WHERE check_at <= %s AND expires_at <= %s LIMIT %s"
-    f" FOR UPDATE SKIP LOCKED), ended AS (UPDATE device SET {_NOTHING}, ended_at = %s"
+    "WITH over AS MATERIALIZED (SELECT device, client_id, ordinal FROM device WHERE check_at <= %s AND expires_at <= %s"
+    f" LIMIT %s FOR UPDATE SKIP LOCKED), ended AS (UPDATE device SET {_NOTHING}, ended_at = %s"
     " WHERE device = ANY(ARRAY(SELECT device FROM over))),"
-    f" noted AS ({_NOTE.format(changed=_NOBODY_CHANGED, ended='over')}) SELECT client_id FROM over"
+    f" noted AS ({_NOTE.format(changed=_NOBODY_CHANGED, ended='over')}) SELECT client_id, device, ordinal FROM over"
 )
 PRUNE = (
     "WITH old AS MATERIALIZED (SELECT device FROM device WHERE ended_at < %s LIMIT %s FOR UPDATE SKIP LOCKED),"

@@ -20,6 +20,7 @@ from dpe_server.store.contract import (
     Change,
     Contact,
     Deregister,
+    Expired,
     Measure,
     Outcome,
     OverridePolicies,
@@ -87,13 +88,13 @@ class PostgresqlStore:
         """See ``Store.last_ordinal``."""
         return int(self._rows(statements.LAST_ORDINAL)[0][0])
 
-    def expire(self, now: int) -> list[int]:
+    def expire(self, now: int) -> list[Expired]:
         """See ``Store.expire``."""
 
-        def end(connection: Connection) -> list[int]:
+        def end(connection: Connection) -> list[Expired]:
             connection.execute(statements.CHECK_LATER, (now, now, CHECKED_AT_ONCE))
             over = connection.execute(statements.EXPIRE, (now, now, PRUNE_CHUNK, now))
-            return [client_id for (client_id,) in over]
+            return [Expired._make(one) for one in over]
 
         return self._database.write(end, OPERATOR_PATIENCE)
 

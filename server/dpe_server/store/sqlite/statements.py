@@ -110,7 +110,7 @@ CHECK_LATER = (
     "UPDATE session SET check_at = expires_at WHERE rowid IN (SELECT rowid FROM session"
     " WHERE check_at <= :now AND (expires_at IS NULL OR expires_at > :now) LIMIT :most)"
 )
-OVER = "SELECT client_id FROM session WHERE check_at <= :now AND expires_at <= :now LIMIT :most"
+OVER = "SELECT client_id, device, ordinal FROM session WHERE check_at <= :now AND expires_at <= :now LIMIT :most"
 PRUNE = "DELETE FROM session WHERE rowid IN (SELECT rowid FROM session WHERE ended_at < ? LIMIT ?)"
 
 # Changes

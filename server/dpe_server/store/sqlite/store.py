@@ -27,6 +27,7 @@ from dpe_server.store.contract import (
     Contact,
     Deregister,
     End,
+    Expired,
     Forget,
     Measure,
     Outcome,
@@ -119,15 +120,15 @@ class SqliteStore:
         with self._database.reading() as reader:
             return int(reader.execute("SELECT last_ordinal FROM server").fetchone()[0])
 
-    def expire(self, now: int) -> list[int]:
+    def expire(self, now: int) -> list[Expired]:
         """See ``Store.expire``."""
         with self._database.transaction(COMMIT_PATIENCE) as writer:
             writer.execute(statements.CHECK_LATER, {"now": now, "most": CHECKED_AT_ONCE})
-            found = writer.execute(statements.OVER, {"now": now, "most": PRUNE_CHUNK}).fetchall()
-            over = [client_id for (client_id,) in found]
-            if over:
-                writer.execute(statements.END_SESSIONS, (now, _json(over)))
-            changing.note(writer, Noted(ended=over))
+            over = [*map(Expired._make, writer.execute(statements.OVER, {"now": now, "most": PRUNE_CHUNK}))]
+            ended = [one.client_id for one in over]
+            if ended:
+                writer.execute(statements.END_SESSIONS, (now, _json(ended)))
+            changing.note(writer, Noted(ended=ended))
         return over
 
     def prune(self, before: int) -> int:

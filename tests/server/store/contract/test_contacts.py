@@ -280,8 +280,9 @@ def test_a_session_expires_when_its_last_contact_says_so(store: Store, make: Mak
     for at in (now + 8, now + 8, now + 60, now + 101, now + 101, now + 500):
         assert store.stats(at).ended == len(sessions) - len(ends) + sum(1 for end in ends.values() if end and end <= at)
         over = {client_id for client_id, end in ends.items() if end is not None and end <= at}
-        assert set(store.expire(at)) == over
+        ended = [one for one in sessions if one.client_id in over]
+        assert set(store.expire(at)) == {(one.client_id, one.device, one.ordinal) for one in ended}
         ends = {client_id: end for client_id, end in ends.items() if client_id not in over}
     assert set(ends) == {later.client_id, never.client_id}
-    assert store.expire(now + 2000) == [later.client_id]
+    assert store.expire(now + 2000) == [(later.client_id, later.device, later.ordinal)]
     assert store.expire(2**40) == []
