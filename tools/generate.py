@@ -9,6 +9,8 @@
 - docs/reference/cli.md: the `dpe` commands themselves (cli_page.py)
 - docs/reference/metrics.md, server/packaging/grafana/dpe-server.json: the list of metrics (metrics_pages.py)
 - tools/packaging/man/: the same as manual pages (man_pages.py)
+- tools/packaging/completion/: what `dpe completion` prints for each shell
+- tools/packaging/index.md: README.md for an index of packages (index_page.py)
 """
 
 import re
@@ -21,14 +23,18 @@ import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
 import cli_page
+import index_page
 import man_pages
 import metrics_pages
 from dpe_device import registration, session
 from dpe_server.registration.transactions import TRANSITIONS, Event, State
+from dpe_tools import cli, completion
+from dpe_tools.commands.completion import SHELLS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "dpe_coap" / "dpe1.cddl"
-MANUAL = ROOT / "tools" / "packaging" / "man"
+PACKAGING = ROOT / "tools" / "packaging"
+MANUAL = PACKAGING / "man"
 PROTOCOL = ROOT / "docs" / "protocol.md"
 
 HEAD = '''"""Labels, codes and sizes of DPE-1. Generated from dpe1.cddl by tools/generate.py; do not edit."""
@@ -180,7 +186,10 @@ def main() -> int:
         ROOT / "docs" / "reference" / "cli.md": cli_page.page(),
         ROOT / "docs" / "reference" / "metrics.md": metrics_pages.page(),
         ROOT / "server" / "packaging" / "grafana" / "dpe-server.json": metrics_pages.dashboard(),
-    } | {MANUAL / name: text for name, text in man_pages.pages().items()}
+        PACKAGING / "index.md": index_page.page(ROOT),
+    }
+    made |= {MANUAL / name: text for name, text in man_pages.pages().items()}
+    made |= {PACKAGING / "completion" / f"dpe.{shell}": completion.script(shell, cli.main) for shell in SHELLS}
     over = set(MANUAL.glob("*")) - made.keys()
     if "--check" not in sys.argv[1:]:
         for file, text in made.items():

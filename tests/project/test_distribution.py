@@ -1,5 +1,6 @@
 """The wheel and the source archive, made and used as a packager and a user do."""
 
+import json
 import os
 import re
 import subprocess
@@ -49,7 +50,14 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
     shipped = ("dpe-alerts.yml", "dpe-serve.service", "dpe-server.json", "dpe.logrotate")
     manual = {f"data/share/man/man1/{page.name}" for page in (root / "tools" / "packaging" / "man").iterdir()}
     assert {"data/share/man/man1/dpe.1", "data/share/man/man1/dpe-serve.1"} <= manual
-    assert shared == {f"data/share/dpe-coap/{name}" for name in shipped} | manual
+    shells = {"bash-completion/completions/dpe", "fish/vendor_completions.d/dpe.fish", "zsh/site-functions/_dpe"}
+    ours = {f"data/share/dpe-coap/{name}" for name in shipped} | {f"data/share/{name}" for name in shells}
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "docs", "device"],
+        cwd=root, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    listed += ["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"]
+    assert shared == ours | manual | {f"data/share/doc/dpe-coap/{name}" for name in listed}
     for source, package in (
         (".", "dpe_coap"),
         ("device", "dpe_device"),
@@ -102,6 +110,52 @@ def installed(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_the_installed_command_tells_its_version(installed: Path, wheel: Path, tmp_path: Path) -> None:
     assert wheel.name.split("-")[1] in run(installed / "dpe", "--version", cwd=tmp_path)
+
+
+CHECKOUT = ("tools/", "tests/", "server/", "dpe_coap/", "requirements/", ".ci/", "pyproject.toml")
+"""What only a checkout and the source archive have."""
+
+
+def test_the_installed_documentation_leads_somewhere(installed: Path) -> None:
+    folder = installed.parent / "share" / "doc" / "dpe-coap"
+    pages = [*folder.glob("*.md"), *folder.glob("docs/**/*.md")]
+    assert len(pages) > 40
+    followed = 0
+    for page in pages:
+        for path in re.findall(r"\]\((?!https?:|#)([^)\s#]+)", page.read_text(encoding="utf-8")):
+            end = Path(os.path.normpath(page.parent / path))
+            if not str(end.relative_to(folder)).startswith(CHECKOUT):
+                assert end.exists(), f"{page.relative_to(folder)}: {path}"
+                followed += 1
+    assert followed > 200
+
+
+def test_the_installed_device_package_has_its_files(installed: Path) -> None:
+    folder = installed.parent / "share" / "doc" / "dpe-coap" / "device"
+    assert (folder / "examples" / "main.py").exists()
+    for name in ("package.json", "aio.json", "session.json", "x25519.json", "aes.json"):
+        urls = json.loads((folder / name).read_text())["urls"]
+        assert urls
+        assert all((folder / source).is_file() for _, source in urls)
+
+
+def test_an_error_names_the_page_that_is_installed(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text("rule = 1\n")
+    told = run(installed / "dpe", "policy", "check", tmp_path / "policy.toml", cwd=tmp_path, status=1)
+    page = told.split("hint: ")[1].split(" ")[0]
+    assert Path(page) == (installed.parent / "share/doc/dpe-coap/docs/how-to/policy.md").resolve()
+    assert Path(page).is_file()
+
+
+def test_an_index_shows_a_page_without_links_that_lead_nowhere(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        fields, _, shown = archive.read(name).decode().partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in fields
+    assert "Registration of OMA Device Profile Evolution" in fields
+    prose = re.sub(r"(?s)```.*?```", "", shown)
+    assert re.findall(r"\]\((?!https://)[^)]*\)", prose) == []
+    assert "Tutorial (`docs/tutorial.md`)" in prose
 
 
 def test_the_installed_demo_registers_a_device(installed: Path, tmp_path: Path) -> None:

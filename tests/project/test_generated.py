@@ -1,16 +1,19 @@
 """What is made from other files is what is committed, and a difference is noticed."""
 
+import importlib
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from dpe_tools.cli import COMMANDS, main
 
-MANUAL = Path("tools", "packaging", "man")
+PACKAGING = Path("tools", "packaging")
+MANUAL = PACKAGING / "man"
 
 
 def generate(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -28,11 +31,12 @@ def test_a_difference_is_told_and_mended(root: Path, tmp_path: Path) -> None:
         "dpe_coap/numbers.py", "docs/protocol.md", "docs/state-machines.md", "docs/reference/cli.md",
         "docs/reference/metrics.md", "server/packaging/grafana/dpe-server.json",
     )  # fmt: skip
-    scripts = ("generate.py", "cli_page.py", "man_pages.py", "metrics_pages.py")
-    for file in (*(f"tools/{script}" for script in scripts), "dpe_coap/dpe1.cddl", *made):
+    scripts = ("generate.py", "cli_page.py", "index_page.py", "man_pages.py", "metrics_pages.py")
+    sources = ("dpe_coap/dpe1.cddl", "README.md", "pyproject.toml")
+    for file in (*(f"tools/{script}" for script in scripts), *sources, *made):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / file, tmp_path / file)
-    shutil.copytree(root / MANUAL, tmp_path / MANUAL)
+    shutil.copytree(root / PACKAGING, tmp_path / PACKAGING)
     (tmp_path / MANUAL / "dpe-serve.1").unlink()
     (tmp_path / MANUAL / "dpe-gone.1").touch()
     schema = tmp_path / "dpe_coap" / "dpe1.cddl"
@@ -52,3 +56,24 @@ def test_the_page_of_commands_has_every_command_and_option(root: Path) -> None:
         section = page.split(f"\n## dpe {name}\n")[1].split("\n## dpe ")[0]
         for option in set(re.findall(r"^  (--[a-z0-9-]+)", helped, re.MULTILINE)) - {"--help"}:
             assert f"`{option}" in section, f"{name} {option}"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (None, "See Security (`SECURITY.md`), `a.py` and [b](#b), [c](https://c.example)."),
+        (
+            "https://forge.example/x/",
+            "See [Security](https://forge.example/x/blob/v1/SECURITY.md#timing),"
+            " [`a.py`](https://forge.example/x/blob/v1/a.py) and [b](#b), [c](https://c.example).",
+        ),
+    ],
+)
+def test_links_of_the_page_for_an_index(
+    address: str | None, shown: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    made = importlib.import_module("index_page").absolute
+    text = "See [Security](SECURITY.md#timing), [`a.py`](a.py) and [b](#b), [c](https://c.example)."
+    code = "```text\n[not](a-link.md)\n```"
+    assert made(f"{text}\n{code}\n{text}", address, "v1") == f"{shown}\n{code}\n{shown}\n"

@@ -52,7 +52,7 @@ def test_the_benchmarks_ask_for_a_checkout(monkeypatch: pytest.MonkeyPatch, argu
     assert result.exit_code == 1
     assert result.stderr == (
         "dpe: error: the benchmarks are not installed: they need a checkout\n"
-        "hint: clone the repository, and run ./tools/bench in it\n"
+        "hint: unpack the source archive of this version, or clone the repository, and run ./tools/bench in it\n"
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dpe_coap.errors import LocalError
+from dpe_server.files.pages import page
 
 TRUSTED_GROUPS = "DPE_TRUSTED_GROUPS"
 """The environment variable with the groups that the operator trusts: names or numbers, separated by commas."""
@@ -183,4 +184,5 @@ def _wrong(mode: int, trusted: bool, *, folder: bool, secret: bool) -> int:
 
 
 def _trust(group: int) -> str:
-    return f"; or trust its group with all secrets of the server: {TRUSTED_GROUPS}={group} (docs/how-to/containers.md)"
+    where = page("docs/how-to/containers.md")
+    return f"; or trust its group with all secrets of the server: {TRUSTED_GROUPS}={group} ({where})"

@@ -7,11 +7,10 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
 from dpe_coap.errors import LocalError
+from dpe_server.files.pages import page
 from dpe_server.files.shown import shown_key
 from dpe_server.files.toml_lines import Path, lines_of
 from dpe_server.policy.fields import BadValue
-
-_HINT = "docs/how-to/policy.md explains every key"
 
 _NONE: Mapping[str, str] = {}
 
@@ -32,7 +31,7 @@ class PolicyError(LocalError):
     ``report`` has a line of text for each fault, as in ``policy.toml:7: range: expected ...``.
     """
 
-    def __init__(self, source: str, faults: Sequence[Fault], *, hint: str = _HINT) -> None:
+    def __init__(self, source: str, faults: Sequence[Fault], *, hint: str | None = None) -> None:
         self.faults = tuple(faults)
         self.line, self.key, _ = self.faults[0]
         self.report = [
@@ -41,7 +40,7 @@ class PolicyError(LocalError):
         ]
         more = len(self.faults) - 1
         text = self.report[0] + (f" (and {more} more fault{'s' * (more > 1)})" if more else "")
-        super().__init__(text, hint=hint)
+        super().__init__(text, hint=f"{page('docs/how-to/policy.md')} explains every key" if hint is None else hint)
 
 
 class Tables:

@@ -27,7 +27,7 @@ class Benchmarks(LazyGroup):
         if not wants_help and find_spec("dpe_bench") is None:
             raise LocalError(
                 "the benchmarks are not installed: they need a checkout",
-                hint="clone the repository, and run ./tools/bench in it",
+                hint="unpack the source archive of this version, or clone the repository, and run ./tools/bench in it",
             )
         return super().parse_args(ctx, args)
 
