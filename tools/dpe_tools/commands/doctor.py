@@ -155,7 +155,8 @@ def _probe(opened: StateDir) -> Finding:
 
     uri = next((_reachable(uri) for process in loaded.read(opened) for uri in process.uris), opened.config.uri)
     try:
-        links = discover(uri, PROBE_SECONDS)
+        with Working("asking the server"):
+            links = discover(uri, PROBE_SECONDS)
     except NoAnswer as error:
         return Finding("warn", str(error), error.hint)
     if RESOURCE_TYPE not in (links or ""):

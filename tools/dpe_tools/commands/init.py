@@ -13,6 +13,7 @@ from dpe_server.operation.config import host_name, node_fault, realm_fault
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.opening import shared_fault
 from dpe_tools import terminal
+from dpe_tools.progress import Working
 
 _DEFAULT = ParameterSource.DEFAULT
 
@@ -106,7 +107,8 @@ def init(
     if store is None:
         made = StateDir.create(state, realm, uri)
     else:
-        made = founding.found(state, realm, uri, store, node=node or host_name(), one_machine=one_machine)
+        with Working("making the store"):
+            made = founding.found(state, realm, uri, store, node=node or host_name(), one_machine=one_machine)
     if as_json:
         terminal.print_json(_told(made))
         return
@@ -129,7 +131,8 @@ def _told(made: StateDir) -> dict[str, str | None]:
 
 def _join(state: str, source: str, node: str, store: str | None, *, as_json: bool) -> None:
     files = founding.files_in(sys.stdin.buffer) if source == "-" else founding.files_of(Path(source))
-    made = founding.join(state, files, node=node, store=store)
+    with Working("joining the cluster"):
+        made = founding.join(state, files, node=node, store=store)
     if as_json:
         terminal.print_json(_told(made))
         return
