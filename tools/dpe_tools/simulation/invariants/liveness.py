@@ -113,7 +113,7 @@ class Attempts:
         if (
             made is not None
             and attempt is not None
-            and attempt.request == made.request
+            and made.request in (attempt.request, b"")  # empty: its transaction was evicted within its own batch
             and event.reply.code == Code.UNAUTHORIZED
         ):
             may_be = partial(self._freshness.may_be_pushed_out, event.process, attempt.request)
