@@ -28,6 +28,8 @@ PROCESSES = (1, 2, 4)
 BATCHES = 300
 DATABASE = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 """Settings of the database, beside those that make it wait for its standby."""
+SEGMENT = 64
+"""MB of WAL in a file: PostgreSQL's own choice, 16, is for less."""
 WINDOW = 128
 DEVICES = 100_000
 ROOM = 1_600
@@ -110,7 +112,9 @@ def _database(stack: ExitStack, place: Path, facts: dict[str, str]) -> Group:
     """Start a primary and its standby in a folder of ``place``, which their user must reach; LocalError."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dpe-pg-", dir=place)))
     try:
-        made = stack.enter_context(group.running(needed_programs(), folder, standbys=1, settings=DATABASE))
+        made = stack.enter_context(
+            group.running(needed_programs(), folder, standbys=1, settings=DATABASE, segment=SEGMENT)
+        )
     except PermissionError:
         raise LocalError(
             f"PostgreSQL, which does not run as root, cannot reach {place}", hint="give another --directory"

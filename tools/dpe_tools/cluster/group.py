@@ -84,9 +84,12 @@ class Group:
 
 @contextmanager
 def running(
-    programs: Path, folder: Path, *, standbys: int, settings: Mapping[str, str] | None = None
+    programs: Path, folder: Path, *, standbys: int, settings: Mapping[str, str] | None = None, segment: int = 1
 ) -> Iterator[Group]:
-    """Make a primary with so many standbys in ``folder``, and run them; leave nothing of them running."""
+    """Make a primary with so many standbys in ``folder``, and run them; leave nothing of them running.
+
+    ``segment`` is as for ``Instance.make``.
+    """
     with ExitStack() as cleanup:
         members = []
         own(folder)
@@ -96,7 +99,7 @@ def running(
             own(place)
             members.append(cleanup.enter_context(Instance(programs, place, {**SETTINGS, **(settings or {})})))
         group = Group(members)
-        group.primary.make()
+        group.primary.make(segment=segment)
         group.primary.start()
         for standby in group.standbys:
             standby.copy(group.primary)

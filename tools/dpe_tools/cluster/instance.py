@@ -89,9 +89,12 @@ class Instance:
 
     # -- its data --
 
-    def make(self) -> None:
-        """Make a database. It is for this machine alone, so nobody is asked for a password."""
-        options = ("--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync", "--wal-segsize", "1")
+    def make(self, *, segment: int = 1) -> None:
+        """Make a database. It is for this machine alone, so nobody is asked for a password.
+
+        Its WAL has segments of ``segment`` MB: small ones are made and copied sooner, large ones are for large loads.
+        """
+        options = ("--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync", "--wal-segsize", str(segment))
         self.run("initdb", "-D", self.data, "--username", USER, *options)
 
     def copy(self, primary: "Instance") -> None:
