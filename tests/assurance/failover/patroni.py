@@ -44,7 +44,8 @@ class Member:
             "scope": "dpe",
             "name": self.name,
             "restapi": {"listen": f"127.0.0.1:{self.api}", "connect_address": f"127.0.0.1:{self.api}"},
-            "etcd3": {"host": f"127.0.0.1:{etcd}"},
+            # Not etcd3: with Patroni 3.0.2, a leader that had hung for longer than its ttl took the lead back there.
+            "etcd": {"host": f"127.0.0.1:{etcd}"},
             "bootstrap": {
                 "dcs": {
                     "ttl": TTL,
@@ -140,7 +141,7 @@ class PatroniGroup:
             own(self._folder)
             client, peer = free_ports(2)
             here = f"http://127.0.0.1:{client}"
-            options = ["--listen-client-urls", here, "--advertise-client-urls", here]
+            options = ["--enable-v2", "--listen-client-urls", here, "--advertise-client-urls", here]
             options += ["--listen-peer-urls", f"http://127.0.0.1:{peer}", "--data-dir", str(self._folder / "etcd")]
             undo.callback(_end, _spawn(["etcd", *options], self._folder))
             self.members = []
