@@ -126,7 +126,7 @@ def init(
 def _told(made: StateDir) -> dict[str, str | None]:
     """Return what was made, for a program."""
     config = made.config
-    return {"state": str(made.path), "realm": config.realm, "uri": config.uri, "node": config.node}
+    return {"state": str(made.path), "realm": config.realm, "uri": config.uri, "node": config.node or None}
 
 
 def _join(state: str, source: str, node: str, store: str | None, *, as_json: bool) -> None:
