@@ -96,6 +96,8 @@ class Registrar:
         self._confirmations: dict[bytes, Confirmation] = {}
         """By TH3, each SUCCESS whose commit is not over."""
         self._draining: Draining | None = None
+        self._established: dict[int, bytes] = {}
+        """By Client ID, the devices whose sessions have become durable since the last batch was read."""
         self.reload(keys=keys, policy=policy)
 
     def reload(self, *, keys: KeyRing, policy: Policy) -> None:
@@ -114,6 +116,7 @@ class Registrar:
     def read(self, payloads: Sequence[bytes], now: float) -> Registrations:
         """See ``Handler.read``."""
         self._transactions.expire(now)
+        self._established.clear()
         self._allowances.begin(now)
         batch = Registrations()
         senders: dict[bytes, Sender] = {}
@@ -147,6 +150,8 @@ class Registrar:
     def decide(self, batch: Registrations, facts: Facts | None, now: float, wall: float) -> Questions | None:
         """See ``Handler.decide``."""
         further = Questions()
+        if self._established and facts is not None:
+            facts.add_holders(self._established)  # what is there was looked up earlier
         if batch.unknown:
             self._look_for_sessions(batch, facts, now, wall)
         if batch.successes:
@@ -374,6 +379,7 @@ class Registrar:
         client_id = client_id_text(session.client_id)
         if outcome in (Outcome.COMMITTED, Outcome.REPLACED):
             self._transactions.move(transaction, Event.COMMITTED)
+            self._established[session.client_id] = session.device
             confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
             made = {"client_id": client_id, "rule": session.rule}
             self._allowances.log(batch, end, transaction, "established", **made, suite=session.suite)

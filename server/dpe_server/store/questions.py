@@ -3,6 +3,7 @@
 All of a batch's questions are answered in one round trip (``Store.look``).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -119,3 +120,9 @@ class Facts:
     """Every Client ID that was asked for. Without a session, the next one was read, as for ``confirmed``."""
     number: int = 0
     """Positive, and above all that any node was told before this look began; 0 if none was asked for."""
+
+    def add_holders(self, holders: Mapping[int, bytes]) -> None:
+        """Add sessions, by Client ID with their devices, that have become durable since."""
+        self.holders.update(holders)
+        for first, last in self.in_use:
+            self.in_use[first, last].update(client_id for client_id in holders if first <= client_id <= last)

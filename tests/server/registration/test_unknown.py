@@ -59,3 +59,23 @@ def test_a_late_commit_brings_no_ended_session_back(server: Server, device: Devi
     assert server.store.commit(batch.changes) == [Outcome.ENDED]
     assert server.send(success) == UNAUTHORIZED
     assert server.client_ids() == []
+
+
+def test_what_became_durable_while_the_store_was_looked_at_is_not_offered(server: Server, device: Device) -> None:
+    batch = server.registrar.read([device.request()], server.now)
+    facts = server.store.look(batch.questions)
+    assert batch.applications is not None
+    (probe,) = batch.applications.probes
+    server.registrar._established[probe] = bytes(16)
+    further = server.registrar.decide(batch, facts, server.now, server.wall)
+    assert further is not None, "its probe was free when it was looked up, and is not any more"
+    assert probe not in further.holders
+    server.registrar.read([], server.now)
+    assert not server.registrar._established
+
+
+def test_sessions_that_became_durable_since_count_in_every_answer() -> None:
+    facts = Facts(holders={1: b"a"}, in_use={(1, 4): {1}, (8, 9): set()})
+    facts.add_holders({2: b"b", 9: b"c"})
+    assert facts.holders == {1: b"a", 2: b"b", 9: b"c"}
+    assert facts.in_use == {(1, 4): {1, 2}, (8, 9): {9}}

@@ -243,6 +243,8 @@ class TransactionBegan:
     """How many transactions of this device await no commit, this one among them."""
     of_all: int
     """How many transactions there are."""
+    looked_for: int = 0
+    """As in ``ResponseGiven``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ class Machine:
         """Who keeps what has been told of the database."""
         self.database: Database = self._own_database(path) if first is None else first.database
         self._chance = random.Random(f"beats of {name}{self.node}")  # noqa: S311  # a simulation must repeat
-        self._beat: Beat | None = None
-        """The last that this machine remembers."""
+        self._beat: Beat | None = None if first is None else first._beat
+        """The last that this machine remembers; a further node is given one to begin with."""
         self._rows: tuple[Session, ...] = ()
         """What was durable when that was told last."""
         self._ended: dict[bytes, Session] = {}

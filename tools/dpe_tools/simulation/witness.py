@@ -84,7 +84,7 @@ class Witness:
                     emit(ResponseGiven(process, now, payload, slot.payload, offer, self._store_answers(), looked_for))
                     if self._given.get(payload) != slot.payload:
                         self._given[payload] = slot.payload
-                        self._began(payload, now)
+                        self._began(payload, now, looked_for)
             for confirmation in batch.confirmations:
                 emit(SessionMade(process, now, confirmation.session))
         return further
@@ -107,7 +107,7 @@ class Witness:
         """See ``Registrar.abandon``."""
         self._registrar.abandon(batch)
 
-    def _began(self, request: bytes, now: float) -> None:
+    def _began(self, request: bytes, now: float, looked_for: int) -> None:
         """Tell of a new transaction."""
         transactions = self._transactions
         found = transactions.of_request(sha256(request).digest())
@@ -121,7 +121,16 @@ class Witness:
             rivals = [one.device for one in others if one.device != found.device and one.state in _OPEN]
         self._emit(
             TransactionBegan(
-                self._process, now, found.device, request, client_id, prk3, tuple(rivals), of_device, len(transactions)
+                self._process,
+                now,
+                found.device,
+                request,
+                client_id,
+                prk3,
+                tuple(rivals),
+                of_device,
+                len(transactions),
+                looked_for,
             )
         )
 

@@ -31,6 +31,8 @@ class Durable:
         """The SHA-256 of the SUCCESS of sessions that an operator has ended, or whose database is an earlier one."""
         self.pruned: set[bytes] = set()
         """The SHA-256 of SUCCESSes."""
+        self.came: dict[bytes, int] = {}
+        """By the SHA-256 of its SUCCESS, when each row came (ms)."""
         self.back: list[Session] = []
         """The rows of the last ``Stored`` that were there before, but not last time, and whose traces are not pruned.
         """
@@ -65,6 +67,7 @@ class Durable:
         before = {row.success_hash for row in self.rows.get(event.server, ())}
         self.rows[event.server] = event.rows
         come = [row for row in event.rows if row.success_hash not in before]
+        self.came.update((row.success_hash, self._world.now) for row in come)
         seen = self._seen[event.server]
         self.back = [row for row in come if row.success_hash in seen - self.pruned]
         seen.update(row.success_hash for row in come)

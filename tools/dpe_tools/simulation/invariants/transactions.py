@@ -86,7 +86,7 @@ class Transactions:
         memory = self._memories[event.process]
         known = memory.answered.get(event.request)
         if known is not None:
-            lives = event.now < known.at + LIFE
+            lives = event.now - event.looked_for / 1000 < known.at + LIFE  # it is found when it is read
             if known.response == event.response:
                 if not lives:
                     self._fail(LIFE_ENDS, "a RESPONSE was sent again")
@@ -108,7 +108,12 @@ class Transactions:
             return
         memory.offered[event.device, event.client_id] = event.now
         rows = self._durable.rows[self._durable.server_of[event.process]]
-        holders = {row.device for row in rows if row.client_id == event.client_id}
+        holders = {
+            row.device
+            for row in rows
+            if row.client_id == event.client_id
+            and (not event.looked_for or self._durable.came[row.success_hash] < self._world.now - event.looked_for)
+        }
         if holders - {event.device}:
             self._fail(CLIENT_IDS_DIFFER, "one is offered that another device has")
         # A device may be offered again what it has from another worker, whatever this worker has offered to others.
