@@ -24,8 +24,16 @@ _REGISTRAR = (
     "tests/server/registration/test_overload.py",
     "tests/server/registration/test_store_failure.py",
     "tests/server/registration/test_one_database.py",
+    "tests/server/registration/test_draining.py",
+    "tests/server/registration/test_ordinals.py",
+    "tests/server/registration/test_unknown.py",
+    "tests/server/handling/test_handlers.py",
 )
-_SESSIONS = ("tests/server/session/test_sessions.py", "tests/server/session/test_details.py")
+_SESSIONS = (
+    "tests/server/session/test_sessions.py",
+    "tests/server/session/test_details.py",
+    "tests/server/session/test_unknown.py",
+)
 _TRANSACTIONS = ("tests/server/registration/test_transactions.py", *_REGISTRAR)
 _DEVICE = (
     "tests/device/test_details.py",
@@ -58,6 +66,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "device/dpe_device/x25519.py": ("tests/device/test_x25519.py",),
     "server/dpe_server/handling/handler.py": (
         "tests/server/handling/test_handlers.py",
+        "tests/server/handling/test_looking.py",
         "tests/server/registration/test_registration.py",
         "tests/server/registration/test_store_failure.py",
     ),
@@ -68,8 +77,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "server/dpe_server/registration/audit_records.py": _REGISTRAR,
     "server/dpe_server/registration/authentication.py": _REGISTRAR,
+    "server/dpe_server/registration/answers.py": _REGISTRAR,
+    "server/dpe_server/registration/batch.py": _REGISTRAR,
+    "server/dpe_server/registration/draining.py": ("tests/server/registration/test_draining.py",),
     "server/dpe_server/registration/containers.py": (
         "tests/server/registration/test_containers.py",
+        "tests/server/registration/test_draining.py",
         "tests/server/registration/test_transactions.py",
     ),
     "server/dpe_server/registration/id_manager.py": ("tests/server/registration/test_id_manager.py",),

@@ -6,7 +6,6 @@ that is established or gone, by the store.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
 
@@ -17,17 +16,18 @@ from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Request, Response, Success, decode, encode
 from dpe_coap.numbers import SIZE_MAC, Status
-from dpe_server.handling.handler import Batch, Completed
+from dpe_server.handling.handler import Completed
 from dpe_server.handling.records import SIZE_END
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
 from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
-from dpe_server.registration.admission import Admission, Applications, Verdict
+from dpe_server.registration.admission import Admission, Verdict
 from dpe_server.registration.allowances import Allowances
 from dpe_server.registration.answers import agree, confirm, malformed
 from dpe_server.registration.audit_records import log_refused, log_response, log_unproved, named
 from dpe_server.registration.authentication import Authenticator, Sender
+from dpe_server.registration.batch import Confirmation, Registrations
 from dpe_server.registration.draining import Draining
 from dpe_server.registration.ordinals import OrdinalSource
 from dpe_server.registration.recognition import subject
@@ -35,36 +35,6 @@ from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import LIFE, Event, Offer, State, Transaction
 from dpe_server.store.contract import Outcome, Session
 from dpe_server.store.questions import Facts, Questions
-
-
-@dataclass(slots=True)
-class Confirmation:
-    """A SUCCESS(ok) from when it is accepted until its commit is over. Its repetitions wait for the same reply."""
-
-    transaction: Transaction
-    session: Session
-    reply: Reply
-    end: bytes  # of the SUCCESS (AuditRecord)
-
-
-@dataclass(slots=True)
-class Registrations(Batch):
-    """A batch of REQUESTs and SUCCESSes."""
-
-    slots: list[Reply | Confirmation] = field(default_factory=list)
-    """The replies, or what they wait for."""
-    requests: list[tuple[int, bytes]] = field(default_factory=list)
-    """Place and TH1 of each REQUEST that is new."""
-    applications: Applications | None = None
-    """The new REQUESTs, until they are answered."""
-    number: int = 0
-    """What their first look has told (``OrdinalSource.begin``)."""
-    successes: list[tuple[int, Success, bytes]] = field(default_factory=list)
-    """Place, message and payload of each SUCCESS, until its transaction has been looked for."""
-    unknown: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """Place, Client ID and payload of each SUCCESS that fits no transaction: the store may know its session."""
-    confirmations: list[Confirmation] = field(default_factory=list)
-    """One for each change, in the same order."""
 
 
 class Registrar:

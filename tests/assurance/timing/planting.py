@@ -10,7 +10,8 @@ from time import perf_counter_ns
 
 from dpe_coap.messages import Version
 from dpe_server.operation import app, server
-from dpe_server.registration.registrar import Registrar, Registrations
+from dpe_server.registration.batch import Registrations
+from dpe_server.registration.registrar import Registrar
 
 DELAYS = (0, 500, 1_000, 2_000, 5_000, 20_000)
 """Nanoseconds by which a REQUEST with DPE version 1.(10 + n) is answered later."""

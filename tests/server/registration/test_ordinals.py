@@ -1,7 +1,14 @@
+from hashlib import sha256
+from os import urandom
+from pathlib import Path
+
+from dpe_server import policy
 from dpe_server.handling import batching
 from dpe_server.net import mmsg
 from dpe_server.registration.ordinals import Ordinals, SequenceOrdinals
+from dpe_server.registration.registrar import Registrar
 from dpe_server.store.questions import PLACE_BITS, Questions
+from tests.server.registration.double import POLICY, REALM, Device, Server
 
 UNIX = 1_800_000_000.0
 
@@ -50,3 +57,22 @@ def test_those_of_one_machine_ask_the_store_nothing() -> None:
 
 def test_a_batch_has_no_more_requests_than_places() -> None:
     assert max(batching.BATCH, batching.WAITING, mmsg.BATCH) <= 1 << PLACE_BITS
+
+
+def test_a_batch_has_the_number_that_its_first_look_told(tmp_path: Path) -> None:
+    server = Server(tmp_path / "store")
+    registrar = Registrar(
+        realm=REALM, keys=server.keys, policy=policy.parse(POLICY), random=urandom, ordinals=SequenceOrdinals()
+    )
+    request = Device(server).request()
+    batch = registrar.read([request], server.now)
+    assert batch.questions.number
+    facts = server.store.look(batch.questions)
+    facts.number = 7
+    further = registrar.decide(batch, facts, server.now, server.wall)
+    while further is not None:  # which Client IDs are free
+        further = registrar.decide(batch, server.store.look(further), server.now, server.wall)
+    begun = registrar._transactions.of_request(sha256(request).digest())
+    assert begun is not None
+    assert begun.ordinal == 7 << PLACE_BITS
+    server.store.close()

@@ -6,7 +6,7 @@ from dpe_coap.numbers import Status
 from dpe_server.handling.handler import handle
 from dpe_server.handling.reply import UNAUTHORIZED, busy
 from dpe_server.registration.admission import STORE_PAUSE
-from dpe_server.registration.registrar import Registrations
+from dpe_server.registration.batch import Registrations
 from dpe_server.store.contract import End, Outcome
 from dpe_server.store.questions import Facts
 from tests.server.registration.double import Device, Server, confirmation

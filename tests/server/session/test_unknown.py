@@ -130,3 +130,24 @@ def test_a_repeat_that_was_read_before_the_answer_was_made_gets_it_too(server: S
     assert early.changes == []
     assert server.sessions.complete(early, [], server.now).replies == [reply] * 9
     assert server.send(*[request] * 5) == [*[reply] * REPEATS, UNAUTHORIZED], "and these are repeats"
+
+
+def test_what_was_not_answered_meanwhile_is_decided(server: Server, device: Device) -> None:
+    request, another = device.report({0: 20}), device.report({0: 21})
+    first = Pending(server, request)
+    early = server.sessions.read([request, another], server.now)
+    facts = server.store.look(early.questions)
+    (reply,) = first.end(first.give())
+    assert server.sessions.decide(early, facts, server.now, server.wall) is None
+    assert len(early.changes) == 1
+    repeated, new = server.sessions.complete(early, server.store.commit(early.changes), server.now).replies
+    assert repeated == reply
+    assert new.protected
+    assert new != reply
+
+
+def test_keys_that_were_derived_are_kept(server: Server, device: Device) -> None:
+    for level in (20, 21, 22):
+        (reply,) = server.send(device.report({0: level}))
+        assert reply.protected
+    assert (len(server.sessions.contexts), server.sessions.contexts.derived) == (1, 1)

@@ -7,7 +7,8 @@ from dpe_coap.binding import CONTENT_FORMAT_CBOR, Code
 from dpe_coap.numbers import MessageType
 from dpe_server.handling.handler import Completed
 from dpe_server.handling.reply import Reply
-from dpe_server.registration.registrar import Registrar, Registrations
+from dpe_server.registration.batch import Registrations
+from dpe_server.registration.registrar import Registrar
 from dpe_server.registration.transaction_table import Transactions
 from dpe_server.registration.transactions import State
 from dpe_server.session.sessions import SessionBatch, Sessions

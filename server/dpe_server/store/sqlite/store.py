@@ -1,9 +1,8 @@
 """The store in one SQLite file (WAL, synchronous=FULL): what ``commit`` has made durable survives a loss of power.
 
 The sqlite3 module releases the interpreter at every step of a statement and, beside a busy event loop, may wait 5 ms to
-get it back. So ``look`` and ``commit`` take a few steps for the whole batch, not some for each session: a look is one
-statement for each kind of question; a commit reads what it must know as one row, and inserts many rows with one
-statement.
+get it back. So ``look`` and ``commit`` take a few steps for the whole batch: a look is one statement for each kind of
+question; a commit reads what it must know as one row, and inserts many rows with one statement.
 """
 
 import json
