@@ -82,7 +82,12 @@ class Proxy:
             self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as ready:
+        with (
+            suppress(ConnectionError),  # either end may go while the other one speaks
+            client,
+            socket.socket(socket.AF_UNIX) as server,
+            selectors.DefaultSelector() as ready,
+        ):
             server.settimeout(LONG)
             server.connect(self._server)
             ready.register(client, selectors.EVENT_READ, server)
