@@ -64,5 +64,5 @@ class Counts:
         """Count a batch that is over: its changes, if they were committed, and what the audit log is told of it."""
         for change, outcome in zip(changes, outcomes or (), strict=False):
             self.outcomes[type(change), outcome] += 1
-        for event, details, _, _ in records:
-            self.events[event, *map(details.get, LABELS.get(event, ()))] += 1
+        for record in records:
+            self.events[record.event, *map(record.details.get, LABELS.get(record.event, ()))] += 1

@@ -17,6 +17,7 @@ from dpe_server.store.contract import Change, Contact, Deregister, Outcome, Sess
 from dpe_server.store.postgresql import measures, rows, statements
 from dpe_server.store.postgresql.connection import Connection
 from dpe_server.store.postgresql.parameters import ByteStrings, Integers
+from dpe_server.store.session_rows import StoredSession
 
 _MEANWHILE = (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure)
 """Somebody else has changed the same rows. Nothing has happened, and the next attempt sees what he did."""
@@ -96,7 +97,7 @@ def _take(connection: Connection, step: Any) -> list[Outcome]:
 def _establish(connection: Connection, sessions: Sequence[Session]) -> list[Outcome]:
     asked = ByteStrings({s.device for s in sessions}), Integers({s.client_id for s in sessions})
     found = connection.execute(statements.STORED_LOCKED, asked, binary=True).fetchall()
-    stored = [rows.StoredSession(*row) for *row, _ in found if row[2] is not None]
+    stored = [StoredSession(*row) for *row, _ in found if row[2] is not None]
     effect = decide(sessions, stored, {device for _, device, *_, revoked in found if revoked})
     if effect.ended:
         connection.execute(statements.END_SESSIONS, (0, Integers(effect.ended)))

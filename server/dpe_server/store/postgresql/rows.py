@@ -1,9 +1,9 @@
 """Rows of the database, as what the rest of the store works with, and back."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from dpe_coap.messages import Version
+from dpe_server.store import session_rows
 from dpe_server.store.commit_rules import InSession
 from dpe_server.store.contract import Session
 from dpe_server.store.listing import Listed
@@ -11,15 +11,6 @@ from dpe_server.store.postgresql.parameters import ByteStrings, Integers, Texts
 from dpe_server.store.postgresql.statements import SESSION_COLUMNS
 
 _ARRAYS = {"int8": Integers, "bytea": ByteStrings, "text": Texts}
-
-
-class StoredSession(NamedTuple):
-    """What ``decide`` must know of a device's row."""
-
-    client_id: int | None
-    device: bytes
-    ordinal: int
-    success_hash: bytes
 
 
 def arrays_of(sessions: Sequence[Session]) -> list[Any]:
@@ -57,29 +48,8 @@ def arrays_of_over(ended: Sequence[InSession]) -> list[Any]:
 
 def session_of(row: tuple[Any, ...]) -> Session:
     """Return the session of a row of ``statements.SESSION_COLUMNS``."""
-    client_id, device, sealed_imei, major, minor, firmware, suite, rule, ordinal, established_at, *rest = row
-    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record, epoch = rest
-    return Session(
-        client_id=client_id,
-        device=device,
-        sealed_imei=sealed_imei,
-        version=Version(major, minor),
-        firmware=None if firmware is None else firmware.decode(),
-        suite=suite,
-        rule=rule,
-        ordinal=ordinal,
-        established_at=established_at,
-        lifetime=lifetime,
-        expires_at=expires_at,
-        th3=th3,
-        success_hash=success_hash,
-        confirm=confirm,
-        sealed_keys=sealed_keys,
-        mark=mark,
-        seen_at=seen_at,
-        record=record,
-        epoch=epoch,
-    )
+    firmware = row[5]
+    return session_rows.session_of(row if firmware is None else (*row[:5], firmware.decode(), *row[6:]))
 
 
 def listed_of(row: tuple[Any, ...]) -> Listed:

@@ -1,19 +1,10 @@
 """Rows of the database, as what the rest of the store works with, and back."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from dpe_coap.messages import Version
 from dpe_server.store.commit_rules import InSession
 from dpe_server.store.contract import Session
-
-
-class StoredSession(NamedTuple):
-    """What ``decide`` must know of a device's row."""
-
-    client_id: int | None
-    device: bytes
-    ordinal: int
-    success_hash: bytes
+from dpe_server.store.session_rows import StoredSession
 
 
 def stored(client_id: int | None, device: str, ordinal: int, success_hash: str) -> StoredSession:
@@ -60,31 +51,4 @@ def row_of(s: Session) -> tuple[Any, ...]:
         s.record,
         s.epoch,
         s.expires_at,
-    )
-
-
-def session_of(row: tuple[Any, ...]) -> Session:
-    """The inverse of ``row_of``."""
-    client_id, device, sealed_imei, major, minor, firmware, suite, rule, ordinal, established_at, *rest = row
-    lifetime, expires_at, th3, success_hash, confirm, sealed_keys, mark, seen_at, record, epoch = rest
-    return Session(
-        client_id=client_id,
-        device=device,
-        sealed_imei=sealed_imei,
-        version=Version(major, minor),
-        firmware=firmware,
-        suite=suite,
-        rule=rule,
-        ordinal=ordinal,
-        established_at=established_at,
-        lifetime=lifetime,
-        expires_at=expires_at,
-        th3=th3,
-        success_hash=success_hash,
-        confirm=confirm,
-        sealed_keys=sealed_keys,
-        mark=mark,
-        seen_at=seen_at,
-        record=record,
-        epoch=epoch,
     )

@@ -1,8 +1,7 @@
 """The store in one SQLite file (WAL, synchronous=FULL): what ``commit`` has made durable survives a loss of power.
 
 The sqlite3 module releases the interpreter at every step of a statement and, beside a busy event loop, may wait 5 ms to
-get it back. So ``look`` and ``commit`` take a few steps for the whole batch: a look is one statement for each kind of
-question; a commit reads what it must know as one row, and inserts many rows with one statement.
+get it back. So a look has one statement for each kind of question, and a commit one to read and one to insert rows.
 """
 
 import json
@@ -13,6 +12,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dpe_server.store import session_rows
 from dpe_server.store.changes import Changes, Noted, Standing
 from dpe_server.store.commit_rules import Accepted, InSession, Registered, accept, check_beat, decide, steps
 from dpe_server.store.contract import (
@@ -164,12 +164,12 @@ class SqliteStore:
     def _session(self, sql: str, name: int | bytes) -> Session | None:
         with self._database.reading() as reader:
             row = reader.execute(sql, (name,)).fetchone()
-        return None if row is None else rows.session_of(row)
+        return None if row is None else session_rows.session_of(row)
 
     def live(self, now: int) -> Iterator[Session]:
         """See ``Store.live``."""
         for page in self._pages(statements.LIVE, [], now):
-            yield from map(rows.session_of, page)
+            yield from map(session_rows.session_of, page)
 
     def listed(self, wanted: Wanted, now: int) -> Iterator[Listed]:
         """See ``Store.listed``."""
