@@ -5,7 +5,9 @@ Counting must cost next to nothing: nothing here knows how the numbers are shown
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
 from dpe_server.handling.records import AuditRecord
 from dpe_server.store.contract import Change, Outcome
@@ -23,7 +25,15 @@ LABELS: Mapping[str, Sequence[str]] = {
     "limited": ("handles",),
     "session-ended": ("why",),
 }
-"""By event, the details of a record by which it is counted: those that have few values and are of no one device."""
+"""By event, the details of a record by which it is counted, and which all its records have: those that have few values
+and are of no one device."""
+_VALUES: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    event: itemgetter(*names) for event, names in LABELS.items()
+}
+
+
+def _no_value(_: Mapping[str, Any]) -> object:
+    return ()
 
 
 class Histogram:
@@ -55,14 +65,20 @@ class Counts:
         self.turned_away = 0
         """Requests that were told to come back, because too many waited."""
         self.outcomes: Counter[tuple[type[Change], Outcome]] = Counter()
-        self.events: Counter[tuple[object, ...]] = Counter()
+        self._events: Counter[tuple[str, object]] = Counter()  # by event, and its one value or a tuple of them
+
+    @property
+    def events(self) -> dict[tuple[object, ...], int]:
         """By event and what its LABELS name."""
+        return {
+            (event, *(values if isinstance(values, tuple) else (values,))): count
+            for (event, values), count in self._events.items()
+        }
 
     def completed(
         self, changes: Sequence[Change], outcomes: Sequence[Outcome] | None, records: Sequence[AuditRecord]
     ) -> None:
         """Count a batch that is over: its changes, if they were committed, and what the audit log is told of it."""
-        for change, outcome in zip(changes, outcomes or (), strict=False):
-            self.outcomes[type(change), outcome] += 1
-        for record in records:
-            self.events[record.event, *map(record.details.get, LABELS.get(record.event, ()))] += 1
+        if outcomes:
+            self.outcomes.update(zip(map(type, changes), outcomes, strict=True))
+        self._events.update([(one.event, _VALUES.get(one.event, _no_value)(one.details)) for one in records])

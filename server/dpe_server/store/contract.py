@@ -14,7 +14,7 @@ refuses a SUCCESS that comes late, which would bring the same keys back.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from dpe_coap.errors import DpeError
@@ -59,7 +59,7 @@ class MixedError(ReplacedError):
 # What is stored
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)  # not frozen, which takes three times as long to make
 class Session:
     """An established DPE session, and the profile record of its device. Given to ``commit``: establish it."""
 
@@ -191,7 +191,7 @@ class Deregister(NamedTuple):
 Change = Session | Contact | Deregister | Measure
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """What became of a change given to ``Store.commit``."""
 
     COMMITTED = "committed"

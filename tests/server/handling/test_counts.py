@@ -23,9 +23,9 @@ def test_a_batch_is_counted_by_outcome_and_by_what_has_few_values() -> None:
         AuditRecord("response", {"device": "secret", "status": "ok", "rule": "a"}),
         AuditRecord("response", {"device": "other", "status": "ok", "rule": "a"}),
         AuditRecord("declined", {"client_id": "1"}),
-        AuditRecord("unauthenticated", {}),
+        AuditRecord("unauthenticated", {"reason": "bad handle"}),
     ]
     counts.completed([change, change], [Outcome.SESSION_ENDED, Outcome.NOT_ACCEPTED], records)
     counts.completed([change], None, [])
     assert counts.outcomes == {(Deregister, Outcome.SESSION_ENDED): 1, (Deregister, Outcome.NOT_ACCEPTED): 1}
-    assert counts.events == {("response", "ok", "a"): 2, ("declined",): 1, ("unauthenticated", None): 1}
+    assert counts.events == {("response", "ok", "a"): 2, ("declined",): 1, ("unauthenticated", "bad handle"): 1}
