@@ -11,6 +11,9 @@ from dpe_server.handling.handler import Batch
 from dpe_server.handling.reply import Reply
 from dpe_server.registration.audit_records import log_unproved
 
+NO_MAC = bytes(SIZE_MAC)
+"""Stands in a message that is not signed yet."""
+
 
 def malformed(error: MalformedMessage, payload: bytes, batch: Batch) -> Reply:
     """Return 4.00 with problem details that name the fault and its place (RFC 9290)."""
@@ -18,9 +21,14 @@ def malformed(error: MalformedMessage, payload: bytes, batch: Batch) -> Reply:
     return Reply(Code.BAD_REQUEST, problem(error.fault, detail=error.place), CONTENT_FORMAT_PROBLEM)
 
 
-def confirm(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> Reply:
-    """Return the reply that carries a signed CONFIRM; ``lifetime`` is in seconds."""
-    return Reply.cbor(Code.CHANGED, step.sign(encode(Confirm(status, bytes(SIZE_MAC), lifetime))))
+def signed_confirm(step: schedule.ConfirmStep, status: Status, lifetime: int | None = None) -> bytes:
+    """Return a CONFIRM; ``lifetime`` is in seconds."""
+    return step.sign(encode(Confirm(status, NO_MAC, lifetime)))
+
+
+def confirmed(confirm: bytes) -> Reply:
+    """Return the reply that carries a CONFIRM."""
+    return Reply.cbor(Code.CHANGED, confirm)
 
 
 def agree(request: Request, random: Callable[[int], bytes]) -> tuple[bytes | None, bytes]:

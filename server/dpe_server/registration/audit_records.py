@@ -41,5 +41,8 @@ def log_response(
     details = named(transaction)
     if client_id is not None:
         details["client_id"] = client_id.hex()
-    details |= {"status": _NAMES[transaction.status], "rule": rule, "version": str(version), "suite": suite}
+    details["status"] = _NAMES[transaction.status]
+    details["rule"] = rule
+    details["version"] = str(version)
+    details["suite"] = suite
     batch.records.append(AuditRecord("response", details, end=payload[-SIZE_END:]))

@@ -10,12 +10,12 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from dpe_coap import keys as schedule
-from dpe_coap.binding import RESPONSE_CODES, Code
+from dpe_coap.binding import RESPONSE_CODES
 from dpe_coap.client_ids import client_id_bytes, client_id_of, client_id_text
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.imei import Imei
 from dpe_coap.messages import SIZE_NONCE, Request, Response, Success, decode, encode
-from dpe_coap.numbers import SIZE_MAC, Status
+from dpe_coap.numbers import Status
 from dpe_server.handling.handler import Completed
 from dpe_server.handling.records import SIZE_END
 from dpe_server.handling.reply import UNAUTHORIZED, Reply, busy
@@ -24,7 +24,7 @@ from dpe_server.keys.ring import KeyRing, freshness, next_issued
 from dpe_server.policy import Policy
 from dpe_server.registration.admission import Admission, Verdict
 from dpe_server.registration.allowances import Allowances
-from dpe_server.registration.answers import agree, confirm, malformed
+from dpe_server.registration.answers import NO_MAC, agree, confirmed, malformed, signed_confirm
 from dpe_server.registration.audit_records import log_refused, log_response, log_unproved, named
 from dpe_server.registration.authentication import Authenticator, Sender
 from dpe_server.registration.batch import Confirmation, Registrations
@@ -59,6 +59,7 @@ class Registrar:
         self._at_rest = AtRest(keys.at_rest, random)
         self._random = random
         self._retry_after = retry_after
+        self._busy = busy(retry_after)
         self._transactions = Transactions(random) if transactions is None else transactions
         self._admission = Admission(self._transactions, policy, random)
         self._allowances = Allowances()
@@ -190,7 +191,7 @@ class Registrar:
         if refusal is not None:
             batch.records.append(refusal)
             batch.crowds.append((subject(p.payload), p.device))
-            return busy(self._retry_after)
+            return self._busy
         public, dh = agree(request, self._random)
         nonce = self._random(SIZE_NONCE)
         step = p.step.respond(p.payload, nonce, dh)
@@ -202,7 +203,7 @@ class Registrar:
         message = Response(
             version=verdict.version,
             status=verdict.status,
-            security_token=nonce + bytes(SIZE_MAC),
+            security_token=nonce + NO_MAC,
             client_id=client_id,
             sealed_handle=sealed_handle,
             x25519_key=public,
@@ -268,9 +269,9 @@ class Registrar:
                         batch.waits = True
                         return self._confirmations[transaction.th3]
                     case State.RELEASED:
-                        return confirm(last, Status.RELEASED)
+                        return confirmed(signed_confirm(last, Status.RELEASED))
                     case State.SUPERSEDED:
-                        return confirm(last, Status.SUPERSEDED)
+                        return confirmed(signed_confirm(last, Status.SUPERSEDED))
                     case State.ESTABLISHED:
                         return None
             # Do not refuse early: the time would reveal which Client IDs are offered.
@@ -287,13 +288,13 @@ class Registrar:
             self._admission.store_failed(now)
         for place, client_id, payload in batch.unknown:
             if facts is None:
-                batch.slots[place] = busy(self._retry_after)
+                batch.slots[place] = self._busy
                 continue
             session = facts.confirmed[client_id]
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
                 log_unproved(batch, payload, "confirm-repeated", client_id=client_id_text(client_id))
-                batch.slots[place] = Reply.cbor(Code.CHANGED, session.confirm)
+                batch.slots[place] = confirmed(session.confirm)
             else:
                 why = "expired session" if same else "unknown transaction"
                 log_unproved(batch, payload, "unauthenticated", reason=why)
@@ -315,7 +316,7 @@ class Registrar:
             self._transactions.move(transaction, Event.DECLINED, th3=step.th3)
             declined: dict[str, str | int] = {"client_id": client_id_text(offer.client_id), "status": message.status}
             self._allowances.log(batch, payload[-SIZE_END:], transaction, "declined", **declined)
-            return confirm(step, Status.RELEASED)
+            return confirmed(signed_confirm(step, Status.RELEASED))
         self._transactions.move(transaction, Event.CONFIRMED, th3=step.th3)
         terms = offer.terms
         established_at = int(wall)
@@ -333,11 +334,11 @@ class Registrar:
             expires_at=None if terms.lifetime is None else established_at + terms.lifetime,
             th3=step.th3,
             success_hash=sha256(payload).digest(),
-            confirm=confirm(step, Status.OK, terms.lifetime).payload,
+            confirm=signed_confirm(step, Status.OK, terms.lifetime),
             sealed_keys=self._at_rest.seal_keys(b"".join(step.export()), offer.client_id),
             epoch=offer.epoch,
         )
-        confirmation = Confirmation(transaction, session, busy(self._retry_after), payload[-SIZE_END:])
+        confirmation = Confirmation(transaction, session, self._busy, payload[-SIZE_END:])
         self._confirmations[transaction.th3] = confirmation
         batch.changes.append(session)
         batch.confirmations.append(confirmation)
@@ -350,7 +351,7 @@ class Registrar:
         if outcome in (Outcome.COMMITTED, Outcome.REPLACED):
             self._transactions.move(transaction, Event.COMMITTED)
             self._established[session.client_id] = session.device
-            confirmation.reply = Reply.cbor(Code.CHANGED, session.confirm)
+            confirmation.reply = confirmed(session.confirm)
             made = {"client_id": client_id, "rule": session.rule}
             self._allowances.log(batch, end, transaction, "established", **made, suite=session.suite)
             for other in self._transactions.others_of_device(transaction):
@@ -373,4 +374,4 @@ class Registrar:
         self._transactions.move(transaction, Event.NEWER_WON)
         waiting = self._confirmations.get(transaction.th3)
         if waiting is not None:  # otherwise it was answered before a newer registration won
-            waiting.reply = confirm(transaction.confirm_step, Status.SUPERSEDED)
+            waiting.reply = confirmed(signed_confirm(transaction.confirm_step, Status.SUPERSEDED))
