@@ -354,11 +354,9 @@ class Registrar:
             confirmation.reply = confirmed(session.confirm)
             made = {"client_id": client_id, "rule": session.rule}
             self._allowances.log(batch, end, transaction, "established", **made, suite=session.suite)
-            for other in self._transactions.others_of_device(transaction):
-                # One with a higher ordinal can be here too: its session was over and pruned early, because the wall
-                # clock jumped.
-                if other.state == State.ESTABLISHED and other.ordinal < transaction.ordinal:
-                    self._supersede(other)
+            # A later one can be here too: its session was over and pruned early, because the wall clock jumped.
+            for earlier in self._transactions.established_before(transaction):
+                self._supersede(earlier)
             if outcome is Outcome.REPLACED:
                 self._allowances.log(batch, end, transaction, "superseded", by=client_id)
         elif outcome is Outcome.SUPERSEDED:

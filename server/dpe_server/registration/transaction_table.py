@@ -81,10 +81,14 @@ class Transactions:
         """Return the transactions of one device, the oldest first."""
         return self._all(self._by_device.get(device))
 
-    def others_of_device(self, transaction: Transaction) -> list[Transaction]:
-        """Return the other transactions of its device, the oldest first."""
+    def established_before(self, transaction: Transaction) -> list[Transaction]:
+        """Return its device's established transactions whose ordinals are lower, the oldest first."""
         th1s = self._by_device.get(transaction.device)
-        return self._all([th1 for th1 in th1s if th1 != transaction.th1]) if len(th1s) > 1 else []
+        if len(th1s) < 2:
+            return []
+        others = [th1 for th1 in th1s if th1 != transaction.th1]
+        established = [th1 for th1 in others if self._records.part(th1)[th1][0] == State.ESTABLISHED]
+        return [one for one in self._all(established) if one.ordinal < transaction.ordinal]
 
     def is_reserved(self, client_id: int) -> bool:
         """Say whether a transaction that may still be confirmed holds this Client ID."""
