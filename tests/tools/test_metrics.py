@@ -94,16 +94,67 @@ def is_of_metrics(process: int) -> bool:
     return b"dpe_server.exposition" in Path(f"/proc/{process}/cmdline").read_bytes()
 
 
+def exposition(running: ServerProcess) -> int:
+    """The process that serves the metrics."""
+    until(lambda: any(map(is_of_metrics, children(running.process.pid))))
+    return next(filter(is_of_metrics, children(running.process.pid)))
+
+
+def answers(url: str) -> bool:
+    try:
+        return "dpe_processes" in fetch(url)
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_server_goes_on_without_its_metrics(state: Path, tmp_path: Path, workers: int) -> None:
+def test_the_process_of_metrics_is_started_again(state: Path, tmp_path: Path, workers: int) -> None:
     with server(state, tmp_path, "--workers", str(workers)) as (running, url):
-        (exposition,) = filter(is_of_metrics, children(running.process.pid))
-        os.kill(exposition, signal.SIGKILL)
-        if workers > 1:
-            until(lambda: "metrics are served no more" in (tmp_path / "log").read_text())
+        load(state, running, "--devices", "5")
+        until(lambda: samples(url).get("dpe_changes_total change=registration,outcome=committed") == 5)
+        os.kill(exposition(running), signal.SIGKILL)
+        until(lambda: "process of metrics started again" in (tmp_path / "log").read_text())
+        until(lambda: answers(url))
+        assert samples(url)["dpe_changes_total change=registration,outcome=committed"] == 5, "nothing is forgotten"
+    assert re.search(r"process of metrics died +signal=SIGKILL", (tmp_path / "log").read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_server_goes_on_without_metrics_that_cannot_be_served(state: Path, tmp_path: Path, workers: int) -> None:
+    log = tmp_path / "log"
+    with server(state, tmp_path, "--workers", str(workers)) as (running, url):
+        for times in range(1, exposing.RESTARTS + 1):
+            os.kill(exposition(running), signal.SIGKILL)
+            until(lambda times=times: log.read_text().count("process of metrics started again") == times)  # type: ignore[misc]
+        os.kill(exposition(running), signal.SIGKILL)
+        until(lambda: "metrics are served no more" in log.read_text())
         load(state, running, "--devices", "5")
         with pytest.raises(OSError, match="refused"):
             fetch(url)
+    assert log.read_text().count("process of metrics died") == exposing.RESTARTS
+
+
+def test_a_port_that_another_program_has_taken_meanwhile_is_told(state: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with server(state, tmp_path) as (running, url):
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        process = exposition(running)
+        os.kill(running.process.pid, signal.SIGSTOP)  # so that the port is taken before it is wanted again
+        os.kill(process, signal.SIGKILL)
+        taken: list[socket.socket] = []
+        until(lambda: took(port, taken))
+        os.kill(running.process.pid, signal.SIGCONT)
+        with taken[0]:
+            until(lambda: "metrics are served no more" in log.read_text())
+    assert re.search(r"metrics are served no more .*reason='Address already in use'", log.read_text())
+
+
+def took(port: int, taken: list[socket.socket]) -> bool:
+    try:
+        taken.append(socket.create_server(("127.0.0.1", port)))
+    except OSError:
+        return False
+    return True
 
 
 def test_a_server_says_nothing_of_a_device_in_its_metrics(state: Path, tmp_path: Path) -> None:

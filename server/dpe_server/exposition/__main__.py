@@ -1,7 +1,7 @@
 """``python -m dpe_server.exposition STATE FOLDER HOST PORT``. ``operation.exposing`` starts it.
 
-It writes one line to standard output: a JSON object with the ``url`` of the metrics, or the ``errno`` that says why it
-cannot listen. It ends when standard input does.
+It writes one line to standard output: a JSON object with the ``url`` of the metrics and its ``port``, or the ``errno``
+that says why it cannot listen. It ends when standard input does.
 """
 
 import json
@@ -27,7 +27,8 @@ def main() -> None:
         print(json.dumps({"errno": error.errno}), flush=True)
         return
     shown = f"[{host}]" if ":" in host else host
-    print(json.dumps({"url": f"http://{shown}:{httpd.server_port}/metrics"}), flush=True)
+    port = httpd.server_port
+    print(json.dumps({"url": f"http://{shown}:{port}/metrics", "port": port}), flush=True)
     sys.stdin.read()
 
 

@@ -20,7 +20,7 @@ from dpe_server.files.line_writer import LineWriter
 from dpe_server.files.uris import is_loopback
 from dpe_server.operation import beats, loaded, nodes, process_memory, signals
 from dpe_server.operation.capturing import capture
-from dpe_server.operation.exposing import serving
+from dpe_server.operation.exposing import Exposition, serving
 from dpe_server.operation.notify import notify
 from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
@@ -67,6 +67,8 @@ def serve(
     )
 
     def ready(uri: str, uris: Sequence[str]) -> None:
+        if exposition is not None:
+            _say_where(exposition, path)
         for one in uris:
             if json_log:
                 _log.info("listening", uri=one)
@@ -77,21 +79,31 @@ def serve(
             _log.warning("only this machine can reach the server", devices_come_to=uri, hint=hint)
         notify("READY=1")
 
+    exposition: Exposition | None = None
     try:
         with ExitStack() as stack:
-            folder = None
             if metrics is not None:
-                folder, url = stack.enter_context(serving(path, metrics))
-                _log.info("metrics", url=url)
+                exposition = stack.enter_context(serving(path, metrics))
+                _log.info("metrics", url=exposition.url)
             if workers > 1:
-                _serve_with(workers, path, addresses, ready, metrics=folder, pcap=pcap, audit_peers=audit_peers)
+                _serve_with(workers, path, addresses, ready, exposition, pcap=pcap, audit_peers=audit_peers)
             else:
+                folder = None if exposition is None else exposition.folder
                 server = Server(path, addresses, metrics=folder, pcap=pcap, audit_peers=audit_peers)
-                asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris)))
+                look = None if exposition is None else exposition.look
+                asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris), look=look))
     finally:
         announcement.finish()
         logs.finish()
         signals.release()
+
+
+def _say_where(exposition: Exposition, path: Path) -> None:
+    """Note in the state directory, whose lock is held, where the metrics are."""
+    try:
+        loaded.write_metrics(path, exposition.url)
+    except OSError as error:
+        _log.warning("where the metrics are is not written down", reason=error.strerror or str(error))
 
 
 def _serve_with(
@@ -99,8 +111,8 @@ def _serve_with(
     path: Path,
     addresses: Sequence[str],
     ready: Callable[[str, Sequence[str]], None],
+    exposition: Exposition | None,
     *,
-    metrics: Path | None,
     pcap: Path | None,
     audit_peers: bool,
 ) -> None:
@@ -130,13 +142,19 @@ def _serve_with(
 
         def run(number: int, ties: Ties) -> None:
             worker = Worker(number, sets[number], ordinals, crowds)
-            server = Server(path, worker=worker, metrics=metrics, audit_peers=audit_peers)
+            folder = None if exposition is None else exposition.folder
+            server = Server(path, worker=worker, metrics=folder, audit_peers=audit_peers)
             try:
                 asyncio.run(_run(server, ties.ready, ties.orphaned))
             except beats.BeatsError as error:
                 raise UnservableError(str(error), hint=error.hint) from None
 
-        supervise(workers, run, lambda: ready(state_dir.config.uri, [socket.uri for socket in sockets]))
+        supervise(
+            workers,
+            run,
+            lambda: ready(state_dir.config.uri, [socket.uri for socket in sockets]),
+            look=(lambda: None) if exposition is None else exposition.look,
+        )
 
 
 def _tidy(store_url: str) -> None:
@@ -148,10 +166,16 @@ def _tidy(store_url: str) -> None:
         open_store(store_url).close()
 
 
-async def _run(server: Server, ready: Callable[[], None], orphaned: int | None = None) -> None:
+async def _run(
+    server: Server,
+    ready: Callable[[], None],
+    orphaned: int | None = None,
+    look: Callable[[], None] | None = None,
+) -> None:
     """Run a server until SIGTERM or SIGINT, or until ``orphaned`` becomes readable. On SIGTERM it drains first.
 
-    Raises a DpeError when it cannot start, or nothing may be served any more.
+    ``look`` is called when a process of its own has ended. Raises a DpeError when it cannot start, or nothing may be
+    served any more.
     """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_log_unhandled)
@@ -166,6 +190,9 @@ async def _run(server: Server, ready: Callable[[], None], orphaned: int | None =
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not visit it again
         ready()
+        if look is not None:
+            loop.add_signal_handler(signal.SIGCHLD, look)
+            look()  # it may have ended before
         reloading = asyncio.create_task(_reload_on(hang_up, server))
 
         def stop() -> None:

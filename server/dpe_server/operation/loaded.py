@@ -1,11 +1,13 @@
 """What a running server has loaded: each of its processes writes it to ``loaded-N.json`` in the state directory.
 
+Beside it, ``metrics.json`` says where the server's metrics are.
+
 So others can see what it does not have yet. The files hold fingerprints and no key.
 """
 
 import json
 import os
-from collections.abc import ItemsView, Iterator, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from dpe_server.operation import locking
 from dpe_server.operation.state_dir import StateDir
 
 PATTERN = "loaded-*.json"
+METRICS = "metrics.json"
+"""Where a running server's metrics are. In a container, that is an address of the container's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +44,34 @@ FILES = ("config.toml", "policy.toml")
 
 def write(directory: Path, number: int, loaded: Loaded) -> None:
     """Say what the server's process ``number`` has loaded; OSError."""
-    path = directory / f"loaded-{number}.json"
+    told = {"keys": loaded.keys, "files": loaded.files, "uris": loaded.uris}
+    _write(directory / f"loaded-{number}.json", told)
+
+
+def write_metrics(directory: Path, url: str) -> None:
+    """Say where the server's metrics are; OSError."""
+    _write(directory / METRICS, {"url": url})
+
+
+def metrics(opened: StateDir) -> str | None:
+    """Return the URL of a running server's metrics; None when none runs, or it serves none."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if is_running(opened):
+            return str(json.loads((opened.path / METRICS).read_text(encoding="utf-8"))["url"])
+    return None
+
+
+def _write(path: Path, told: Mapping[str, Any]) -> None:
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  # a descriptor
-        json.dump({"keys": loaded.keys, "files": loaded.files, "uris": loaded.uris}, file)
+        json.dump(told, file)
     new.replace(path)
 
 
 def forget(directory: Path) -> None:
     """Delete what a server has said, as it does when it starts and when it has ended."""
-    for path in directory.glob(PATTERN):
+    for path in (*directory.glob(PATTERN), directory / METRICS):
         with suppress(OSError):
             path.unlink()
 

@@ -35,7 +35,7 @@ _BEAT = "beat.json"
 _EDITED = ("config.toml", "policy.toml")
 """What operators write, and the server only reads."""
 _SECRET = ("keys.json", *file_names(_STORE), f"{_STORE}{COPIED}")
-_WRITTEN = ("audit.jsonl", "serve.lock", journal.NAME, _BEAT)
+_WRITTEN = ("audit.jsonl", "serve.lock", "metrics.json", journal.NAME, _BEAT)
 """What the server writes, without secrets."""
 _LOOK = 0.5
 """Seconds that a command may hold the lock while it looks whether a server does."""

@@ -106,15 +106,10 @@ class _Workers:
     def bury(self) -> list[tuple[_Process, int]]:
         """Return the workers that have died, and how: exit status, or minus the signal."""
         dead: list[tuple[_Process, int]] = []
-        while self._processes:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            process = self._processes.pop(pid, None)
-            if process is None:  # no worker: what serves metrics
-                _log.error("metrics are served no more", **_describe(os.waitstatus_to_exitcode(status)))
-            else:
-                dead.append((process, os.waitstatus_to_exitcode(status)))
+        for pid in list(self._processes):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                dead.append((self._processes.pop(pid), os.waitstatus_to_exitcode(status)))
         return dead
 
     def end(self, number: signal.Signals) -> None:
@@ -134,8 +129,10 @@ def _tell(writer: int) -> None:
     os.close(writer)
 
 
-def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
+def supervise(count: int, run: Run, ready: Callable[[], None], look: Callable[[], None] = lambda: None) -> None:
     """Keep ``count`` workers running until SIGTERM or SIGINT; ``ready`` is called once, when all of them serve.
+
+    ``look`` is called then, and whenever a process has ended that may be none of the workers.
 
     Raises WorkersError when one dies soon after its start. No thread may be running, as processes are forked.
     """
@@ -147,11 +144,13 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
                 if not readable.read(1):
                     raise WorkersError("a worker ended before it could serve", hint="the log says why")
         ready()
+        look()
         while (received := signal.Signals(signal.sigwait(_SIGNALS))) not in (signal.SIGTERM, signal.SIGINT):
             if received == signal.SIGHUP:
                 workers.tell(signal.SIGHUP)
+            look()
             for process, status in workers.bury():
-                _log.error("worker died", worker=process.number, **_describe(status))
+                _log.error("worker died", worker=process.number, **describe(status))
                 if status == _UNSERVABLE:
                     raise WorkersError("nothing may be served", hint="the log says why, and what to run")
                 if time.monotonic() - process.started < STEADY:
@@ -166,5 +165,6 @@ def supervise(count: int, run: Run, ready: Callable[[], None]) -> None:
         workers.end(signal.SIGINT if received == signal.SIGINT else signal.SIGTERM)
 
 
-def _describe(status: int) -> dict[str, int | str]:
+def describe(status: int) -> dict[str, int | str]:
+    """Return how a process has ended, for the log. ``status`` is its exit status, or minus the signal."""
     return {"exit_status": status} if status >= 0 else {"signal": signal.Signals(-status).name}

@@ -15,7 +15,7 @@ from dpe_server.operation.state_dir import StateDir, StateDirError
 
 EDITED = ["config.toml", "policy.toml"]
 SECRET = ["keys.json", "dpe.sqlite", "dpe.sqlite-wal", "dpe.sqlite-shm"]
-NO_SECRET = [*EDITED, "audit.jsonl", "serve.lock", "operators.jsonl", "beat.json"]
+NO_SECRET = [*EDITED, "audit.jsonl", "serve.lock", "operators.jsonl", "beat.json", "metrics.json"]
 ALL = [*SECRET, *NO_SECRET]
 ME, SOMEBODY = os.geteuid(), 4_242_424
 needs_root = pytest.mark.skipif(ME != 0, reason="only root may give files away")
@@ -144,7 +144,7 @@ def test_a_trusted_group_may_have_a_name(path: Path, monkeypatch: pytest.MonkeyP
 # -- links --
 
 
-@pytest.mark.parametrize("name", [*SECRET, "audit.jsonl", "serve.lock", "operators.jsonl", "beat.json"])
+@pytest.mark.parametrize("name", [*SECRET, "audit.jsonl", "serve.lock", "operators.jsonl", "beat.json", "metrics.json"])
 @pytest.mark.parametrize("target", ["a file", "nothing"])
 def test_a_symbolic_link(path: Path, tmp_path: Path, name: str, target: str) -> None:
     elsewhere = tmp_path / name
