@@ -17,7 +17,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from dpe_server.operation import exposing
+from dpe_coap.errors import LocalError
+from dpe_server.operation import exposing, loaded
+from dpe_server.operators import scraping
 from dpe_tools.server_process import ServerProcess
 from tests.audit import until
 from tests.coap import CON, POST, REGISTER, Message
@@ -155,6 +157,18 @@ def took(port: int, taken: list[socket.socket]) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_others_find_the_metrics_of_a_state_directory(state: Path, tmp_path: Path, workers: int) -> None:
+    with server(state, tmp_path, "--workers", str(workers)) as (_, url):
+        assert scraping.url_of(state) == url
+        until(lambda: scraping.read(url).one("dpe_processes") == workers)
+        again = ServerProcess(state, tmp_path / "second", options=["--metrics", "0"])
+        with pytest.raises(LocalError, match="did not start"), again:
+            pass
+        assert scraping.url_of(state) == url, "a second server that may not start changes nothing"
+    assert not (state / loaded.METRICS).exists()
 
 
 def test_a_server_says_nothing_of_a_device_in_its_metrics(state: Path, tmp_path: Path) -> None:
