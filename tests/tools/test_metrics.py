@@ -22,7 +22,7 @@ from dpe_server.operation import exposing, loaded
 from dpe_server.operators import scraping
 from dpe_tools.server_process import ServerProcess
 from tests.audit import until
-from tests.coap import CON, POST, REGISTER, Message
+from tests.coap import CON, GET, POST, REGISTER, URI_PATH, Client, Message
 from tests.tools.conftest import Invoke
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -72,6 +72,15 @@ def test_what_devices_do_is_counted(
         assert sum(value for name, value in found.items() if name.startswith("dpe_responses_total")) == 20
         assert found["dpe_processes"] == workers
         assert found["dpe_batch_requests_sum"] >= 80
+        assert found["dpe_exchanges_total by=lane"] >= 80
+        assert found["dpe_session_keys_hits_total"] >= 20
+        with Client("coap://{}:{}".format(*running.address)) as client:
+            request = bytes(Message(CON, GET, 7, b"", [(URI_PATH, b".well-known"), (URI_PATH, b"core")], b""))
+            for _ in range(2):
+                client.send(request)
+                assert client.receive() is not None
+        until(lambda: samples(url)["dpe_requests_resent_total by=endpoint"] == 1)
+        assert samples(url)["dpe_exchanges_total by=endpoint"] == 1
         assert found["dpe_commit_seconds_count"] > 0
         assert found["dpe_key_generation key=master"] == 1
         assert found["dpe_store_bytes"] > 0

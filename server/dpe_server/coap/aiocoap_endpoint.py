@@ -55,19 +55,20 @@ class _MessageManager(MessageManager):  # type: ignore[misc]
 
     def __init__(self, token_manager: Any) -> None:
         super().__init__(token_manager)
-        self._duplicates = Duplicates()
+        self.duplicates = Duplicates()
 
     def _deduplicate_message(self, message: Any) -> bool:
         if (message.token, message.remote) in self.token_manager.incoming_requests:
+            self.duplicates.resent += 1
             return True  # under way. A second request with its CoAP token is lost; a retransmission may find it free
-        reply = self._duplicates.begin(_exchange(message), message.datagram, self.loop.time())
+        reply = self.duplicates.begin(_exchange(message), message.datagram, self.loop.time())
         if reply and message.mtype == Type.CON:
             self.message_interface.send_datagram(reply, message.remote)
         return reply is not None
 
     def _store_response_for_duplicates(self, message: Any) -> None:
         if message.mtype == Type.ACK:  # other types have a message ID of ours, which means nothing among the peer's
-            self._duplicates.remember(_exchange(message), message.encode())
+            self.duplicates.remember(_exchange(message), message.encode())
 
 
 def _exchange(message: Any) -> bytes:
@@ -194,6 +195,7 @@ class CoapServer:
         self._site = _Site(router, retry_after)
         self._context: Any = aiocoap.Context(loop=asyncio.get_running_loop(), serversite=self._site, loggername=LOGGER)
         self._interfaces: list[_Interface] = []
+        self._duplicates: list[Duplicates] = []
         for link in links:
             tokens: Any = TokenManager(self._context)
             messages: Any = _MessageManager(tokens)
@@ -202,6 +204,17 @@ class CoapServer:
             tokens.token_interface = messages
             self._context.request_interfaces.append(tokens)
             self._interfaces.append(interface)
+            self._duplicates.append(messages.duplicates)
+
+    @property
+    def begun(self) -> int:
+        """How many exchanges were begun."""
+        return sum(one.begun for one in self._duplicates)
+
+    @property
+    def resent(self) -> int:
+        """How many requests came again."""
+        return sum(one.resent for one in self._duplicates)
 
     def start(self) -> None:
         """Take requests from now on."""

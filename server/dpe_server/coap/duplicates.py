@@ -23,6 +23,10 @@ class Duplicates:
         self._new: dict[Hashable, bytes] = {}
         self._old: dict[Hashable, bytes] = {}
         self._began = 0.0
+        self.begun = 0
+        """How many exchanges were begun."""
+        self.resent = 0
+        """How many requests repeated one."""
 
     def __len__(self) -> int:
         """How many exchanges are remembered."""
@@ -38,7 +42,9 @@ class Duplicates:
         fingerprint = hash(datagram).to_bytes(_FINGERPRINT, "big", signed=True)
         known = self._find(key)
         if known is not None and known.startswith(fingerprint):
+            self.resent += 1
             return known[_FINGERPRINT:]
+        self.begun += 1
         self._new[key] = fingerprint
         return None
 

@@ -88,6 +88,8 @@ class Lane:
         self._longest = [entrance.longest for entrance in self._doors]
         self._forms: dict[bytes, Mapping[bytes, int]] = {}
         self._others: Received | None = None
+        self.taken = 0
+        """How many requests the lane has taken."""
         self.stop = link.stop
         self.close = link.close
         self.send = link.send
@@ -127,6 +129,7 @@ class Lane:
                         continue
             others.append(datagram)
             senders.append(endpoint)
+        self.taken += len(datagrams) - len(others)
         for entrance, (payloads, echoes, askers) in zip(self._doors, groups, strict=True):
             if payloads:
                 entrance.take(payloads, partial(self._answer, echoes, askers))

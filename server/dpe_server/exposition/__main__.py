@@ -27,8 +27,8 @@ def main() -> None:
         print(json.dumps({"errno": error.errno}), flush=True)
         return
     shown = f"[{host}]" if ":" in host else host
-    port = httpd.server_port
-    print(json.dumps({"url": f"http://{shown}:{port}/metrics", "port": port}), flush=True)
+    url = f"http://{shown}:{httpd.server_port}/metrics"
+    print(json.dumps({"url": url, "port": httpd.server_port}), flush=True)
     sys.stdin.read()
 
 

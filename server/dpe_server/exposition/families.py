@@ -84,6 +84,12 @@ METRICS = (
     Metric("dpe_start_time_seconds", GaugeMetricFamily, (), "When the server started, in Unix time.",
            lambda total, _: {(): total.started}),
     Metric("dpe_processes", GaugeMetricFamily, (), "Processes that serve.", lambda total, _: {(): total.processes}),
+    Metric("dpe_exchanges", CounterMetricFamily, ("by",), "Requests, by what takes them: the lane or the endpoint.",
+           lambda total, _: {(by,): total.numbers[by] for by in ("lane", "endpoint")}),
+    Metric("dpe_requests_resent", CounterMetricFamily, ("by",), "Requests that came again, by what knew them.",
+           lambda total, _: {
+               (by,): total.numbers[f"resent_{by}"] for by in ("registration", "session", "endpoint")
+           }),
     Metric("dpe_requests_waiting", GaugeMetricFamily, (), "Requests without a reply.", _number("waiting")),
     Metric("dpe_requests_turned_away", CounterMetricFamily, (), "Requests told to come back, as too many waited.",
            _number("turned_away")),
@@ -108,6 +114,8 @@ METRICS = (
     Metric("dpe_sessions_ended", CounterMetricFamily, ("why",), "Sessions that have ended.", _events("session-ended")),
     Metric("dpe_session_keys_derived", CounterMetricFamily, (), "Times that a session's keys were not in memory.",
            _number("derived")),
+    Metric("dpe_session_keys_hits", CounterMetricFamily, (), "Protected requests whose session's keys were in memory.",
+           _number("hits")),
     Metric("dpe_session_keys_cached", GaugeMetricFamily, (), "Sessions whose keys are in memory.",
            _number("session_keys")),
     Metric("dpe_store_sessions", GaugeMetricFamily, ("state",), "Sessions in the store.",

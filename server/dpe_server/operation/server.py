@@ -21,15 +21,15 @@ from dpe_server.handling.batching import Batcher
 from dpe_server.keys.ring import KeyRing
 from dpe_server.net.peers import Peers
 from dpe_server.net.udp import UdpSocket, listen
-from dpe_server.operation import beats, loaded, snapshots
+from dpe_server.operation import beats, loaded
 from dpe_server.operation.audit import AuditLog
 from dpe_server.operation.beats import Beats, BeatsError
 from dpe_server.operation.capturing import capture
 from dpe_server.operation.config import Config
 from dpe_server.operation.loaded import Loaded
 from dpe_server.operation.nodes import EVERY, LackingError, Presence, active_of, keys_of
+from dpe_server.operation.publishing import Counters, publish
 from dpe_server.operation.resources import lane, router, scheduler
-from dpe_server.operation.snapshots import AtHand
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.policy import Policy
 from dpe_server.registration.draining import DRAIN
@@ -179,7 +179,10 @@ class Server:
         housekeeping = asyncio.create_task(self._keep_house())
         stack.callback(housekeeping.cancel)
         if self._metrics is not None:
-            stack.callback(asyncio.create_task(self._publish(self._metrics)).cancel)
+            counters = Counters(
+                self._batcher, self._transactions, self._registrar, self._sessions, self._audit, lanes, self._coap
+            )
+            stack.callback(asyncio.create_task(publish(self._metrics, counters)).cancel)
         self._beats.beat()
         self._coap.start()
         self.uris = [socket.uri for socket in sockets]
@@ -323,26 +326,6 @@ class Server:
             self._loop.call_soon_threadsafe(self.failed.set_result, error)
             return False
         return True
-
-    async def _publish(self, folder: Path) -> None:
-        """Write this process's numbers again and again."""
-        started, failing = time.time(), False
-        while True:
-            at_hand = AtHand(
-                waiting=len(self._batcher),
-                transactions=len(self._transactions),
-                session_keys=len(self._sessions.contexts),
-                derived=self._sessions.contexts.derived,
-                suppressed=self._audit.suppressed,
-            )
-            try:
-                await asyncio.to_thread(snapshots.write, folder, self._batcher.counts, at_hand, started)
-                failing = False
-            except OSError as error:
-                if not failing:
-                    _log.warning("metrics are not written", reason=error.strerror or str(error))
-                failing = True
-            await asyncio.sleep(snapshots.EVERY)
 
     async def _prune(self) -> None:
         """End the sessions that are over, and delete the traces of those that ended long enough ago."""

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,28 @@ class AtHand:
     """Registrations under way, or over for less than 300 s."""
     session_keys: int
     """Sessions whose keys are in memory."""
-    derived: int = 0
-    """How often keys of a session were derived since the start."""
-    suppressed: int = 0
-    """Audit records without a line since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedElsewhere:
+    """What a process has counted since its start, beside ``Counts``."""
+
+    lane: int
+    """Exchanges that the lane has answered."""
+    endpoint: int
+    """Exchanges that the CoAP endpoint has begun."""
+    resent_registration: int
+    """REQUESTs and SUCCESSes that came again and were known."""
+    resent_session: int
+    """Protected requests that came again and were known."""
+    resent_endpoint: int
+    """Requests that came again to the CoAP endpoint."""
+    derived: int
+    """How often keys of a session were derived."""
+    hits: int
+    """Protected requests whose session's keys were in memory."""
+    suppressed: int
+    """Audit records without a line."""
 
 
 @dataclass(slots=True)
@@ -54,14 +72,14 @@ class Sum:
     """As in ``Histogram``: how many values by place, and their sum."""
     commits: tuple[list[int], float] = field(default_factory=lambda: ([], 0.0))
     numbers: Counter[str] = field(default_factory=Counter)
-    """By name, as in ``Counts`` and ``AtHand``."""
+    """By name, as in ``Counts``, ``CountedElsewhere`` and ``AtHand``."""
     outcomes: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """By what was to be changed and what became of it."""
     events: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """As in ``Counts``."""
 
 
-def write(folder: Path, counts: Counts, at_hand: AtHand, started: float) -> None:
+def write(folder: Path, counts: Counts, at_hand: AtHand, counted: CountedElsewhere, started: float) -> None:
     """Write this process's numbers; OSError. ``started`` is Unix time in seconds."""
     told = {
         "at": time.monotonic(),
@@ -71,14 +89,9 @@ def write(folder: Path, counts: Counts, at_hand: AtHand, started: float) -> None
         "counts": {
             "failed_commits": counts.failed_commits,
             "turned_away": counts.turned_away,
-            "derived": at_hand.derived,
-            "suppressed": at_hand.suppressed,
+            **asdict(counted),
         },
-        "at_hand": {
-            "waiting": at_hand.waiting,
-            "transactions": at_hand.transactions,
-            "session_keys": at_hand.session_keys,
-        },
+        "at_hand": asdict(at_hand),
         "outcomes": [
             [CHANGES[change], outcome.value, count]
             for (change, outcome), count in counts.outcomes.items()

@@ -69,6 +69,8 @@ class Registrar:
         self._draining: Draining | None = None
         self._established: dict[int, bytes] = {}
         """By Client ID, the devices whose sessions have become durable since the last batch was read."""
+        self.resent = 0
+        """How many messages came again and were known."""
         self.reload(keys=keys, policy=policy)
 
     def reload(self, *, keys: KeyRing, policy: Policy) -> None:
@@ -100,11 +102,14 @@ class Registrar:
                     known = self._transactions.of_request(th1)
                     if known is not None:
                         slot = self._response(known)
+                        self.resent += 1
                     elif self._draining is not None:
                         slot = self._draining.reply
                     else:
                         if th1 not in senders:
                             senders[th1] = self._authenticator.prove(message, payload, th1)
+                        else:
+                            self.resent += 1
                         batch.requests.append((place, th1))
                 elif isinstance(message, Success):
                     batch.successes.append((place, message, payload))
@@ -264,6 +269,8 @@ class Registrar:
             step = transaction.success_step
             last = step.next(payload)
             if compare_digest(last.th3, transaction.th3):
+                if transaction.state is not State.ESTABLISHED:  # those, the store may not know
+                    self.resent += 1
                 match transaction.state:
                     case State.COMMITTING:
                         batch.waits = True
@@ -293,6 +300,7 @@ class Registrar:
             session = facts.confirmed[client_id]
             same = compare_digest(session.success_hash, sha256(payload).digest())
             if same and (session.expires_at is None or session.expires_at > wall):
+                self.resent += 1
                 log_unproved(batch, payload, "confirm-repeated", client_id=client_id_text(client_id))
                 batch.slots[place] = confirmed(session.confirm)
             else:

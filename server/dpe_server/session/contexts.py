@@ -34,6 +34,8 @@ class Contexts:
         self._entries: dict[int, bytes] = {}
         self.derived = 0
         """How often keys were derived."""
+        self.hits = 0
+        """How many requests were accepted with keys that were kept."""
         self._nobodys = random(SIZE_MASTER_SECRET + SIZE_MASTER_SALT)
         self._nobodys_sealed = at_rest.seal_keys(self._nobodys, 0)
 

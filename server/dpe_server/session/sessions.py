@@ -95,6 +95,8 @@ class Sessions:
         """By payload, each request whose commit is not over."""
         self._completed = 0
         """How many batches have been completed."""
+        self.resent = 0
+        """How many requests came again and were known."""
 
     @property
     def contexts(self) -> Contexts:
@@ -115,6 +117,7 @@ class Sessions:
             again = self._answers.again(client_id, payload, now)
             if again is not None:
                 batch.slots.append(_protected(again))
+                self.resent += 1
                 continue
             batch.slots.append(UNAUTHORIZED)
             batch.undecided.append((int.from_bytes(payload[1 : 1 + size], "big"), place, client_id, payload))
@@ -127,17 +130,22 @@ class Sessions:
         """See ``Handler.decide``."""
         if batch.completed != self._completed:
             self._look_for_answers(batch)
+        answered, derived = len(batch.undecided) if facts is not None else 0, self._contexts.derived
         for number, place, client_id, payload in batch.undecided:
             if facts is None:
                 batch.slots[place] = self._busy
             elif (pending := self._pending.get(payload)) is not None:
                 batch.slots[place] = pending
                 batch.waits = True
+                self.resent += 1
+                answered -= 1
             else:
                 batch.slots[place] = self._answer(
                     number, place, client_id, payload, facts.contexts[client_id], batch, now, wall
                 )
         batch.undecided.clear()
+        # Who is refused has keys derived, whether they were kept or not.
+        self._contexts.hits += answered - (self._contexts.derived - derived)
         return None
 
     def complete(self, batch: SessionBatch, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
@@ -170,6 +178,7 @@ class Sessions:
                 batch.undecided.append(one)
             else:
                 batch.slots[place] = _protected(again)
+                self.resent += 1
 
     def _answer(
         self,

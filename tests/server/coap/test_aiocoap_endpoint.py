@@ -177,6 +177,7 @@ def test_a_duplicate_gets_the_same_datagram_and_is_decided_once(running: Running
     client.send(request)
     assert client.receive() == first
     assert running.asked == [b"abc"]
+    assert (running.server.begun, running.server.resent) == (1, 1)
 
 
 def test_a_duplicate_of_a_request_under_way_is_not_decided_again(running: Running, client: Client) -> None:
@@ -191,6 +192,7 @@ def test_a_duplicate_of_a_request_under_way_is_not_decided_again(running: Runnin
     client.send(bytes(Message(ACK, 0, response.message_id)))
     assert quiet(client)
     assert running.asked == [b"abc"]
+    assert (running.server.begun, running.server.resent) == (1, 1)
 
 
 def test_a_duplicate_non_confirmable_request_is_ignored(running: Running, client: Client) -> None:

@@ -34,6 +34,7 @@ def test_other_bytes_under_a_used_message_id_are_a_new_exchange() -> None:
     duplicates.begin("key", b"request", 0)
     assert duplicates.begin("key", b"another", 1) is None
     assert duplicates.begin("key", b"another", 2) is not None
+    assert (duplicates.begun, duplicates.resent) == (2, 1)
 
 
 def test_an_exchange_lives_for_one_lifetime_and_not_for_two() -> None:

@@ -178,6 +178,7 @@ def test_the_requests_of_a_batch_share_one_and_each_asker_gets_its_answer(runnin
     running.link.received(datagrams, [bytes([number]) for number in range(22)])
     assert running.batches == [payloads]
     assert running.others == [(b"first other", b"\x05"), (b"second other", b"\x15")]
+    assert running.lane.taken == 20
     answers = {endpoint[0]: Message.parse(sent) for sent, endpoint in running.link.taken()}
     assert answers.keys() == set(range(21)) - {5}
     for number, payload in enumerate(payloads):

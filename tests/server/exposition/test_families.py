@@ -62,6 +62,23 @@ def test_events_are_counted_by_their_labels() -> None:
     assert not any("unheard" in name for name in shown)
 
 
+def test_numbers_that_processes_count() -> None:
+    numbers = Counter(
+        lane=2, endpoint=3, resent_registration=5, resent_session=7, resent_endpoint=11, hits=13, derived=17,
+        suppressed=19, turned_away=23, failed_commits=29, waiting=31, transactions=37, session_keys=41,
+    )  # fmt: skip
+    shown = told(Sum(numbers=numbers))
+    for name, value in {
+        'dpe_exchanges_total{by="lane"}': 2, 'dpe_exchanges_total{by="endpoint"}': 3,
+        'dpe_requests_resent_total{by="registration"}': 5, 'dpe_requests_resent_total{by="session"}': 7,
+        'dpe_requests_resent_total{by="endpoint"}': 11, "dpe_session_keys_hits_total": 13,
+        "dpe_session_keys_derived_total": 17, "dpe_audit_suppressed_total": 19, "dpe_requests_turned_away_total": 23,
+        "dpe_commit_failures_total": 29, "dpe_requests_waiting": 31, "dpe_transactions": 37,
+        "dpe_session_keys_cached": 41,
+    }.items():  # fmt: skip
+        assert shown[name] == value
+
+
 def test_a_histogram_is_cumulative() -> None:
     shown = told(Sum(batches=([1, 2, 0, 0, 0, 0, 0, 0, 0, 4], 2000.0)))
     of_batches = {name: value for name, value in shown.items() if name.startswith("dpe_batch_requests")}

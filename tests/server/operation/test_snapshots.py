@@ -10,10 +10,20 @@ import pytest
 from dpe_server.handling.counts import Counts
 from dpe_server.handling.records import AuditRecord
 from dpe_server.operation import snapshots
-from dpe_server.operation.snapshots import STALE, AtHand
+from dpe_server.operation.snapshots import STALE, AtHand, CountedElsewhere
 from dpe_server.store.contract import Contact, Measure, Outcome, Revoke
 
-AT_HAND = AtHand(waiting=3, transactions=5, session_keys=7, derived=11, suppressed=13)
+AT_HAND = AtHand(waiting=3, transactions=5, session_keys=7)
+COUNTED = CountedElsewhere(
+    lane=23,
+    endpoint=29,
+    resent_registration=31,
+    resent_session=37,
+    resent_endpoint=41,
+    derived=11,
+    hits=43,
+    suppressed=13,
+)
 
 
 def write(folder: Path, pid: int, monkeypatch: pytest.MonkeyPatch, started: float) -> None:
@@ -27,7 +37,7 @@ def write(folder: Path, pid: int, monkeypatch: pytest.MonkeyPatch, started: floa
     outcomes = [Outcome.COMMITTED, Outcome.UNCHANGED]
     counts.completed([contact, measure], outcomes, [AuditRecord("established", {"rule": "a"})])
     monkeypatch.setattr(os, "getpid", lambda: pid)
-    snapshots.write(folder, counts, AT_HAND, started)
+    snapshots.write(folder, counts, AT_HAND, COUNTED, started)
 
 
 def test_what_ended_processes_have_counted_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +52,7 @@ def test_what_ended_processes_have_counted_stays(tmp_path: Path, monkeypatch: py
     assert total.numbers == {
         "failed_commits": 38, "turned_away": 34, "derived": 22, "suppressed": 26,
         "waiting": 3, "transactions": 5, "session_keys": 7,
+        "lane": 46, "endpoint": 58, "resent_registration": 62, "resent_session": 74, "resent_endpoint": 82, "hits": 86,
     }  # fmt: skip
     assert total.outcomes == {("report", "committed"): 2}  # an operator's act is none of a device's
     assert total.events == {("established", "a"): 2}

@@ -91,6 +91,31 @@ def test_resent_messages_get_the_same_bytes(server: Server, device: Device) -> N
     assert server.client_ids() == [response.client_id]
 
 
+def test_resent_messages_are_counted(server: Server, device: Device) -> None:
+    request = device.request()
+    reply = server.send(request)
+    _, step = device.receive(request, reply)
+    success, _ = device.success(step, reply)
+    server.send(success)
+    assert server.registrar.resent == 0
+    server.send(request)
+    server.send(success)
+    assert server.registrar.resent == 2
+    other = device.request()
+    server.handle([other, other])
+    assert server.registrar.resent == 3
+    server.send(success[:-1] + bytes([success[-1] ^ 1]))
+    assert server.registrar.resent == 3, "what proves nothing repeats nothing"
+    declined, _, _ = device.offered(status=Status.DECLINED)
+    server.send(declined)
+    server.send(declined)
+    assert server.registrar.resent == 4
+    waiting, _, _ = device.offered()
+    for batch in [server.registrar.read([waiting], server.now) for _ in range(2)]:
+        server.registrar.decide(batch, Facts(), server.now, server.wall)
+    assert server.registrar.resent == 5, "the second waits for the commit of the first"
+
+
 def test_one_batch_may_hold_the_same_message_twice(server: Server, device: Device) -> None:
     request = device.request()
     first, second = server.handle([request, request])

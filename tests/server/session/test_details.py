@@ -153,3 +153,27 @@ def test_what_an_operator_has_set_lasts_as_long_as_the_rule_says_and_else_as_bef
         server.sessions.reload(policy=policy.parse(POLICY.replace("everyone", rule)))
         _, answer = decode_answer(device.ask(device.get())[4:])
         assert (answer.policies, answer.lifetime) == ({1: {}}, lifetime)
+
+
+def test_only_what_is_accepted_with_kept_keys_is_a_hit(server: Server, device: Device) -> None:
+    contexts = server.sessions.contexts
+    device.ask(device.report({0: 1}))
+    assert contexts.hits == 0
+    replies = server.send(device.report({0: 2}), device.report({0: 3}), device.report({0: 4}, number=1))
+    assert [reply.protected for reply in replies] == [True, True, False]
+    assert contexts.hits == 2
+    request = device.report({0: 5})
+    assert server.send(request, request)[0].protected
+    assert contexts.hits == 3, "a repeat in one batch waits with the first"
+    server.send(request)
+    assert contexts.hits == 3, "a repeat is answered as before"
+
+
+def test_repeats_are_counted(server: Server, device: Device) -> None:
+    request = device.report({0: 1})
+    server.send(request)
+    assert server.sessions.resent == 0
+    server.send(request)
+    another = device.report({0: 2})
+    server.send(another, another)
+    assert server.sessions.resent == 2

@@ -150,4 +150,5 @@ def test_keys_that_were_derived_are_kept(server: Server, device: Device) -> None
     for level in (20, 21, 22):
         (reply,) = server.send(device.report({0: level}))
         assert reply.protected
-    assert (len(server.sessions.contexts), server.sessions.contexts.derived) == (1, 1)
+    contexts = server.sessions.contexts
+    assert (len(contexts), contexts.derived, contexts.hits) == (1, 1, 2)
