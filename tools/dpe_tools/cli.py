@@ -35,6 +35,7 @@ COMMANDS = {
     "backup": ("dpe_tools.commands.backup", "Copy a server's database while it runs."),
     "restore": ("dpe_tools.commands.restore", "Put a backup back."),
     "recover": ("dpe_tools.commands.recover", "Make a database that was put back fit to serve."),
+    "top": ("dpe_tools.commands.top", "Show what a running server does just now."),
     "doctor": ("dpe_tools.commands.doctor", "Check an installation and say what to repair."),
     "load": ("dpe_tools.commands.load", "Register many simulated devices at once and measure how it goes."),
     "simulate": (

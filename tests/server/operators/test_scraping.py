@@ -3,9 +3,6 @@
 import socket
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,16 +12,7 @@ from dpe_server.operation import loaded
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operators import scraping
 from dpe_server.operators.scraping import NoMetricsError, read, url_of
-
-METRICS = """\
-dpe_of_no_use NaN
-# HELP dpe_processes Processes that serve.
-# TYPE dpe_processes gauge
-dpe_processes 2.0
-# HELP dpe_responses_total RESPONSEs, by status and deciding rule.
-# TYPE dpe_responses_total counter
-dpe_responses_total{status="ok",rule="say \\"a\\""} 3.0
-"""
+from tests.server.operators.answering import METRICS, answering
 
 
 @pytest.fixture
@@ -78,30 +66,6 @@ def test_what_others_can_change_is_not_believed(state: StateDir) -> None:
 
 
 # -- what they say --
-
-
-@contextmanager
-def answering(body: bytes, status: int = 200) -> Iterator[str]:
-    """A web server that answers anything so."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/metrics"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_values_are_found_by_name_and_labels(monkeypatch: pytest.MonkeyPatch) -> None:
