@@ -22,12 +22,12 @@ from typing import Any
 
 from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators.properties import reported
 from dpe_server.policy import Vocabulary
 from dpe_server.store.contract import End
 from dpe_server.store.listing import ALL
 from dpe_server.store.opening import open_store
 from dpe_tools.server_process import ServerProcess
-from dpe_tools.session_list import reported
 from tests.assurance import consumer, trials
 from tests.assurance.crowd import open_state, steady_port
 from tests.assurance.kills import await_end

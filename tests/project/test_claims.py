@@ -40,14 +40,15 @@ def test_the_lowest_python_is_the_same_everywhere(root: Path, metadata: dict[str
     assert metadata["tool"]["mypy"]["python_version"] == lowest
     assert metadata["tool"]["ruff"]["target-version"] == "py" + lowest.replace(".", "")
     tools = root / "tools"
+    programs = (*tools.rglob("*.py"), *(root / "server").rglob("*.py"))
     assert f"--python-version {lowest} " in (tools / "lock").read_text(encoding="utf-8")
     claims = {
         (str(file.relative_to(root)), version)
-        for file in chain(root.glob("*.md"), (root / "docs").rglob("*.md"), tools.iterdir(), tools.rglob("*.py"))
+        for file in chain(root.glob("*.md"), (root / "docs").rglob("*.md"), tools.iterdir(), programs)
         if file.is_file()
         for version in re.findall(r"\bPython (\d\.\d+) (?:or|and) later", file.read_text(encoding="utf-8"))
     }
-    assert {"README.md", "tools/venv", "tools/dpe_tools/commands/doctor.py"} <= {file for file, _ in claims}
+    assert {"README.md", "tools/venv", "server/dpe_server/operators/health.py"} <= {file for file, _ in claims}
     assert {version for _, version in claims} == {lowest}
 
 

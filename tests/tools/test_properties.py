@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpe_server.operators.properties import conditions, named
 from dpe_server.policy import Vocabulary
 from dpe_tools import properties
 
@@ -86,7 +87,7 @@ def test_any_word_is_a_property_or_a_fault(word: str) -> None:
 def test_what_is_read_is_shown_the_same() -> None:
     found = properties.read(["battery=86", "signal=-70.5", "firmware=4.2", "24=h'01'", "roaming=null"], KNOWN)
     assert properties.in_words(found, KNOWN) == "battery 86 %, signal -70.5 dBm, firmware 4.2, 24 01, roaming null"
-    assert properties.named(found, KNOWN) == {
+    assert named(found, KNOWN) == {
         "battery": 86,
         "signal": -70.5,
         "firmware": "4.2",
@@ -96,5 +97,5 @@ def test_what_is_read_is_shown_the_same() -> None:
 
 
 def test_conditions_have_names() -> None:
-    told = properties.conditions({0: {0: 60, 1: 3600, 4: 5, 99: True}, "x": {}}, KNOWN)
+    told = conditions({0: {0: 60, 1: 3600, 4: 5, 99: True}, "x": {}}, KNOWN)
     assert told == {"battery": {"pmin": 60, "pmax": 3600, "st": 5, "99": True}, "x": {}}

@@ -18,10 +18,10 @@ from dpe_coap.client_ids import client_id_text
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators import following
 from dpe_server.store.changes import Changes
 from dpe_server.store.contract import Contact, End, Session, Store
 from dpe_server.store.opening import open_store
-from dpe_tools import following
 from tests.tools.conftest import IMEIS, Invoke, Running
 from tests.tools.test_sessions_wanted import OWN, session
 

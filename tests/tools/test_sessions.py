@@ -9,6 +9,7 @@ import pytest
 
 from dpe_coap.client_ids import client_id_text
 from dpe_coap.messages import Version
+from dpe_server.operators.sessions import describe
 from dpe_server.store.contract import Session
 from dpe_tools import session_list, streams
 from tests.tools.conftest import Invoke, Running
@@ -53,7 +54,7 @@ def test_the_table_is_printed_as_the_sessions_come(capsys: pytest.CaptureFixture
 
 
 def _print_json(found: Iterable[Session], now: int) -> None:
-    session_list.print_array(session_list.describe(one, now) for one in found)
+    session_list.print_array(describe(one, now) for one in found)
 
 
 @pytest.mark.parametrize("show", [session_list.print_table, _print_json])
@@ -102,8 +103,8 @@ def test_an_age_that_the_clock_contradicts_is_not_shown(capsys: pytest.CaptureFi
     assert told.err == (
         "1 of these began later than it is now, 2027-01-15 08:00:00Z: the clock was ahead then, or it is behind now\n"
     )
-    assert session_list.describe(ahead, NOW)["age"] is None
-    assert session_list.describe(session(0), NOW)["age"] == 5
+    assert describe(ahead, NOW)["age"] is None
+    assert describe(session(0), NOW)["age"] == 5
 
 
 def test_the_last_contact_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,8 +112,8 @@ def test_the_last_contact_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     rows = capsys.readouterr().out.splitlines()[1:]
     assert "  5 min ago    never  " in rows[0]
     assert "  2027-01-15 08:00:05Z    never  " in rows[1], "the clock was ahead then"
-    assert session_list.describe(session(0, seen_at=NOW - 300), NOW)["seen_at"] == NOW - 300
-    assert session_list.describe(session(0), NOW)["seen_at"] is None
+    assert describe(session(0, seen_at=NOW - 300), NOW)["seen_at"] == NOW - 300
+    assert describe(session(0), NOW)["seen_at"] is None
 
 
 def test_a_narrow_terminal_cuts_nothing(dpe: Invoke, server: Running, credential: Path) -> None:

@@ -14,10 +14,10 @@ from dpe_coap.client_ids import client_id_text
 from dpe_coap.messages import Version
 from dpe_server.keys.at_rest import device_text
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators import imposing
 from dpe_server.store.contract import Outcome, Session
 from dpe_server.store.opening import open_store
 from dpe_server.store.record import merge
-from dpe_tools import imposing
 from tests.tools.conftest import Invoke, Running
 
 FIRST = 0x10000000000000

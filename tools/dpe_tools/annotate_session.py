@@ -11,9 +11,10 @@ from dpe_coap import cbor, numbers
 from dpe_coap.binding import CONTENT_FORMAT_CBOR, CONTENT_FORMAT_PROBLEM, Code
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.session_messages import Property, decode_answer, decode_report
+from dpe_server.operators.properties import CONDITIONS, shown
 from dpe_server.policy.reporting import describe
 from dpe_server.policy.vocabulary import Vocabulary
-from dpe_tools import diagnostic, properties
+from dpe_tools import diagnostic
 from dpe_tools.annotate import ROW, Row
 
 KNOWN = Vocabulary()
@@ -106,7 +107,7 @@ class _Dump:
             case Kind.REPORT, (numbers.SESSION_LABEL_PROPERTIES,):
                 return "properties", f"map of {len(value)}"
             case Kind.REPORT, (numbers.SESSION_LABEL_PROPERTIES, wire):
-                return _name(wire), "not there any more" if value is None else properties.shown(wire, value, KNOWN)
+                return _name(wire), "not there any more" if value is None else shown(wire, value, KNOWN)
             case Kind.ANSWER, (numbers.SESSION_LABEL_LIFETIME,):
                 return "lifetime", f"{value} s from now"
             case Kind.ANSWER, (numbers.SESSION_LABEL_POLICIES,):
@@ -114,7 +115,7 @@ class _Dump:
             case Kind.ANSWER, (numbers.SESSION_LABEL_POLICIES, wire):
                 return _name(wire), describe(value)
             case Kind.ANSWER, (numbers.SESSION_LABEL_POLICIES, _, attribute):
-                known = properties.CONDITIONS.get(attribute)
+                known = CONDITIONS.get(attribute)
                 return known or f"attribute {attribute}", "" if known else "unknown: ignored"
             case Kind.PROBLEM, (-1 | -2 as key,) if isinstance(value, str):
                 return ("title" if key == -1 else "detail"), "RFC 9290 section 2"

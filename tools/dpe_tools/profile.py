@@ -1,99 +1,20 @@
-"""What `dpe device show` says of a device: its session, what it has reported, and what it is to report."""
+"""What `dpe device show` says of a device to a person."""
 
-import time
-from dataclasses import dataclass
-from typing import Any
-
-import cbor2
 from rich.cells import cell_len
 
 from dpe_coap.client_ids import client_id_text
 from dpe_coap.imei import Imei, luhn
-from dpe_coap.session_messages import Policies, decode_answer, decode_policies
-from dpe_server.operation.state_dir import StateDir
-from dpe_server.policy import Vocabulary
+from dpe_server.operators.profile import Profile
+from dpe_server.operators.properties import decoded, shown
+from dpe_server.operators.sessions import SUITES, state_of
+from dpe_server.operators.times import ago, moment
 from dpe_server.policy.reporting import described
-from dpe_server.session.telling import tell
-from dpe_server.store.contract import OverridePolicies, Session, Store
-from dpe_server.store.questions import Questions, Restriction
-from dpe_server.store.record import Entry, entries
-from dpe_tools import diagnostic, properties
-from dpe_tools.session_list import SUITES, ago, describe, moment, reported
+from dpe_tools import diagnostic
 
 
-@dataclass(frozen=True)
-class Profile:
-    """A device as the store has it now."""
-
-    imei: Imei
-    session: Session | None
-    restriction: Restriction
-    reported: list[Entry]
-    policies: Policies | None
-    """What it is told to report; None: it has no session and no policies of its own, or the policy has a fault."""
-    override: bool
-    """Whether these are policies of its own, which an operator has set."""
-    vocabulary: Vocabulary
-    now: int
-    """Unix seconds."""
-
-
-def read(opened: StateDir, store: Store, imei: Imei, name: bytes, session: Session | None) -> Profile:
-    """Read what there is of the device with this ``name`` (``AtRest.device_id``) and its session.
-
-    If the policy file has a fault, a line on standard error says so, and properties of the operator have no name.
-    """
-    policy = properties.policy_of(opened)
-    wanted = Questions(restrictions={name})
-    if session is not None:
-        wanted.contexts.add(session.client_id)
-    facts = store.look(wanted)
-    own, told = None, None
-    if session is None:
-        own = _override(store, name)
-    elif (context := facts.contexts[session.client_id]).found:
-        own = context.policies
-        told = None if policy is None else decode_answer(tell(policy, context).answer)[1].policies
-    return Profile(
-        imei=imei,
-        session=session,
-        restriction=facts.restrictions.get(name, Restriction()),
-        reported=[] if session is None else list(entries(session.record)),
-        policies=told if own is None else decode_policies(own),
-        override=own is not None,
-        vocabulary=Vocabulary() if policy is None else policy.vocabulary,
-        now=int(time.time()),
-    )
-
-
-def _override(store: Store, name: bytes) -> bytes | None:
-    """Return what an operator has set for a device that has no session."""
-    for measure in store.measures():
-        if isinstance(measure, OverridePolicies) and measure.device == name:
-            return measure.policies
-    return None
-
-
-def in_json(profile: Profile) -> dict[str, Any]:
-    """Return a profile for JSON. Times are in Unix seconds."""
-    told: dict[str, Any] = {
-        "imei": _digits(profile.imei),
-        "revoked": profile.restriction.revoked,
-        "minimum_epoch": profile.restriction.minimum_epoch,
-        "session": None,
-    }
-    session, vocabulary = profile.session, profile.vocabulary
-    if session is not None:
-        told["session"] = describe(session, profile.now) | {"state": _state(session, profile.now)}
-    told["properties"] = {} if session is None else reported(session.record, vocabulary)
-    told["override"] = profile.override
-    told["policies"] = None if profile.policies is None else properties.conditions(profile.policies, vocabulary)
-    return told
-
-
-def in_words(profile: Profile) -> list[str]:
-    """Return a profile for a person, in lines."""
-    lines = [("IMEI", _digits(profile.imei))]
+def in_words(profile: Profile, imei: Imei) -> list[str]:
+    """Return the profile of the device with this IMEI, in lines."""
+    lines = [("IMEI", digits(imei))]
     if profile.restriction.revoked:
         lines.append(("revoked", "yes: it cannot register"))
     if profile.restriction.minimum_epoch:
@@ -104,7 +25,7 @@ def in_words(profile: Profile) -> list[str]:
     else:
         lines += [
             ("Client ID", client_id_text(session.client_id)),
-            ("state", _state(session, now)),
+            ("state", state_of(session, now)),
             ("DPE version", str(session.version)),
             ("suite", SUITES[session.suite]),
             ("firmware", "not told" if session.firmware is None else diagnostic.text(session.firmware)),
@@ -126,8 +47,8 @@ def in_words(profile: Profile) -> list[str]:
 def _reported(profile: Profile) -> list[str]:
     found = [
         (
-            profile.vocabulary.name_of(wire := cbor2.loads(entry.property)),
-            properties.shown(wire, cbor2.loads(entry.value), profile.vocabulary),
+            profile.vocabulary.name_of(wire := decoded(entry.property)),
+            shown(wire, decoded(entry.value), profile.vocabulary),
             ago(entry.at, profile.now),
         )
         for entry in profile.reported
@@ -140,9 +61,6 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - cell_len(text))
 
 
-def _digits(imei: Imei) -> str:
+def digits(imei: Imei) -> str:
+    """Return an IMEI as people write it: 15 digits."""
     return f"{imei.digits}{luhn(imei.digits)}"
-
-
-def _state(session: Session, now: int) -> str:
-    return "ESTABLISHED" if session.expires_at is None or session.expires_at > now else "EXPIRED"

@@ -75,6 +75,10 @@ class Working:
         if self._thread is not None:
             self._thread.join()
 
+    def add(self, count: int) -> None:
+        """Count so many things as done."""
+        self.done += count
+
     def _show(self) -> None:
         start = time.monotonic()
         if self._over.wait(self._after):

@@ -1,22 +1,17 @@
-"""Properties, their values and their conditions, as people write them and as commands show them."""
+"""Properties and their values, as people write them and as commands show them."""
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import click
 
 from dpe_coap.errors import LocalError
-from dpe_coap.session_messages import Policies, Property, Value, encode_report
+from dpe_coap.session_messages import Property, Value, encode_report
 from dpe_server.files.shown import shown_key, shown_value
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators.properties import shown
 from dpe_server.policy import Policy, PolicyError, load
-from dpe_server.policy.reporting import NAMES
 from dpe_server.policy.vocabulary import Vocabulary
-from dpe_server.policy.vocabulary import shown as plain
-
-CONDITIONS = {number: name for name, number in NAMES.items()}
-"""What a message calls a condition, and its name."""
 
 
 def policy_of(opened: StateDir) -> Policy | None:
@@ -76,32 +71,8 @@ def _json(name: str, text: str) -> Value:
     )
 
 
-def in_json(value: Value) -> Any:
-    """Return a value for JSON, which has no bytes: they are ``{"bytes": HEX}``."""
-    return {"bytes": value.hex()} if isinstance(value, bytes) else value
-
-
-def named(properties: Mapping[Property, Value], vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return properties by name, for JSON."""
-    return {vocabulary.name_of(wire): in_json(value) for wire, value in properties.items()}
-
-
-def conditions(policies: Policies, vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
-    """Return policies by the names of properties and conditions, for JSON; an unknown condition has its number."""
-    return {
-        vocabulary.name_of(wire): {CONDITIONS.get(number, str(number)): setting for number, setting in how.items()}
-        for wire, how in policies.items()
-    }
-
-
 def in_words(properties: Mapping[Property, Value], vocabulary: Vocabulary) -> str:
     """Return properties on one line: ``battery 86 %, firmware 4.2``."""
     return ", ".join(
         f"{vocabulary.name_of(wire)} {shown(wire, value, vocabulary)}" for wire, value in properties.items()
     )
-
-
-def shown(wire: Property, value: Value, vocabulary: Vocabulary) -> str:
-    """Return a value as people read it, with its unit if the vocabulary knows one."""
-    entry = vocabulary.on_wire(wire)
-    return plain(value) if entry is None else entry.shown(value)

@@ -2,23 +2,19 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
-import cbor2
 import click
 from rich.cells import cell_len
 
 from dpe_coap.client_ids import client_id_text
+from dpe_server.operators.sessions import SUITES, Shown, in_words
+from dpe_server.operators.times import ago, moment, span
 from dpe_server.policy import Vocabulary
-from dpe_server.store.contract import Session
-from dpe_server.store.listing import Listed
 from dpe_server.store.record import count, entries
-from dpe_tools import diagnostic, properties, streams, terminal
+from dpe_tools import diagnostic, streams, terminal
 
-SUITES = {1: "plain", 2: "X25519"}
 COLUMNS = {
     "Client ID": False,
     "version": False,
@@ -41,52 +37,6 @@ LOOK_AHEAD = 100
 """How many sessions decide how wide the columns are."""
 AT_ONCE = 100
 """Lines that are printed together: to write each by itself takes as long as all the rest."""
-
-Shown = Session | Listed
-
-
-def describe(session: Shown, now: int) -> dict[str, Any]:
-    """Return what may be shown of a session, without anything that identifies the device. Times are in seconds.
-
-    The age is None for a session that began later than it is now: the clock has been set back.
-    """
-    age = now - session.established_at
-    return {
-        "client_id": client_id_text(session.client_id),
-        "version": str(session.version),
-        "state": "ESTABLISHED",
-        "suite": session.suite,
-        "epoch": session.epoch,
-        "firmware": session.firmware,
-        "rule": session.rule,
-        "established_at": session.established_at,
-        "expires_at": session.expires_at,
-        "seen_at": session.seen_at,
-        "age": age if age >= 0 else None,
-    }
-
-
-def describe_all(found: Iterable[Shown], now: int, vocabulary: Vocabulary | None) -> Iterator[dict[str, Any]]:
-    """Describe sessions and how many properties they have; with a vocabulary, also these."""
-    for session in found:
-        told = describe(session, now) | {"reported": count(session.record)}
-        yield told if vocabulary is None else told | {"properties": reported(session.record, vocabulary)}
-
-
-def reported(record: bytes, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return the properties of a record by name, for JSON, with the Unix time of each."""
-    return {
-        vocabulary.name_of(_decoded(entry.property)): {
-            "value": properties.in_json(_decoded(entry.value)),
-            "time": entry.at,
-        }
-        for entry in entries(record)
-    }
-
-
-@lru_cache(1 << 16)  # most devices report the same
-def _decoded(item: bytes) -> Any:
-    return cbor2.loads(item)
 
 
 def print_array(items: Iterable[dict[str, Any]]) -> None:
@@ -171,17 +121,6 @@ def _row(session: Shown, now: int, words: Callable[[bytes, bytes], str] | None) 
     return (*row, ", ".join(words(entry.property, entry.value) for entry in entries(session.record)))
 
 
-def in_words(vocabulary: Vocabulary) -> Callable[[bytes, bytes], str]:
-    """Return what puts an encoded property and its value into words."""
-
-    @lru_cache(1 << 16)
-    def words(property_: bytes, value: bytes) -> str:
-        wire = _decoded(property_)
-        return f"{vocabulary.name_of(wire)} {properties.shown(wire, _decoded(value), vocabulary)}"
-
-    return words
-
-
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
     """Return a row's text. What is wider than its letters, as in Chinese, has less space around it."""
     sides = (*COLUMNS.values(), False)
@@ -189,21 +128,3 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
         cell.rjust(width - cell_len(cell) + len(cell)) if right else cell.ljust(width - cell_len(cell) + len(cell))
         for cell, width, right in zip(row, widths, sides, strict=False)
     ).rstrip()
-
-
-def span(seconds: int) -> str:
-    """Return a duration for a person, as in ``5 min``."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def ago(seconds: int, now: int) -> str:
-    """Return how long ago a time was; the time itself if it is still to come. Both are in seconds since 1970."""
-    return f"{span(now - seconds)} ago" if seconds <= now else moment(seconds)
-
-
-def moment(seconds: int) -> str:
-    """Return a time for a person, in UTC. ``seconds`` are since 1970."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -16,6 +16,8 @@ from dpe_coap.numbers import SIZE_CLIENT_ID
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators.imposing import note_ended
+from dpe_server.operators.profile import in_json, read
 from dpe_server.session.contexts import SIZE_MASTER_SECRET
 from dpe_server.store.contract import (
     TRACE,
@@ -25,8 +27,7 @@ from dpe_server.store.contract import (
     Store,
 )
 from dpe_server.store.questions import Questions, Restriction
-from dpe_tools import files, profile, terminal
-from dpe_tools.imposing import note_ended
+from dpe_tools import files, profile, properties, terminal
 from dpe_tools.oscore_files import FORMATS, Context
 
 KEYS_WARNING = "whoever has these keys speaks as this device; never use them while it uses them itself"
@@ -61,11 +62,11 @@ def show(state: str, client_id: str | None, imei_stdin: bool, as_json: bool) -> 
             session = holder(store, client_id, state)
             name = session.device
             imei = at_rest.open_imei(session.sealed_imei, name)
-        found = profile.read(opened, store, imei, name, session)
+        found = read(store, name, session, properties.policy_of(opened), int(time.time()))
     if as_json:
-        terminal.print_json(profile.in_json(found))
+        terminal.print_json({"imei": profile.digits(imei)} | in_json(found))
     else:
-        for line in profile.in_words(found):
+        for line in profile.in_words(found, imei):
             click.echo(line)
 
 

@@ -14,11 +14,12 @@ from dpe_coap.session_messages import decode_policies
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir, check_access
+from dpe_server.operators.properties import conditions
 from dpe_server.policy import PolicyError, Traits, describe, load, load_override
 from dpe_server.policy.reporting import described
 from dpe_server.store.contract import Outcome, OverridePolicies
 from dpe_server.store.questions import Questions, Restriction
-from dpe_tools import properties, terminal
+from dpe_tools import terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
 from dpe_tools.exits import Exit
@@ -127,7 +128,7 @@ def set_(state: str, client_id: str, report: Path, dry_run: bool, as_json: bool)
     lines = described(told, vocabulary)
     would = "would be told" if dry_run else "is told"
     terminal.tell(
-        {"policies": properties.conditions(told, vocabulary), "dry_run": dry_run},
+        {"policies": conditions(told, vocabulary), "dry_run": dry_run},
         f"at its next report, the device {would} to report{':' if lines else ' nothing unasked'}",
         *(f"  {line}" for line in lines),
         as_json=as_json,

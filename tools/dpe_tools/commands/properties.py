@@ -10,13 +10,16 @@ import click
 
 from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators.following import Begin, Cursor, News, Upto, everything, since
+from dpe_server.operators.properties import reported
+from dpe_server.operators.sessions import in_words
+from dpe_server.operators.times import moment
 from dpe_server.policy import Vocabulary
 from dpe_server.store.contract import StoreError
 from dpe_server.store.record import entries
 from dpe_tools import streams
-from dpe_tools.following import Begin, Cursor, News, Upto, everything, since
 from dpe_tools.properties import vocabulary_of
-from dpe_tools.session_list import AT_ONCE, in_words, moment, reported
+from dpe_tools.session_list import AT_ONCE
 
 Text = Callable[[News | Upto | Begin], str]
 """Makes a line, or nothing of what has none."""

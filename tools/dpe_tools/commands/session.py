@@ -8,6 +8,7 @@ import click
 from dpe_coap.client_ids import client_id_of, client_id_text
 from dpe_coap.session_messages import Answer
 from dpe_server.files.shown import shown_key
+from dpe_server.operators.properties import conditions, named
 from dpe_server.policy.reporting import described
 from dpe_server.policy.vocabulary import Vocabulary
 from dpe_tools import device_state, properties, recording, terminal
@@ -76,7 +77,7 @@ def report(
     for word in words:
         _warn(word.partition("=")[0])
     talk = Speaker(credential, state, timeout, trace, pcap).ask(Method.REPORT, said)
-    told = {"reported": properties.named(said.properties, KNOWN)} | _told(talk)
+    told = {"reported": named(said.properties, KNOWN)} | _told(talk)
     if as_json:
         terminal.print_json(told)
         return
@@ -133,7 +134,7 @@ def _told(talk: Talk) -> dict[str, Any]:
     """Return what came of an exchange, for JSON."""
     told: dict[str, Any] = {"answer": "accepted", "code": said_of(talk.reply.code).split()[0]}
     if (answer := talk.reply.answer) is not None:
-        told |= {"lifetime": answer.lifetime, "policies": properties.conditions(answer.policies, KNOWN)}
+        told |= {"lifetime": answer.lifetime, "policies": conditions(answer.policies, KNOWN)}
     return told | {
         "client_id": _client_id(talk),
         "server": talk.device.server,

@@ -12,11 +12,14 @@ import click
 from dpe_coap.messages import Version
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators import imposing
+from dpe_server.operators.sessions import describe_all
 from dpe_server.store.contract import End, Outcome, Store
 from dpe_server.store.listing import ALL, Wanted
-from dpe_tools import imposing, properties, session_list, terminal
+from dpe_tools import properties, session_list, terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
+from dpe_tools.imposing import impose
 from dpe_tools.progress import Working
 
 if TYPE_CHECKING:
@@ -156,7 +159,7 @@ def list_(
         vocabulary = properties.vocabulary_of(opened) if with_properties else None
         listed = islice(store.listed(wanted, now), limit)
         if as_json:
-            session_list.print_array(session_list.describe_all(listed, now, vocabulary))
+            session_list.print_array(describe_all(listed, now, vocabulary))
         else:
             session_list.print_table(listed, now, vocabulary)
 
@@ -209,5 +212,5 @@ def _end(opened: StateDir, store: Store, devices: list[bytes], now: int, working
     def measure(device: bytes) -> End:
         return End(device, now)
 
-    outcomes = imposing.impose(opened, store, devices, measure, "session-ended", working=working, why="operator")
+    outcomes = impose(opened, store, devices, measure, "session-ended", working=working, why="operator")
     return outcomes.count(Outcome.SESSION_ENDED)

@@ -1,4 +1,4 @@
-"""What `dpe doctor` says of a store that several servers share, and of these servers."""
+"""What is found of a store that several servers share, and of these servers."""
 
 from collections.abc import Iterator
 from contextlib import closing
