@@ -16,11 +16,12 @@ NAMED = 1_000
 """The most devices of one act that get a line each. A longer list would push everything else out of the log."""
 
 
-def note(opened: StateDir, event: str, devices: Sequence[bytes] = (), **details: str | int) -> None:
+def note(opened: StateDir, event: str, devices: Sequence[bytes] = (), **details: str | int) -> str:
     """Write one line about an act that is done, or one for each of its ``devices`` (from ``AtRest.device_id``).
 
     Above NAMED devices it is one line that says how many. A running server may write to the file at the same time. If
-    it cannot be written within 2 s, a warning on standard error says so: the act is done all the same.
+    it cannot be written within 2 s, a warning on standard error says so: the act is done all the same. Returns why it
+    was not written, or "".
     """
     subjects: list[dict[str, str | int]] = [{"device": device_text(device)} for device in devices]
     if len(devices) > NAMED:
@@ -31,3 +32,4 @@ def note(opened: StateDir, event: str, devices: Sequence[bytes] = (), **details:
     fault = log.close(time.time())
     if fault and sys.stderr is not None:
         print(f"dpe: warning: done, but not noted in {opened.audit_path}: {fault}", file=sys.stderr)
+    return fault

@@ -31,8 +31,9 @@ def impose(
 ) -> list[Outcome]:
     """Do this to each device, and note it in the audit log as ``event``. Returns what became of each.
 
-    ``details`` are noted with it. ``ends`` is why the sessions have ended that this ends, which are noted, too; empty: ``event`` says so. ``by`` is
-    who did it, if that is not the user of a command. ``done`` is told of how many devices it is done, part by part.
+    ``details`` are noted with it. ``ends`` is why the sessions have ended that this ends, which are noted, too; empty:
+    ``event`` says so. ``by`` is who did it, if that is not the user of a command. ``done`` is told of how many devices
+    it is done, part by part.
     """
     outcomes: list[Outcome] = []
     who = {"by": by} if by else {}

@@ -363,6 +363,9 @@ class Store(Protocol):
     def listed(self, wanted: Wanted, now: int) -> Iterator[Listed]:
         """Yield those sessions of ``live`` that are wanted, with what a list has of them."""
 
+    def next_listed(self, after: int, most: int) -> list[Listed]:
+        """Return sessions with a Client ID above ``after``, live or not, by ascending Client ID; ``most`` at most."""
+
     def count(self, wanted: Wanted, now: int) -> int:
         """Return how many sessions that are live at ``now`` are wanted."""
 

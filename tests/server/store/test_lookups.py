@@ -45,6 +45,7 @@ LOOKUPS: dict[str, tuple[str, Any]] = {
     "no override": (statements.NO_OVERRIDE, (bytes(16),)),
     "prune": (statements.PRUNE, (1, 1)),
     "live": (statements.LIVE, (1, 1, 1)),
+    "next": (statements.NEXT, (1, 1)),
     "session": (statements.SESSION, (1,)),
     "session of a device": (statements.SESSION_OF, (bytes(16),)),
 }

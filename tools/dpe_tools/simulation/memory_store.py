@@ -224,6 +224,11 @@ class MemoryStore:
         """See ``Store.listed``."""
         return (one for one in map(_listed, self.live(now)) if fits(one, wanted))
 
+    def next_listed(self, after: int, most: int) -> list[Listed]:
+        """See ``Store.next_listed``."""
+        found = sorted(map(_listed, self._disk.sessions), key=lambda session: session.client_id)
+        return [one for one in found if one.client_id > after][:most]
+
     def count(self, wanted: Wanted, now: int) -> int:
         """See ``Store.count``."""
         return sum(1 for _ in self.listed(wanted, now))

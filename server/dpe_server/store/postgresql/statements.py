@@ -255,6 +255,7 @@ LIVE = (
     f"SELECT {_COLUMNS} FROM device WHERE client_id > %s AND (expires_at IS NULL OR expires_at > %s)"
     " ORDER BY client_id LIMIT %s"
 )
+NEXT = f"SELECT {', '.join(Listed._fields)} FROM device WHERE client_id > %s ORDER BY client_id LIMIT %s"
 _CONDITIONS = {
     "rule": "rule = %s",
     "version": "(version_major, version_minor) = (%s, %s)",

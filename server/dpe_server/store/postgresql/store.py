@@ -155,6 +155,10 @@ class PostgresqlStore:
         for page in self._pages(*statements.listed(wanted), now):
             yield from map(rows.listed_of, page)
 
+    def next_listed(self, after: int, most: int) -> list[Listed]:
+        """See ``Store.next_listed``."""
+        return [rows.listed_of(row) for row in self._rows(statements.NEXT, after, most)]
+
     def count(self, wanted: Wanted, now: int) -> int:
         """See ``Store.count``."""
         sql, values = statements.count(wanted)

@@ -160,6 +160,7 @@ COUNT = (
     " (SELECT count(*) FROM restriction WHERE revoked_at IS NOT NULL)"
 )
 
+NEXT = f"SELECT {', '.join(Listed._fields)} FROM session WHERE client_id > ? ORDER BY client_id LIMIT ?"
 MEASURES = (
     "SELECT device, revoked_at, minimum_epoch, policies FROM restriction"
     " WHERE device > ? AND (revoked_at IS NOT NULL OR minimum_epoch > 0 OR policies IS NOT NULL)"

@@ -176,6 +176,11 @@ class SqliteStore:
         for page in self._pages(*statements.listed(wanted), now):
             yield from map(Listed._make, page)
 
+    def next_listed(self, after: int, most: int) -> list[Listed]:
+        """See ``Store.next_listed``."""
+        with self._database.reading() as reader:
+            return [Listed._make(row) for row in reader.execute(statements.NEXT, (after, most))]
+
     def count(self, wanted: Wanted, now: int) -> int:
         """See ``Store.count``."""
         sql, values = statements.count(wanted)
@@ -317,16 +322,7 @@ def _bring_up_to_date(writer: sqlite3.Connection, contacted: Sequence[_Contacted
         values = [
             value
             for row, changed in some
-            for value in (
-                row.client_id,
-                row.mark,
-                row.attempt,
-                row.seen_at,
-                row.lifetime,
-                row.expires_at,
-                row.record,
-                changed,
-            )
+            for value in (row.client_id, row.mark, row.attempt, *row[4:], changed)  # from seen_at on, as it is
         ]
         writer.execute(statements.put_contacts(len(some), sooner=sooner), values)
 

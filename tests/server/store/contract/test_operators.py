@@ -47,6 +47,21 @@ def test_live_sessions_are_those_not_over_by_ascending_client_id(store: Store, m
     assert len(list(store.live(now - 1))) == 3
 
 
+def test_the_next_sessions_are_those_above_a_client_id_over_or_not(store: Store, make: Make, now: int) -> None:
+    sessions = [make(), make(expires_at=now - 1), make(firmware=None)]
+    store.commit(sessions)
+    first, second, third = sorted(session.client_id for session in sessions)
+    found = store.next_listed(-1, 2)
+    assert [one.client_id for one in found] == [first, second]
+    assert [one.client_id for one in store.next_listed(second, 2)] == [third]
+    assert store.next_listed(third, 2) == []
+    by_client_id = {session.client_id: session for session in sessions}
+    for one in found:
+        session = by_client_id[one.client_id]
+        assert (one.device, one.rule, one.version) == (session.device, session.rule, session.version)
+        assert (one.firmware, one.expires_at, one.record) == (session.firmware, session.expires_at, session.record)
+
+
 def test_live_has_every_session_that_lasts_once_whatever_is_committed_meanwhile(
     store: Store, make: Make, now: int
 ) -> None:
