@@ -40,6 +40,7 @@ ARGUMENTS = {
     "STATE": "a server's state directory",
     "FILE": "a copy of the database",
     "STATE|FILE": "a server's state directory, or a policy file",
+    "STATE|HOST:PORT": "a server's state directory; with `--probe` also where a server listens",
     "IMEI": "an IMEI of 14, 15 or 16 digits; `-` reads them from standard input",
     "CREDENTIAL": "a device's credential, as a CBOR or a JSON file",
     "CLIENT_ID": "a Client ID, as 14 hex digits",

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from dpe_server.store.opening import examine, open_store
 from dpe_tools.commands import doctor
 from dpe_tools.server_process import ServerProcess
 from tests.audit import lines, until
+from tests.coap import ACK, CON, GET, RST, URI_PATH, Message
 from tests.tools.conftest import IMEI, Invoke
+from tests.tools.strangers import Stranger
 
 RULES = """\
 [[rule]]
@@ -74,6 +77,98 @@ def test_a_probe_for_health_checks(dpe: Invoke, state: Path, tmp_path: Path, mon
         (line,) = dpe("doctor", "--probe", state).stdout.splitlines()
         assert line == f"ok   coap://127.0.0.1:{server.address[1]} answers and offers {RESOURCE_TYPE}"
     assert "--probe needs STATE" in dpe("doctor", "--probe", status=2).stderr
+
+
+@pytest.mark.parametrize("form", ["{}", "coap://{}"])
+def test_a_probe_of_an_address_needs_no_state_directory(
+    dpe: Invoke, serving: ServerProcess, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = "{}:{}".format(*serving.address)
+    (line,) = dpe("doctor", "--probe", form.format(address)).stdout.splitlines()
+    assert line == f"ok   coap://{address} answers and offers {RESOURCE_TYPE}"
+    assert json.loads(dpe("doctor", "--json", form.format(address), "--probe").stdout)[0]["level"] == "ok"
+
+
+def test_a_folder_that_is_named_like_an_address_is_a_state_directory(
+    dpe: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "127.0.0.1:9").mkdir()
+    assert "is not a state directory" in dpe("doctor", "--probe", "127.0.0.1:9", status=1).stderr
+    assert "there is no such directory" in dpe("doctor", "127.0.0.1:5683", status=1).stdout
+    assert "there is no such directory" in dpe("doctor", "--probe", "localhost", status=1).stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "coap://", "coap://[::1"])
+def test_a_probe_of_what_is_no_address(dpe: Invoke, address: str) -> None:
+    assert "not a server's URI" in dpe("doctor", "--probe", address, status=1).stderr
+
+
+def answering(code: int, payload: bytes = b"", *, separate: bool = False) -> Callable[[bytes], bytes | None]:
+    """Who answers pings, and requests with this code."""
+
+    def answer(datagram: bytes) -> bytes | None:
+        message = Message.parse(datagram)
+        if message.code == 0:
+            return bytes(Message(RST, 0, message.message_id)) if message.type == CON else None
+        assert (message.type, message.code) == (CON, GET)
+        assert [value for number, value in message.options if number == URI_PATH] == [b".well-known", b"core"]
+        kind = CON if separate else ACK
+        return bytes(Message(kind, code, message.message_id, message.coap_token, [], payload))
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "said", "status"),
+    [
+        (answering(0x45, b'</dpe/register>;rt="dpe.register"'), "ok", "answers and offers dpe.register", 0),
+        (answering(0x45, b'</x>;rt="dpe.register"', separate=True), "ok", "answers and offers dpe.register", 0),
+        (answering(0xA3), "ok", "answers that it is busy (5.03 Service Unavailable)", 0),
+        (answering(0x81), "fail", "does not say what it offers (4.01 Unauthorized)", 1),
+        (answering(0x82), "fail", "does not say what it offers (4.02 Bad Option)", 1),
+        (answering(0x84), "fail", "answers, but is no DPE Server", 1),
+        (answering(0x45, b"</temperature>"), "fail", "answers, but is no DPE Server", 1),
+        (answering(0, b""), "warn", "it answers pings, and no request in 0.2 s", 3),
+        (lambda _: None, "warn", "no answer in 0.2 s", 3),
+        (lambda _: b"\xff" * 20, "warn", "no answer in 0.2 s", 3),
+    ],
+)
+def test_what_else_may_answer_a_probe(
+    answer: Callable[[bytes], bytes | None],
+    level: str,
+    said: str,
+    status: int,
+    dpe: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 0.2 if status == 3 else 10.0)
+    with Stranger(answer) as stranger:
+        (finding,) = json.loads(dpe("doctor", "--probe", stranger.uri, "--json", status=status).stdout)
+    assert finding["level"] == level
+    assert said in finding["what"]
+    assert ("OSCORE" in finding["hint"]) is ("does not say" in said)
+
+
+def test_a_probe_of_nobody(dpe: Invoke) -> None:
+    (finding,) = json.loads(dpe("doctor", "--probe", "127.0.0.1:9", "--json", status=3).stdout)
+    assert "nobody listens there" in finding["what"]
+
+
+def test_a_probe_imports_little() -> None:
+    """A health check runs it every few seconds."""
+    script = (
+        "import sys\n"
+        "from dpe_tools.cli import main\n"
+        "try: main(['doctor', '--probe', '127.0.0.1:9'], prog_name='dpe')\n"
+        "except SystemExit as end: assert end.code == 3\n"
+        "heavy = {name.partition('.')[0] for name in sys.modules}\n"
+        "heavy &= {'aiocoap', 'cryptography', 'sqlite3', 'psycopg', 'structlog'}\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_doctor_sees_what_a_running_server_has_not_loaded(dpe: Invoke, state: Path, serving: ServerProcess) -> None:

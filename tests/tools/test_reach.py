@@ -138,7 +138,7 @@ def test_load_and_doctor_try_every_address(names: dict[str, list[str]], dpe: Inv
     names[NAME] = ["::1", "127.0.0.1"]
     uri = f"coap://{NAME}:{server.process.address[1]}"
     assert Server.reached(uri).address == server.process.address
-    assert "dpe.register" in (probe.discover(uri, reach.SECONDS) or "")
+    assert b"dpe.register" in probe.discover(uri, reach.SECONDS).payload
 
 
 def test_load_tells_that_a_name_has_no_address(names: dict[str, list[str]], dpe: Invoke, server: Running) -> None:

@@ -6,7 +6,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from dpe_tools.lazy import VARIABLE
 
 FILES = {"FILE", "CREDENTIAL", "REPORT", "FILE|HEX|-"}
-FOLDERS = {"STATE", "DIR", "FROM", "OTHER"}
+FOLDERS = {"STATE", "STATE|HOST:PORT", "DIR", "FROM", "OTHER"}
 """The placeholders of arguments and options that name a file or a folder."""
 
 

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from dpe_coap.errors import DpeError
 from dpe_server.operation import beats, loaded
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators.node_health import Finding, minimum_epoch, shared_store
+from dpe_server.operators.findings import Finding
+from dpe_server.operators.node_health import minimum_epoch, shared_store
 from dpe_server.policy import load
 from dpe_server.store import opening
 

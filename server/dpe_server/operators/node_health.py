@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
 from dpe_coap.errors import DpeError
 from dpe_server.keys.ring import KeyRing
 from dpe_server.operation import beats, loaded
 from dpe_server.operation.nodes import SILENT, TAKE, keys_of
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators.findings import Finding
 from dpe_server.store import opening
 from dpe_server.store.contract import NOBODY, Store
 from dpe_server.store.nodes import Generation, KeyName, Node
@@ -21,15 +20,6 @@ CLOCKS = 5
 
 WITHHELD = 60
 """Seconds for which changes may be withheld."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    level: Literal["ok", "warn", "fail"]
-    what: str
-    hint: str = ""
 
 
 def shared_store(opened: StateDir) -> Iterator[Finding]:
