@@ -79,6 +79,9 @@ def _database(opened: StateDir) -> Iterator[Finding]:
         yield Finding("fail", f"database: {fault}: what is committed may be lost", "change PostgreSQL's configuration")
     if not told.faults:
         yield Finding("ok", f"database: {settings}")
+    if "*" in told.settings["synchronous_standby_names"] and not opened.one_machine:
+        hint = "name the standbys in synchronous_standby_names; Patroni does so once it has one"
+        yield Finding("warn", "database: whatever follows it counts as a synchronous standby, even a base backup", hint)
     if told.withheld > WITHHELD:
         hint = "end it: SELECT pid, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start"
         yield Finding(

@@ -126,6 +126,15 @@ def test_a_synchronous_standby_that_is_connected_or_is_not(dpe: Invoke, first: P
         assert findings(dpe, first, 1) == [("fail", "database: no synchronous standby is connected")]
 
 
+def test_standbys_that_are_not_named(dpe: Invoke, first: Path, postgresql: Cluster) -> None:
+    config = (first / "config.toml").read_text()
+    (first / "config.toml").write_text(config.replace('durability = "one machine"', ""))
+    with postgresql.standby(), postgresql.setting("synchronous_standby_names", "ANY 1 (*)"):
+        assert findings(dpe, first) == [
+            ("warn", "database: whatever follows it counts as a synchronous standby, even a base backup")
+        ]
+
+
 def test_a_database_that_was_put_back(dpe: Invoke, first: Path, postgresql: Cluster, url: str) -> None:
     with closing(postgresql.connection(url)) as owner:
         owner.execute("UPDATE beat SET random = '\\x0000000000000000'")
