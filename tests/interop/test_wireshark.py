@@ -19,9 +19,9 @@ from dpe_coap import messages, oscore
 from dpe_coap.errors import MalformedMessage
 from dpe_coap.numbers import Attribute, MessageType, Property, Status
 from dpe_coap.session_messages import Answer, decode_answer, decode_report
+from dpe_server.operators.capture_file import read
 from dpe_tools import oscore_files, protected
 from dpe_tools.annotate import TITLES
-from dpe_tools.capture_file import read
 from dpe_tools.datagram import OSCORE, Datagram, parse
 from dpe_tools.oscore_files import Context
 from dpe_tools.server_process import ServerProcess

@@ -79,7 +79,7 @@ def test_the_wheel_promises_nothing_for_what_only_a_checkout_has(wheel: Path) ->
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     assert "Requires-Dist: aiocoap" in metadata
-    assert re.findall("Provides-Extra: (.*)", metadata) == ["metrics", "postgresql"]
+    assert re.findall("Provides-Extra: (.*)", metadata) == ["metrics", "postgresql", "web"]
     assert "matplotlib" not in metadata.partition("\n\n")[0]
 
 
@@ -93,7 +93,9 @@ def test_the_source_archive_is_the_repository(root: Path, built: Path) -> None:
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root, check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    assert names - {"PKG-INFO"} <= set(listed.splitlines())
+    vendor = "server/dpe_server/web/static/vendor/"
+    assert {f"{vendor}uPlot.iife.min.js", f"{vendor}uPlot.min.css", f"{vendor}uPlot.LICENSE"} <= names
+    assert {name for name in names if not name.startswith(vendor)} - {"PKG-INFO"} <= set(listed.splitlines())
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dpe_coap.errors import LocalError
 from dpe_server.net.pcapng import MAGIC, Packet, block, header
-from dpe_tools.capture_file import MOST, Captured, read
+from dpe_server.operators.capture_file import MOST, Captured, read
 from tests.tools.captures import CLIENT, SERVER
 
 IP = block(Packet(CLIENT, SERVER, b"hello"), 0)[28 : 28 + 20 + 8 + 5]

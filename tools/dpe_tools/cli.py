@@ -37,6 +37,7 @@ COMMANDS = {
     "recover": ("dpe_tools.commands.recover", "Make a database that was put back fit to serve."),
     "top": ("dpe_tools.commands.top", "Show what a running server does just now."),
     "doctor": ("dpe_tools.commands.doctor", "Check an installation and say what to repair."),
+    "web": ("dpe_tools.commands.web", "Show what a server does, on a page for a browser."),
     "load": ("dpe_tools.commands.load", "Register many simulated devices at once and measure how it goes."),
     "simulate": (
         "dpe_tools.commands.simulate",

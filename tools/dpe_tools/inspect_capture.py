@@ -17,8 +17,8 @@ from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Message, Request, Response, Success
 from dpe_coap.numbers import Status
 from dpe_server.net.pcapng import End
+from dpe_server.operators.capture_file import Captured
 from dpe_tools import annotate, annotate_oscore, terminal
-from dpe_tools.capture_file import Captured
 from dpe_tools.datagram import OSCORE, URI_PATH, Datagram, parse
 from dpe_tools.oscore_files import Context
 from dpe_tools.protected import open_message

@@ -1,6 +1,17 @@
 """Times and durations as people read them, in UTC only."""
 
+import re
 from datetime import UTC, datetime
+
+UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def parse_span(text: str) -> int:
+    """Read a duration such as 90, 15min, 36h or 7d, in seconds. ValueError says what was expected."""
+    found = re.fullmatch(r"([0-9]{1,9}) ?(s|min|h|d|)", text)
+    if found is None:
+        raise ValueError("a duration is a number with s, min, h or d, such as 90s, 15min, 36h or 7d")
+    return int(found[1]) * UNITS[found[2]]
 
 
 def span(seconds: int) -> str:

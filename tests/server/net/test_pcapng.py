@@ -8,7 +8,7 @@ import pytest
 
 from dpe_server.net import pcapng
 from dpe_server.net.pcapng import Capture, CaptureError, End, Packet
-from dpe_tools.capture_file import read
+from dpe_server.operators.capture_file import read
 
 CLIENT, SERVER = End(bytes([192, 0, 2, 1]), 40000), End(bytes([192, 0, 2, 2]), 5683)
 HEADER = bytes.fromhex(

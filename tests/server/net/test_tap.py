@@ -11,7 +11,7 @@ from dpe_server.net.drain import Drain
 from dpe_server.net.link import Endpoint
 from dpe_server.net.pcapng import Capture, End
 from dpe_server.net.udp import UdpSocket, listen
-from dpe_tools.capture_file import read
+from dpe_server.operators.capture_file import read
 from tests.serving import LoopThread, needs_ipv6
 
 V6 = pytest.param("[::1]:0", marks=needs_ipv6)

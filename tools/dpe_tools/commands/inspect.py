@@ -12,9 +12,9 @@ from dpe_coap.errors import LocalError, MalformedMessage
 from dpe_coap.keys import RequestStep
 from dpe_coap.messages import Message
 from dpe_server.operation.credential import Credential
+from dpe_server.operators import capture_file
 from dpe_tools import (
     annotate,
-    capture_file,
     credentials,
     datagram,
     files,

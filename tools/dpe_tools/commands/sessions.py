@@ -1,6 +1,5 @@
 """`dpe sessions`: the live DPE sessions of a server, listed, counted or ended."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +11,7 @@ import click
 from dpe_coap.messages import Version
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators import imposing
+from dpe_server.operators import imposing, times
 from dpe_server.operators.sessions import describe_all
 from dpe_server.store.contract import End, Outcome, Store
 from dpe_server.store.listing import ALL, Wanted
@@ -25,7 +24,6 @@ from dpe_tools.progress import Working
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 NO_EPOCH = "unknown"
 
 
@@ -58,10 +56,10 @@ def parse_span(_context: click.Context, _parameter: click.Parameter, value: str 
     """Read a duration such as 90, 15min, 36h or 7d, in seconds. Raises BadParameter."""
     if value is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,9}) ?(s|min|h|d|)", value)
-    if found is None:
-        raise click.BadParameter("a duration is a number with s, min, h or d, such as 90s, 15min, 36h or 7d")
-    return int(found[1]) * UNITS[found[2]]
+    try:
+        return times.parse_span(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def parse_epoch(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:

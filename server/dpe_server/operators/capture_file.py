@@ -2,7 +2,9 @@
 
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -18,6 +20,10 @@ _UDP = 17
 _EXTENSIONS = (0, 43, 60)  # of IPv6: hop by hop, routing, destination
 _IPV4, _IPV6, _VLAN = 0x0800, 0x86DD, (0x8100, 0x88A8)
 _LOOPBACK, _ETHERNET, _RAW, _COOKED, _COOKED2 = (0, 108), 1, (12, 14, 101, 228, 229), 113, 276
+
+
+BACKWARDS = 64 << 20
+"""Bytes from the end of a capture that are read backwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,56 @@ def read(path: str) -> Iterator[Captured]:
                     yield Captured(frame, at, *found)
     except OSError as error:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None
+
+
+def backwards(path: Path) -> Iterator[Captured]:
+    """Yield the UDP datagrams of a capture that `dpe serve --pcap` has written or still writes, the last one first.
+
+    Not more than BACKWARDS bytes are read, and frames have no numbers (0). LocalError if it is no such file.
+    """
+    name = str(path)
+    try:
+        with path.open("rb") as file, closing(mmap(file.fileno(), 0, access=ACCESS_READ)) as data:
+            if data[:4] != MAGIC:
+                raise _fault(name, "not a capture in pcapng")
+            order = "<" if data[8:12] == b"\x4d\x3c\x2b\x1a" else ">"
+            interfaces = _first_interfaces(data, order, name)
+            at = len(data)
+            while at >= 12 and len(data) - at < BACKWARDS:
+                (length,) = struct.unpack_from(f"{order}I", data, at - 4)
+                start = at - length
+                if length % 4 or not 12 <= length <= MOST or start < 0:
+                    raise _fault(name, "the capture ends within a block")
+                kind, again = struct.unpack_from(f"{order}II", data, start)
+                if again != length:
+                    raise _fault(name, "the capture ends within a block")
+                if kind in (_PACKET, _OLD_PACKET):
+                    when, link, packet = _packet(order, kind, data[start + 8 : at - 4], interfaces)
+                    found = _datagram(link, packet) if packet is not None else None
+                    if found is not None:
+                        yield Captured(0, when, *found)
+                at = start
+    except (struct.error, IndexError):
+        raise _fault(name, "a block is shorter than what it holds") from None
+    except ValueError:
+        raise _fault(name, "the file is empty") from None  # as mmap says it
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _first_interfaces(data: mmap, order: str, path: str) -> list[_Interface]:
+    """Return the interfaces that are named before the first packet, as programs write them."""
+    found, at = [], 0
+    while at + 12 <= len(data):
+        kind, length = struct.unpack_from(f"{order}II", data, at)
+        if length % 4 or not 12 <= length <= MOST:
+            raise _fault(path, "a block has a length that none can have")
+        if kind in (_PACKET, _OLD_PACKET, _SIMPLE):
+            break
+        if kind == _INTERFACE:
+            found.append(_interface(order, data[at + 8 : at + length - 4]))
+        at += length
+    return found
 
 
 def _fault(path: str, what: str) -> LocalError:

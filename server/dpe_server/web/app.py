@@ -1,0 +1,92 @@
+"""The application: what is where, and that nothing is open to who has not come in."""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+import structlog
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dpe_coap.errors import DpeError
+from dpe_server.web.faults import Fault, told_of
+from dpe_server.web.forms import cookie_of, is_from_here
+from dpe_server.web.headers import Guard
+from dpe_server.web.pages import ROUTES
+from dpe_server.web.rendering import STATIC, error_page
+from dpe_server.web.site import Site
+
+API = "/api/v1"
+"""Where the interface for programs is. It asks for an access token itself; the cookie of a page opens nothing there."""
+OPEN = ("/login", "/static/", f"{API}/")
+"""Where nobody need have come in."""
+
+_log = structlog.get_logger(__name__)
+
+
+def build(site: Site) -> Starlette:
+    """Return the application. ``dpe_server.web.api`` is in it if it is there: ``build(site)`` makes it."""
+    routes = [*ROUTES, Mount("/static", _Static(directory=STATIC), name="static")]
+    if find_spec("dpe_server.web.api") is not None:
+        routes.append(Mount(API, import_module("dpe_server.web.api").build(site)))
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(Guard, origins=site.origins, secure=site.secure),
+            Middleware(_Entrance, site=site),
+        ],
+        exception_handlers={Exception: _failed, DpeError: _failed, 404: _failed, 405: _failed, Fault: _failed},
+    )
+    app.state.site = site
+    return app
+
+
+class _Entrance:
+    """Turns away who has not come in, and every request to change something that another site has made."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(f"{API}/"):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        cookie = cookie_of(request, self._site)
+        # A stream is no sign of life: a browser opens it again by itself.
+        heard = not scope["path"].endswith("/stream")
+        visitor = None if cookie is None else self._site.door.visitor(cookie, heard=heard)
+        if visitor is not None:
+            request.state.visitor = visitor
+        fault = None
+        if request.method not in ("GET", "HEAD", "OPTIONS") and not is_from_here(request, self._site):
+            fault = Fault(403, "This request was made by another site.", "Open this page itself, and use its buttons.")
+        elif visitor is None and not any(scope["path"].startswith(path) for path in OPEN):
+            fault = Fault(401)
+        if fault is None:
+            await self._app(scope, receive, send)
+        else:
+            await (await _failed(request, fault))(scope, receive, send)
+
+
+class _Static(StaticFiles):
+    """Files that a browser may keep: their address changes with what is in them."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if scope["query_string"] and response.status_code == 200:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    told = told_of(error)
+    if told.status == 500:
+        _log.error("a page failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+    return await run_in_threadpool(error_page, request, told)
