@@ -45,7 +45,7 @@ def audit(request: Request) -> Response:
         request,
         "audit.html",
         asked=asked,
-        lines=[_shown(line) for line in found.lines],
+        lines=[in_columns(line) for line in found.lines],
         older=address("/audit", **asked, before=str(found.place)) if found.place else None,
         stream=None if before else address("/audit/stream", **asked, since=str(follow)),
         events=EVENTS,
@@ -70,7 +70,7 @@ async def stream(request: Request) -> Response:
             except OSError:
                 continue
             at = found.place or at
-            yield event([_shown(line) for line in found.lines], number=str(at))
+            yield event([in_columns(line) for line in found.lines], number=str(at))
 
     return answer(request, events())
 
@@ -88,7 +88,7 @@ def _asked(request: Request) -> tuple[dict[str, str], Wanted]:
     )
 
 
-def _shown(line: dict[str, Any]) -> dict[str, Any]:
+def in_columns(line: dict[str, Any]) -> dict[str, Any]:
     """Return what a row has: the time, the event, whom it is about, and the rest in words."""
     rest = {
         name: value

@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,19 +20,25 @@ from dpe_server.operators.conversation import registration_of
 from dpe_server.operators.profile import Profile, read
 from dpe_server.operators.properties import decoded, shown
 from dpe_server.operators.sessions import SUITES, state_of
-from dpe_server.policy import Policy, PolicyError, describe
+from dpe_server.operators.times import moment
+from dpe_server.policy import Policy, PolicyError, Vocabulary, describe
 from dpe_server.policy.reporting import described
 from dpe_server.store.contract import Session, Store
+from dpe_server.store.record import entries
 from dpe_server.web.door import Role, Visitor
 from dpe_server.web.faults import Fault
 from dpe_server.web.forms import posted
+from dpe_server.web.pages.audit import in_columns
 from dpe_server.web.pages.common import address, site_of
 from dpe_server.web.rendering import page
 from dpe_server.web.sequence import diagram
 from dpe_server.web.site import Site
+from dpe_server.web.streams import answer, event, pause
 
 LINES = 50
 """Of the audit log, about one device."""
+EVERY = 2.0
+"""Seconds between two looks at a session that somebody watches."""
 
 
 class Act(NamedTuple):
@@ -62,13 +69,13 @@ def device(request: Request) -> Response:
         state=None if session is None else state_of(session, profile.now),
         suite=None if session is None else SUITES[session.suite],
         restriction=profile.restriction,
-        properties=_properties(profile),
+        properties=[] if session is None else _properties(session.record, profile.vocabulary),
         told=None if profile.policies is None else described(profile.policies, profile.vocabulary),
         override=profile.override,
         rule=_rule(policy, session),
         registration=registration,
         diagram=None if registration is None else diagram(registration),
-        lines=lines[:20],
+        lines=[in_columns(line) for line in lines[:20]],
         acts=_allowed(profile),
     )
 
@@ -88,6 +95,35 @@ def _found(store: Store, request: Request) -> tuple[bytes, Session | None]:
     return session.device, session
 
 
+async def stream(request: Request) -> Response:
+    """Send what a device has reported, and when it was heard, when that changes."""
+    site = site_of(request)
+    name = request.path_params["name"]
+    if not re.fullmatch(r"[0-9a-f]{14}", name):
+        raise Fault(404)
+
+    async def events() -> AsyncIterator[str]:
+        before: dict[str, object] | None = None
+        while not site.ending.is_set():
+            now = await run_in_threadpool(_now, site, int(name, 16))
+            if now != before:
+                yield event(now)
+                before = now
+            await pause(site, EVERY)
+
+    return answer(request, events())
+
+
+def _now(site: Site, client_id: int) -> dict[str, object]:
+    """Return what may have changed of a session since a page was made."""
+    with site.stores.open() as store:
+        session = store.session(client_id)
+    if session is None:
+        return {"session": False, "seen": "", "properties": []}
+    seen = "" if session.seen_at is None else moment(session.seen_at)
+    return {"session": True, "seen": seen, "properties": _properties(session.record, site.policy.vocabulary())}
+
+
 def _lines(site: Site, device: bytes) -> list[dict[str, object]]:
     try:
         return audit_log.newest(site.opened().audit_path, Wanted(device=device_text(device)), most=LINES).lines
@@ -95,12 +131,12 @@ def _lines(site: Site, device: bytes) -> list[dict[str, object]]:
         return []
 
 
-def _properties(profile: Profile) -> list[dict[str, object]]:
+def _properties(record: bytes, vocabulary: Vocabulary) -> list[dict[str, object]]:
     found = []
-    for entry in profile.reported:
+    for entry in entries(record):
         wire = decoded(entry.property)
-        value = shown(wire, decoded(entry.value), profile.vocabulary)
-        found.append({"name": profile.vocabulary.name_of(wire), "value": value, "at": entry.at})
+        value = shown(wire, decoded(entry.value), vocabulary)
+        found.append({"name": vocabulary.name_of(wire), "value": value, "at": entry.at, "since": moment(entry.at)})
     return found
 
 
@@ -250,6 +286,7 @@ def _do(request: Request, visitor: Visitor, form: FormData) -> Response:
 
 ROUTES = [
     Route("/devices/{name}", device),
+    Route("/devices/{name}/stream", stream),
     Route("/devices/{name}/{act}", confirm, methods=["GET"]),
     Route("/devices/{name}/{act}", posted(_do), methods=["POST"]),
 ]

@@ -31,10 +31,11 @@ function chart(element, series) {
     {
       width: element.clientWidth || 320,
       height: 220,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       legend: { live: false },
       cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 48 }],
+      axes: [{ ...axis, space: 80, values: (_, times) => times.map((time) => new Date(time * 1000).toISOString().slice(11, 19)) }, { ...axis, size: 48 }],
       series: [{}, ...series.map(([label, name, fill]) => ({ label, stroke: colour[name], width: 1.75, fill: fill ? `${colour[name]}22` : undefined, points: { show: false } }))],
     },
     [[], ...series.map(() => [])],
