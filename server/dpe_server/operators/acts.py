@@ -3,10 +3,11 @@
 ``by`` says who does it, in the audit log's line. Nothing here asks whether they may.
 """
 
+import re
 import time
 
 from dpe_coap.errors import LocalError
-from dpe_coap.imei import Imei
+from dpe_coap.imei import DIGITS, Imei
 from dpe_server.operation.acts import note
 from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
@@ -16,6 +17,8 @@ from dpe_server.store.contract import End, Outcome, OverridePolicies, Revoke, Se
 
 LONGEST_REASON = 200
 """Characters of a reason."""
+_LIKE_AN_IMEI = re.compile(f"[0-9]{{{DIGITS}}}")
+_BETWEEN = {ord(mark): None for mark in " -/"}  # what people write between the digits
 
 
 class NotNotedError(LocalError):
@@ -90,6 +93,8 @@ def note_shown(opened: StateDir, device: bytes, reason: str, by: str, *, event: 
             "a reason is needed, which the audit log keeps",
             hint=f"write why you need it, in 1 to {LONGEST_REASON} characters on one line",
         )
+    if _LIKE_AN_IMEI.search(said.translate(_BETWEEN)):
+        raise LocalError("the reason has an IMEI in it, and the audit log keeps none", hint="write it without")
     if fault := note(opened, event, [device], reason=said, by=by):
         raise NotNotedError(f"not shown: the audit log could not be written: {fault}", hint="see: dpe doctor STATE")
 
