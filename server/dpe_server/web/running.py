@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 timeout_graceful_shutdown=GRACE,
                 timeout_keep_alive=15,
-                limit_concurrency=1_000,
+                limit_concurrency=2_048,
                 h11_max_incomplete_event_size=16_384,
             )
         )
