@@ -28,15 +28,15 @@ class Found(NamedTuple):
 
 
 def search(
-    store: Store, wanted: Wanted, now: int, *, after: int = -1, upto: int = LAST, most: int, rounds: int = ROUNDS
+    store: Store, wanted: Wanted, now: int, *, after: int = -1, upto: int = LAST, most: int, rounds: int | None = None
 ) -> Found:
     """Find sessions that are live at ``now`` and wanted, with a Client ID above ``after`` and at most ``upto``.
 
-    It ends with ``most`` sessions, which is at most AT_ONCE, or after ``rounds`` queries.
+    It ends with ``most`` sessions, which is at most AT_ONCE, or after ``rounds`` queries (ROUNDS).
     """
     found: list[Listed] = []
     looked_at = 0
-    for _ in range(rounds):
+    for _ in range(ROUNDS if rounds is None else rounds):
         some = store.next_listed(after, AT_ONCE)
         for session in some:
             if session.client_id > upto:

@@ -3,17 +3,18 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-import structlog
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpe_coap.errors import DpeError
+from dpe_server.files.logs import log_defect
 from dpe_server.web.faults import Fault, told_of
 from dpe_server.web.forms import cookie_of, is_from_here
 from dpe_server.web.headers import Guard
@@ -26,8 +27,6 @@ API = "/api/v1"
 OPEN = ("/login", "/static/", f"{API}/")
 """Where nobody need have come in."""
 
-_log = structlog.get_logger(__name__)
-
 
 def build(site: Site) -> Starlette:
     """Return the application. ``dpe_server.web.api`` is in it if it is there: ``build(site)`` makes it."""
@@ -38,9 +37,10 @@ def build(site: Site) -> Starlette:
         routes=routes,
         middleware=[
             Middleware(Guard, origins=site.origins, secure=site.secure),
+            Middleware(_Defects),
             Middleware(_Entrance, site=site),
         ],
-        exception_handlers={Exception: _failed, DpeError: _failed, 404: _failed, 405: _failed, Fault: _failed},
+        exception_handlers={DpeError: _failed, HTTPException: _failed},
     )
     app.state.site = site
     return app
@@ -75,6 +75,28 @@ class _Entrance:
             await (await _failed(request, fault))(scope, receive, send)
 
 
+class _Defects:
+    """Answers what nobody foresaw, and has it logged by its type and place: its text may hold what must not be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            log_defect("a page failed", error)
+            if not begun:
+                await (await _failed(Request(scope), error))(scope, receive, send)
+
+
 class _Static(StaticFiles):
     """Files that a browser may keep: their address changes with what is in them."""
 
@@ -86,7 +108,4 @@ class _Static(StaticFiles):
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    told = told_of(error)
-    if told.status == 500:
-        _log.error("a page failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return await run_in_threadpool(error_page, request, told)
+    return await run_in_threadpool(error_page, request, told_of(error))

@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 
 from dpe_coap.errors import LocalError
+from dpe_server.files import logs
 from dpe_server.net.udp import listen_error, parsed_address
 from dpe_server.operation.process_memory import keep_private
 from dpe_server.operation.state_dir import StateDir
@@ -48,6 +49,7 @@ def run(
     ``tell`` is given each login link. Raises ListenError if nobody can listen there; DpeError if ``state`` is no state
     directory or its store cannot be opened.
     """
+    logs.configure(as_json=False)
     keep_private()
     origins = () if origin is None else (checked_origin(origin),)
     if metrics is not None:
@@ -90,7 +92,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 build(site),
                 access_log=False,
-                log_level="warning",
+                log_config=None,
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,

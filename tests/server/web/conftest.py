@@ -77,7 +77,7 @@ def put(opened: StateDir) -> Callable[..., Session]:
             success_hash=os.urandom(32),
             confirm=os.urandom(29),
             sealed_keys=b"sealed",
-            record=merge(EMPTY, reported, now - 30) or EMPTY,  # type: ignore[arg-type]
+            record=merge(EMPTY, reported, now - 30) or EMPTY,
         )
         made = replace(made, **fields)
         with closing(opened.open_store()) as store:
