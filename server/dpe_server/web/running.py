@@ -112,6 +112,16 @@ class _Server(uvicorn.Server):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._link)
         self._link()
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Obey SIGINT and SIGTERM: to be ended by one is no fault, as uvicorn's own way would have it."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._site.ending.set()
         super().handle_exit(sig, frame)
