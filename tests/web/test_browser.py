@@ -217,7 +217,7 @@ def test_a_page_fits_a_phone_in_the_dark_and_in_the_light(go: Callable[[str], Sh
     page.set_viewport_size({"width": 360, "height": 740})
     backs = []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         go(path.format(client_id=stage.client_id))
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         backs.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
