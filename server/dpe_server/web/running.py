@@ -21,6 +21,7 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_server.operators.policies import PolicyFile
 from dpe_server.web.app import build
 from dpe_server.web.door import Door, Role
+from dpe_server.web.findings import Findings
 from dpe_server.web.sampling import Sampler
 from dpe_server.web.site import Site
 from dpe_server.web.stores import Stores
@@ -66,6 +67,7 @@ def run(
             stores=Stores(state),
             policy=PolicyFile(opened.policy_path),
             sampler=Sampler(state, opened.audit_path, metrics),
+            findings=Findings(state),
             metrics=metrics,
             capture=capture,
             origins=origins,

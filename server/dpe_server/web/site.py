@@ -7,6 +7,7 @@ from pathlib import Path
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operators.policies import PolicyFile
 from dpe_server.web.door import Door
+from dpe_server.web.findings import Findings
 from dpe_server.web.sampling import Sampler
 from dpe_server.web.stores import Stores
 
@@ -21,6 +22,7 @@ class Site:
     stores: Stores
     policy: PolicyFile
     sampler: Sampler
+    findings: Findings
     metrics: str | None = None
     """The URL of the server's metrics, if it was given; else it is looked for."""
     capture: Path | None = None

@@ -20,6 +20,7 @@ from dpe_server.store.contract import Session
 from dpe_server.store.record import EMPTY, merge
 from dpe_server.web.app import build
 from dpe_server.web.door import Door, Role
+from dpe_server.web.findings import Findings
 from dpe_server.web.sampling import Sampler
 from dpe_server.web.site import Site
 from dpe_server.web.stores import Stores
@@ -99,6 +100,7 @@ def make_site(opened: StateDir) -> Iterator[Callable[..., Site]]:
             stores=Stores(opened.path),
             policy=PolicyFile(opened.policy_path),
             sampler=Sampler(opened.path, opened.audit_path, None),
+            findings=Findings(opened.path),
             **fields,
         )
         made.append(site)

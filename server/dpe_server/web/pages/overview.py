@@ -7,7 +7,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dpe_server.operation import loaded
-from dpe_server.operators import health
 from dpe_server.web.pages.common import site_of
 from dpe_server.web.rendering import page
 from dpe_server.web.sampling import in_json
@@ -18,7 +17,7 @@ def overview(request: Request) -> Response:
     """Show charts, figures, and what is wrong."""
     site = site_of(request)
     opened = site.opened()
-    findings = list(health.examine(str(site.state), thorough=False))
+    findings = site.findings.now()
     return page(
         request,
         "overview.html",
