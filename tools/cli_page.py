@@ -49,7 +49,7 @@ ARGUMENTS = {
     "FILE|HEX|-": "a file, the message in hex, or `-` for standard input",
     "{master|handle}": "which of the server's keys",
     "KEYS": "the keys.json of another node; `-` reads it from standard input",
-    "NAME": "the name of a node",
+    "NAME": "the name of a node, or of an access token",
     "{bash|zsh|fish}": "which shell",
     "EPOCH": "a generation of the master key",
 }

@@ -30,6 +30,7 @@ COMMANDS = {
     "device": ("dpe_tools.commands.device", "Show which device holds a Client ID, or forget a device."),
     "policy": ("dpe_tools.commands.policy", "Check a policy, explain it, or set it for a device."),
     "keys": ("dpe_tools.commands.keys", "List, rotate and retire a server's keys."),
+    "access": ("dpe_tools.commands.access", "Create, list and revoke access tokens of the HTTP API."),
     "nodes": ("dpe_tools.commands.nodes", "List the servers that share a store, or forget one."),
     "store": ("dpe_tools.commands.store", "Move a server's sessions into a database that several servers share."),
     "backup": ("dpe_tools.commands.backup", "Copy a server's database while it runs."),

@@ -19,6 +19,8 @@ from dpe_server.keys.at_rest import AtRest
 from dpe_server.keys.ring import FIRST_GENERATION, LAST_GENERATION, KeyKind, KeyRing, fingerprint
 from dpe_server.operation import config as config_file
 from dpe_server.operation import journal, locking, permissions
+from dpe_server.operation.access import NAME as ACCESS
+from dpe_server.operation.access import AccessFile
 from dpe_server.operation.audit_file import Limits
 from dpe_server.operation.config import Config, ConfigError, realm_fault
 from dpe_server.operation.locking import locked
@@ -34,7 +36,7 @@ COPIED = ".copied"
 _BEAT = "beat.json"
 _EDITED = ("config.toml", "policy.toml")
 """What operators write, and the server only reads."""
-_SECRET = ("keys.json", *file_names(_STORE), f"{_STORE}{COPIED}")
+_SECRET = ("keys.json", *file_names(_STORE), f"{_STORE}{COPIED}", ACCESS)
 _WRITTEN = ("audit.jsonl", "serve.lock", "metrics.json", journal.NAME, _BEAT)
 """What the server writes, without secrets."""
 _LOOK = 0.5
@@ -170,6 +172,11 @@ class StateDir:
     def beat_path(self) -> Path:
         """The last beat that this server remembers (JSON)."""
         return self.path / _BEAT
+
+    @property
+    def access(self) -> AccessFile:
+        """The access tokens of the HTTP API. With a shared store, each node has its own."""
+        return AccessFile(self.path)
 
     @property
     def audit_path(self) -> Path:

@@ -14,7 +14,7 @@ from dpe_server.operation.permissions import PermissionsError
 from dpe_server.operation.state_dir import StateDir, StateDirError
 
 EDITED = ["config.toml", "policy.toml"]
-SECRET = ["keys.json", "dpe.sqlite", "dpe.sqlite-wal", "dpe.sqlite-shm"]
+SECRET = ["keys.json", "dpe.sqlite", "dpe.sqlite-wal", "dpe.sqlite-shm", "access.json"]
 NO_SECRET = [*EDITED, "audit.jsonl", "serve.lock", "operators.jsonl", "beat.json", "metrics.json"]
 ALL = [*SECRET, *NO_SECRET]
 ME, SOMEBODY = os.geteuid(), 4_242_424
