@@ -3,8 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from dpe_coap.client_ids import client_id_text
 from dpe_coap.errors import LocalError
+from dpe_server.operators.properties import reported
+from dpe_server.policy import Vocabulary
 from dpe_server.store.contract import ReplacedError, Store
 from dpe_server.store.listing import ALL
 
@@ -59,6 +63,23 @@ class Upto:
     cursor: Cursor
     whole: bool
     """Whether it is the end of all that there is; otherwise some of the changes had nothing to tell."""
+
+
+def in_json(one: Begin | News | Upto, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return what is told for JSON."""
+    told: dict[str, Any] = {}
+    match one:
+        case Begin():
+            told["snapshot"] = "begin"
+        case Upto(cursor, whole):
+            told = {"snapshot": "end"} if whole else {}
+            told["cursor"] = str(cursor)
+        case News():
+            told = {"client_id": client_id_text(one.client_id), "at": one.at}
+            told |= {"ended": True} if one.record is None else {"properties": reported(one.record, vocabulary)}
+            if one.cursor is not None:
+                told["cursor"] = str(one.cursor)
+    return told
 
 
 def everything(store: Store, now: int) -> Iterator[Begin | News | Upto]:

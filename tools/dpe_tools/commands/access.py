@@ -7,9 +7,9 @@ import click
 from dpe_server.operation.access import Role
 from dpe_server.operation.acts import note
 from dpe_server.operation.state_dir import StateDir
+from dpe_server.operators.times import ago, moment
 from dpe_tools import files, terminal
 from dpe_tools.commands.sessions import parse_span
-from dpe_tools.session_list import ago, moment
 
 HEAD = ("name", "role", "created", "expires", "last used")
 

@@ -11,14 +11,10 @@ import click
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
 from dpe_coap.session_messages import decode_policies
-from dpe_server.operation.acts import note
-from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir, check_access
-from dpe_server.operators.properties import conditions
+from dpe_server.operators import measures, rules
 from dpe_server.policy import PolicyError, Traits, describe, load, load_override
 from dpe_server.policy.reporting import described
-from dpe_server.store.contract import Outcome, OverridePolicies
-from dpe_server.store.questions import Questions, Restriction
 from dpe_tools import terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
@@ -45,11 +41,7 @@ def check(path: Path, as_json: bool) -> None:
     with _every_fault_told(as_json=as_json), Working("reading the policy"):
         loaded = load(file)
     if as_json:
-        rules = [
-            {"line": rule.line, "name": rule.name, "for": rule.asks(), "answer": describe(rule.decision)}
-            for rule in loaded.rules
-        ]
-        terminal.print_json({"file": str(file), "rules": rules, "allow_clear_imei": loaded.allow_clear_imei})
+        terminal.print_json({"file": str(file)} | rules.in_json(loaded))
         return
     click.echo(f"{file}: good, {len(loaded.rules)} rule{'' if len(loaded.rules) == 1 else 's'}")
     for rule in loaded.rules:
@@ -95,12 +87,7 @@ def restriction(opened: StateDir, device: Imei) -> str:
     """Return what the server answers a device before it asks the policy, or an empty string."""
     name = opened.at_rest.device_id(device)
     with closing(opened.open_store()) as store:
-        facts = store.look(Questions(restrictions={name}))
-    found = facts.restrictions.get(name, Restriction())
-    if found.revoked:
-        return "the device is revoked and gets 4.01, whatever the policy says"
-    minimum = max(facts.minimum_epoch, found.minimum_epoch)
-    return f"a credential below epoch {minimum} gets the status reprovision" if minimum else ""
+        return rules.before(store, name)
 
 
 @policy.command("set")
@@ -119,24 +106,21 @@ def set_(state: str, client_id: str, report: Path, dry_run: bool, as_json: bool)
     opened = StateDir.open(state)
     vocabulary = load(opened.policy_path).vocabulary
     with _every_fault_told(as_json=as_json):
-        policies = load_override(report, vocabulary)
+        own = load_override(report, vocabulary)
     with closing(opened.open_store()) as store:
         device = holder(store, client_id, state).device
-        if not dry_run:
-            enact(opened.journal_path, store, [OverridePolicies(device, policies)])
-    told = decode_policies(policies)
+        done = measures.set_policies(opened, store, device, own, vocabulary, dry_run=dry_run)
+    told = decode_policies(own)
     lines = described(told, vocabulary)
     would = "would be told" if dry_run else "is told"
     terminal.tell(
-        {"policies": conditions(told, vocabulary), "dry_run": dry_run},
+        done,
         f"at its next report, the device {would} to report{':' if lines else ' nothing unasked'}",
         *(f"  {line}" for line in lines),
         as_json=as_json,
     )
     if dry_run:
         click.echo("nothing was changed", err=True)
-    else:
-        note(opened, "policies-set", [device])
 
 
 @policy.command()
@@ -152,20 +136,14 @@ def clear(state: str, client_id: str, dry_run: bool, as_json: bool) -> None:
     opened = StateDir.open(state)
     with closing(opened.open_store()) as store:
         session = holder(store, client_id, state)
-        context = store.look(Questions(contexts={session.client_id})).contexts[session.client_id]
-        cleared = context.found and context.policies is not None
-        if cleared and not dry_run:
-            (outcome,) = enact(opened.journal_path, store, [OverridePolicies(session.device, None)])
-            cleared = outcome is Outcome.COMMITTED
+        told = measures.clear_policies(opened, store, session, dry_run=dry_run)
     reports = "would report" if dry_run else "reports"
     line = f'cleared: from its next report on, the device {reports} by its rule, "{session.rule}"'
-    if not cleared:
+    if not told["cleared"]:
         line = f'nothing was set: the device reports by its rule, "{session.rule}"'
-    terminal.tell({"cleared": cleared, "rule": session.rule, "dry_run": dry_run}, line, as_json=as_json)
+    terminal.tell(told, line, as_json=as_json)
     if dry_run:
         click.echo("nothing was changed", err=True)
-    elif cleared:
-        note(opened, "policies-cleared", [session.device])
 
 
 @contextmanager

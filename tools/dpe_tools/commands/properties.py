@@ -4,14 +4,12 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any
 
 import click
 
 from dpe_coap.client_ids import client_id_text
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators.following import Begin, Cursor, News, Upto, everything, since
-from dpe_server.operators.properties import reported
+from dpe_server.operators.following import Begin, Cursor, News, Upto, everything, in_json, since
 from dpe_server.operators.sessions import in_words
 from dpe_server.operators.times import moment
 from dpe_server.policy import Vocabulary
@@ -115,23 +113,7 @@ class Out:
 
 def json_text(vocabulary: Vocabulary) -> Text:
     """Return what makes JSON objects."""
-
-    def text(one: News | Upto | Begin) -> str:
-        told: dict[str, Any] = {}
-        match one:
-            case Begin():
-                told["snapshot"] = "begin"
-            case Upto(cursor, whole):
-                told = {"snapshot": "end"} if whole else {}
-                told["cursor"] = str(cursor)
-            case News():
-                told = {"client_id": client_id_text(one.client_id), "at": one.at}
-                told |= {"ended": True} if one.record is None else {"properties": reported(one.record, vocabulary)}
-                if one.cursor is not None:
-                    told["cursor"] = str(one.cursor)
-        return json.dumps(told)
-
-    return text
+    return lambda one: json.dumps(in_json(one, vocabulary))
 
 
 def words(vocabulary: Vocabulary) -> Text:

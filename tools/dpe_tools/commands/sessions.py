@@ -11,14 +11,13 @@ import click
 from dpe_coap.messages import Version
 from dpe_server.keys.ring import LAST_GENERATION
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators import imposing, times
+from dpe_server.operators import imposing, measures, times
 from dpe_server.operators.sessions import describe_all
-from dpe_server.store.contract import End, Outcome, Store
+from dpe_server.store.contract import Store
 from dpe_server.store.listing import ALL, Wanted
 from dpe_tools import properties, session_list, terminal
 from dpe_tools.commands.device import holder
 from dpe_tools.commands.message import parse_version
-from dpe_tools.imposing import impose
 from dpe_tools.progress import Working
 
 if TYPE_CHECKING:
@@ -182,13 +181,16 @@ def end(state: str, client_ids: tuple[str, ...], dry_run: bool, as_json: bool, *
     with closing(opened.open_store()) as store:
         if client_ids:
             devices = list(dict.fromkeys(holder(store, client_id, state).device for client_id in client_ids))
-            ended = len(devices) if dry_run else _end(opened, store, devices, now)
+            ended = len(devices) if dry_run else measures.end(opened, store, devices, working=Working)
         elif dry_run:
             with Working("counting sessions"):
                 ended = store.count(wanted, now)
         else:
+            ended = 0
             with Working("ending sessions") as working:
-                ended = sum(_end(opened, store, devices, now, working) for devices in _parts(store, wanted, now))
+                for devices in _parts(store, wanted, now):
+                    ended += measures.end(opened, store, devices)
+                    working.add(len(devices))
     would_be = "would be ended" if dry_run else "ended"
     line = f"{ended} session{'' if ended == 1 else 's'} {would_be}"
     terminal.tell({"sessions_ended": ended, "dry_run": dry_run}, line, as_json=as_json)
@@ -204,11 +206,3 @@ def _parts(store: Store, wanted: Wanted, now: int) -> Iterator[list[bytes]]:
     found = store.listed(wanted, now)
     while devices := [session.device for session in islice(found, imposing.AT_ONCE)]:
         yield devices
-
-
-def _end(opened: StateDir, store: Store, devices: list[bytes], now: int, working: Working | None = None) -> int:
-    def measure(device: bytes) -> End:
-        return End(device, now)
-
-    outcomes = impose(opened, store, devices, measure, "session-ended", working=working, why="operator")
-    return outcomes.count(Outcome.SESSION_ENDED)

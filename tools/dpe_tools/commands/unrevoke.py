@@ -5,9 +5,10 @@ from contextlib import closing
 import click
 
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.store.contract import RestrictEpoch, Unrevoke
+from dpe_server.operators import measures
 from dpe_tools import imeis, terminal
-from dpe_tools.imposing import impose, look
+from dpe_tools.progress import Working
+from dpe_tools.words import count
 
 
 @click.command()
@@ -26,24 +27,11 @@ def unrevoke(state: str, given: imeis.Source, below_epoch: bool, dry_run: bool, 
     opened = StateDir.open(state)
     devices = [opened.at_rest.device_id(imei) for imei in imeis.all_or_nothing(given)]
     with closing(opened.open_store()) as store:
-        restrictions, _ = look(store, devices)
-        if below_epoch:
-            found = [device for device, restriction in restrictions.items() if restriction.minimum_epoch]
-        else:
-            found = [device for device, restriction in restrictions.items() if restriction.revoked]
-        if dry_run:
-            pass
-        elif below_epoch:
-            impose(opened, store, found, lambda device: RestrictEpoch(device, 0), "unrevoked", below_epoch=0)
-        else:
-            impose(opened, store, found, Unrevoke, "unrevoked")
+        told = measures.lift(opened, store, devices, below_epoch=below_epoch, dry_run=dry_run, working=Working)
     what, none = ("minimum epoch", "has no minimum epoch") if below_epoch else ("revocation", "is not revoked")
-    others = len(devices) - len(found)
-    terminal.tell(
-        {"devices": len(devices), "lifted": len(found), "below_epoch": below_epoch, "dry_run": dry_run},
-        f"{what} {'would be ' if dry_run else ''}lifted: {imeis.count(found)}",
-        as_json=as_json,
-    )
+    others = len(devices) - told["lifted"]
+    lifted = count(told["lifted"], "device")
+    terminal.tell(told, f"{what} {'would be ' if dry_run else ''}lifted: {lifted}", as_json=as_json)
     if others:
         click.echo(f"note: {others} of {imeis.count(devices)}: the device {none}", err=True)
     if dry_run:
