@@ -16,6 +16,13 @@ AT_ONCE = 200
 """The most commits whose changes are read at once."""
 
 
+class CursorError(LocalError):
+    """What has changed since a cursor cannot be told. Begin anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="begin anew, without --since: what there is is told as a whole")
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in the changes of one store: whoever has all up to it goes on after it."""
@@ -95,13 +102,16 @@ def everything(store: Store, now: int) -> Iterator[Begin | News | Upto]:
     yield Upto(Cursor(standing.history, standing.newest), whole=True)
 
 
-def since(store: Store, cursor: Cursor) -> Iterator[News | Upto]:
-    """Yield what has changed since ``cursor``, up to now. LocalError: that cannot be told any more."""
+def since(store: Store, cursor: Cursor, at_once: int = 0) -> Iterator[News | Upto]:
+    """Yield what has changed since ``cursor``, up to now. CursorError: that cannot be told any more.
+
+    The changes of ``at_once`` commits are read at once, or of AT_ONCE.
+    """
     while True:
-        _check(store, cursor)
-        found = store.changes(cursor.number, AT_ONCE)
+        check(store, cursor)
+        found = store.changes(cursor.number, at_once or AT_ONCE)
         # What was dropped between the two might be missing.
-        _check(store, cursor)
+        check(store, cursor)
         if not found:
             return
         for change in found:
@@ -115,17 +125,15 @@ def since(store: Store, cursor: Cursor) -> Iterator[News | Upto]:
             yield Upto(cursor, whole=False)
 
 
-def _check(store: Store, cursor: Cursor) -> None:
-    anew = "begin anew, without --since: what there is is told as a whole"
+def check(store: Store, cursor: Cursor) -> None:
+    """CursorError: what has changed since ``cursor`` cannot be told."""
     try:
         standing = store.standing()
     except ReplacedError:
-        raise LocalError("the database was exchanged: a backup was put back", hint=anew) from None
+        raise CursorError("the database was exchanged: a backup was put back") from None
     if standing.history != cursor.history:
-        raise LocalError(
-            "the cursor is of another store, or of the time before this one was recovered or restored", hint=anew
-        )
+        raise CursorError("the cursor is of another store, or of the time before this one was recovered or restored")
     if cursor.number < standing.dropped:
-        raise LocalError("the cursor is too old: changes are kept for 7 days", hint=anew)
+        raise CursorError("the cursor is too old: changes are kept for 7 days")
     if cursor.number > standing.newest:
-        raise LocalError("the cursor is of changes that this store does not have: was it put back?", hint=anew)
+        raise CursorError("the cursor is of changes that this store does not have: was it put back?")

@@ -4,7 +4,7 @@ No store and no clock is known here: a policy sees only the traits of a REQUEST,
 """
 
 from dpe_server.policy.file import DEFAULT_POLICY, load, load_override, parse
-from dpe_server.policy.override import read_override
+from dpe_server.policy.override import read_override, read_override_table
 from dpe_server.policy.policy import Policy, Step
 from dpe_server.policy.rules import (
     Accept,
@@ -43,5 +43,6 @@ __all__ = [
     "load_override",
     "parse",
     "read_override",
+    "read_override_table",
     "told_of",
 ]

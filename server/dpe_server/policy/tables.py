@@ -59,6 +59,13 @@ class Tables:
             fault = Fault(None, None, "not TOML: nested too deeply, or a number too long")
             raise PolicyError(source, [fault]) from None
 
+    @classmethod
+    def of(cls, document: dict[str, Any], source: str) -> "Tables":
+        """Take tables that were read from JSON: no fault of theirs has a line."""
+        made = cls("", source)
+        made.document = document
+        return made
+
     def check(self) -> None:
         """Raise PolicyError if there are faults."""
         if self.faults:
