@@ -1,8 +1,5 @@
 """The application: what is where, and that nothing is open to who has not come in."""
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -15,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpe_coap.errors import DpeError
 from dpe_server.files.logs import log_defect
+from dpe_server.web import api
 from dpe_server.web.faults import Fault, told_of
 from dpe_server.web.forms import cookie_of, is_from_here
 from dpe_server.web.headers import Guard
@@ -22,17 +20,14 @@ from dpe_server.web.pages import ROUTES
 from dpe_server.web.rendering import STATIC, error_page
 from dpe_server.web.site import Site
 
-API = "/api/v1"
-"""Where the interface for programs is. It asks for an access token itself; the cookie of a page opens nothing there."""
-OPEN = ("/login", "/static/", f"{API}/")
+OPEN = ("/login", "/static/", f"{api.PREFIX}/")
 """Where nobody need have come in."""
 
 
 def build(site: Site) -> Starlette:
-    """Return the application. ``dpe_server.web.api`` is in it if it is there: ``build(site)`` makes it."""
+    """Return the application: the pages, and the HTTP API."""
     routes = [*ROUTES, Mount("/static", _Static(directory=STATIC), name="static")]
-    if find_spec("dpe_server.web.api") is not None:
-        routes.append(Mount(API, import_module("dpe_server.web.api").build(site)))
+    routes.append(Mount(api.PREFIX, api.build(site)))
     app = Starlette(
         routes=routes,
         middleware=[
@@ -47,14 +42,17 @@ def build(site: Site) -> Starlette:
 
 
 class _Entrance:
-    """Turns away who has not come in, and every request to change something that another site has made."""
+    """Turns away who has not come in, and every request to change something that another site has made.
+
+    The HTTP API asks for an access token itself: the cookie of a page opens nothing there.
+    """
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(f"{API}/"):
+        if scope["type"] != "http" or scope["path"].startswith(f"{api.PREFIX}/"):
             await self._app(scope, receive, send)
             return
         request = Request(scope)

@@ -8,9 +8,10 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import sha256
 from threading import Lock
+
+from dpe_server.operation.access import Role as Role
 
 LINK_SECONDS = 600
 """Seconds that a login link is valid."""
@@ -20,17 +21,6 @@ LONGEST_SECONDS = 8 * 3_600
 """Seconds after which a visitor has to come in again in any case."""
 MOST_VISITORS = 100
 """If more come in, those go that were heard of longest ago."""
-
-
-class Role(StrEnum):
-    """What somebody may do: a reader sees everything but IMEIs, an operator also acts and may ask for an IMEI."""
-
-    READER = "reader"
-    OPERATOR = "operator"
-
-    def covers(self, other: "Role") -> bool:
-        """Say whether this role may do what the other one may."""
-        return self is other or self is Role.OPERATOR
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import click
 
 from dpe_coap.errors import LocalError
 
-NEEDED = ("starlette", "uvicorn", "jinja2", "multipart", "prometheus_client")
+NEEDED = ("fastapi", "starlette", "uvicorn", "jinja2", "multipart", "prometheus_client")
 BIND = "127.0.0.1:8064"
 
 
