@@ -20,40 +20,44 @@ from dpe_server.web.pages import ROUTES
 from dpe_server.web.rendering import STATIC, error_page
 from dpe_server.web.site import Site
 
-OPEN = ("/login", "/static/", f"{api.PREFIX}/")
+OPEN = ("/login", "/static/")
 """Where nobody need have come in."""
 
 
 def build(site: Site) -> Starlette:
     """Return the application: the pages, and the HTTP API."""
-    routes = [*ROUTES, Mount("/static", _Static(directory=STATIC), name="static")]
-    routes.append(Mount(api.PREFIX, api.build(site)))
+    programs = api.build(site)
     app = Starlette(
-        routes=routes,
+        routes=[*ROUTES, Mount("/static", _Static(directory=STATIC), name="static")],
         middleware=[
             Middleware(Guard, origins=site.origins, secure=site.secure),
             Middleware(_Defects),
-            Middleware(_Entrance, site=site),
+            Middleware(_Entrance, site=site, programs=programs),
         ],
         exception_handlers={DpeError: _failed, HTTPException: _failed},
     )
     app.state.site = site
+    app.state.programs = programs
     return app
 
 
 class _Entrance:
     """Turns away who has not come in, and every request to change something that another site has made.
 
-    The HTTP API asks for an access token itself: the cookie of a page opens nothing there.
+    The HTTP API for ``programs`` asks for an access token itself: the cookie of a page opens nothing there.
     """
 
-    def __init__(self, app: ASGIApp, site: Site) -> None:
+    def __init__(self, app: ASGIApp, site: Site, programs: ASGIApp) -> None:
         self._app = app
         self._site = site
+        self._programs = programs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(f"{api.PREFIX}/"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if scope["path"].startswith(f"{api.PREFIX}/"):  # no Mount, whose pattern takes no line break
+            await self._programs({**scope, "root_path": api.PREFIX}, receive, send)
             return
         request = Request(scope)
         cookie = cookie_of(request, self._site)

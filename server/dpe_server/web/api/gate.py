@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dpe_server.files.logs import log_defect
 from dpe_server.operation.access import Access, AccessError, AccessFile, Role
 from dpe_server.web.api.problems import Problem, too_busy, unavailable
+from dpe_server.web.headers import is_longer
 
 LONGEST = 16_384
 """The most bytes of a body."""
@@ -142,10 +143,9 @@ def _path(scope: Scope) -> str:
 async def _whole(scope: Scope, receive: Receive) -> Receive:
     """Read the body and return what gives it again; Problem if it is too long, is not JSON or does not come."""
     headers = Headers(scope=scope)
-    length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > LONGEST:
+    if is_longer(headers, LONGEST):
         raise _too_long()
-    body, more = b"", length != "0" or "transfer-encoding" in headers
+    body, more = b"", headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     try:
         async with asyncio.timeout(PATIENCE):
             while more:

@@ -14,7 +14,7 @@ from dpe_server.web.api import context, gate
 from dpe_server.web.api.gate import Gate, WrongOnes
 from dpe_server.web.api.problems import Problem
 from dpe_server.web.app import build
-from tests.server.web.api.conftest import Held
+from tests.server.web.api.held import Held
 from tests.server.web.sites import site_of
 
 WRONG = "dpe_" + "0" * 64
@@ -166,6 +166,8 @@ def test_what_is_not_there_and_what_is_not_done(held: Held) -> None:
     is_problem(held, answer, 405)
     assert answer.headers["Allow"] == "GET"
     is_problem(held, held.ask("GET", "/sessions/", status=404), 404)
+    is_problem(held, held.ask("GET", "/a%0Ab", status=404), 404)
+    is_problem(held, held.ask("GET", "/sessions/a%0Ab", status=422), 422)
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml;q=1", "application/json;q=0", "application/json;q=x"])
@@ -222,6 +224,9 @@ def test_a_body_is_not_too_long(held: Held) -> None:
     body = json.dumps({"report": {"x": "y" * gate.LONGEST}})
     path = f"/devices/{held.name(0)}/override"
     is_problem(held, held.ask("PUT", path, content=body, headers=JSON, status=413), 413)
+    for length in ("9" * 5_000, "-1", "x"):
+        headers = JSON | {"Content-Length": length}
+        is_problem(held, held.ask("PUT", path, content=b"{}", headers=headers, status=413), 413)
     pieces = (body[at : at + 1000].encode() for at in range(0, len(body), 1000))
     is_problem(held, held.ask("PUT", path, content=pieces, headers=JSON, status=413), 413)
 

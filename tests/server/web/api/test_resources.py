@@ -13,7 +13,7 @@ from dpe_server.store.contract import OverridePolicies, Store
 from dpe_server.store.questions import Questions
 from dpe_tools.cli import main
 from tests.audit import lines
-from tests.server.web.api.conftest import IMEIS, Held, session, without
+from tests.server.web.api.held import IMEIS, Held, session, without
 
 
 def command(*arguments: object) -> Any:
