@@ -56,14 +56,26 @@ class Load:
 class Generator:
     """Loads the server at 127.0.0.1:``port`` from ``endpoints`` endpoints, call after call.
 
-    No endpoint uses a message ID twice, so nothing is a duplicate to the server but what is sent again.
+    No endpoint uses a message ID twice, so nothing is a duplicate to the server but what is sent again. With ``first``,
+    it goes before all else that wants its core, but leaves the core to others while it waits; only root may.
     """
 
     def __init__(
-        self, program: Path, core: int | None, *, job: str, argument: str, port: int, endpoints: int, exchanges: int = 1
+        self,
+        program: Path,
+        core: int | None,
+        *,
+        job: str,
+        argument: str,
+        port: int,
+        endpoints: int,
+        exchanges: int = 1,
+        first: bool = False,
     ) -> None:
         self._command = on_core(core, [str(program), job, argument, str(port), str(free_port()), str(endpoints)])
-        self._waiting = "sleep" if core is None else "spin"
+        if first:
+            self._command = ["chrt", "--fifo", "1", *self._command]
+        self._waiting = "sleep" if core is None or first else "spin"
         self._most = endpoints * MESSAGE_IDS // exchanges
         self.next = 0
         """The number of the next run; endpoints are used in turn."""

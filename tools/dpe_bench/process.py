@@ -63,6 +63,8 @@ class ServerUnderMeasurement:
         self._log = log
         self._ready = ready
         self._cwd = cwd
+        self.first_words = ""
+        """The ready line."""
         self.last_words: list[str] = []
 
     def __enter__(self) -> Self:
@@ -80,8 +82,8 @@ class ServerUnderMeasurement:
         assert self._process.stdout is not None
         try:
             readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
-            line = self._process.stdout.readline() if readable else ""
-            if not line.startswith(self._ready):
+            self.first_words = self._process.stdout.readline() if readable else ""
+            if not self.first_words.startswith(self._ready):
                 raise LocalError(f"a server did not start: {self._last_line()}")
         except BaseException:
             self._stop()
@@ -97,22 +99,30 @@ class ServerUnderMeasurement:
         if self._process.poll() is not None:
             raise LocalError(f"a server has ended: {self._last_line()}")
         used = [0, 0]
-        for fields in self._family():
+        for fields in self._family().values():
             for index in range(4):  # utime, stime, and the two of children that have ended: fields 14 to 17 of proc(5)
                 used[index % 2] += int(fields[11 + index])
         return Cpu(used[0] / _TICKS, used[1] / _TICKS)
 
     def resident(self) -> int:
         """Return the bytes of memory in use now (resident set), of all processes together."""
-        pages = sum(int(fields[21]) for fields in self._family())
+        pages = sum(int(fields[21]) for fields in self._family().values())
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)
 
-    def _family(self) -> list[list[str]]:
-        """Return what the kernel tells of the process and its descendants: proc(5), stat, from the third field on."""
+    def move_children(self, core: int | None) -> None:
+        """Have the processes that it has started, and all that they have started, run on one core."""
+        if core is not None:
+            for pid in self._family():
+                if pid != self._process.pid:
+                    os.sched_setaffinity(pid, {core})
+
+    def _family(self) -> dict[int, list[str]]:
+        """Return what the kernel tells of the process and its descendants, by their numbers: proc(5), stat, from the
+        third field on."""
         told: dict[int, list[str]] = {}
         children: dict[int, list[int]] = {}
         for entry in Path("/proc").iterdir():
@@ -125,7 +135,7 @@ class ServerUnderMeasurement:
         family = [self._process.pid]
         for pid in family:
             family += children.get(pid, [])
-        return [told[pid] for pid in family]
+        return {pid: told[pid] for pid in family}
 
     def _last_line(self) -> str:
         words = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 from threading import Lock
 
+from dpe_server.operators.findings import Finding
 from dpe_server.operators.health import examine
-from dpe_server.operators.node_health import Finding
 
 KEPT = 5.0
 """Seconds for which an examination is good."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dpe_server.files import durable
 from dpe_server.operation import access
 from dpe_server.operation.access import Access, AccessError, AccessFile, Role
 
@@ -101,7 +102,7 @@ def test_who_cannot_note_the_use_admits_all_the_same(
     def full(_path: Path, _text: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(access.durable, "replace", full)
+    monkeypatch.setattr(durable, "replace", full)
     assert file.admit(text, NOW) == made
     with pytest.raises(AccessError, match="No space left on device"):
         file.create("more", Role.READER, NOW, None)

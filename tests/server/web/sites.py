@@ -3,6 +3,7 @@
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operators.policies import PolicyFile
 from dpe_server.web.door import Door, Role
+from dpe_server.web.findings import Findings
 from dpe_server.web.sampling import Sampler
 from dpe_server.web.site import Site
 from dpe_server.web.stores import Stores
@@ -17,4 +18,5 @@ def site_of(opened: StateDir, role: Role = Role.OPERATOR) -> Site:
         stores=Stores(opened.path),
         policy=PolicyFile(opened.policy_path),
         sampler=Sampler(opened.path, opened.audit_path, None),
+        findings=Findings(opened.path),
     )
