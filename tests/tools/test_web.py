@@ -1,7 +1,9 @@
 """`dpe web`: how it starts, what it says when it cannot, and how it ends."""
 
+import asyncio
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -37,6 +39,7 @@ def test_a_port_that_is_in_use_is_told(dpe: Invoke, state: Path, tmp_path: Path)
 def without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the command may run in this process as far as it fails."""
     monkeypatch.setattr("dpe_server.web.running.keep_private", lambda: None)
+    monkeypatch.setattr("dpe_server.web.running._raise_limit", lambda: None)
     monkeypatch.setattr("dpe_server.web.running.logs.configure", lambda **_: None)
 
 
@@ -136,6 +139,30 @@ def test_it_ends_in_order_though_somebody_watches(page: Page, tmp_path: Path, nu
             assert page.process.wait(timeout=20) == 0
             stream.read()  # it has come to its end
     assert "rror" not in (tmp_path / "log").read_text()
+
+
+def test_a_thousand_requests_at_once_are_answered(page: Page) -> None:
+    cookie = come_in(page, page.link)
+    place = urlsplit(page.address)
+
+    async def one() -> bytes:
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        head = f"GET /find HTTP/1.1\r\nHost: {place.netloc}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        answer = await reader.read()
+        writer.close()
+        return answer.partition(b"\r\n")[0]
+
+    async def all_of_them() -> list[bytes]:
+        return await asyncio.gather(*(one() for _ in range(1_000)))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4_096), hard))
+    try:
+        answers = asyncio.run(all_of_them())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert set(answers) == {b"HTTP/1.1 200 OK"}
 
 
 def test_a_server_that_ends_or_begins_does_not_touch_it(page: Page, state: Path, dpe: Invoke) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import ipaddress
+import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -30,7 +32,9 @@ PORT = 8064
 """Where the page is if no port is named."""
 GRACE = 3
 """Seconds that requests have to end when the process ends."""
-BACKLOG = 256
+BACKLOG = 1_024
+CONNECTIONS = 2_000
+"""The most connections; further ones are answered 503."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +55,9 @@ def run(
     directory or its store cannot be opened.
     """
     logs.configure(as_json=False)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     keep_private()
+    _raise_limit()
     origins = () if origin is None else (checked_origin(origin),)
     if metrics is not None:
         checked_origin(metrics, path=True)
@@ -102,7 +108,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 timeout_graceful_shutdown=GRACE,
                 timeout_keep_alive=15,
-                limit_concurrency=2_048,
+                limit_concurrency=CONNECTIONS,
                 h11_max_incomplete_event_size=16_384,
             )
         )
@@ -148,6 +154,15 @@ def _listening(bind: str) -> Iterator[tuple[socket.socket, str]]:
         yield listener, host
     finally:
         listener.close()
+
+
+def _raise_limit() -> None:
+    """Allow this process as many open files as its connections need, if the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + 200
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def checked_origin(url: str, *, path: bool = False) -> str:
