@@ -1,19 +1,15 @@
-"""What an operator may do to one device, from a page or over HTTP: each act is in the journal and in the audit log.
+"""Who looks behind a Client ID, from a page or over HTTP: the reason is in the audit log before anything is shown.
 
-``by`` says who does it, in the audit log's line. Nothing here asks whether they may.
+``by`` says who does it. Nothing here asks whether they may.
 """
 
 import re
-import time
 
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import DIGITS, Imei
 from dpe_server.operation.acts import note
-from dpe_server.operation.journal import enact
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators.imposing import impose
-from dpe_server.policy import Vocabulary, read_override
-from dpe_server.store.contract import End, Outcome, OverridePolicies, Revoke, Session, Store, Unrevoke
+from dpe_server.store.contract import Session
 
 LONGEST_REASON = 200
 """Characters of a reason."""
@@ -23,48 +19,6 @@ _BETWEEN = {ord(mark): None for mark in " -/"}  # what people write between the 
 
 class NotNotedError(LocalError):
     """What was asked for is not shown, because the audit log cannot tell of it."""
-
-
-def end(opened: StateDir, store: Store, device: bytes, by: str) -> bool:
-    """End the session of ``device``; the device may register anew. Return whether it had one. StoreError."""
-    (outcome,) = enact(opened.journal_path, store, [End(device, int(time.time()))])
-    if outcome is Outcome.SESSION_ENDED:
-        note(opened, "session-ended", [device], why="operator", by=by)
-    return outcome is Outcome.SESSION_ENDED
-
-
-def revoke(opened: StateDir, store: Store, device: bytes, by: str) -> bool:
-    """Refuse ``device`` from now on, and end its session. Return whether it had one. StoreError."""
-    at = int(time.time())
-    (outcome,) = impose(opened, store, [device], lambda name: Revoke(name, at), "revoked", ends="revoked", by=by)
-    return outcome is Outcome.SESSION_ENDED
-
-
-def lift(opened: StateDir, store: Store, device: bytes, by: str) -> bool:
-    """Let ``device`` register again. Return whether it was revoked. StoreError."""
-    (outcome,) = enact(opened.journal_path, store, [Unrevoke(device)])
-    if outcome is Outcome.COMMITTED:
-        note(opened, "unrevoked", [device], by=by)
-    return outcome is Outcome.COMMITTED
-
-
-def override(opened: StateDir, store: Store, device: bytes, report: str, vocabulary: Vocabulary, by: str) -> bytes:
-    """Have ``device`` report by ``report`` (TOML with one table, ``report``) in place of what its rule says.
-
-    Returns the policies, encoded. PolicyError has every fault of the text; StoreError.
-    """
-    policies = read_override(report, vocabulary, "report")
-    enact(opened.journal_path, store, [OverridePolicies(device, policies)])
-    note(opened, "policies-set", [device], by=by)
-    return policies
-
-
-def clear(opened: StateDir, store: Store, device: bytes, by: str) -> bool:
-    """Have ``device`` report by its rule again. Return whether it had policies of its own. StoreError."""
-    (outcome,) = enact(opened.journal_path, store, [OverridePolicies(device, None)])
-    if outcome is Outcome.COMMITTED:
-        note(opened, "policies-cleared", [device], by=by)
-    return outcome is Outcome.COMMITTED
 
 
 def imei_of(opened: StateDir, session: Session, reason: str, by: str) -> Imei:

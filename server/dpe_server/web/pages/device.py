@@ -14,14 +14,14 @@ from starlette.routing import Route
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import luhn
 from dpe_server.keys.at_rest import device_text
-from dpe_server.operators import acts, audit_log
+from dpe_server.operators import acts, audit_log, measures
 from dpe_server.operators.audit_log import Wanted
 from dpe_server.operators.conversation import registration_of
 from dpe_server.operators.profile import Profile, read
 from dpe_server.operators.properties import decoded, shown
 from dpe_server.operators.sessions import SUITES, state_of
 from dpe_server.operators.times import moment
-from dpe_server.policy import Policy, PolicyError, Vocabulary, describe
+from dpe_server.policy import Policy, PolicyError, Vocabulary, describe, read_override
 from dpe_server.policy.reporting import described
 from dpe_server.store.contract import Session, Store
 from dpe_server.store.record import entries
@@ -163,23 +163,26 @@ def _allowed(profile: Profile) -> list[tuple[str, str]]:
 
 
 def _end(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> None:
-    acts.end(site.opened(), store, device, by)
+    measures.end(site.opened(), store, [device], by=by)
 
 
 def _revoke(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> None:
-    acts.revoke(site.opened(), store, device, by)
+    measures.revoke(site.opened(), store, [device], by=by)
 
 
 def _lift(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> None:
-    acts.lift(site.opened(), store, device, by)
+    measures.lift(site.opened(), store, [device], by=by)
 
 
 def _override(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> None:
-    acts.override(site.opened(), store, device, str(form.get("report", "")), site.policy.vocabulary(), by)
+    vocabulary = site.policy.vocabulary()
+    policies = read_override(str(form.get("report", "")), vocabulary, "report")
+    measures.set_policies(site.opened(), store, device, policies, vocabulary, by=by)
 
 
 def _clear(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> None:
-    acts.clear(site.opened(), store, device, by)
+    if session is not None:
+        measures.clear_policies(site.opened(), store, session, by=by)
 
 
 def _imei(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> str:
