@@ -4,7 +4,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -93,6 +93,9 @@ class _Defects:
 
         try:
             await self._app(scope, receive, sending)
+        except ClientDisconnect:  # it has gone, or its body was longer than Guard takes
+            if not begun:
+                await (await _failed(Request(scope), Fault(413)))(scope, receive, send)
         except Exception as error:
             log_defect("a page failed", error)
             if not begun:

@@ -39,7 +39,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         .render(
             visitor=visitor,
             place=request.url.path,
-            realm=site.realm,
+            realm=site.realm if visitor else "",
             places=PLACES if visitor else (),
             now=values.pop("now", int(time.time())),
             read_only=visitor is None or not visitor.role.covers(Role.OPERATOR),

@@ -20,6 +20,8 @@ def login(request: Request) -> Response:
     not send a strict cookie along.
     """
     site: Site = request.app.state.site
+    if request.method == "HEAD":
+        raise Fault(405)
     if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
         raise Fault(403, "A login link is not opened in advance.", "Open it yourself.")
     entered = site.door.enter(request.query_params.get("secret", ""))
