@@ -6,27 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, expect, sync_playwright
 from playwright.sync_api import Page as Shown
 
 from tests.web.stage import Page, Stage, staged
 
 DEVICES = 60
+SECONDS = 30
+"""How long to wait for something on a page, on a machine that has more to do."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with staged(tmp_path_factory.mktemp("stage"), devices=DEVICES) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def web(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with Page(stage.state, tmp_path_factory.mktemp("web") / "log", "--pcap", str(stage.capture)) as page:
         yield page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, nothing else in this process can run an event loop
 def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
     chromium = require_tool("chromium")
     options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -34,6 +36,7 @@ def browser(require_tool: Callable[[str], str]) -> Iterator[Browser]:
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=chromium, args=options) as launched,
     ):
+        expect.set_options(timeout=1_000 * SECONDS)
         yield launched
 
 
@@ -55,11 +58,10 @@ def watch(page: Shown, address: str) -> list[str]:
     return faults
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def visit(browser: Browser, web: Page) -> Iterator[BrowserContext]:
     """A browser that has come in by a login link."""
     context = browser.new_context(viewport={"width": 1180, "height": 800}, locale="en-GB")
-    context.set_default_timeout(15_000)
     page = context.new_page()
     page.goto(web.another_link())
     page.wait_for_url(f"{web.address}/")

@@ -209,8 +209,9 @@ def test_no_request_is_large(client: TestClient) -> None:
 
 STRANGE = (
     "/devices/%ff%00", "/devices/%2e%2e", "/devices/0000000000000%0a", "/sessions?id=%00",
-    "/sessions?firmware=%ed%a0%80",    "/sessions?rule=%ff&after=%ff", "/sessions?silent=999999999d", "/sessions?after=fffffffffffffff",
-    "/audit?registration=9999999999999999999", "/audit?registration=%D9%A1", "/audit?event=%00&device=%ff",
+    "/sessions?firmware=%ed%a0%80", "/sessions?rule=%ff&after=%ff", "/sessions?silent=999999999d",
+    "/sessions?after=fffffffffffffff", "/audit?registration=9999999999999999999", "/audit?registration=%D9%A1",
+    "/audit?event=%00&device=%ff",
     "/audit?before=99999999999999999999-9999999999999999999", "/policy?version=%00", "/policy?version=1.0&firmware=%ff",
     "/policy?version=1.0&tac=%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1", "/static/%00", "/login?secret=%ff",
     "/audit/stream?since=1-x", "/devices/x/stream", "//", "/%0d%0aX: y",
