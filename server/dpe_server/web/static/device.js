@@ -22,7 +22,7 @@ function rowOf(name) {
   row.dataset.property = name;
   row.insertCell().textContent = name;
   row.insertCell().className = "strong";
-  row.insertCell();
+  row.insertCell().appendChild(document.createElement("time"));
   return row;
 }
 
@@ -47,7 +47,7 @@ function show(now) {
       row.className = "new";
     }
     row.cells[1].textContent = property.value;
-    row.cells[2].textContent = property.since;
+    row.cells[2].firstElementChild.textContent = property.since;
   }
   table.hidden = !now.properties.length;
   if (nothing) nothing.hidden = Boolean(now.properties.length);
