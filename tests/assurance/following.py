@@ -5,6 +5,7 @@ started again. Meanwhile sessions end and others begin, operators end some, the 
 killed, too. In the end the program must have exactly what the server has: each device, each value, and its time.
 """
 
+import argparse
 import json
 import os
 import random
@@ -85,23 +86,29 @@ class Report:
         return "\n".join(lines)
 
 
-class _Run:
+class Run:
+    """A trial."""
+
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
-        self._state, self._port = open_state(folder), steady_port()
-        self._kept = folder / "kept.sqlite"
-        self._chance = random.Random(settings.seed)
-        self._server = ServerProcess(self._state.path, folder / "log", port=self._port)
+        self.state, self._port = open_state(folder), steady_port()
+        self.kept = folder / "kept.sqlite"
+        self.chance = random.Random(settings.seed)
+        self._server = ServerProcess(self.state.path, folder / "log", port=self._port)
         self.report = Report()
+        self.environment = dict(os.environ)
+        """Of the program."""
 
     def carry_out(self) -> None:
+        """Do it."""
         settings, report = self._settings, self.report
-        with Reporters(self._state, self._port, devices=settings.devices, seed=settings.seed) as reporters:
+        with Reporters(self.state, self._port, devices=settings.devices, seed=settings.seed) as reporters:
             try:
                 self._start(reporters)
                 for number in range(settings.kills):
                     self._live_once(reporters)
                     self._disturb(reporters)
+                    self.disturb_more()
                     if (number + 1) % 10 == 0:
                         print(f"{number + 1} kills, {reporters.accepted} reports", file=sys.stderr, flush=True)
             finally:
@@ -109,10 +116,10 @@ class _Run:
                     os.killpg(self._server.process.pid, signal.SIGTERM)
                 self._server.stop()
             report.accepted = reporters.accepted
-        status = subprocess.run(self._command(), check=False).returncode
+        status = subprocess.run(self.command(follow=False), env=self.environment, check=False).returncode
         if status != 0:
             report.faults.append(f"the program ended with {status}")
-        report.devices, faults = compare(self._state, self._kept)
+        report.devices, faults = compare(self.state, self.kept)
         report.faults += faults
 
     def _start(self, reporters: Reporters) -> None:
@@ -120,21 +127,26 @@ class _Run:
         self._server.await_ready()
         reporters.started()
 
-    def _command(self, *options: str) -> list[str]:
-        return [sys.executable, consumer.__file__, str(self._state.path), str(self._kept), *options]
+    def command(self, *, follow: bool) -> list[str]:
+        """Return the command line of the program, which goes on for ever if it is to ``follow``."""
+        options = ["--follow"] if follow else []
+        return [sys.executable, consumer.__file__, str(self.state.path), str(self.kept), *options]
+
+    def disturb_more(self) -> None:
+        """Disturb what else there is, while the program does not run."""
 
     def _live_once(self, reporters: Reporters) -> None:
         """Let the program live for a while under the load, and kill it with all that belongs to it."""
         before = self._place()
-        process = subprocess.Popen(self._command("--follow"), start_new_session=True)
-        if self._chance.random() < STARTING:
-            reporters.work(self._chance.uniform(0, LIFE))
+        process = subprocess.Popen(self.command(follow=True), env=self.environment, start_new_session=True)
+        if self.chance.random() < STARTING:
+            reporters.work(self.chance.uniform(0, LIFE))
         else:
             until = time.monotonic() + LONGEST
             while self._place() == before and time.monotonic() < until:
                 reporters.work(0.05)
                 self._cut()  # while it reads
-            reporters.work(self._chance.uniform(0, WORKING))
+            reporters.work(self.chance.uniform(0, WORKING))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         if process.wait() != -signal.SIGKILL:
@@ -144,7 +156,7 @@ class _Run:
 
     def _cut(self) -> None:
         """Drop of the changes what nobody need read any more, as the server does once an hour."""
-        with closing(open_store(self._state.store_url)) as store:
+        with closing(open_store(self.state.store_url)) as store:
             after: int | None = 0
             while after is not None:
                 after = store.drop_changes(after, 0)
@@ -152,9 +164,9 @@ class _Run:
 
     def _place(self) -> str | None:
         """Return the cursor that the program has kept."""
-        if not self._kept.exists():
+        if not self.kept.exists():
             return None
-        with closing(sqlite3.connect(self._kept)) as kept:
+        with closing(sqlite3.connect(self.kept)) as kept:
             if not kept.execute("SELECT 1 FROM sqlite_schema WHERE name = 'place'").fetchone():
                 return None
             found = kept.execute("SELECT cursor FROM place").fetchone()
@@ -162,13 +174,13 @@ class _Run:
 
     def _disturb(self, reporters: Reporters) -> None:
         """End some sessions as an operator does, begin others, cut the changes, and seldom kill the server."""
-        killed = self._chance.random() < SERVER_KILLED
+        killed = self.chance.random() < SERVER_KILLED
         if killed:
             os.killpg(self._server.process.pid, signal.SIGKILL)
             await_end(self._server)
             self.report.server_kills += 1
-        with closing(open_store(self._state.store_url)) as store:
-            unlucky = self._chance.sample(reporters.reporters, min(ENDED, len(reporters.reporters)))
+        with closing(open_store(self.state.store_url)) as store:
+            unlucky = self.chance.sample(reporters.reporters, min(ENDED, len(reporters.reporters)))
             found = [store.session(one.client_id) for one in unlucky]
             store.commit([End(session.device, int(time.time())) for session in found if session is not None])
             for one in unlucky:
@@ -199,14 +211,13 @@ def compare(state: StateDir, kept: Path) -> tuple[int, list[str]]:
 
 def run(settings: Settings, folder: Path) -> Report:
     """Carry the kills out in ``folder``."""
-    trial = _Run(settings, folder)
+    trial = Run(settings, folder)
     trial.carry_out()
     return trial.report
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
-    parser = trials.parser("following", __doc__)
+def settings_from(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> Settings:
+    """Return what a command line asks for."""
     usual = Settings()
     for name, text in (
         ("kills", "of the program that follows"),
@@ -215,4 +226,9 @@ def main(arguments: Sequence[str]) -> int:
     ):
         default = getattr(usual, name)
         parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=f"{text} [{default}]")
-    return trials.run_each([partial(run, Settings(**vars(parser.parse_args(arguments))))])
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return the exit status: 0 nothing found, 1 something was found, 2 wrong usage."""
+    return trials.run_each([partial(run, settings_from(trials.parser("following", __doc__), arguments))])
