@@ -7,6 +7,7 @@
   board nothing.
 - docs/protocol.md: the schema in it
 - docs/reference/cli.md: the `dpe` commands themselves (cli_page.py)
+- docs/reference/api.md: the OpenAPI document of the HTTP API (api_pages.py)
 - docs/reference/metrics.md, server/packaging/grafana/dpe-server.json: the list of metrics (metrics_pages.py)
 - tools/packaging/man/: the same as manual pages (man_pages.py)
 - tools/packaging/completion/: what `dpe completion` prints for each shell
@@ -22,6 +23,7 @@ from typing import Any
 import cddlparser
 from cddlparser.ast import Operator, Range, Rule, Value
 
+import api_pages
 import cli_page
 import index_page
 import man_pages
@@ -184,6 +186,7 @@ def main() -> int:
         ROOT / "docs" / "state-machines.md": page(),
         PROTOCOL: protocol(),
         ROOT / "docs" / "reference" / "cli.md": cli_page.page(),
+        ROOT / "docs" / "reference" / "api.md": api_pages.page(),
         ROOT / "docs" / "reference" / "metrics.md": metrics_pages.page(),
         ROOT / "server" / "packaging" / "grafana" / "dpe-server.json": metrics_pages.dashboard(),
         PACKAGING / "index.md": index_page.page(ROOT),

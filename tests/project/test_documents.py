@@ -22,6 +22,7 @@ def test_the_commands_print_what_is_shown(document: Path, require_tool: Callable
     # So that ./tools/demo runs as from the checkout, and leaves its environment there.
     (tmp_path / "tools").symlink_to(ROOT / "tools")
     (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")  # which have examples
     with Shell(tmp_path, PROGRAMS, timeout=60) as shell:
         for command in commands(document):
             printed, status = shell.run(command)

@@ -29,9 +29,9 @@ def test_what_is_committed_is_what_is_made(root: Path) -> None:
 def test_a_difference_is_told_and_mended(root: Path, tmp_path: Path) -> None:
     made = (
         "dpe_coap/numbers.py", "docs/protocol.md", "docs/state-machines.md", "docs/reference/cli.md",
-        "docs/reference/metrics.md", "server/packaging/grafana/dpe-server.json",
+        "docs/reference/api.md", "docs/reference/metrics.md", "server/packaging/grafana/dpe-server.json",
     )  # fmt: skip
-    scripts = ("generate.py", "cli_page.py", "index_page.py", "man_pages.py", "metrics_pages.py")
+    scripts = ("generate.py", "api_pages.py", "cli_page.py", "index_page.py", "man_pages.py", "metrics_pages.py")
     sources = ("dpe_coap/dpe1.cddl", "README.md", "pyproject.toml")
     for file in (*(f"tools/{script}" for script in scripts), *sources, *made):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
