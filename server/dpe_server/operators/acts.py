@@ -41,6 +41,13 @@ def device_of(opened: StateDir, imei: Imei, reason: str, by: str) -> bytes:
 
 def note_shown(opened: StateDir, device: bytes, reason: str, by: str, *, event: str = "imei-shown") -> None:
     """Note why an IMEI and a device are put together. See ``imei_of``."""
+    said = kept_reason(reason)
+    if fault := note(opened, event, [device], reason=said, by=by):
+        raise NotNotedError(f"not shown: the audit log could not be written: {fault}", hint="see: dpe doctor STATE")
+
+
+def kept_reason(reason: str) -> str:
+    """Return a reason as the audit log keeps it; LocalError if it cannot be kept."""
     said = reason.strip()
     if not said or len(said) > LONGEST_REASON or not said.isprintable():
         raise LocalError(
@@ -49,8 +56,7 @@ def note_shown(opened: StateDir, device: bytes, reason: str, by: str, *, event: 
         )
     if _LIKE_AN_IMEI.search(said.translate(_BETWEEN)):
         raise LocalError("the reason has an IMEI in it, and the audit log keeps none", hint="write it without")
-    if fault := note(opened, event, [device], reason=said, by=by):
-        raise NotNotedError(f"not shown: the audit log could not be written: {fault}", hint="see: dpe doctor STATE")
+    return said
 
 
 def note_login(opened: StateDir, by: str, role: str) -> None:

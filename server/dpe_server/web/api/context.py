@@ -35,8 +35,11 @@ class Asked:
         return f"access-{self.access.name}"
 
     def details(self, reason: str | None) -> dict[str, int | str]:
-        """Return what the audit log keeps beside an act."""
-        return {} if reason is None else {"reason": reason.strip()}
+        """Return what the audit log keeps beside an act; Problem if it cannot keep the reason."""
+        try:
+            return {} if reason is None else {"reason": acts.kept_reason(reason)}
+        except LocalError as error:
+            raise shown_why(error) from None
 
     @contextmanager
     def store(self) -> Iterator[Store]:

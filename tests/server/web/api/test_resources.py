@@ -186,6 +186,24 @@ def test_revoked_and_lifted_by_client_id_and_by_imei(held: Held, store: Store) -
         assert held.ask("POST", "/revoke", json=wrong, status=422).json()["faults"][0]["where"] == "body"
 
 
+def test_no_reason_with_an_imei_is_kept(held: Held) -> None:
+    reason = f"it is {IMEIS[0][:6]} {IMEIS[0][6:]}"
+    for method, path, body in (
+        ("POST", "/revoke", {"client_id": held.name(0)}),
+        ("POST", "/lift", {"imei": IMEIS[0]}),
+        ("POST", "/devices/find", {"imei": IMEIS[0]}),
+        ("POST", f"/devices/{held.name(0)}/imei", {}),
+        ("PUT", f"/devices/{held.name(0)}/override", {"report": {}}),
+    ):
+        told = held.ask(method, path, json=body | {"reason": reason}, status=422).json()
+        assert told["faults"][0] == {
+            "where": "body.reason",
+            "what": "the reason has an IMEI in it, and the audit log keeps none",
+        }
+    assert not held.opened.audit_path.exists()
+    assert held.get(f"/devices/{held.name(0)}")["revoked"] is False
+
+
 def test_a_device_reports_by_policies_of_its_own(held: Held, store: Store) -> None:
     path = f"/devices/{held.name(0)}/override"
     body = {"report": {"battery": {"pmin": 5}}}
