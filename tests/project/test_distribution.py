@@ -47,7 +47,14 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == PACKAGES
     shared = {name.partition("/")[2] for name in names if ".data/" in name}
-    shipped = ("Containerfile", "dpe-alerts.yml", "dpe-serve.service", "dpe-server.json", "dpe.logrotate")
+    shipped = (
+        "Containerfile",
+        "dpe-kubernetes.yaml",
+        "dpe-alerts.yml",
+        "dpe-serve.service",
+        "dpe-server.json",
+        "dpe.logrotate",
+    )
     manual = {f"data/share/man/man1/{page.name}" for page in (root / "tools" / "packaging" / "man").iterdir()}
     assert {"data/share/man/man1/dpe.1", "data/share/man/man1/dpe-serve.1"} <= manual
     shells = {"bash-completion/completions/dpe", "fish/vendor_completions.d/dpe.fish", "zsh/site-functions/_dpe"}

@@ -17,16 +17,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dpe_coap.errors import LocalError
+from dpe_tools.server_process import free_port
 from tests.assurance import trials
 from tests.assurance.container import course
 from tests.assurance.container.box import ROOT, Box, give_to_group
 
 CONTAINERFILE = ROOT / "server" / "packaging" / "container" / "Containerfile"
+MANIFEST = ROOT / "server" / "packaging" / "kubernetes" / "dpe.yaml"
 BASE = "localhost/base"
 AUTHORITIES = "/run/authorities.crt"
 """Where the build finds whom this machine trusts."""
@@ -128,7 +132,10 @@ def trial(folder: Path) -> Report:
             return made
 
         def run(box: Box, mounts: int) -> None:
-            course.found(box)
+            if box.groups:
+                _init_container(box)
+            else:
+                course.found(box)
             for _ in range(mounts):
                 course.serve(box, "--metrics", "0")
                 if box.groups:
@@ -145,6 +152,18 @@ def trial(folder: Path) -> Report:
         check("a volume of Kubernetes, for a group", lambda: run(given(USER, USER), 2))
         check("a volume of OpenShift, for a user without a name", lambda: run(given(STRANGER, 0), 2))
         return report
+
+
+def _init_container(box: Box) -> None:
+    """Do what the manifest has done before the server: twice, as with each start of the pod."""
+    manifest = next(yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8")))
+    (container,) = manifest["spec"]["template"]["spec"]["initContainers"]
+    told = {"REALM": "test", "URI": f"coap://127.0.0.1:{free_port()}"}
+    pod = replace(box, environment={**box.environment, **told})
+    for _ in range(2):
+        status, shown, errors = pod.run(*container["command"])
+        if status:
+            raise LocalError(f"the pod's init container ends with {status}:\n{shown}{errors}")
 
 
 def _config(config: Mapping[str, Any]) -> None:
