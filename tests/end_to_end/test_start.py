@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpe_server.operation import loaded
 from dpe_server.operation.state_dir import StateDir
 from tests.audit import until
 from tests.coap import Client
@@ -141,6 +143,69 @@ def test_it_tells_the_service_manager(state: StateDir, tmp_path: Path, workers: 
             with Client(uri_of(state)) as client:
                 assert client.discover().dotted == "2.05"
         assert manager.recv(100) == b"STOPPING=1"
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+    """The service manager's socket, and the environment of who is to tell it something."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(30)
+        yield manager, {**os.environ, "NOTIFY_SOCKET": str(folder / "notify")}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_tells_the_service_manager_when_it_has_reloaded(state: StateDir, tmp_path: Path, workers: str) -> None:
+    with (
+        told(tmp_path) as (manager, environment),
+        run([*SERVE, "--workers", workers], state, env=environment) as process,
+    ):
+        assert manager.recv(100) == b"READY=1"
+        for _ in range(2):
+            with (state.path / "policy.toml").open("a") as policy:
+                policy.write("# changed\n")
+            before = time.monotonic()
+            process.send_signal(signal.SIGHUP)
+            first, second = manager.recv(100).splitlines()
+            assert first == b"RELOADING=1"
+            name, _, microseconds = second.partition(b"=")
+            assert name == b"MONOTONIC_USEC"
+            assert before <= int(microseconds) / 1e6 <= time.monotonic()
+            assert manager.recv(100) == b"READY=1"
+            have = [process.files for process in loaded.processes(state.path)]
+            assert have == [loaded.Loaded.of(state, []).files] * int(workers)
+        (state.path / "policy.toml").write_text("rule = 1")
+        process.send_signal(signal.SIGHUP)
+        assert manager.recv(100).startswith(b"RELOADING=1")
+        assert manager.recv(100) == b"READY=1", "a policy with a fault is told in the log, and the old one stays"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_tells_the_watchdog_that_all_of_it_goes_on(state: StateDir, tmp_path: Path, workers: str) -> None:
+    log = tmp_path / "log"
+    with (
+        told(tmp_path) as (manager, environment),
+        log.open("wb") as errors,
+        run(
+            [*SERVE, "--workers", workers], state, env={**environment, "WATCHDOG_USEC": "3000000"}, stderr=errors
+        ) as process,
+    ):
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        if workers == "2":
+            hung = children(process.pid)[1]
+            os.kill(hung, signal.SIGSTOP)
+            until(lambda: "worker does not answer" in log.read_text())
+            manager.setblocking(False)
+            with suppress(BlockingIOError):
+                while manager.recv(100):
+                    pass
+            process.send_signal(signal.SIGHUP)  # which has it look more often
+            manager.settimeout(30)
+            assert manager.recv(100).startswith(b"RELOADING=1"), "nothing is told while one of them hangs"
+            os.kill(hung, signal.SIGCONT)
+            while (heard := manager.recv(100)) != b"READY=1":
+                assert heard == b"WATCHDOG=1"
+            assert manager.recv(100) == b"WATCHDOG=1"
 
 
 def test_a_service_manager_that_is_gone_is_a_warning(state: StateDir, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_the_wheel_holds_the_four_packages_alone(root: Path, wheel: Path) -> Non
         "Containerfile",
         "dpe-kubernetes.yaml",
         "dpe-alerts.yml",
+        "dpe-serve-reload.conf",
         "dpe-serve.service",
         "dpe-server.json",
         "dpe.logrotate",

@@ -21,7 +21,7 @@ from dpe_server.files.uris import is_loopback
 from dpe_server.operation import beats, loaded, nodes, process_memory, signals
 from dpe_server.operation.capturing import capture
 from dpe_server.operation.exposing import Exposition, serving
-from dpe_server.operation.notify import notify
+from dpe_server.operation.notify import Pulse, Teller, notify, watchdog
 from dpe_server.operation.server import Server, Worker, ordinals_of, sockets_of
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operation.workers import Ties, UnservableError, supervise
@@ -91,7 +91,7 @@ def serve(
                 folder = None if exposition is None else exposition.folder
                 server = Server(path, addresses, metrics=folder, pcap=pcap, audit_peers=audit_peers)
                 look = None if exposition is None else exposition.look
-                asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris), look=look))
+                asyncio.run(_run(server, lambda: ready(server.public_uri, server.uris), Teller.alone(), look=look))
     finally:
         announcement.finish()
         logs.finish()
@@ -140,12 +140,14 @@ def _serve_with(
         if pcap is not None:
             stack.callback(capture(everywhere, pcap).close)
 
+        pulse, limit = Pulse(workers), watchdog()
+
         def run(number: int, ties: Ties) -> None:
             worker = Worker(number, sets[number], ordinals, crowds)
             folder = None if exposition is None else exposition.folder
             server = Server(path, worker=worker, metrics=folder, audit_peers=audit_peers)
             try:
-                asyncio.run(_run(server, ties.ready, ties.orphaned))
+                asyncio.run(_run(server, ties.ready, Teller(pulse, number, limit), ties.orphaned))
             except beats.BeatsError as error:
                 raise UnservableError(str(error), hint=error.hint) from None
 
@@ -154,6 +156,7 @@ def _serve_with(
             run,
             lambda: ready(state_dir.config.uri, [socket.uri for socket in sockets]),
             look=(lambda: None) if exposition is None else exposition.look,
+            pulse=pulse,
         )
 
 
@@ -169,6 +172,7 @@ def _tidy(store_url: str) -> None:
 async def _run(
     server: Server,
     ready: Callable[[], None],
+    teller: Teller,
     orphaned: int | None = None,
     look: Callable[[], None] | None = None,
 ) -> None:
@@ -193,7 +197,7 @@ async def _run(
         if look is not None:
             loop.add_signal_handler(signal.SIGCHLD, look)
             look()  # it may have ended before
-        reloading = asyncio.create_task(_reload_on(hang_up, server))
+        others = [asyncio.create_task(_reload_on(hang_up, server, teller)), asyncio.create_task(_beat(teller))]
 
         def stop() -> None:
             if orphaned is None:
@@ -205,7 +209,8 @@ async def _run(
         await asyncio.wait((told_to_stop, drained, server.failed), return_when=asyncio.FIRST_COMPLETED)
         told_to_stop.cancel()
         drained.cancel()
-        reloading.cancel()
+        for task in others:
+            task.cancel()
         if server.failed.done():
             raise server.failed.result()
         if not draining.is_set():
@@ -218,14 +223,23 @@ async def _drain_on(draining: asyncio.Event, server: Server, begun: Callable[[],
     await server.drain()
 
 
-async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:
+async def _reload_on(hang_up: asyncio.Event, server: Server, teller: Teller) -> None:
     while True:
         await hang_up.wait()
         hang_up.clear()
+        began = teller.reload()
         try:
             await server.reload()
         except Exception as error:
             logs.log_defect("reload failed", error)
+        teller.reloaded(began)
+
+
+async def _beat(teller: Teller) -> None:
+    """Tell that the event loop goes round, as long as somebody wants to hear it."""
+    while teller.every is not None:
+        teller.beat()
+        await asyncio.sleep(teller.every)
 
 
 def _log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from dpe_coap.errors import DpeError
 from dpe_server.files import logs
-from dpe_server.operation.notify import notify
+from dpe_server.operation.notify import Manager, Pulse, notify, watchdog
 
 STEADY = 10.0
 """Seconds. A worker that dies sooner after its start is not started again: the server ends."""
@@ -59,8 +59,9 @@ class _Process:
 
 
 class _Workers:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, pulse: Pulse) -> None:
         self._run = run
+        self._pulse = pulse
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._orphaned, self._alive = os.pipe()
         self._processes: dict[int, _Process] = {}
@@ -68,6 +69,7 @@ class _Workers:
     def start(self, number: int) -> int:
         """Start a worker; return a descriptor that gives a byte when it is ready, and only its end if it died."""
         reader, writer = os.pipe()
+        self._pulse.begin(number)
         logs.finish()
         pid = os.fork()
         if pid == 0:
@@ -129,15 +131,19 @@ def _tell(writer: int) -> None:
     os.close(writer)
 
 
-def supervise(count: int, run: Run, ready: Callable[[], None], look: Callable[[], None] = lambda: None) -> None:
+def supervise(
+    count: int, run: Run, ready: Callable[[], None], look: Callable[[], None] = lambda: None, pulse: Pulse | None = None
+) -> None:
     """Keep ``count`` workers running until SIGTERM or SIGINT; ``ready`` is called once, when all of them serve.
 
-    ``look`` is called then, and whenever a process has ended that may be none of the workers.
+    ``look`` is called then, and whenever a process has ended that may be none of the workers. By ``pulse``, the workers
+    say that they go on.
 
     Raises WorkersError when one dies soon after its start. No thread may be running, as processes are forked.
     """
-    workers = _Workers(run)
-    received = signal.SIGTERM
+    pulse = pulse or Pulse(count)
+    workers, manager = _Workers(run, pulse), Manager(pulse, watchdog())
+    received: signal.Signals | None = signal.SIGTERM
     try:
         for reader in [workers.start(number) for number in range(count)]:
             with open(reader, "rb") as readable:  # noqa: PTH123  # a descriptor
@@ -145,8 +151,12 @@ def supervise(count: int, run: Run, ready: Callable[[], None], look: Callable[[]
                     raise WorkersError("a worker ended before it could serve", hint="the log says why")
         ready()
         look()
-        while (received := signal.Signals(signal.sigwait(_SIGNALS))) not in (signal.SIGTERM, signal.SIGINT):
+        while (received := _wait(manager.wait)) not in (signal.SIGTERM, signal.SIGINT):
+            manager.look()
+            if received is None:
+                continue
             if received == signal.SIGHUP:
+                manager.reload()
                 workers.tell(signal.SIGHUP)
             look()
             for process, status in workers.bury():
@@ -163,6 +173,14 @@ def supervise(count: int, run: Run, ready: Callable[[], None], look: Callable[[]
         notify("STOPPING=1")
     finally:
         workers.end(signal.SIGINT if received == signal.SIGINT else signal.SIGTERM)
+
+
+def _wait(seconds: float | None) -> signal.Signals | None:
+    """Wait for a signal; return None if none comes in time."""
+    if seconds is None:
+        return signal.Signals(signal.sigwait(_SIGNALS))
+    received = signal.sigtimedwait(_SIGNALS, seconds)
+    return None if received is None else signal.Signals(received.si_signo)
 
 
 def describe(status: int) -> dict[str, int | str]:

@@ -56,7 +56,7 @@ class Buildah:
     """Debian's buildah with a store of its own. It needs no daemon and no container's runtime."""
 
     def __init__(self, folder: Path) -> None:
-        self._store = ["--root", str(folder / "images"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
+        self._store = ["--root", str(folder / "images"), "--runroot", str(folder / "run")]
 
     def __call__(self, *arguments: str) -> str:
         """Run it; return what it prints."""

@@ -36,8 +36,8 @@ def serve(box: Box, *options: str) -> None:
         event = ""
         while event != "listening":
             line = process.stderr.readline()
-            if not line:
-                raise LocalError("the server has ended before it listened")
+            if not line.startswith("{"):
+                raise LocalError(f"the server has not begun to listen: {line}{process.stderr.read()}")
             event = json.loads(line)["event"]
         status = Path(f"/proc/{first_process(process)}/status").read_text(encoding="utf-8")
         if not re.search(rf"^Uid:(\t{box.user}){{4}}$", status, re.MULTILINE):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dpe_server.handling.batching import PATIENCE
 from dpe_server.operation.state_dir import StateDir
 from tests.assurance.privileges import confine
 from tests.assurance.privileges.unit import UNIT, settings, system_calls
@@ -19,6 +21,7 @@ from tests.coap import Client
 from tests.conftest import missing
 from tests.end_to_end.devices import Device
 
+RELOAD = UNIT.with_name("dpe-serve-reload.conf")
 EXPOSURE = 1.5
 """The most that `systemd-analyze security` may find, of 10."""
 
@@ -46,6 +49,27 @@ def test_systemd_understands_it(systemd_analyze: str, unit: Path) -> None:
     assert verify() == (0, "")
     unit.write_text(unit.read_text(encoding="utf-8").replace("ProtectProc=", "ProtectPork="), encoding="utf-8")
     assert "'ProtectPork'" in verify()[1]
+
+
+def test_a_reload_that_is_waited_for_needs_a_newer_systemd(systemd_analyze: str, unit: Path, root: Path) -> None:
+    """The drop-in is what a systemd of 253 or later takes; an older one says that it does not know this type."""
+    shown = subprocess.run([systemd_analyze, "--version"], check=True, capture_output=True, text=True).stdout
+    version = int(shown.split()[1])
+    folder = unit.parent / f"{unit.name}.d"
+    folder.mkdir()
+    shutil.copy(root / RELOAD, folder / "reload.conf")
+    done = subprocess.run([systemd_analyze, "verify", "--man=no", unit], capture_output=True, text=True)
+    if version >= 253:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert re.search(r"reload\.conf:\d+: Failed to parse service type, ignoring: notify-reload", done.stderr)
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_watchdog_has_time_for_what_is_slow(root: Path) -> None:
+    """A commit that is given up after 30 s, and a look at the store of 1.5 s, are in threads of their own."""
+    (seconds,) = settings(root)["WatchdogSec"]
+    assert int(seconds) >= 10 * PATIENCE
 
 
 def test_it_exposes_little(systemd_analyze: str, unit: Path) -> None:
@@ -185,7 +209,11 @@ def test_the_server_needs_no_more(
         server.send_signal(signal.SIGTERM)
         shown, errors = server.communicate(timeout=30)
     with manager:
-        assert manager.recv(100) == b"STOPPING=1"
+        told = [manager.recv(100).splitlines()[0]]
+        while told[-1] != b"STOPPING=1":
+            told.append(manager.recv(100).splitlines()[0])
+    assert told[0] == b"RELOADING=1"
+    assert set(told) <= {b"RELOADING=1", b"READY=1", b"STOPPING=1"}
     assert shown == ""
     assert server.returncode == 0, errors
     assert (confined.path / "audit.jsonl").read_text(encoding="utf-8").count("established") == 2
