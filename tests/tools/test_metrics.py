@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -200,6 +201,12 @@ def test_wrong_addresses(state: Path, dpe: Invoke, monkeypatch: pytest.MonkeyPat
     said = dpe("serve", state, "--metrics", "here:there", status=1).stderr
     assert "not an address to listen on: 'here:there'" in said
     assert "write HOST:PORT, as in 0.0.0.0:9464" in said
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", None)
+        patched.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
+        said = dpe("serve", state, "--metrics", "0", status=1).stderr
+        assert "metrics need a folder for temporary files" in said
+        assert "mount one at /tmp" in said
     monkeypatch.setattr(exposing, "find_spec", lambda name: None)
     assert "pip install 'dpe-coap[metrics]'" in dpe("serve", state, "--metrics", "0", status=1).stderr
 

@@ -104,11 +104,18 @@ def _error(told: dict[str, Any]) -> OSError:
 def serving(state: Path, address: str) -> Iterator[Exposition]:
     """Serve the metrics of the server of ``state`` at ``address`` (``HOST:PORT`` or ``PORT``) while the block runs.
 
-    Raises ListenError if nobody can listen there, LocalError if the library is not installed.
+    Raises ListenError if nobody can listen there, LocalError if the library is not installed, or there is no folder for
+    temporary files, as in a container whose file system can only be read.
     """
     if find_spec("prometheus_client") is None:
         raise LocalError("what serves metrics is not installed", hint="pip install 'dpe-coap[metrics]'")
-    with tempfile.TemporaryDirectory(prefix="dpe-metrics-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix="dpe-metrics-")
+    except FileNotFoundError:
+        raise LocalError(
+            "metrics need a folder for temporary files", hint="mount one at /tmp, or name one as TMPDIR"
+        ) from None
+    with temporary as folder:
         exposition = Exposition(state, Path(folder), address)
         try:
             yield exposition
