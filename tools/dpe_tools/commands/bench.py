@@ -14,7 +14,7 @@ BENCHMARKS = {
     "sessions": ("dpe_bench.sessions", "Reports of registered devices under OSCORE, durable."),
     "rows": ("dpe_bench.rows", "What a registration costs as the store grows."),
     "cluster": ("dpe_bench.cluster", "The store on PostgreSQL beside SQLite, and as it grows."),
-    "web": ("dpe_bench.web", "The devices' response times while a thousand visitors look at the page."),
+    "web": ("dpe_bench.web", "What a thousand visitors of the page do to response times."),
     "pairs": ("dpe_bench.pairs", "What a request costs here and in another commit."),
 }
 
