@@ -20,7 +20,12 @@ from dpe_server.operation.state_dir import StateDir
 from dpe_tools.server_process import ServerProcess
 from tests.postgresql import Cluster
 from tests.tools.conftest import Invoke
-from tests.web.stage import Page
+from tests.web.stage import Page, need_assets
+
+
+@pytest.fixture(autouse=True)
+def assets() -> None:
+    need_assets()
 
 
 def test_a_port_that_is_in_use_is_told(dpe: Invoke, state: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpe_server.web.rendering import STATIC
 from dpe_tools.server_process import ServerProcess, free_port
+from tests.conftest import missing
 
 IMEI = "490154203237518"
 REFUSED_IMEI = "352099001761481"
@@ -59,6 +61,12 @@ class Stage:
     capture: Path
 
 
+def need_assets() -> None:
+    """Skip the calling test, or fail it in continuous integration, without what the page has from npm."""
+    if not (STATIC / "vendor").is_dir():
+        missing("what the page has from npm is not there: run tools/web-assets")
+
+
 def dpe(*words: object) -> str:
     """Run a command, and return what it prints."""
     command = [sys.executable, "-m", "dpe_tools", *map(str, words)]
@@ -96,6 +104,7 @@ class Page:
         self._log = log
 
     def __enter__(self) -> "Page":
+        need_assets()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
         self.link = self._read()
