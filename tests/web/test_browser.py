@@ -57,6 +57,24 @@ def test_a_login_link_works_once(browser: Browser, web: Page) -> None:
         expect(page.get_by_role("heading", level=1)).to_contain_text("You are not logged in")
 
 
+def test_a_page_says_so_when_nothing_comes_any_more(browser: Browser, web: Page, stage: Stage) -> None:
+    with browser.new_context() as context:
+        overview, device, audit_log = context.new_page(), context.new_page(), context.new_page()
+        overview.goto(web.another_link())
+        overview.wait_for_url(f"{web.address}/")
+        device.goto(f"{web.address}/devices/{stage.client_id}")
+        audit_log.goto(f"{web.address}/audit")
+        expect(audit_log.get_by_role("status")).to_have_text("The newest first, as it grows")
+        another = context.new_page()
+        another.goto(f"{web.address}/find")
+        another.get_by_role("button", name="Log out").click()
+        expect(overview.locator("#why")).to_contain_text("Not connected")
+        expect(audit_log.get_by_role("status")).to_contain_text("Not connected")
+        dpe("session", "report", stage.credential, "battery=85")  # a stream ends when it would tell something
+        expect(device.locator("#history")).to_contain_text("Not connected any more")
+        dpe("session", "report", stage.credential, "battery=86")
+
+
 def test_a_link_in_a_page_of_another_site_lets_in_too(browser: Browser, web: Page) -> None:
     """As in a chat in the browser: the cookie is strict, and not sent along with what another site leads to."""
     with browser.new_context() as context:

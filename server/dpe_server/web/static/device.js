@@ -56,4 +56,7 @@ function show(now) {
 
 const source = new EventSource(table.dataset.stream);
 source.addEventListener("message", (event) => show(JSON.parse(event.data)));
+source.addEventListener("error", () => {
+  if (source.readyState === EventSource.CLOSED) note(new Date().toISOString(), "Not connected any more: reload the page.");
+});
 addEventListener("pagehide", () => source.close());

@@ -82,4 +82,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", build);
 
 const source = new EventSource("/overview/stream");
 source.addEventListener("message", (event) => show(JSON.parse(event.data)));
+source.addEventListener("error", () => {
+  why.hidden = false;
+  why.textContent = "Not connected: these figures are not those of now. Reload the page.";
+});
 addEventListener("pagehide", () => source.close());
