@@ -148,6 +148,7 @@ def trial(folder: Path) -> Report:
 
         check("it is a program of a numeric user, with nothing in its environment", lambda: _config(config))
         check("it has no program that gives privileges, and no key", lambda: _files(image, files))
+        check("it has what the extras need", lambda: _extras(volume(0, 0o755), image, environment))
         check("a volume of Docker", lambda: run(Box(volume(USER, 0o700), image, environment=environment), 2))
         check("a volume of Kubernetes, for a group", lambda: run(given(USER, USER), 2))
         check("a volume of OpenShift, for a user without a name", lambda: run(given(STRANGER, 0), 2))
@@ -190,6 +191,13 @@ def _files(image: Path, files: Sequence[Path]) -> None:
             raise LocalError(f"{name} may be a secret")
     if (image / "opt" / "dpe-coap" / "bin" / "pip").exists():
         raise LocalError("it has pip")
+
+
+def _extras(volume: Path, image: Path, environment: Mapping[str, str]) -> None:
+    script = "import prometheus_client, psycopg, starlette; import dpe_server.web.app"
+    status, _, errors = Box(volume, image, environment=environment).run("python", "-c", script)
+    if status:
+        raise LocalError(errors)
 
 
 def main(arguments: Sequence[str]) -> int:
