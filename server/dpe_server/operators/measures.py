@@ -119,29 +119,16 @@ def lift(
     return {"devices": len(devices), "lifted": len(found), "below_epoch": below_epoch, "dry_run": dry_run}
 
 
-def end(
-    opened: StateDir,
-    store: Store,
-    devices: Sequence[bytes],
-    *,
-    by: str = "",
-    details: Details = _NONE,
-    working: Working = unseen,
-) -> int:
-    """End the sessions of devices; return how many there were."""
-    now = int(time.time())
+def end(opened: StateDir, store: Store, devices: Sequence[bytes], *, by: str = "", working: Working = unseen) -> int:
+    """End the sessions of devices; return how many there were. Only these are noted."""
+    now, ended = int(time.time()), 0
     with working("imposing it", len(devices)) as shown:
-        outcomes = imposing.impose(
-            opened,
-            store,
-            devices,
-            lambda device: End(device, now),
-            "session-ended",
-            by=by,
-            done=shown.add,
-            details={"why": "operator", **details},
-        )
-    return outcomes.count(Outcome.SESSION_ENDED)
+        for part in imposing.parts(devices):
+            outcomes = enact(opened.journal_path, store, [End(device, now) for device in part])
+            imposing.note_ended(opened, part, outcomes, "operator", by=by)
+            ended += outcomes.count(Outcome.SESSION_ENDED)
+            shown.add(len(part))
+    return ended
 
 
 def set_policies(
