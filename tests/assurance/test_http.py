@@ -11,7 +11,7 @@ from dpe_server.web.api.problems import Problem
 from tests.assurance.http import Settings, run
 from tests.server.web.api.held import IMEIS
 
-SHORT = Settings(examples=12)
+SHORT = Settings(examples=8)
 FEW = Settings(examples=3, only="/sessions")
 
 

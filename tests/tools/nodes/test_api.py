@@ -41,10 +41,6 @@ def test_a_node_tells_of_devices_of_another(dpe: Invoke, first: Path, second: Pa
     audit = (first / "audit.jsonl").read_text(encoding="utf-8")
     assert re.search(r'"event":"revoked","device":"[0-9a-f]{16}","reason":"lost","by":"access-ops"', audit)
     other = site_of(StateDir.open(second))
-    assert (
-        TestClient(build(other), base_url="http://127.0.0.1", headers=client.headers)
-        .get("/api/v1/sessions")
-        .status_code
-        == 401
-    )
+    stranger = TestClient(build(other), base_url="http://127.0.0.1")
+    assert stranger.get("/api/v1/sessions", headers={"Authorization": f"Bearer {access}"}).status_code == 401
     other.stores.close()
