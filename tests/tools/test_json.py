@@ -14,6 +14,7 @@ SILENT = {
     "serve": "--json-log",
     "demo": "is for people",
     "completion": "prints a script",
+    "web": "serves a page",
     "message report": "writes a message",
     "message request": "writes a message",
     "message success": "writes a message",
