@@ -1,8 +1,11 @@
 """SQLite need not go through a whole table for a look or a commit, and a look is one statement for each kind."""
 
+import itertools
 import os
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -55,11 +58,38 @@ LOOKUPS: dict[str, tuple[str, Any]] = {
 def test_no_look_up_scans_a_table(store: SqliteStore, make: Make, name: str) -> None:
     store.commit([make() for _ in range(1000)])
     writer = store._database._writer
-    writer.execute("ANALYZE")
     sql, parameters = LOOKUPS[name]
-    plan = [step[3] for step in writer.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
-    assert any(re.search(r"SEARCH (session|restriction)", step) for step in plan), plan
-    assert not any(re.search(r"SCAN (session|restriction)", step) for step in plan), plan
+    for statistics in (False, True):
+        if statistics:
+            writer.execute("ANALYZE")
+        plan = [step[3] for step in writer.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+        assert any(re.search(r"SEARCH (session|restriction)", step) for step in plan), plan
+        assert not any(re.search(r"SCAN (session|restriction)", step) for step in plan), plan
+
+
+def test_statistics_that_somebody_made_are_dropped(store: SqliteStore, make: Make) -> None:
+    """By them, a filter is made of the whole table at each look, and the plan has it as a search."""
+    store.commit([make() for _ in range(3000)])
+    asked = Questions(client_ids_of={b"1" * 16, b"2" * 16})
+    numbers = itertools.count()
+
+    def filtered() -> bool:
+        plans = []
+        explain = f"EXPLAIN QUERY PLAN {statements.CLIENT_IDS_OF} -- {next(numbers)}"  # one that is not prepared yet
+        for connection in (store._database._writer, store._database._reader):
+            connection.execute(statements.CLIENT_IDS_OF, {"devices": bytes(16)}).fetchall()  # looks at the schema
+            plans += [step[3] for step in connection.execute(explain, {"devices": bytes(16)})]
+        return any("BLOOM FILTER" in step for step in plans)
+
+    assert not filtered()
+    with closing(sqlite3.connect(store._database.path, isolation_level=None)) as somebody:
+        somebody.execute("ANALYZE")
+    assert filtered()
+    first = store.beat(None, bytes(8))
+    assert not filtered()
+    assert store.look(asked).client_ids_of == {}
+    store.beat(first, bytes(8))
+    assert not filtered()
 
 
 def test_the_check_of_plans_sees_a_scan(store: SqliteStore) -> None:

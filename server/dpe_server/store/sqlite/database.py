@@ -26,6 +26,9 @@ CHECKPOINT = 8_192
 """Pages in the WAL (32 MB) at which they are copied into the database. SQLite's default of 1,000 is reached after five
 batches; a page that many batches change would be copied again and again."""
 
+STATISTICS = ("sqlite_stat1", "sqlite_stat4")
+"""What ANALYZE makes."""
+
 PURGE_PATIENCE = 0.5
 """Seconds that a purge waits for those who read."""
 
@@ -133,6 +136,21 @@ class Database:
             now = None
         if now != self._identity:
             raise ReplacedError(f"{self.path}: the file was exchanged while it was open")
+
+    def maintain(self) -> None:
+        """Check the place (``check_place``), and drop what an ANALYZE of somebody has left.
+
+        By such statistics, SQLite makes a filter of the whole table each time that it looks a batch up.
+        """
+        self.check_place()
+        with self._writing, self._answering():
+            if not self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchone():
+                return
+        with self.transaction(OPERATOR_PATIENCE) as writer:
+            for name in STATISTICS:
+                writer.execute(f"DROP TABLE IF EXISTS {name}")
+        with self._writing, self._answering():
+            self._writer.execute("ANALYZE sqlite_schema")  # has this connection forget them; others see by themselves
 
     @contextmanager
     def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:

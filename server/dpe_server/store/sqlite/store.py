@@ -145,7 +145,7 @@ class SqliteStore:
 
     def beat(self, remembered: Beat | None, random: bytes) -> Beat:
         """See ``Store.beat``; ReplacedError also if another file is in the place of the one that is open."""
-        self._database.check_place()
+        self._database.maintain()
         with self._database.transaction(OPERATOR_PATIENCE) as writer:
             return _beat(writer, remembered, random)
 
