@@ -6,6 +6,8 @@ from typing import Any
 
 from dpe_server.web.api.application import PREFIX, document
 
+PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 and Python from 3.13 on have them."""
 PAGE = """\
 # The HTTP API
 
@@ -51,10 +53,12 @@ def page() -> str:
         ),
         operations="\n".join(_section(*one) for one in operations),
         schemas="\n".join(_schema(name, schema) for name, schema in found["components"]["schemas"].items()),
-        errors="\n".join(
-            f"| {status} {HTTPStatus(int(status)).phrase} | {text} |" for status, text in sorted(statuses.items())
-        ),
+        errors="\n".join(f"| {status} {_phrase(int(status))} | {text} |" for status, text in sorted(statuses.items())),
     )
+
+
+def _phrase(status: int) -> str:
+    return PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def _operations(found: Schema) -> Iterator[tuple[str, str, Schema]]:

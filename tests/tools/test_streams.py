@@ -37,21 +37,24 @@ WORK = {
     "device": ["device", "show", "{state}", "--imei-stdin"],
     "policy": ["policy", "check", "{state}"],
     "keys": ["keys", "list", "{state}"],
+    "access": ["access", "list", "{state}"],
     "nodes": ["nodes", "list", "{state}"],
     "store": ["store", "copy", "{state}", "--to", "postgresql://127.0.0.1:1/none"],
     "backup": ["backup", "{state}", "copy"],
     "restore": ["restore", "{state}", "none"],
     "recover": ["recover", "{state}"],
+    "top": ["top", "{state}", "--once"],
     "doctor": ["doctor", "{state}"],
+    "web": ["web", "{state}", "--metrics", "no URL"],
     "load": ["load", "{state}", "--devices", "1"],
     "simulate": ["simulate", "--seeds", "1"],
     "completion": ["completion", "bash"],
     "bench": ["bench"],
 }
 """Something that each command does in little time."""
-STATUS = {"serve": 1, "nodes": 1, "store": 1, "restore": 1, "recover": 1, "bench": 2}
+STATUS = {"serve": 1, "nodes": 1, "store": 1, "restore": 1, "recover": 1, "top": 3, "web": 1, "bench": 2}
 """How it ends, if not with 0."""
-SILENT = {"serve", "nodes", "store", "restore", "recover", "bench"}
+SILENT = {"serve", "nodes", "store", "restore", "recover", "top", "web", "bench"}
 """What prints nothing on standard output when it does this."""
 ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
