@@ -15,15 +15,12 @@ from starlette.testclient import TestClient
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators.policies import PolicyFile
 from dpe_server.store.contract import Session
 from dpe_server.store.record import EMPTY, merge
 from dpe_server.web.app import build
-from dpe_server.web.door import Door, Role
-from dpe_server.web.findings import Findings
-from dpe_server.web.sampling import Sampler
+from dpe_server.web.door import Role
 from dpe_server.web.site import Site
-from dpe_server.web.stores import Stores
+from tests.server.web.sites import site_of
 
 HOST = "http://127.0.0.1:8064"
 IMEI = "49015420323751"
@@ -93,16 +90,7 @@ def make_site(opened: StateDir) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
     def make(role: Role = Role.OPERATOR, **fields: Any) -> Site:
-        site = Site(
-            state=opened.path,
-            realm=opened.config.realm,
-            door=Door(role),
-            stores=Stores(opened.path),
-            policy=PolicyFile(opened.policy_path),
-            sampler=Sampler(opened.path, opened.audit_path, None),
-            findings=Findings(opened.path),
-            **fields,
-        )
+        site = site_of(opened, role, **fields)
         made.append(site)
         return site
 

@@ -1,5 +1,7 @@
 """A site as tests have it: on a state directory, without a process."""
 
+from typing import Any
+
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.operators.policies import PolicyFile
 from dpe_server.web.door import Door, Role
@@ -9,7 +11,7 @@ from dpe_server.web.site import Site
 from dpe_server.web.stores import Stores
 
 
-def site_of(opened: StateDir, role: Role = Role.OPERATOR) -> Site:
+def site_of(opened: StateDir, role: Role = Role.OPERATOR, **fields: Any) -> Site:
     """Return a site, whose page lets everybody in as ``role``. Its stores are to be closed."""
     return Site(
         state=opened.path,
@@ -19,4 +21,5 @@ def site_of(opened: StateDir, role: Role = Role.OPERATOR) -> Site:
         policy=PolicyFile(opened.policy_path),
         sampler=Sampler(opened.path, opened.audit_path, None),
         findings=Findings(opened.path),
+        **fields,
     )
