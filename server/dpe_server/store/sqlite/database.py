@@ -144,13 +144,14 @@ class Database:
         """
         self.check_place()
         with self._writing, self._answering():
-            if not self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchone():
+            there = self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchone()
+            if not there or not self._writer.execute("SELECT 1 FROM sqlite_stat1").fetchone():
                 return
         with self.transaction(OPERATOR_PATIENCE) as writer:
             for name in STATISTICS:
-                writer.execute(f"DROP TABLE IF EXISTS {name}")
+                writer.execute(f"DROP TABLE IF EXISTS {name}")  # other connections see that, and forget them
         with self._writing, self._answering():
-            self._writer.execute("ANALYZE sqlite_schema")  # has this connection forget them; others see by themselves
+            self._writer.execute("ANALYZE sqlite_schema")  # has this one forget them, too, and leaves an empty table
 
     @contextmanager
     def transaction(self, patience: float) -> Iterator[sqlite3.Connection]:
