@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dpe_bench.registration_run import WARM_UP, Rig
 from dpe_bench.visitors import Asked, Tally
 from dpe_coap.errors import LocalError
 from dpe_server.keys.at_rest import device_text
+from dpe_server.operation.access import Role
 from dpe_server.operation.state_dir import StateDir
 from dpe_server.store.opening import open_store
 from dpe_tools.server_process import free_port
@@ -111,13 +113,8 @@ def _asked(link: SplitResult, state: StateDir) -> list[Asked]:
     with closing(open_store(state.store_url)) as store:
         device = next(store.live(0)).device  # its Client ID will be another one when it registers again
     header = f"Cookie: {cookie}"
-    made = subprocess.run(
-        [*_DPE, "access", "create", str(state.path), "bench", "--role", "reader", "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    bearer = f"Authorization: Bearer {json.loads(made.stdout)['access_token']}"
+    _, access_token = state.access.create("bench", Role.READER, int(time.time()), None)
+    bearer = f"Authorization: Bearer {access_token}"
     return [
         Asked("/", header, "</html>"),
         Asked("/sessions?version=1.0", header, "</table>"),

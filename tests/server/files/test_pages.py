@@ -50,8 +50,9 @@ def test_no_error_names_a_page_by_a_path_that_only_a_checkout_has(root: Path) ->
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "page":
                 argument = node.args[0]
-                if not isinstance(argument, ast.Constant):
+                if isinstance(argument, ast.Name) and argument.id == "request":
                     continue  # it makes a page of `dpe web`
+                assert isinstance(argument, ast.Constant)
                 assert (root / str(argument.value)).is_file()
                 named += 1
                 argument.value = ""

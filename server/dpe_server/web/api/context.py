@@ -11,7 +11,7 @@ from dpe_coap.client_ids import client_id_text
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_server.operation.access import Access
-from dpe_server.operators import acts
+from dpe_server.operators import disclosing
 from dpe_server.policy import Policy, PolicyError
 from dpe_server.store.contract import Session, Store
 from dpe_server.web.api.gate import ACCESS
@@ -37,7 +37,7 @@ class Asked:
     def details(self, reason: str | None) -> dict[str, int | str]:
         """Return what the audit log keeps beside an act; Problem if it cannot keep the reason."""
         try:
-            return {} if reason is None else {"reason": acts.kept_reason(reason)}
+            return {} if reason is None else {"reason": disclosing.kept_reason(reason)}
         except LocalError as error:
             raise shown_why(error) from None
 
@@ -97,7 +97,7 @@ def read_imei(text: str) -> Imei:
 
 def shown_why(error: LocalError) -> Problem:
     """Return the error for an IMEI that is not shown."""
-    if isinstance(error, acts.NotNotedError):
+    if isinstance(error, disclosing.NotNotedError):
         return Problem(
             503, "not shown: the audit log could not be written", hint="its operator finds why: dpe doctor STATE"
         )

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import luhn
-from dpe_server.operators import acts, measures, profile
+from dpe_server.operators import disclosing, measures, profile
 from dpe_server.policy import PolicyError, read_override_table
 from dpe_server.policy.reporting import described
 from dpe_server.store.contract import Session, Store
@@ -46,7 +46,7 @@ def find_device(who: Who, sought: Sought) -> Device:
     imei = read_imei(sought.imei)
     with who.store() as store:
         try:
-            device = acts.device_of(who.site.opened(), imei, sought.reason, who.by)
+            device = disclosing.device_of(who.site.opened(), imei, sought.reason, who.by)
         except LocalError as error:
             raise shown_why(error) from None
         return _told(who, store, device, store.session_of(device))
@@ -58,7 +58,7 @@ def show_imei(who: Who, client_id: ClientId, because: Because) -> ShownImei:
     with who.store() as store:
         session = who.holder(store, client_id)
     try:
-        digits = acts.imei_of(who.site.opened(), session, because.reason, who.by).digits
+        digits = disclosing.imei_of(who.site.opened(), session, because.reason, who.by).digits
     except LocalError as error:
         raise shown_why(error) from None
     return ShownImei(imei=f"{digits}{luhn(digits)}")

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dpe_coap.numbers import MAX_FIRMWARE
 from dpe_server.keys.ring import LAST_GENERATION
-from dpe_server.operators.acts import LONGEST_REASON
+from dpe_server.operators.disclosing import LONGEST_REASON
 
 ClientId = Annotated[
     str,

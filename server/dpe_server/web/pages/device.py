@@ -14,7 +14,7 @@ from starlette.routing import Route
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import luhn
 from dpe_server.keys.at_rest import device_text
-from dpe_server.operators import acts, audit_log, measures
+from dpe_server.operators import audit_log, disclosing, measures
 from dpe_server.operators.audit_log import Wanted
 from dpe_server.operators.conversation import registration_of
 from dpe_server.operators.profile import Profile, read
@@ -188,7 +188,7 @@ def _clear(site: Site, store: Store, device: bytes, session: Session | None, for
 def _imei(site: Site, store: Store, device: bytes, session: Session | None, form: FormData, by: str) -> str:
     if session is None:
         raise LocalError("the device has no session, so its IMEI is not here", hint="only a session has one, sealed")
-    imei = acts.imei_of(site.opened(), session, str(form.get("reason", "")), by)
+    imei = disclosing.imei_of(site.opened(), session, str(form.get("reason", "")), by)
     return f"{imei.digits}{luhn(imei.digits)}"
 
 

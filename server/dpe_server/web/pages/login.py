@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from dpe_server.operators.acts import note_login
+from dpe_server.operation.acts import note
 from dpe_server.web.door import LONGEST_SECONDS, Role, Visitor
 from dpe_server.web.faults import Fault
 from dpe_server.web.forms import cookie_name, cookie_of, posted
@@ -32,7 +32,7 @@ def login(request: Request) -> Response:
             "For a new one, send SIGHUP to dpe web, which prints it.",
         )
     cookie, visitor = entered
-    note_login(site.opened(), visitor.name, visitor.role)
+    note(site.opened(), "web-login", by=visitor.name, role=visitor.role)
     request.state.visitor = visitor
     response = page(request, "entered.html")
     response.set_cookie(

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from dpe_coap.errors import LocalError
 from dpe_coap.imei import Imei
 from dpe_coap.messages import Version
-from dpe_server.operators.acts import device_of
+from dpe_server.operators.disclosing import device_of
 from dpe_server.operators.searching import LAST, of_prefix, search
 from dpe_server.operators.times import parse_span
 from dpe_server.store.listing import Wanted

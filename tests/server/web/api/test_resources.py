@@ -132,7 +132,7 @@ def test_an_imei_is_shown_for_a_reason_that_is_kept(held: Held) -> None:
 
 
 def test_an_imei_is_not_shown_if_that_cannot_be_noted(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpe_server.operators.acts.note", lambda *_, **__: "the disk is full")
+    monkeypatch.setattr("dpe_server.operators.disclosing.note", lambda *_, **__: "the disk is full")
     answer = held.ask("POST", f"/devices/{held.name(1)}/imei", json={"reason": "x"}, status=503)
     assert answer.json()["detail"] == "not shown: the audit log could not be written"
     assert IMEIS[1] not in answer.text

@@ -57,8 +57,3 @@ def kept_reason(reason: str) -> str:
     if _LIKE_AN_IMEI.search(said.translate(_BETWEEN)):
         raise LocalError("the reason has an IMEI in it, and the audit log keeps none", hint="write it without")
     return said
-
-
-def note_login(opened: StateDir, by: str, role: str) -> None:
-    """Note that somebody has come in by a login link, and with which role."""
-    note(opened, "web-login", by=by, role=role)

@@ -1,4 +1,4 @@
-"""What operators do to one device, and what the audit log hears of it."""
+"""Why somebody sees an IMEI, in the audit log."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from dpe_coap.errors import LocalError
 from dpe_server.operation.state_dir import StateDir
-from dpe_server.operators.acts import note_shown
+from dpe_server.operators.disclosing import note_shown
 
 DEVICE = bytes(16)
 
