@@ -22,9 +22,14 @@ BESIDE = ("-wal", "-shm")
 POLL = 0.001
 """Seconds between two attempts to write. SQLite's own pauses grow to 100 ms; others write ten batches in that time."""
 
-CHECKPOINT = 8_192
-"""Pages in the WAL (32 MB) at which they are copied into the database. SQLite's default of 1,000 is reached after five
-batches; a page that many batches change would be copied again and again."""
+PAGE = 2_048
+"""Bytes of a page in a new file; one that is there keeps its own. A commit writes whole pages, and changes few bytes of
+each: with SQLite's default of 4,096, one of reports takes a fifth more CPU time. With 1,024, the file grows by a sixth,
+and little is won."""
+
+CHECKPOINT = 32 * 1024 * 1024
+"""Bytes of pages in the WAL at which they are copied into the database. SQLite's default of 1,000 pages is reached
+after a few batches; a page that many batches change would be copied again and again."""
 
 STATISTICS = ("sqlite_stat1", "sqlite_stat4")
 """What ANALYZE makes."""
@@ -169,8 +174,10 @@ class Database:
             self.path, timeout=OPERATOR_PATIENCE, isolation_level=None, check_same_thread=False
         )
         try:
+            connection.execute(f"PRAGMA page_size = {PAGE}")
             connection.execute("PRAGMA synchronous = FULL")  # the first statement that reads the file
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT // page}")
             connection.execute("PRAGMA secure_delete = ON")  # whatever this build of SQLite does by itself
             connection.execute("PRAGMA temp_store = MEMORY")  # else pages of a large statement go into a file elsewhere
         except sqlite3.Error:
