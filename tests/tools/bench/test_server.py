@@ -341,7 +341,8 @@ def test_the_job_takes_nothing_else() -> None:
     job = TransportJob(HMAC_KEY)
     request = signed({1: bytes(16), 2: 70_000})
     assert cbor2.loads(answer(HMAC_KEY, request) or b"")[2] == 70_001
-    bad = [b"", b"\xff", request[:-1] + b"x", cbor2.dumps({1: 1}), cbor2.dumps([1]), request[:-17]]
+    bad = [b"", b"\xff", request[:-1] + b"x", cbor2.dumps({1: 1}), cbor2.dumps([1]), request[:-17], request + b"\0"]
+    bad += [signed({1: bytes(16), 2: 70}), signed({1: bytes(16), 3: 70_000}), signed({1: bytes(15), 2: 70_000, 3: b""})]
     assert [answer(HMAC_KEY, payload) for payload in bad] == [None] * len(bad)
     replies = job.complete(job.read([request, *bad], 0), [], 0).replies
     assert [reply.code for reply in replies] == [0x44] + [0x81] * len(bad)
