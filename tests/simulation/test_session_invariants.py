@@ -261,6 +261,34 @@ def test_numbers_of_a_storage_that_was_rolled_back_are_excused(run: Run) -> None
     assert failed(run, sv.RolledBack(last.device, saved.record), sent(run, REPORT, ahead=0)) == []
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_response_is_believed_for_its_number_alone(run: Run, ahead: int) -> None:
+    last, believed = run.last(sv.ProtectedSent), run.last(sv.ResponseBelieved)
+    assert last.request == believed.request
+    saved = [event for event in run.all(sv.RecordSaved) if event.device == last.device][-1]
+    another = sent(run, REPORT, ahead)
+    found = failed(run, sv.RolledBack(last.device, saved.record), another, replace(believed, request=another.request))
+    assert {name for name, _ in found} == ({names.ONLY_PROTECTED} if ahead else set())
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_late_commit_has_the_lifetime_that_was_told_when_its_request_was_read(run: Run, read: bool) -> None:
+    more, taken, loaded = sent(run, REPORT), run.last(sv.RequestsAccepted), run.last(sv.PolicyLoaded)
+    number = oscore.read_option(more.request[: 8 + (more.request[0] & 7)])[1]
+    before = [row for event in run.all(ev.Stored) for row in event.rows if row.th3 == more.session.th3][-1]
+    lifetime = next(told[2] for told in loaded.told if told[0] == before.rule)
+    another = replace(loaded, told=tuple((*told[:2], 7) for told in loaded.told))
+    contact = Contact(before.client_id, before.ordinal, number, bytes(16), {}, lifetime)
+    now = int(taken.wall)
+    row = replace(before, mark=number, expires_at=None if lifetime is None else now + lifetime)
+    stored = replace(run.last(ev.Stored), rows=(*run.durable, row))
+    by = taken.process
+    events = [more, *[sv.ProtectedRead(by, more.request)][: int(read)], replace(another, process=by)]
+    found = failed(run, *events, replace(taken, accepted=(contact,)), stored)
+    assert ((names.AS_REPORTED, "the row is another") in found) == (not read)
+    assert {name for name, _ in found} <= {names.AS_REPORTED, names.TOLD}  # the etag is that of another lifetime
+
+
 def test_what_an_operator_has_ended_may_go(run: Run) -> None:
     stored = run.last(ev.Stored)
     gone = replace(stored, rows=())

@@ -63,8 +63,9 @@ class Answers:
         """By session and number, the ciphertext."""
         self._by: set[tuple[str, bytes]] = set()
         """Each process that has answered a request under protection, and the request."""
-        self._plaintexts: dict[bytes, bytes] = {}
-        """By request."""
+        self._plaintexts: dict[tuple[bytes, int], bytes] = {}
+        """By session and number. If a storage that was rolled back has repeated a number, the answer to the one request
+        cannot be told from one to the other."""
         self._last: dict[tuple[str, int], _Last] = {}
         """By process and Client ID: a session that has been replaced makes room too."""
         world.on(PolicyLoaded, self._loaded)
@@ -122,7 +123,7 @@ class Answers:
         if plaintext is None:
             self._fail(TOLD, "the device cannot open it")
             return
-        self._plaintexts[event.request] = plaintext
+        self._plaintexts[asked.session, asked.number] = plaintext
         if asked.method == DELETE:
             rows = self._durable.rows[self._durable.server_of[event.process]]
             if any(row.th3 == asked.session for row in rows):
@@ -140,7 +141,8 @@ class Answers:
         )
 
     def _believed(self, event: ResponseBelieved) -> None:
-        plaintext = self._plaintexts.get(event.request, b"")
+        asked = self._requests.made[event.request]
+        plaintext = self._plaintexts.get((asked.session, asked.number), b"")
         _, _, payload = plaintext.partition(b"\xff")
         if (event.code, event.payload) != (plaintext[:1] and plaintext[0], payload):
             self._fail(ONLY_PROTECTED, f"code {event.code}")

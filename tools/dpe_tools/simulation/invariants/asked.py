@@ -10,10 +10,16 @@ from dataclasses import dataclass, field, replace
 from dpe_coap import oscore
 from dpe_coap.client_ids import client_id_bytes
 from dpe_coap.session_messages import MAX_PROPERTIES, MAX_RECORD, decode_report
-from dpe_server.store.contract import Deregister, Session
+from dpe_server.store.contract import Contact, Deregister, Session
 from dpe_tools.simulation.events import Registered, Stored
 from dpe_tools.simulation.invariants.durable import Durable
-from dpe_tools.simulation.session_events import Accepted, PolicyLoaded, ProtectedSent, RequestsAccepted
+from dpe_tools.simulation.session_events import (
+    Accepted,
+    PolicyLoaded,
+    ProtectedRead,
+    ProtectedSent,
+    RequestsAccepted,
+)
 from dpe_tools.simulation.world import World
 
 POST, DELETE = 2, 4
@@ -70,6 +76,8 @@ class Requests:
         """What the last ``RequestsAccepted`` has accepted, the row that there was, and whether that is new."""
         self.told: dict[tuple[str, str], tuple[bytes, int | None]] = {}
         """By process and rule, the dpe-answer and the lifetime that devices are told."""
+        self._lifetimes: dict[tuple[str, bytes, int], set[int | None]] = {}
+        """By process, session and number: the lifetimes that were told when it read a request with that number."""
         self._numbers: dict[tuple[bytes, int], list[Asked]] = {}
         """By session and number; several requests have one if the device's storage was rolled back."""
         self._durable = durable
@@ -77,6 +85,7 @@ class Requests:
         world.on(ProtectedSent, self._sent)
         world.on(Stored, self._stored)
         world.on(PolicyLoaded, self._loaded)
+        world.on(ProtectedRead, self._read)
         world.on(RequestsAccepted, self._accepted)
 
     def _loaded(self, event: PolicyLoaded) -> None:
@@ -105,6 +114,23 @@ class Requests:
             self._rows[row.th3] = row
             self._begin(row.th3)
 
+    def _read(self, event: ProtectedRead) -> None:
+        asked = self.made.get(event.request)
+        row = None if asked is None else self._rows.get(asked.session)
+        if asked is not None and row is not None:
+            name = event.process, asked.session, asked.number
+            self._lifetimes.setdefault(name, set()).add(self.told[event.process, row.rule][1])
+
+    def _lifetime(self, process: str, accepted: Accepted, asked: Asked, rule: str) -> int | None:
+        """Return the lifetime that goes with an accepted request.
+
+        The database may carry out what it was given before the process crashed, and has another policy since.
+        """
+        told = self._lifetimes.get((process, asked.session, asked.number), ())
+        if isinstance(accepted, Contact) and accepted.lifetime in told:
+            return accepted.lifetime
+        return self.told[process, rule][1]
+
     def _accepted(self, event: RequestsAccepted) -> None:
         self.just = []
         server = self._durable.server_of[event.process]
@@ -119,7 +145,7 @@ class Requests:
             self.just.append((asked, row, is_new))
             known.accepted[one.number] = asked
             if known.held is not None:
-                _, lifetime = self.told[event.process, row.rule]
+                lifetime = self._lifetime(event.process, one, asked, row.rule)
                 known.held = _after(known.held, asked, int(event.wall), lifetime)
 
 
