@@ -15,6 +15,7 @@ _MAX_NESTING = const(4)
 _NEGATIVE = const(1)
 _MAP = const(5)
 _TRUE = const(21)
+_NO_NUMBER = const(31)  # the exponent of infinity and NaN, in 16 bits
 
 
 def _head(kind: int, value: int) -> bytes:
@@ -75,7 +76,7 @@ def encode(value: "Any") -> "bytes":
 
 
 def decode(data: bytes) -> "Any":
-    """Return what is encoded in `data`; ValueError if that is not deterministic, TypeError for some odd maps.
+    """Return what is encoded in `data`; ValueError if that is not deterministic or not finite, TypeError for odd maps.
 
     A map is a dict; of arrays and tags in it nothing is told but that they are there.
     """
@@ -106,8 +107,12 @@ def _read(data: bytes, at: int) -> "tuple[Any, int]":
             value = ~count
         elif len(rest) > 2:
             value = struct.unpack(">d" if len(rest) > 4 else ">f", rest)[0]
+            if value != value:  # NaN
+                raise ValueError
         elif rest:
             power = count >> 10 & 31
+            if power == _NO_NUMBER:
+                raise ValueError
             value = (count & 0x3FF | (power > 0) << 10) * 2 ** (max(power, 1) - 25)
             if count >> 15:
                 value = -value

@@ -49,6 +49,10 @@ class Device:
         return None if wait >= NEVER else wait // 1000
 
 
+NO_NUMBERS = b"\xf9\x7e\0", b"\xf9\x7c\0", b"\xf9\xfc\0", b"\xfa\xff\xff\xff\xff", b"\xfb\x7f\xf0" + bytes(5) + b"\1"
+"""NaN, the infinities, and NaN that can be said by 32 or 64 bits alone."""
+
+
 def held(conditions: "dict[int, Any]", *values: "Any") -> "list[bool]":
     """Whether each value is reported, when the first one has been."""
     device = Device({0: conditions})
@@ -306,7 +310,7 @@ def test_an_answer_replaces_the_policies_and_tells_the_lifetime() -> None:
 
 def test_an_answer_that_cannot_be_read_is_told_and_counts_as_done() -> None:
     good = told({0: {}}, 3600)
-    for bad in (
+    answers = [
         b"\xff",
         b"\xa0",
         good[:-1],
@@ -319,9 +323,13 @@ def test_an_answer_that_cannot_be_read_is_told_and_counts_as_done() -> None:
         encode({0: ETAG, 3: b""}),
         encode({0: ETAG, 3: {0: {1: "x"}}}),
         encode({0: ETAG, 3: {0: {16: None}}}),
+        encode({0: ETAG, 2: 1.5, 3: {}}),
+        encode({0: ETAG, 2: "60", 3: {}}),
         encode(1),
         encode({3: {}}),
-    ):
+    ]
+    answers += [good[:-1] + b"\xa1\1" + number for number in NO_NUMBERS]  # as pmax
+    for bad in answers:
         device = Device({0: {}, 1: {}})
         device.reporter.values = {0: 1, 1: 2}
         device.made()

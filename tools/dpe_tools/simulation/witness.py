@@ -73,6 +73,9 @@ class Witness:
         self._answers = facts is not None
         further = self._registrar.decide(batch, facts, now, wall)
         if further is None:
+            # Their commits have begun before the REQUESTs of the batch are answered.
+            for confirmation in batch.confirmations:
+                emit(SessionMade(process, now, confirmation.session))
             _, payloads, read_at = self._asked[id(batch)]
             looked_for = round((now - read_at) * 1000)
             for payload, slot in zip(payloads, batch.slots, strict=True):
@@ -86,8 +89,6 @@ class Witness:
                     if self._given.get(payload) != slot.payload:
                         self._given[payload] = slot.payload
                         self._began(payload, now, looked_for)
-            for confirmation in batch.confirmations:
-                emit(SessionMade(process, now, confirmation.session))
         return further
 
     def complete(self, batch: Registrations, outcomes: Sequence[Outcome] | None, now: float) -> Completed:
