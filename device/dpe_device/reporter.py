@@ -141,13 +141,11 @@ class Reporter:
         policies = told[_SESSION_LABEL_POLICIES]
         for conditions in policies.values():
             sum(conditions.values())  # fails unless all are numbers: a wrong answer changes nothing
-        lifetime: "Any" = told.get(_SESSION_LABEL_LIFETIME)
-        if lifetime is not None:
-            lifetime |= 0  # fails unless it is a whole number
+        told.get(_SESSION_LABEL_LIFETIME, 0) | 0  # fails unless it is a whole number
         self._etag = told[_SESSION_LABEL_POLICY_ETAG] + b""  # fails unless it is bytes
         self._policies = policies
         self.answer = answer
-        return lifetime  # type: ignore[no-any-return]
+        return told.get(_SESSION_LABEL_LIFETIME)  # type: ignore[no-any-return]
 
 
 def _holds(conditions: "Conditions", value: "Any", last: "Any") -> bool:

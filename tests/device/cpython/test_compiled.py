@@ -14,7 +14,7 @@ MOST_BYTES = 6060  # of the core, by the newest compiler at -O2
 OPTIONAL = {
     "oscore": 1200,
     "session": 1300,
-    "reporter": 1300,
+    "reporter": 1320,
     "values": 1000,
     "aes": 1000,
 }  # the same of what an application may add
