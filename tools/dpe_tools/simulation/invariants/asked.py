@@ -117,9 +117,9 @@ class Requests:
     def _read(self, event: ProtectedRead) -> None:
         asked = self.made.get(event.request)
         row = None if asked is None else self._rows.get(asked.session)
-        if asked is not None and row is not None:
-            name = event.process, asked.session, asked.number
-            self._lifetimes.setdefault(name, set()).add(self.told[event.process, row.rule][1])
+        told = None if row is None else self.told.get((event.process, row.rule))
+        if asked is not None and told is not None:  # a server that knows no such rule accepts nothing
+            self._lifetimes.setdefault((event.process, asked.session, asked.number), set()).add(told[1])
 
     def _lifetime(self, process: str, accepted: Accepted, asked: Asked, rule: str) -> int | None:
         """Return the lifetime that goes with an accepted request.
