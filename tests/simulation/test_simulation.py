@@ -67,6 +67,11 @@ def test_seeds() -> None:
         assert counts[what] > 0, f"no seed has come to that: {what}"
 
 
+def test_a_commit_begins_before_the_requests_of_its_batch_are_answered() -> None:
+    """Its transaction makes room for none of them: another one does, and the invariants must know that."""
+    assert runner.run_one(258438).failures == []
+
+
 def test_every_mutant_is_caught(root: Path) -> None:
     """Each is tried first at the seed that the page names, which saves minutes as long as the page is right."""
     page = (root / "docs/how-to/simulate.md").read_text(encoding="utf-8")

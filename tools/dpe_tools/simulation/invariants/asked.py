@@ -118,7 +118,7 @@ class Requests:
         asked = self.made.get(event.request)
         row = None if asked is None else self._rows.get(asked.session)
         told = None if row is None else self.told.get((event.process, row.rule))
-        if asked is not None and told is not None:  # a server that knows no such rule accepts nothing
+        if asked is not None and told is not None:  # another server may have no such rule
             self._lifetimes.setdefault((event.process, asked.session, asked.number), set()).add(told[1])
 
     def _lifetime(self, process: str, accepted: Accepted, asked: Asked, rule: str) -> int | None:
