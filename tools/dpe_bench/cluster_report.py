@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from dpe_bench import cluster_rows, cluster_run, cluster_stores, plot
 from dpe_bench.cluster_stores import POSTGRESQL, SQLITE
-from dpe_bench.comparison import new_table
 from dpe_bench.samples import merge
+from dpe_bench.tables import new_table
 
 if TYPE_CHECKING:
     from rich.table import Table

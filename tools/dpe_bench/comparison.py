@@ -12,9 +12,11 @@ import click
 
 from dpe_bench import machine
 from dpe_bench.contenders import OURS, Contender
+from dpe_bench.limits import Limit, complain, limits_table
 from dpe_bench.native import Missing
 from dpe_bench.process import Cores
 from dpe_bench.samples import SUM, merge
+from dpe_bench.tables import new_table
 from dpe_tools import terminal
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ class Report(Generic[_Sample]):
     cells: Sequence[Cell[_Sample]]
     missing: Mapping[str, str]
     """Why a contender was not measured."""
+    limits: Sequence[Limit]
+    """Those of which all was measured."""
 
     def name(self, contender: str) -> str:
         """Return what a reader is told of a contender."""
@@ -207,14 +211,6 @@ def cells(samples: Mapping[tuple[str, int], Sequence[_Sample]]) -> list[Cell[_Sa
     return made
 
 
-def new_table(*, markdown: bool) -> "Table":
-    """Return an empty table."""
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
-
-
 Columns = Mapping[str, Callable[[Cell[_Sample]], str]]
 """By heading, what stands there."""
 
@@ -246,23 +242,26 @@ def table(
     return made
 
 
-def show(report: Report[Any], words: Words, tables: Sequence["Table"], *, as_json: bool) -> int:
-    """Print a report; return the exit status: 1 if anything went wrong."""
-    if as_json:
+def show(report: Report[Any], words: Words, shown: "Table", given: Given) -> int:
+    """Print a report; return the exit status: 1 if anything went wrong, or a limit does not hold that was measured."""
+    limits = () if given.quick else report.limits
+    if given.as_json:
         told = asdict(report)
         told["cells"] = [{words.sizes if key == "size" else key: cell[key] for key in cell} for cell in told["cells"]]
         terminal.print_json(told)
     else:
         out = terminal.console()
-        for one in tables:
-            out.print(one)
+        out.print(shown)
+        if limits:
+            out.print(limits_table(limits, markdown=given.markdown))
         click.echo(machine.sentence(report.machine))
         for what, why in report.missing.items():
             click.echo(f"{what} was not measured: {why}")
     for cell in report.cells:
         if cell.median.faults:
             click.echo(f"dpe: error: {cell.contender}: {cell.median.faults} {words.wrong}", err=True)
-    return 1 if any(cell.median.faults for cell in report.cells) else 0
+    status = complain(limits)
+    return 1 if any(cell.median.faults for cell in report.cells) else status
 
 
 def _say(line: str) -> None:

@@ -1,19 +1,26 @@
-"""What `dpe bench registrations` has found, as a table and as a plot."""
+"""What `dpe bench registrations` has found, as a table and as a plot, and the limits that are promised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dpe_bench import plot
-from dpe_bench.comparison import new_table
+from dpe_bench import plot, transport
+from dpe_bench.contenders import AIOCOAP, OURS
+from dpe_bench.limits import Limit, scaled
 from dpe_bench.registration_run import Profile, Sample, Settings
 from dpe_bench.samples import merge
+from dpe_bench.tables import new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-AIOCOAP = "aiocoap"
+DURABLE = "durable"
+"""How the name of a store begins that is on a disk."""
+CPU = 95.0
+"""Microseconds of a durable registration."""
+P99 = 10.0
+"""Milliseconds of a durable registration at 30 % load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,10 @@ class Report:
     machine: Mapping[str, str]
     settings: Settings
     cells: Sequence[Cell]
+    echo: transport.Sample | None
+    """The C echo with 64 endpoints, if it was measured."""
+    limits: Sequence[Limit]
+    """Those of which all was measured."""
     profile: Profile | None
     """Of this server with the durable store."""
 
@@ -44,6 +55,7 @@ class Report:
         machine: Mapping[str, str],
         settings: Settings,
         samples: Mapping[tuple[str, str], Sequence[Sample]],
+        echoes: Sequence[transport.Sample],
         profile: Profile | None,
     ) -> Self:
         """Make a report of the rounds' samples, by store and server."""
@@ -53,7 +65,25 @@ class Report:
             stock = medians.get((store, AIOCOAP))
             ratio = median.rate / stock.rate if stock and stock.rate else None
             cells.append(Cell(server, store, median, ratio, samples[store, server]))
-        return cls(machine, settings, cells, profile)
+        echo = merge(echoes) if echoes else None
+        return cls(machine, settings, cells, echo, limits(medians, echo), profile)
+
+    @property
+    def faults(self) -> int:
+        """How many registrations and requests of the echo went wrong."""
+        return sum(cell.median.faults for cell in self.cells) + (self.echo.faults if self.echo else 0)
+
+
+def limits(medians: Mapping[tuple[str, str], Sample], echo: transport.Sample | None) -> list[Limit]:
+    """Return what is promised of that which was measured, by store and server."""
+    found = []
+    for (store, server), median in medians.items():
+        if echo and server == OURS and store.startswith(DURABLE):
+            found = [
+                scaled("CPU of a durable registration, µs", median.cpu, CPU, echo=echo.cpu),
+                scaled("99th percentile at 30 % load, ms", median.p99 / 1e3, P99, echo=echo.cpu),
+            ]
+    return found
 
 
 def table(report: Report, *, markdown: bool) -> "Table":

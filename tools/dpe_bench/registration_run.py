@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpe_bench import fleet
+from dpe_bench import fleet, transport
+from dpe_bench.contenders import Contender
 from dpe_bench.discovering import Discovering
 from dpe_bench.generator import Generator
 from dpe_bench.loading import load
@@ -21,6 +22,9 @@ from dpe_tools.server_process import free_port
 
 WARM_UP = 500
 """Registrations before anything counts."""
+ECHO_SECONDS = 2.0
+"""The most of the echo's loops."""
+ECHO_ENDPOINTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,15 @@ def measure(rig: Rig, folder: Path, server: str, workers: int) -> Sample:
         resent=sum(each.resent for each in loads),
         faults=wrong + sum(each.faults for each in loads),
     )
+
+
+def measure_echo(rig: Rig, echo: Contender) -> transport.Sample:
+    """Load the C echo, by which a reader compares this machine with another."""
+    seconds = min(rig.settings.seconds, ECHO_SECONDS)
+    settings = transport.Settings(
+        rounds=1, seconds=seconds, open_seconds=seconds, fill_seconds=0, window=ECHO_ENDPOINTS
+    )
+    return transport.measure(echo, ECHO_ENDPOINTS, settings, rig.program, rig.cores, rig.log)
 
 
 def profile(rig: Rig, folder: Path) -> Profile:

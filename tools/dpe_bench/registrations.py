@@ -9,22 +9,26 @@ from pathlib import Path
 
 import click
 
-from dpe_bench import generator, machine, plot
+from dpe_bench import generator, machine, plot, transport
+from dpe_bench.contenders import AIOCOAP, CONTENDERS, ECHO, OURS
+from dpe_bench.limits import complain, limits_table
 from dpe_bench.process import Cores
-from dpe_bench.registration_report import AIOCOAP, Report, draw, stages_table, table
-from dpe_bench.registration_run import Fleet, Profile, Rig, Sample, Settings, measure, profile
+from dpe_bench.registration_report import DURABLE, Report, draw, stages_table, table
+from dpe_bench.registration_run import Fleet, Profile, Rig, Sample, Settings, measure, measure_echo, profile
+from dpe_bench.transport_report import WORDS
 from dpe_coap.errors import LocalError
 from dpe_tools import terminal
 
-SERVERS = {"this server": ("lane", 1), "this server, 2 workers": ("lane", 2), AIOCOAP: ("aiocoap", 1)}
+SERVERS = {OURS: ("lane", 1), "this server, 2 workers": ("lane", 2), AIOCOAP: ("aiocoap", 1)}
 """By name: the kind of server and its worker processes."""
+NAMES = (*SERVERS, ECHO)
 MEMORY = Path("/dev/shm")  # noqa: S108  # Linux's file system in memory; a folder of our own is made there
 IN_MEMORY = ("tmpfs", "ramfs")
 
 
 @click.command()
 @click.option(
-    "--server", "names", type=click.Choice(list(SERVERS)), multiple=True, help="Measure only this server. Repeatable."
+    "--server", "names", type=click.Choice(NAMES), multiple=True, help="Measure only this server. Repeatable."
 )
 @click.option("--directory", default=".", show_default=True, help="A folder on a disk, for the durable store.")
 @click.option("--durable-only", is_flag=True, help="Leave out the store in memory.")
@@ -61,9 +65,11 @@ def registrations(
 
     Devices, each with its own keys, send REQUEST, verify RESPONSE, send SUCCESS and verify CONFIRM. In the end each is
     looked up in the store, which must hold its Client ID. The store is SQLite with synchronous=FULL, first on a disk,
-    then on a file system in memory, which shows what the disk costs.
+    then on a file system in memory, which shows what the disk costs. What is found is compared with what is promised,
+    by the C echo of `dpe bench server`, which runs in each round.
 
-    Exit status 1: an answer was wrong or missing, or a device is not in the store with its Client ID.
+    Exit status 1: an answer was wrong or missing, a device is not in the store with its Client ID, or, without --quick,
+    a promise does not hold.
     """
     if picture is not None:
         plot.check()
@@ -71,21 +77,30 @@ def registrations(
     if quick:
         settings = replace(settings, rounds=1, seconds=0.3, devices=min(devices, 2_000))
     stores = _stores(durable_place(directory), durable_only=durable_only)
-    report = _measure(stores, tuple(dict.fromkeys(names)) or tuple(SERVERS), settings, stages=stages)
+    report = _measure(stores, tuple(dict.fromkeys(names)) or NAMES, settings, stages=stages)
     if picture is not None:
         draw(report, Path(picture))
+    limits = () if quick else report.limits
     if as_json:
         terminal.print_json(asdict(report))
     else:
         out = terminal.console()
-        out.print(table(report, markdown=markdown))
+        if report.cells:
+            out.print(table(report, markdown=markdown))
         if report.profile is not None:
             out.print(stages_table(report.profile, markdown=markdown))
+        if limits:
+            out.print(limits_table(limits, markdown=markdown))
+        if report.echo is not None:
+            click.echo(f"A request took the C echo {report.echo.cpu:.1f} µs of CPU, p50 {report.echo.p50:,.0f} µs.")
         click.echo(machine.sentence(report.machine))
     for cell in report.cells:
         if cell.median.faults:
             click.echo(f"dpe: error: {cell.server}: {cell.median.faults} registrations went wrong", err=True)
-    return 1 if any(cell.median.faults for cell in report.cells) else 0
+    if report.echo is not None and report.echo.faults:
+        click.echo(f"dpe: error: {ECHO}: {report.echo.faults} {WORDS.wrong}", err=True)
+    status = complain(limits)
+    return 1 if report.faults else status
 
 
 def durable_place(directory: str) -> Path:
@@ -99,7 +114,7 @@ def durable_place(directory: str) -> Path:
 
 def _stores(directory: Path, *, durable_only: bool) -> dict[str, Path]:
     """Return the folders for the store, by what a reader is told of them."""
-    stores = {f"durable, on {machine.file_system(directory)}": directory}
+    stores = {f"{DURABLE}, on {machine.file_system(directory)}": directory}
     if not durable_only and machine.file_system(MEMORY) in IN_MEMORY:
         stores["in memory"] = MEMORY
     return stores
@@ -107,15 +122,21 @@ def _stores(directory: Path, *, durable_only: bool) -> dict[str, Path]:
 
 def _measure(stores: Mapping[str, Path], names: Sequence[str], settings: Settings, *, stages: bool) -> Report:
     """Do all rounds."""
+    servers = [name for name in names if name in SERVERS]
     found: Profile | None = None
     samples: dict[tuple[str, str], list[Sample]] = {}
+    echoes: list[transport.Sample] = []
     with tempfile.TemporaryDirectory(prefix="dpe-bench-") as scratch_folder:
         scratch = Path(scratch_folder)
         made = Fleet.make(scratch, settings.devices)
         rig = Rig(settings, made, generator.build(scratch), Cores.here(), scratch / "log")
+        echo = CONTENDERS[ECHO](scratch, scratch) if ECHO in names else None
         for number in range(1, settings.rounds + 1):
+            if echo is not None:
+                echoes.append(measure_echo(rig, echo))
+                print(f"round {number}, C echo: {echoes[-1].cpu:.1f} µs of CPU a request", file=sys.stderr, flush=True)
             for store, directory in stores.items():
-                for name in names:
+                for name in servers:
                     kind, workers = SERVERS[name]
                     with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=directory) as folder:
                         sample = measure(rig, Path(folder), kind, workers)
@@ -125,4 +146,4 @@ def _measure(stores: Mapping[str, Path], names: Sequence[str], settings: Setting
         if stages:
             with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=next(iter(stores.values()))) as folder:
                 found = profile(rig, Path(folder))
-    return Report.of({**machine.describe(), "aiocoap": version("aiocoap")}, settings, samples, found)
+    return Report.of({**machine.describe(), "aiocoap": version("aiocoap")}, settings, samples, echoes, found)

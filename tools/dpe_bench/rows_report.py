@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpe_bench import plot
-from dpe_bench.comparison import new_table
 from dpe_bench.rows_measure import Sample
+from dpe_bench.tables import new_table
 
 if TYPE_CHECKING:
     from rich.table import Table

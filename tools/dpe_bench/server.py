@@ -14,7 +14,7 @@ from dpe_bench.comparison import Given, options, ready, show, take_turns
 from dpe_bench.contenders import CONTENDERS
 from dpe_bench.process import Cores
 from dpe_bench.transport import Settings, measure
-from dpe_bench.transport_report import WORDS, Report, draw, table
+from dpe_bench.transport_report import WORDS, Report, draw, limits, table
 
 ENDPOINTS = (64, 65_536, 1_000_000)
 QUICK = (64, 4_096)
@@ -36,9 +36,11 @@ def server(endpoints: tuple[int, ...], fill_seconds: float, picture: str | None,
 
     The job is to decode a CBOR map of three fields, verify one HMAC-SHA-256, make another, and encode the answer. Every
     answer is verified. Each server has a core to itself, and the load generator another. The servers take turns, so
-    that other work on the machine affects all alike. All of it takes about 40 minutes.
+    that other work on the machine affects all alike. What is found is compared with what is promised. All of it takes
+    about 40 minutes.
 
-    Exit status 1: an answer was wrong or missing, or a named --contender is not there.
+    Exit status 1: an answer was wrong or missing, a named --contender is not there, or, without --quick, a promise does
+    not hold.
     """
     given = Given(**common)
     if picture is not None:
@@ -54,7 +56,7 @@ def server(endpoints: tuple[int, ...], fill_seconds: float, picture: str | None,
         report = _measure(Path(name), given, sorted(set(endpoints)), settings)
     if picture is not None:
         draw(report, Path(picture))
-    return show(report, WORDS, [table(report, markdown=given.markdown)], as_json=given.as_json)
+    return show(report, WORDS, table(report, markdown=given.markdown), given)
 
 
 def _measure(folder: Path, given: Given, endpoints: Sequence[int], settings: Settings) -> Report:
@@ -66,4 +68,4 @@ def _measure(folder: Path, given: Given, endpoints: Sequence[int], settings: Set
     cases = [(contender, count) for count in endpoints for contender in contenders]
     cells = take_turns(cases, settings.rounds, cores, WORDS, take)
     versions = {contender.name: contender.version for contender in contenders}
-    return Report(machine.describe(), versions, settings, cells, missing)
+    return Report(machine.describe(), versions, settings, cells, missing, limits(cells))

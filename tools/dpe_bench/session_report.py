@@ -1,12 +1,12 @@
-"""What `dpe bench sessions` has found, as tables, beside the limits that are promised."""
+"""What `dpe bench sessions` has found, as a table, and the limits that are promised."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from dpe_bench import comparison
 from dpe_bench.comparison import Columns, Words
 from dpe_bench.contenders import AIOCOAP, ECHO, LIBCOAP, OURS
+from dpe_bench.limits import Limit, scaled
 from dpe_bench.session_contenders import FEW, MANY, UNCOMMITTED
 from dpe_bench.session_run import Sample
 
@@ -14,38 +14,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WORDS = Words("sessions", "report", "reports went wrong")
+Report: TypeAlias = comparison.Report[Sample]
 OF_AIOCOAP = 1 / 8
 OF_LIBCOAP = 1.2
+DURABLE = 35.0
+"""Microseconds of a durable report."""
 LANE = 12.0
-"""Microseconds of a report without its commit, on a machine on which the C echo takes ``ECHOES``."""
-ECHOES = 2.2
+"""Microseconds of a report without its commit."""
 P99_OF_AIOCOAP = 1 / 20
 CACHE = 250_000_000
 """Bytes for the keys of a million sessions."""
 MILLION = 1_000_000
 MANY_OF_FEW = 1.3
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One thing that is promised."""
-
-    name: str
-    found: float
-    most: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the promise is kept."""
-        return self.found <= self.most
-
-
-@dataclass(frozen=True, slots=True)
-class Report(comparison.Report[Sample]):
-    """Everything that was measured, and on what."""
-
-    limits: Sequence[Limit]
-    """Those of which all was measured."""
 
 
 def limits(medians: Mapping[str, Sample], sessions: Mapping[str, int]) -> list[Limit]:
@@ -57,12 +37,10 @@ def limits(medians: Mapping[str, Sample], sessions: Mapping[str, int]) -> list[L
         found.append(Limit("CPU of a durable report, times aiocoap's", ours.cpu / aiocoap.cpu, OF_AIOCOAP))
     if ours and libcoap:
         found.append(Limit("CPU of a durable report, times libcoap's", ours.cpu / libcoap.cpu, OF_LIBCOAP))
+    if ours and echo:
+        found.append(scaled("CPU of a durable report, µs", ours.cpu, DURABLE, echo=echo.cpu))
     if lane and echo:
-        name, slower = "CPU of a report without its commit, µs", 1.0
-        if echo.cpu > ECHOES:
-            name += f", scaled from an echo of {echo.cpu:.1f} µs to one of {ECHOES} µs"
-            slower = echo.cpu / ECHOES
-        found.append(Limit(name, lane.cpu / slower, LANE))
+        found.append(scaled("CPU of a report without its commit, µs", lane.cpu, LANE, echo=echo.cpu))
     if ours and aiocoap:
         found.append(Limit("99th percentile at 30 % load, times aiocoap's", ours.p99 / aiocoap.p99, P99_OF_AIOCOAP))
     if many:
@@ -82,14 +60,3 @@ def table(report: Report, *, markdown: bool) -> "Table":
     }
     last: Columns[Sample] = {"verified": lambda cell: f"{cell.median.reports - cell.median.faults:,}"}
     return comparison.table(report, WORDS, first, last, markdown=markdown)
-
-
-def limits_table(report: Report, *, markdown: bool) -> "Table":
-    """Return what is promised, what was found, and whether that holds."""
-    made = comparison.new_table(markdown=markdown)
-    made.add_column("promise")
-    for heading in ("found", "at most", "holds"):
-        made.add_column(heading, justify="right")
-    for limit in report.limits:
-        made.add_row(limit.name, f"{limit.found:.3g}", f"{limit.most:.3g}", "yes" if limit.holds else "no")
-    return made

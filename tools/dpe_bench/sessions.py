@@ -13,7 +13,7 @@ from dpe_bench.contenders import OURS
 from dpe_bench.process import Cores
 from dpe_bench.registrations import durable_place
 from dpe_bench.session_contenders import CONTENDERS, FEW, MANY, UNCOMMITTED, Places
-from dpe_bench.session_report import MILLION, WORDS, Report, limits, limits_table, table
+from dpe_bench.session_report import MILLION, WORDS, Report, limits, table
 from dpe_bench.session_run import Rig
 
 
@@ -56,14 +56,7 @@ def sessions(directory: str, count: int, many: int, **common: Any) -> int:
         counts = {OURS: 5_000, UNCOMMITTED: 5_000, FEW: 500, MANY: 2_000}
     with tempfile.TemporaryDirectory(prefix="dpe-bench-", dir=place) as name:
         report = _measure(Places(Path(name), Path(given.peers), counts), given, settings)
-    tables = [table(report, markdown=given.markdown)]
-    if report.limits and not given.quick:
-        tables.append(limits_table(report, markdown=given.markdown))
-    status = show(report, WORDS, tables, as_json=given.as_json)
-    broken = [limit for limit in report.limits if not limit.holds and not given.quick]
-    for limit in broken:
-        click.echo(f"dpe: error: {limit.name}: {limit.found:.3g}, more than {limit.most:.3g}", err=True)
-    return 1 if broken else status
+    return show(report, WORDS, table(report, markdown=given.markdown), given)
 
 
 def _measure(places: Places, given: Given, settings: Settings) -> Report:

@@ -1,10 +1,13 @@
-"""What `dpe bench server` has found, as a table and as a plot."""
+"""What `dpe bench server` has found, as a table and as a plot, and the limits that are promised."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dpe_bench import comparison, plot
 from dpe_bench.comparison import Cell, Columns, Words
+from dpe_bench.contenders import LIBCOAP_IDLE, OURS
+from dpe_bench.limits import Limit
 from dpe_bench.transport import Sample
 
 if TYPE_CHECKING:
@@ -13,6 +16,10 @@ if TYPE_CHECKING:
 
 WORDS = Words("endpoints", "request", "requests were not answered right")
 Report: TypeAlias = comparison.Report[Sample]
+OF_LIBCOAP = 1.0
+FEW, MANY = 64, 1_000_000
+"""Endpoints."""
+MANY_OF_FEW = 1.1
 
 
 def table(report: Report, *, markdown: bool) -> "Table":
@@ -23,6 +30,20 @@ def table(report: Report, *, markdown: bool) -> "Table":
         "GC ms": lambda cell: "-" if cell.median.longest_gc is None else f"{cell.median.longest_gc:.1f}",
     }
     return comparison.table(report, WORDS, first, last, markdown=markdown)
+
+
+def limits(cells: Sequence[Cell[Sample]]) -> list[Limit]:
+    """Return what is promised of that which was measured."""
+    cost = {(cell.contender, cell.size): cell.median.cpu for cell in cells}
+    found = []
+    for (contender, size), libcoap in cost.items():
+        if contender == LIBCOAP_IDLE and (OURS, size) in cost:
+            name = f"CPU of a request with {size:,} endpoints, times that of libcoap with bounded sessions"
+            found.append(Limit(name, cost[OURS, size] / libcoap, OF_LIBCOAP))
+    if (OURS, FEW) in cost and (OURS, MANY) in cost:
+        name = f"CPU of a request with {MANY:,} endpoints, times that with {FEW}"
+        found.append(Limit(name, cost[OURS, MANY] / cost[OURS, FEW], MANY_OF_FEW))
+    return found
 
 
 def _endpoints(cell: Cell[Sample]) -> str:

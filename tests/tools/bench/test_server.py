@@ -301,6 +301,9 @@ def test_registrations_run_and_are_checked(dpe: Invoke, load: Path, root: Path) 
     for median in cells.values():
         assert median["faults"] == 0
         assert 500 <= median["checked"] <= median["registrations"]
+    assert report["echo"]["cpu"] > 0
+    assert report["echo"]["faults"] == 0
+    assert len(report["limits"]) == 2
     stages = report["profile"]["stages"]
     assert set(stages) <= {*STAGES.values(), COMMIT, OTHER}
     assert {"key schedule", COMMIT} <= set(stages)
