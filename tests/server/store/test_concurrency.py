@@ -25,7 +25,7 @@ from dpe_server.store.contract import (
 )
 from dpe_server.store.opening import examine
 from dpe_server.store.questions import Questions, Restriction
-from dpe_server.store.sqlite import database
+from dpe_server.store.sqlite import copying_back, database
 from dpe_server.store.sqlite.store import SqliteStore
 
 Make = Callable[..., Session]
@@ -203,10 +203,11 @@ WRITER = """
 import itertools, sys
 from dpe_coap.messages import Version
 from dpe_server.store.contract import Session
+from dpe_server.store.sqlite import copying_back
 from dpe_server.store.sqlite.store import SqliteStore
 
 store = SqliteStore(sys.argv[1])
-first, size = int(sys.argv[2]), int(sys.argv[3])
+first, size, copying_back.ROWS = map(int, sys.argv[2:])
 for batch in itertools.count(first):
     store.commit([
         Session(
@@ -221,13 +222,18 @@ for batch in itertools.count(first):
 """
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 60])
-def test_a_killed_process_leaves_each_batch_whole_or_not_at_all(path: Path, stop_after: int) -> None:
-    """Killed in the middle of whatever it does after so many commits; what it has reported must be there."""
+@pytest.mark.parametrize(
+    ("stop_after", "copied_at"), [(1, copying_back.ROWS), (7, BATCH), (60, copying_back.ROWS), (60, 90)]
+)
+def test_a_killed_process_leaves_each_batch_whole_or_not_at_all(path: Path, stop_after: int, copied_at: int) -> None:
+    """Killed in the middle of whatever it does after so many commits; what it has reported must be there.
+
+    It copies its log back when so many rows have changed (``copied_at``).
+    """
     reported: list[int] = []
     first = 1
     for _ in range(4):
-        command = [sys.executable, "-c", WRITER, str(path), str(first), str(BATCH)]
+        command = [sys.executable, "-c", WRITER, str(path), str(first), str(BATCH), str(copied_at)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             for _ in range(stop_after):

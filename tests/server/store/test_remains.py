@@ -75,11 +75,11 @@ def test_what_is_deleted_is_overwritten_whatever_sqlite_does_by_itself(
         lambda *given, **named: connect(*given, **named, factory=Connection),
     )
     SqliteStore(store._database.path).close()
-    assert asked.count("PRAGMA secure_delete = ON") == 2, "each connection asks for it"
+    assert asked.count("PRAGMA secure_delete = ON") == 3, "each connection asks for it"
 
 
 @pytest.mark.parametrize("page", [None, 4_096])
-def test_the_log_is_copied_back_at_one_size_whatever_a_page_has(path: Path, page: int | None) -> None:
+def test_a_commit_copies_the_log_back_at_one_size_whatever_a_page_has(path: Path, page: int | None) -> None:
     if page is not None:  # an earlier version made the file
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(f"PRAGMA page_size = {page}")
@@ -88,7 +88,7 @@ def test_the_log_is_copied_back_at_one_size_whatever_a_page_has(path: Path, page
         for connection in (store._database._writer, store._database._reader):
             assert connection.execute("PRAGMA page_size").fetchone() == (page or database.PAGE,)
             (pages,) = connection.execute("PRAGMA wal_autocheckpoint").fetchone()
-            assert pages * (page or database.PAGE) == database.CHECKPOINT == 32 << 20
+            assert pages * (page or database.PAGE) == database.CHECKPOINT == 128 << 20
 
 
 def test_a_purge_waits_for_readers_and_says_when_they_do_not_finish(

@@ -1,8 +1,8 @@
-"""An open SQLite file: its two connections, whose turn it is, and what its errors mean.
+"""An open SQLite file: its connections, whose turn it is, and what its errors mean.
 
 One connection writes and one reads, each under a lock of its own. So any thread may call anything: the event loop reads
-while the commit thread waits for the disk. Other processes (``dpe revoke``, ``dpe sessions``) open the same file; the
-next read sees what they have written.
+while the commit thread waits for the disk. A third one copies the write-ahead log back (``copying_back.py``). Other
+processes (``dpe revoke``, ``dpe sessions``) open the same file; the next read sees what they have written.
 """
 
 import os
@@ -15,6 +15,7 @@ from threading import Lock
 
 from dpe_server.store.contract import OPERATOR_PATIENCE, ReplacedError, StoreError
 from dpe_server.store.sqlite import schema
+from dpe_server.store.sqlite.copying_back import CopyingBack
 
 BESIDE = ("-wal", "-shm")
 """What SQLite adds to the file's name for the files beside it: the write-ahead log and its index."""
@@ -27,9 +28,10 @@ PAGE = 2_048
 each: with SQLite's default of 4,096, one of reports takes a fifth more CPU time. With 1,024, the file grows by a sixth,
 and little is won."""
 
-CHECKPOINT = 32 * 1024 * 1024
-"""Bytes of pages in the WAL at which they are copied into the database. SQLite's default of 1,000 pages is reached
-after a few batches; a page that many batches change would be copied again and again."""
+CHECKPOINT = 128 * 1024 * 1024
+"""Bytes of pages in the WAL at which a commit copies them into the database, because nobody else has
+(``copying_back.py``). SQLite's default of 1,000 pages is reached after a few batches; a page that many batches change
+would be copied again and again."""
 
 STATISTICS = ("sqlite_stat1", "sqlite_stat4")
 """What ANALYZE makes."""
@@ -89,6 +91,7 @@ class Database:
                 self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _when_free waits
                 self._reader = self._connect()
                 self._reader.execute("PRAGMA query_only = ON")
+                self._copying = CopyingBack(self._connect(), self._writer)
             except BaseException:
                 self._writer.close()
                 raise
@@ -96,6 +99,7 @@ class Database:
     def close(self) -> None:
         """Let go of the file."""
         with self._writing, self._reading, self._answering():
+            self._copying.close()
             self._reader.close()
             self._writer.close()
 
@@ -165,9 +169,11 @@ class Database:
         ``patience`` is how many seconds to wait for another process that writes.
         """
         with self._writing, self._answering():
+            self._copying.finish()
             self._when_free("BEGIN IMMEDIATE", patience)
             with self._writer:  # commits, or rolls back
                 yield self._writer
+            self._copying.begin()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
