@@ -13,6 +13,9 @@ ROWS = 12_000
 """Rows that are changed from one copying to the next. Each writes two or three pages, so these are some 55 MB of the
 log where pages have 2 kB. If it were copied more often, more pages would be copied again and again."""
 
+PATIENCE = 0.01
+"""Seconds that the last step waits for another process that writes, and for those who still read what was before."""
+
 
 class CopyingBack:
     """Copies on ``connection`` what ``writer`` commits. All calls come from who has the turn to write, or the last one.
@@ -23,6 +26,7 @@ class CopyingBack:
 
     def __init__(self, connection: sqlite3.Connection, writer: sqlite3.Connection) -> None:
         self._connection = connection
+        self._connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1_000:.0f}")
         self._writer = writer
         self._rows = writer.total_changes
         """Those that ``writer`` had changed when it began last."""
@@ -40,7 +44,7 @@ class CopyingBack:
         """Before a transaction: if the bulk is copied, copy what has come since."""
         if self._copying is not None and self._copying.done():
             self._copying = None
-            _copy(self._writer, "FULL")  # other processes must not write meanwhile, or there is more again
+            _copy(self._connection, "FULL")  # other processes must not write meanwhile, or there is more again
 
     def close(self) -> None:
         """Wait until what has begun is over."""
