@@ -2,8 +2,8 @@
 
 The event loop's thread is sampled on its own CPU clock: a timer signals it each time it has used some more, at the
 kernel's next tick. The sample counts for the stage that the thread is in then: the innermost frame of its stack that
-belongs to one, but for stages that count all they call as theirs. The other threads, which
-commit and write the audit log, need no samples: all that one does is one stage, and the kernel tells its CPU time.
+belongs to one, but for stages that count all they call as theirs. The other threads, which commit, copy the log back
+and write the audit log, need no samples: all that one does is one stage, and the kernel tells its CPU time.
 """
 
 import json
@@ -55,7 +55,7 @@ STAGES = {
 WHOLE = ("encode",)
 """Stages that count what they call as theirs."""
 COMMIT = "store commit"
-"""What the thread that commits does."""
+"""What the threads do that commit and copy SQLite's log back."""
 THREADS = {"dpe-audit": "audit log"}
 """What other threads do, by their names."""
 OTHER = "other"

@@ -18,7 +18,7 @@ PATIENCE = 0.01
 
 
 class CopyingBack:
-    """Copies on ``connection`` what ``writer`` commits. All calls come from who has the turn to write, or the last one.
+    """Copies on ``connection`` what ``writer`` commits. Only who has the turn to write may call it.
 
     No error is raised: what is not copied stays in the log, and each commit tries again once that is full
     (``database.CHECKPOINT``).
