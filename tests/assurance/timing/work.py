@@ -1,5 +1,6 @@
 """What the server does for a datagram, counted: bytecodes, calls of primitives, operations of the database."""
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,8 @@ def count(act: Callable[[], object]) -> Counter[str]:
             counts[_code_name(frame.f_code)] += 1
 
     before = sys.gettrace(), sys.getprofile()
+    collects = gc.isenabled()
+    gc.disable()  # a collection, and what pytest's plugins hang on it, is no work of ``act``
     sys.setprofile(profile)
     sys.settrace(trace)
     try:
@@ -33,6 +36,8 @@ def count(act: Callable[[], object]) -> Counter[str]:
     finally:
         sys.settrace(before[0])
         sys.setprofile(before[1])
+        if collects:
+            gc.enable()
     return counts
 
 
