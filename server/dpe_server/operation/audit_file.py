@@ -16,6 +16,9 @@ import structlog
 
 WARN = 2
 """Times the least free space: below that there is a warning."""
+ENOUGH = 1 << 30
+"""Bytes, 1 GiB: the least free space is never more, however large the file system is. By default, the log takes a
+quarter of that."""
 _LAST = b'"event":"rotated"}\n'
 """How a file ends that has been rotated. No other line can: quotation marks of a value are escaped."""
 
@@ -29,7 +32,7 @@ class Limits:
     files: int = 4
     """How many files, the current one included; at least 2."""
     least_free: int = 5
-    """Percent of the file system that stay free."""
+    """Percent of the file system that stay free, but not more than ``ENOUGH``."""
 
 
 class NearlyFullError(OSError):
@@ -95,12 +98,15 @@ class AuditFile:
 
     def _check_room(self, file: FileIO) -> None:
         found = os.fstatvfs(file.fileno())
-        least, free, whole = self._limits.least_free, 100 * found.f_bavail, found.f_blocks
-        if free < least * whole:
-            raise NearlyFullError(f"less than {least} % of its file system is free")
-        low = free < WARN * least * whole
+        percent, free = self._limits.least_free, found.f_bavail * found.f_frsize
+        share = percent * found.f_blocks * found.f_frsize / 100
+        least, number, unit = (share, percent, "%") if share < ENOUGH else (ENOUGH, ENOUGH >> 30, "GiB")
+        if free < least:
+            raise NearlyFullError(f"less than {number} {unit} of its file system is free")
+        low = free < WARN * least
         if low and not self._warned:
-            self._log.warning("audit log stops soon", reason=f"less than {WARN * least} % of its file system is free")
+            reason = f"less than {WARN * number} {unit} of its file system is free"
+            self._log.warning("audit log stops soon", reason=reason)
         self._warned = low
 
     def _is_full(self, after: int, before: int) -> bool:

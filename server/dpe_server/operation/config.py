@@ -45,7 +45,7 @@ retention = 3600
 audit_megabytes = 256
 audit_files = 4
 
-# Percent of the file system that the audit log leaves free: below that, it stops and counts.
+# Percent of the file system that the audit log leaves free, at most 1 GiB: below that, it stops and counts.
 audit_least_free = 5
 """
 _SHARED = """

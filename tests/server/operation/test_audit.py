@@ -263,10 +263,11 @@ def test_what_anybody_can_cause_takes_no_room_from_the_others(path: Path, monkey
 # -- how much room it takes --
 
 
-def free(monkeypatch: pytest.MonkeyPatch, percent: float) -> None:
-    """Let so much of every file system be free."""
+def free(monkeypatch: pytest.MonkeyPatch, percent: float, kibibytes: int = 1000) -> None:
+    """Let so much of every file system be free, each of so many KiB."""
+    left = int(percent * kibibytes / 100)
     monkeypatch.setattr(
-        os, "fstatvfs", lambda _: os.statvfs_result((1, 1, 1000, 0, int(percent * 10), 0, 0, 0, 0, 255))
+        os, "fstatvfs", lambda _: os.statvfs_result((4096, 1024, kibibytes, left, left, 0, 0, 0, 0, 255))
     )
 
 
@@ -285,6 +286,20 @@ def test_it_stops_before_the_disk_is_full_and_counts(path: Path, monkeypatch: py
     assert [(log["event"], log.get("reason")) for log in logs] == [
         ("audit log stops soon", "less than 10 % of its file system is free"),
         ("audit log stopped", "less than 5 % of its file system is free"),
+        ("audit log writable again", None),
+    ]
+
+
+def test_of_a_large_disk_a_gibibyte_stays_free(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logs, log_at(path) as audit:
+        for number, mebibytes in enumerate((2048, 2047, 1024, 1023, 1024)):
+            free(monkeypatch, 100 * mebibytes / (1 << 20), 1 << 30)  # a TiB
+            audit.write(numbered(number), number, WALL)
+            settled(audit)
+    assert [line.get("number", line["event"]) for line in lines(path)] == [0, 1, 2, "suppressed", 4]
+    assert [(log["event"], log.get("reason")) for log in logs] == [
+        ("audit log stops soon", "less than 2 GiB of its file system is free"),
+        ("audit log stopped", "less than 1 GiB of its file system is free"),
         ("audit log writable again", None),
     ]
 
