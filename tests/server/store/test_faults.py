@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,29 @@ def test_a_file_that_may_not_be_written_is_said(store: SqliteStore, make: Make, 
             thread.submit(write).result()
     path.parent.chmod(0o755)
     assert "check" in caught.value.hint
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_file_that_cannot_be_opened_as_often_as_need_be_is_let_go(
+    path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    SqliteStore(path).close()
+    connect = sqlite3.connect
+    opened: list[sqlite3.Connection] = []
+
+    def connect_or_fail(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        if len(opened) + 1 == failing:
+            raise sqlite3.OperationalError("unable to open database file")
+        opened.append(connect(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_or_fail)
+    with pytest.raises(StoreError):
+        SqliteStore(path)
+    assert len(opened) == failing - 1
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_a_write_to_a_read_only_database_is_said(store: SqliteStore, make: Make) -> None:

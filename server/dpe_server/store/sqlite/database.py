@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -74,27 +74,24 @@ class Database:
         self.path = path
         self._writing = Lock()
         self._reading = Lock()
-        with self._answering():
+        with self._answering(), ExitStack() as closing:
             if make and not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the WAL gets the same mode
             if not path.exists():
                 raise StoreError("there is no such file", hint="give the path of a store that is there")
             self._identity = _identity(path)
-            self._writer = self._connect()
-            try:
-                schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
-                if not make:
-                    schema.check_is_newest(self._writer)
-                # SQLite gives up at once where two processes make the store: it takes their waiting for a deadlock.
-                self._when_free("PRAGMA journal_mode = WAL", OPERATOR_PATIENCE)
-                schema.migrate(self._writer)
-                self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _when_free waits
-                self._reader = self._connect()
-                self._reader.execute("PRAGMA query_only = ON")
-                self._copying = CopyingBack(self._connect(), self._writer)
-            except BaseException:
-                self._writer.close()
-                raise
+            self._writer = self._connect(closing)
+            schema.check(self._writer)  # before anything is changed in a file that may be somebody else's
+            if not make:
+                schema.check_is_newest(self._writer)
+            # SQLite gives up at once where two processes make the store: it takes their waiting for a deadlock.
+            self._when_free("PRAGMA journal_mode = WAL", OPERATOR_PATIENCE)
+            schema.migrate(self._writer)
+            self._writer.execute("PRAGMA busy_timeout = 0")  # from here on _when_free waits
+            self._reader = self._connect(closing)
+            self._reader.execute("PRAGMA query_only = ON")
+            self._copying = CopyingBack(self._connect(closing), self._writer)
+            closing.pop_all()  # they stay open until ``close``
 
     def close(self) -> None:
         """Let go of the file."""
@@ -115,13 +112,10 @@ class Database:
     @contextmanager
     def aside(self) -> Iterator[sqlite3.Connection]:
         """Give a connection of its own that reads, for what takes long: nobody waits for it."""
-        with self._answering():
-            connection = self._connect()
-            try:
-                connection.execute("PRAGMA query_only = ON")
-                yield connection
-            finally:
-                connection.close()
+        with self._answering(), ExitStack() as closing:
+            connection = self._connect(closing)
+            connection.execute("PRAGMA query_only = ON")
+            yield connection
 
     def purge(self) -> bool:
         """Copy the WAL into the file and cut it to nothing; False while somebody still reads from it.
@@ -175,20 +169,18 @@ class Database:
                 yield self._writer
             self._copying.begin()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, closing: ExitStack) -> sqlite3.Connection:
+        """Return a new connection, which ``closing`` closes."""
         connection = sqlite3.connect(
             self.path, timeout=OPERATOR_PATIENCE, isolation_level=None, check_same_thread=False
         )
-        try:
-            connection.execute(f"PRAGMA page_size = {PAGE}")
-            connection.execute("PRAGMA synchronous = FULL")  # the first statement that reads the file
-            (page,) = connection.execute("PRAGMA page_size").fetchone()
-            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT // page}")
-            connection.execute("PRAGMA secure_delete = ON")  # whatever this build of SQLite does by itself
-            connection.execute("PRAGMA temp_store = MEMORY")  # else pages of a large statement go into a file elsewhere
-        except sqlite3.Error:
-            connection.close()
-            raise
+        closing.callback(connection.close)
+        connection.execute(f"PRAGMA page_size = {PAGE}")
+        connection.execute("PRAGMA synchronous = FULL")  # the first statement that reads the file
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT // page}")
+        connection.execute("PRAGMA secure_delete = ON")  # whatever this build of SQLite does by itself
+        connection.execute("PRAGMA temp_store = MEMORY")  # else pages of a large statement go into a file elsewhere
         return connection
 
     def _when_free(self, sql: str, patience: float) -> None:
