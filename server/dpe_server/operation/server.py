@@ -314,8 +314,11 @@ class Server:
             await asyncio.sleep(HOUSEKEEPING)
             # Each process of a server knows a shared store again by a beat of its own, which must not get too old.
             own = self._nodes is not None and turn % BEATS_EVERY == 0
-            if (first or own) and not await self._batcher.exclusively(self._beat):
-                return
+            if first or own:
+                with suppress(StoreError):  # if the purge cannot be done either, that is logged
+                    await asyncio.to_thread(self._store.prepare_purge)
+                if not await self._batcher.exclusively(self._beat):
+                    return
 
     def _beat(self) -> bool:
         """Append a beat. If the store is not the one that was left, close it at once, so that nothing more happens."""

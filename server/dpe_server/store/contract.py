@@ -241,15 +241,6 @@ class Examination(NamedTuple):
     """What is damaged, one line for each fault."""
 
 
-class CopyTold(NamedTuple):
-    """What a copy of a store says of itself."""
-
-    made_at: int | None
-    """When it was made as a backup; None: it was made in another way."""
-    schema: int
-    """The version of its schema."""
-
-
 class Beat(NamedTuple):
     """A sign of life in the store, which whoever wrote it remembers elsewhere too: so he knows the store again."""
 
@@ -325,6 +316,9 @@ class Store(Protocol):
 
     def prune(self, before: int) -> int:
         """Delete traces of sessions that ended before ``before``, PRUNE_CHUNK of them at most; return how many."""
+
+    def prepare_purge(self) -> None:
+        """Do most of the work of ``purge`` beforehand, beside those who read and commit; StoreError."""
 
     def purge(self) -> bool:
         """Remove from the disk what is left there of what was ended or deleted; False if readers prevent that now."""

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
 
 from dpe_coap.errors import LocalError
-from dpe_server.store.contract import (
-    Beat,
-    CopyTold,
-    Examination,
-    Store,
-)
+from dpe_server.store.contract import Beat, Examination, Store
 from dpe_server.store.nodes import Binding, Durability, Nodes
 from dpe_server.store.sqlite import copying, examination
 from dpe_server.store.sqlite.database import BESIDE
@@ -148,7 +143,7 @@ def back_up(url: str, copy: Path) -> None:
     copying.back_up(_path(url), copy)
 
 
-def take_copy(copy: Path, url: str) -> CopyTold:
+def take_copy(copy: Path, url: str) -> copying.CopyTold:
     """Make the store ``url`` from a copy, with all that it holds, and say of when it is; StoreError.
 
     Open it with ``make_store``: its schema may be older.

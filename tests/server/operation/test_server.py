@@ -179,6 +179,39 @@ def test_very_many_sessions_end_with_batches_in_between(state_dir: StateDir, mon
     store.close()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_others_have_their_turn_while_a_purge_is_prepared(
+    state_dir: StateDir, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr(server_file, "HOUSEKEEPING", 0)
+    begun, may_end, purged = threading.Event(), threading.Event(), threading.Event()
+    prepare_purge, purge = SqliteStore.prepare_purge, SqliteStore.purge
+
+    def prepare(store: SqliteStore) -> None:
+        purged.clear()  # which the start has done
+        begun.set()
+        may_end.wait()
+        if fails:
+            raise StoreError("the disk gives errors")
+        prepare_purge(store)
+
+    def purge_then(store: SqliteStore) -> bool:
+        purged.set()
+        return purge(store)
+
+    monkeypatch.setattr(SqliteStore, "prepare_purge", prepare)
+    monkeypatch.setattr(SqliteStore, "purge", purge_then)
+    with running_on(state_dir) as running:
+        try:
+            running.loop.run(asyncio.to_thread(begun.wait))
+            running.loop.run(running.server._batcher.exclusively(lambda: None))
+            assert not purged.is_set()
+        finally:
+            may_end.set()
+        running.loop.run(asyncio.to_thread(purged.wait))
+    assert running.logs == []
+
+
 def test_of_several_workers_the_first_keeps_house_and_none_takes_the_lock(state_dir: StateDir) -> None:
     store = open_store(state_dir.store_url)
     store.commit([session(1, int(time.time()) - 10**8)])

@@ -112,6 +112,23 @@ def test_a_purge_waits_for_readers_and_says_when_they_do_not_finish(
     assert sessions[0].sealed_keys not in on_disk(path)
 
 
+def test_a_purge_is_prepared_beside_one_who_reads_and_one_who_writes(
+    store: SqliteStore, make: Make, path: Path
+) -> None:
+    sessions = [make() for _ in range(500)]
+    store.commit(sessions)
+    assert sessions[-1].sealed_keys not in path.read_bytes()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, store._database.reading():
+        other.execute("BEGIN IMMEDIATE")
+        store.prepare_purge()
+        in_file = path.read_bytes()
+        assert [session for session in sessions if session.sealed_keys not in in_file] == []
+        other.execute("ROLLBACK")
+    assert path.with_name("dpe.sqlite-wal").stat().st_size > 0
+    assert store.purge()
+    assert path.with_name("dpe.sqlite-wal").stat().st_size == 0
+
+
 def test_a_list_that_nobody_reads_on_does_not_make_the_log_grow(store: SqliteStore, make: Make, path: Path) -> None:
     """As `dpe sessions | less` does; the list goes on afterwards."""
     first = [make() for _ in range(1_500)]

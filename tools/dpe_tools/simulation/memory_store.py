@@ -193,6 +193,9 @@ class MemoryStore:
             disk.changes = (*(row for row in kept if row.changed or row.ended), newest)
         return None
 
+    def prepare_purge(self) -> None:
+        """See ``Store.prepare_purge``; there is nothing to prepare."""
+
     def purge(self) -> bool:
         """See ``Store.purge``; nothing is left anywhere."""
         return True

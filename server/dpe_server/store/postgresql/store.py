@@ -114,6 +114,9 @@ class PostgresqlStore:
 
         return self._database.write(drop, OPERATOR_PATIENCE)
 
+    def prepare_purge(self) -> None:
+        """See ``Store.prepare_purge``; there is nothing to prepare."""
+
     def purge(self) -> bool:
         """See ``Store.purge``. PostgreSQL does that by itself, when its autovacuum comes; its WAL is the operator's."""
         return True

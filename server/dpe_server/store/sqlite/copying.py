@@ -9,12 +9,22 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from dpe_server.files import durable
-from dpe_server.store.contract import CopyTold, StoreError
+from dpe_server.store.contract import StoreError
 from dpe_server.store.sqlite import schema
 from dpe_server.store.sqlite.database import BESIDE
 from dpe_server.store.sqlite.examination import faults, reading
+
+
+class CopyTold(NamedTuple):
+    """What a copy of a store says of itself."""
+
+    made_at: int | None
+    """When it was made as a backup; None: it was made in another way."""
+    schema: int
+    """The version of its schema."""
 
 
 def back_up(path: Path, copy: Path) -> None:

@@ -117,6 +117,11 @@ class Database:
             connection.execute("PRAGMA query_only = ON")
             yield connection
 
+    def prepare_purge(self) -> None:
+        """Copy the WAL into the file. Nobody waits for that, but what is committed meanwhile is left to ``purge``."""
+        with self.aside() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def purge(self) -> bool:
         """Copy the WAL into the file and cut it to nothing; False while somebody still reads from it.
 

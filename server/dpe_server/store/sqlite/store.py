@@ -139,6 +139,10 @@ class SqliteStore:
         """See ``Store.drop_changes``."""
         return changing.drop_some(self._database, after, before)
 
+    def prepare_purge(self) -> None:
+        """See ``Store.prepare_purge``."""
+        self._database.prepare_purge()
+
     def purge(self) -> bool:
         """See ``Store.purge``."""
         return self._database.purge()
