@@ -150,5 +150,8 @@ def test_a_file_that_was_exchanged_is_noticed(store: SqliteStore, path: Path, th
     path.rename(path.with_name("away"))
     if there:
         path.write_bytes(path.with_name("away").read_bytes())
-    with pytest.raises(ReplacedError, match="exchanged while it was open"):
-        store.beat(first, os.urandom(8))
+    before = on_disk(path)
+    for act in (lambda: store.beat(first, os.urandom(8)), store.prepare_purge, lambda: store.drop_changes(0, 2**40)):
+        with pytest.raises(ReplacedError, match="exchanged while it was open"):
+            act()
+    assert on_disk(path) == before

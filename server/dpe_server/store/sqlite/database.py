@@ -111,7 +111,8 @@ class Database:
 
     @contextmanager
     def aside(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection of its own that reads, for what takes long: nobody waits for it."""
+        """Give a connection of its own that reads, for what takes long: nobody waits for it; ReplacedError."""
+        self.check_place()  # or it would be a connection to another file
         with self._answering(), ExitStack() as closing:
             connection = self._connect(closing)
             connection.execute("PRAGMA query_only = ON")
