@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dpe_server.handling.batching import PATIENCE
 from dpe_server.operation.state_dir import StateDir
@@ -21,6 +22,7 @@ from tests.coap import Client
 from tests.conftest import missing
 from tests.end_to_end.devices import Device
 
+MANIFEST = "server/packaging/kubernetes/dpe.yaml"
 RELOAD = UNIT.with_name("dpe-serve-reload.conf")
 EXPOSURE = 1.5
 """The most that `systemd-analyze security` may find, of 10."""
@@ -70,6 +72,15 @@ def test_the_watchdog_has_time_for_what_is_slow(root: Path) -> None:
     """A commit that is given up after 30 s, and a look at the store of 1.5 s, are in threads of their own."""
     (seconds,) = settings(root)["WatchdogSec"]
     assert int(seconds) >= 10 * PATIENCE
+
+
+def test_a_start_may_take_as_long_as_in_kubernetes(root: Path) -> None:
+    """It reads the whole database first. From a slow disk, that may take longer than systemd's default of 90 s."""
+    manifests = yaml.safe_load_all((root / MANIFEST).read_text(encoding="utf-8"))
+    (served,) = (one for one in manifests if one["kind"] == "StatefulSet")
+    (container,) = served["spec"]["template"]["spec"]["containers"]
+    probe = container["startupProbe"]
+    assert settings(root)["TimeoutStartSec"] == [str(probe["periodSeconds"] * probe["failureThreshold"])] == ["300"]
 
 
 def test_it_exposes_little(systemd_analyze: str, unit: Path) -> None:
