@@ -16,13 +16,13 @@ import yaml
 
 from dpe_server.handling.batching import PATIENCE
 from dpe_server.operation.state_dir import StateDir
+from tests.assurance.container import MANIFEST
 from tests.assurance.privileges import confine
 from tests.assurance.privileges.unit import UNIT, settings, system_calls
 from tests.coap import Client
 from tests.conftest import missing
 from tests.end_to_end.devices import Device
 
-MANIFEST = "server/packaging/kubernetes/dpe.yaml"
 RELOAD = UNIT.with_name("dpe-serve-reload.conf")
 EXPOSURE = 1.5
 """The most that `systemd-analyze security` may find, of 10."""
@@ -76,7 +76,7 @@ def test_the_watchdog_has_time_for_what_is_slow(root: Path) -> None:
 
 def test_a_start_may_take_as_long_as_in_kubernetes(root: Path) -> None:
     """It reads the whole database first. From a slow disk, that may take longer than systemd's default of 90 s."""
-    manifests = yaml.safe_load_all((root / MANIFEST).read_text(encoding="utf-8"))
+    manifests = yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))
     (served,) = (one for one in manifests if one["kind"] == "StatefulSet")
     (container,) = served["spec"]["template"]["spec"]["containers"]
     probe = container["startupProbe"]
